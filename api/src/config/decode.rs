@@ -1,0 +1,102 @@
+//! From a JSON value to a typed object, refusing what is unknown, mistyped or not acted on.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::kind::Kind;
+use super::unsupported;
+use crate::invalid::Invalid;
+
+/// The typed form of `value`, or every fault that can be told before typing stops.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: Value) -> Result<T, Vec<Invalid>> {
+    let mut ignored = Vec::new();
+    let mut note = |path: serde_ignored::Path<'_>| ignored.push(dotted(&path.to_string()));
+    let mut track = serde_path_to_error::Track::new();
+    let typed = T::deserialize(serde_ignored::Deserializer::new(
+        serde_path_to_error::Deserializer::new(value, &mut track),
+        &mut note,
+    ));
+    let mut faults: Vec<Invalid> = ignored
+        .into_iter()
+        .filter(|path| path != "status" && !path.starts_with("metadata."))
+        .map(|path| unknown_field(kind, path))
+        .collect();
+    match typed {
+        Ok(typed) if faults.is_empty() => Ok(typed),
+        Ok(_) => Err(faults),
+        Err(error) => {
+            faults.push(mistyped(dotted(&track.path().to_string()), &error.to_string()));
+            Err(faults)
+        }
+    }
+}
+
+fn unknown_field(kind: Kind, path: String) -> Invalid {
+    if unsupported::is_listed(kind, &path) {
+        return Invalid::not_supported(path);
+    }
+    let last = path.rsplit('.').next().unwrap_or(&path).to_owned();
+    Invalid::new(path, format!("a field of {kind}"), format!("unknown field {last:?}"))
+}
+
+fn mistyped(path: String, error: &str) -> Invalid {
+    let path = if path == "." { String::new() } else { path };
+    if let Some((got, want)) = error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+        let invalid = Invalid::new(path, want, got);
+        let hint = match got.split(' ').next() {
+            Some("boolean") if want.contains("string") => {
+                "y, yes, no, on, off, true and false without quotes are booleans in YAML: quote the value"
+            }
+            Some("integer" | "floating") if want.contains("string") => "quote the number",
+            _ => return invalid,
+        };
+        return invalid.hint(hint);
+    }
+    if let Some(field) = error.strip_prefix("missing field ") {
+        return Invalid::new(path, format!("the field {field}"), "nothing");
+    }
+    if let Some((want, got)) = error.strip_prefix("want ").and_then(|rest| rest.rsplit_once(", got ")) {
+        return Invalid::new(path, want, got);
+    }
+    if let Some((got, want)) = error.split_once(", expected ") {
+        return Invalid::new(path, want, got);
+    }
+    Invalid::new(path, "a valid value", error)
+}
+
+/// `spec.http[0].match` from serde_ignored's `spec.http.0.match` with its `?` for options.
+fn dotted(path: &str) -> String {
+    let mut out = String::new();
+    for part in path.split('.').filter(|part| *part != "?" && !part.is_empty()) {
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            out.push_str(&format!("[{part}]"));
+        } else {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            out.push_str(part);
+        }
+    }
+    out
+}
+
+/// `metadata` alone, so that the object can be named in what is said about the rest.
+pub(crate) fn decode_metadata<T: DeserializeOwned>(meta: Value) -> Result<T, Invalid> {
+    let mut unknown = None;
+    let mut track = serde_path_to_error::Track::new();
+    let mut note = |path: serde_ignored::Path<'_>| {
+        unknown.get_or_insert_with(|| format!("metadata.{}", dotted(&path.to_string())));
+    };
+    let typed = T::deserialize(serde_ignored::Deserializer::new(
+        serde_path_to_error::Deserializer::new(meta, &mut track),
+        &mut note,
+    ));
+    let typed = typed.map_err(|error| {
+        let path = dotted(&track.path().to_string());
+        mistyped(if path.is_empty() { "metadata".into() } else { format!("metadata.{path}") }, &error.to_string())
+    })?;
+    match unknown {
+        Some(path) => Err(Invalid::new(path, "a field of metadata", "an unknown field")),
+        None => Ok(typed),
+    }
+}

@@ -1,0 +1,134 @@
+use super::*;
+use crate::yaml;
+
+fn object(text: &str) -> Result<Object, String> {
+    let document = yaml::parse(text).map_err(|error| error.to_string())?.remove(0);
+    Object::from_value(document.value, "default")
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn istio(kind: &str, spec: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
+}
+
+fn refused(text: &str, want: &str) {
+    assert_eq!(object(text).unwrap_err(), want, "{text}");
+}
+
+#[test]
+fn every_kind_and_version_is_read() {
+    let route = "[{destination: {host: a}}]";
+    for version in ["v1", "v1beta1", "v1alpha3"] {
+        let text = istio("VirtualService", &format!("{{hosts: [a], http: [{{route: {route}}}]}}"));
+        object(&text.replace("istio.io/v1", &format!("istio.io/{version}"))).unwrap();
+    }
+    object(&istio("DestinationRule", "{host: a, subsets: [{name: v1, labels: {version: v1}}]}")).unwrap();
+    object(&istio("Sidecar", "{egress: [{hosts: ['./*', 'istio-system/*', '~/*']}]}")).unwrap();
+    object(&istio("ServiceEntry", "{hosts: [a.b], resolution: STATIC, ports: [{number: 80, name: http}]}")).unwrap();
+    object(&istio("WorkloadEntry", "{address: 10.0.0.1}")).unwrap();
+    object("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}").unwrap();
+    object("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}").unwrap();
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4\n\
+                 endpoints: [{addresses: [10.0.0.1]}]\nports: [{port: 80, name: http}]";
+    object(slice).unwrap();
+}
+
+#[test]
+fn unknown_fields_are_refused_with_their_path() {
+    refused(
+        &istio("VirtualService", "{hosts: [a], http: [{rout: [], route: [{destination: {host: a, sub: x}}]}]}"),
+        "virtualService default/x: spec.http[0].rout: want a field of VirtualService, got unknown field \"rout\"\n\
+         virtualService default/x: spec.http[0].route[0].destination.sub: want a field of VirtualService, got unknown field \"sub\"",
+    );
+    refused(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80, prt: 1}]}",
+        "service default/a: spec.ports[0].prt: want a field of Service, got unknown field \"prt\"",
+    );
+    refused(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a, nam: b}\nspec: {ports: [{port: 80}]}",
+        "Service: metadata.nam: want a field of metadata, got an unknown field",
+    );
+}
+
+#[test]
+fn what_is_not_acted_on_is_refused() {
+    refused(
+        &istio("VirtualService", "{hosts: [a], http: [{fault: {}, route: [{destination: {host: a}}]}]}"),
+        "virtualService default/x: spec.http[0].fault: want a field that Rutter acts on, got not supported yet: fault",
+    );
+    refused(
+        &istio("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"),
+        "destinationRule default/x: spec.trafficPolicy.tls: want a field that Rutter acts on, got not supported yet: tls",
+    );
+    let error =
+        object("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None, ports: [{port: 80}]}");
+    assert!(error.unwrap_err().contains("not supported yet: clusterIP"));
+    let error = object("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}").unwrap_err();
+    assert!(error.starts_with("kind: want one of Namespace, Service,"), "{error}");
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    refused(
+        &istio("DestinationRule", "{host: a, subsets: [{name: v1}, {name: v1}]}"),
+        "destinationRule default/x: spec.subsets[1].name: want a name used once in this rule, got \"v1\" again",
+    );
+    refused(
+        &istio(
+            "VirtualService",
+            "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 50}, {destination: {host: b}, weight: 60}]}]}",
+        ),
+        "virtualService default/x: spec.http[0].route: want weights that sum to 100, got 110 \
+         (weights are per cent; write them so that they sum to 100)",
+    );
+    refused(
+        &istio("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 140}}}"),
+        "destinationRule default/x: spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 140",
+    );
+    refused(
+        &istio("Sidecar", "{egress: [{hosts: [reviews]}]}"),
+        "sidecar default/x: spec.egress[0].hosts[0]: want namespace/dnsName, such as ./* or prod/api.example.com, got \"reviews\"",
+    );
+    let error = object(&istio("ServiceEntry", "{hosts: [a.b], resolution: STATIC, ports: [{number: 0, name: http}]}"));
+    assert!(error.unwrap_err().contains("spec.ports[0].number"));
+    let error =
+        object(&istio("VirtualService", "{hosts: [a], http: [{timeout: 5, route: [{destination: {host: a}}]}]}"));
+    assert!(error.unwrap_err().contains("spec.http[0].timeout: want a string, got integer `5` (quote the number)"));
+}
+
+#[test]
+fn booleans_of_yaml_1_1_are_refused_with_advice() {
+    let advice = "(y, yes, no, on, off, true and false without quotes are booleans in YAML: quote the value)";
+    refused(
+        &istio("DestinationRule", "{host: y}"),
+        &format!("destinationRule default/x: spec.host: want a string, got boolean `true` {advice}"),
+    );
+    refused(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: on}",
+        &format!("Namespace: metadata.name: want a string, got boolean `true` {advice}"),
+    );
+    object(&istio("DestinationRule", "{host: 'y'}")).unwrap();
+}
+
+#[test]
+fn what_servers_add_is_not_kept() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: u, resourceVersion: '7', generation: 1}\n\
+                spec: {ports: [{port: 80}]}\nstatus: {loadBalancer: {}}";
+    let object = object(text).unwrap();
+    assert_eq!(object.resource_version, Some(7));
+    assert_eq!(object.json["metadata"], serde_json::json!({"name": "a", "namespace": "default"}));
+    assert!(object.json.get("status").is_none());
+}
+
+#[test]
+fn names_and_sizes_have_limits() {
+    refused(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: Shop}",
+        "Namespace: metadata.name: want 1 to 253 lower-case letters, digits, \"-\" and \".\", got \"Shop\"",
+    );
+    let big = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, annotations: {{k: {}}}}}",
+        "x".repeat(OBJECT_BYTES_MAX)
+    );
+    assert!(object(&big).unwrap_err().contains("want at most 1048576 bytes"));
+}

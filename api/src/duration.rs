@@ -1,0 +1,75 @@
+//! Durations as Istio writes them: `5s`, `1h30m`, `250ms`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// Reads Go's duration text (units `h`, `m`, `s`, `ms`, `us`, `ns`; at least one; no sign).
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("want a duration such as 5s or 250ms, got {text:?}");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let number: f64 = number.parse().map_err(|_| refuse())?;
+        let seconds = number * unit_seconds(unit).ok_or_else(refuse)?;
+        let part = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
+        total = total.checked_add(part).ok_or_else(refuse)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(refuse()) } else { Ok(total) }
+}
+
+fn unit_seconds(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "h" => 3600.0,
+        "m" => 60.0,
+        "s" => 1.0,
+        "ms" => 1e-3,
+        "us" => 1e-6,
+        "ns" => 1e-9,
+        _ => return None,
+    })
+}
+
+/// For `#[serde(deserialize_with)]` on an optional field.
+pub(crate) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    text.map(|text| parse(&text).map_err(de::Error::custom)).transpose()
+}
+
+/// The protobuf form. Durations that come through [`parse`] always fit.
+pub fn to_pb(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_durations_are_read() {
+        let check = |text: &str, ms: u64| assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        check("5s", 5_000);
+        check("1h30m", 5_400_000);
+        check("250ms", 250);
+        check("1.5s", 1_500);
+        check("0s", 0);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in ["", "5", "s", "-1s", "5 s", "5d", "1e9h", "99999999999999999999h"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+}

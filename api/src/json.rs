@@ -1,0 +1,63 @@
+//! Protobuf messages as JSON with protobuf's field names, the way people read them.
+
+use std::sync::OnceLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+use crate::pb;
+
+/// A message that could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// The type is not among the vendored definitions.
+    #[error("no definition of {0}")]
+    UnknownType(String),
+    /// The bytes are not of that type, or hold an `Any` of an unknown type.
+    #[error("{0}: {1}")]
+    Malformed(String, String),
+}
+
+/// The message that `bytes` encode, as JSON. `type_url` as in `Any`, with or without the host part.
+///
+/// # Errors
+/// When the type is unknown or the bytes are not of that type.
+pub fn from_bytes(type_url: &str, bytes: &[u8]) -> Result<Value, JsonError> {
+    let name = type_url.rsplit('/').next().unwrap_or(type_url);
+    let unknown = || JsonError::UnknownType(name.to_owned());
+    let malformed = |error: String| JsonError::Malformed(name.to_owned(), error);
+    let descriptor = pool().and_then(|pool| pool.get_message_by_name(name)).ok_or_else(unknown)?;
+    let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| malformed(error.to_string()))?;
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .map_err(|error| malformed(error.to_string()))
+}
+
+fn pool() -> Option<&'static DescriptorPool> {
+    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(pb::DESCRIPTORS).ok()).as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::pb::envoy::config::cluster::v3::Cluster;
+
+    #[test]
+    fn cluster_is_shown_with_protobuf_names() {
+        let cluster = Cluster { name: "a".into(), alt_stat_name: "b".into(), ..Default::default() };
+        let url = crate::ResourceType::Cluster.type_url();
+        let json = from_bytes(url, &cluster.encode_to_vec()).unwrap();
+        assert_eq!(json, serde_json::json!({"name": "a", "alt_stat_name": "b"}));
+    }
+
+    #[test]
+    fn unknown_types_and_bad_bytes_are_errors() {
+        assert!(matches!(from_bytes("x/y.Z", b""), Err(JsonError::UnknownType(_))));
+        let url = crate::ResourceType::Cluster.type_url();
+        assert!(matches!(from_bytes(url, &[0xff]), Err(JsonError::Malformed(..))));
+    }
+}

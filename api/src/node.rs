@@ -1,0 +1,206 @@
+//! Who a sidecar is: Istio's node id and metadata.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use prost_types::value::Kind;
+
+use crate::invalid::Invalid;
+use crate::pb::envoy::config::core::v3 as core;
+
+/// How traffic reaches a sidecar (Istio's `INTERCEPTION_MODE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interception {
+    /// Everything is redirected to 15001 and 15006, with the original destination. The default.
+    Redirect,
+    /// Nothing is: every listener is bound at the sidecar's own address.
+    None,
+}
+
+/// A sidecar as it describes itself. Claims, not proofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarNode {
+    /// The pod's name.
+    pub pod: Arc<str>,
+    /// The pod's namespace; decides the scope.
+    pub namespace: Arc<str>,
+    /// The addresses at which the application is reached, the first being the sidecar's own.
+    pub addresses: Vec<IpAddr>,
+    /// The pod's labels; Sidecar objects select by them.
+    pub labels: BTreeMap<String, String>,
+    /// Istio's `CLUSTER_ID`. Empty: not told.
+    pub cluster_id: String,
+    /// How traffic reaches it.
+    pub interception: Interception,
+    /// The proxy's name and version: `envoy 1.40.0`.
+    pub version: String,
+}
+
+impl SidecarNode {
+    /// `POD.NAMESPACE`, how people name it.
+    pub fn id(&self) -> String {
+        format!("{}.{}", self.pod, self.namespace)
+    }
+
+    /// The address at which its listeners are bound when nothing is intercepted.
+    pub fn ip(&self) -> IpAddr {
+        self.addresses[0]
+    }
+}
+
+impl TryFrom<&core::Node> for SidecarNode {
+    type Error = Invalid;
+
+    /// Reads `sidecar~IP~POD.NAMESPACE~DOMAIN` and Istio's metadata (NAMESPACE, LABELS, CLUSTER_ID,
+    /// INSTANCE_IPS, INTERCEPTION_MODE). NAMESPACE, where present, must be the id's.
+    fn try_from(node: &core::Node) -> Result<Self, Invalid> {
+        const FORM: &str = "sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local";
+        let refuse = || Invalid::new("node.id", FORM, format!("{:?}", node.id));
+        let parts: Vec<&str> = node.id.split('~').collect();
+        let [role, ip, workload, _domain] = parts[..] else {
+            return Err(refuse());
+        };
+        if role != "sidecar" {
+            return Err(Invalid::not_supported("node.id").hint(format!("a node of type {role:?}; want {FORM}")));
+        }
+        let ip: IpAddr = ip.parse().map_err(|_| refuse())?;
+        let (pod, namespace) = workload.rsplit_once('.').ok_or_else(refuse)?;
+        if pod.is_empty() || namespace.is_empty() {
+            return Err(refuse());
+        }
+        let metadata = Metadata(node.metadata.as_ref());
+        if let Some(claimed) = metadata.text("NAMESPACE").filter(|claimed| *claimed != namespace) {
+            return Err(Invalid::new("node.metadata.NAMESPACE", format!("{namespace:?}, as in node.id"), claimed));
+        }
+        if let Some(generator) = metadata.text("GENERATOR") {
+            let hint = format!("GENERATOR {generator:?}: proxyless gRPC is not served yet");
+            return Err(Invalid::not_supported("node.metadata.GENERATOR").hint(hint));
+        }
+        Ok(Self {
+            pod: pod.into(),
+            namespace: namespace.into(),
+            addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
+            labels: metadata.texts("LABELS"),
+            cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().to_owned(),
+            interception: interception(metadata.text("INTERCEPTION_MODE"))?,
+            version: version(node),
+        })
+    }
+}
+
+fn addresses(own: IpAddr, instance_ips: &str) -> Result<Vec<IpAddr>, Invalid> {
+    let mut all = vec![own];
+    for text in instance_ips.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let path = "node.metadata.INSTANCE_IPS";
+        let ip = text.parse().map_err(|_| Invalid::new(path, "addresses with commas between", text))?;
+        if !all.contains(&ip) {
+            all.push(ip);
+        }
+    }
+    Ok(all)
+}
+
+fn interception(mode: Option<&str>) -> Result<Interception, Invalid> {
+    match mode {
+        None | Some("" | "REDIRECT") => Ok(Interception::Redirect),
+        Some("NONE") => Ok(Interception::None),
+        Some("TPROXY") => Err(Invalid::not_supported("node.metadata.INTERCEPTION_MODE").hint("TPROXY")),
+        Some(other) => Err(Invalid::new("node.metadata.INTERCEPTION_MODE", "REDIRECT or NONE", other)),
+    }
+}
+
+fn version(node: &core::Node) -> String {
+    use core::node::UserAgentVersionType::{UserAgentBuildVersion, UserAgentVersion};
+    let number = match &node.user_agent_version_type {
+        Some(UserAgentVersion(text)) => text.clone(),
+        Some(UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
+            .unwrap_or_default(),
+        None => String::new(),
+    };
+    format!("{} {number}", node.user_agent_name).trim().to_owned()
+}
+
+struct Metadata<'a>(Option<&'a prost_types::Struct>);
+
+impl<'a> Metadata<'a> {
+    fn kind(&self, key: &str) -> Option<&'a Kind> {
+        self.0?.fields.get(key)?.kind.as_ref()
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        match self.kind(key)? {
+            Kind::StringValue(text) => Some(text),
+            Kind::NullValue(_)
+            | Kind::NumberValue(_)
+            | Kind::BoolValue(_)
+            | Kind::StructValue(_)
+            | Kind::ListValue(_) => None,
+        }
+    }
+
+    fn texts(&self, key: &str) -> BTreeMap<String, String> {
+        let Some(Kind::StructValue(map)) = self.kind(key) else {
+            return BTreeMap::new();
+        };
+        let inner = Metadata(Some(map));
+        map.fields.keys().filter_map(|name| Some((name.clone(), inner.text(name)?.to_owned()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> prost_types::Value {
+        prost_types::Value { kind: Some(Kind::StringValue(value.into())) }
+    }
+
+    fn node(id: &str, metadata: &[(&str, &str)]) -> core::Node {
+        let fields = metadata.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
+        core::Node { id: id.into(), metadata: Some(prost_types::Struct { fields }), ..Default::default() }
+    }
+
+    #[test]
+    fn istio_node_is_read() {
+        let mut pb = node(
+            "sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local",
+            &[("NAMESPACE", "shop"), ("INSTANCE_IPS", "10.1.1.1,fe80::1"), ("INTERCEPTION_MODE", "NONE")],
+        );
+        let labels = prost_types::Struct { fields: [("app".to_owned(), text("web"))].into() };
+        let labels = prost_types::Value { kind: Some(Kind::StructValue(labels)) };
+        pb.metadata.as_mut().unwrap().fields.insert("LABELS".into(), labels);
+        let sidecar = SidecarNode::try_from(&pb).unwrap();
+        assert_eq!(sidecar.id(), "web-1.shop");
+        assert_eq!(sidecar.addresses, ["10.1.1.1".parse::<IpAddr>().unwrap(), "fe80::1".parse().unwrap()]);
+        assert_eq!(sidecar.labels["app"], "web");
+        assert_eq!(sidecar.interception, Interception::None);
+    }
+
+    #[test]
+    fn other_ids_are_refused_with_the_form() {
+        for id in ["", "n1", "sidecar~x~a.b~c", "sidecar~1.2.3.4~ab~c", "sidecar~1.2.3.4~.b~c", "router~1.2.3.4~a.b~c"]
+        {
+            let error = SidecarNode::try_from(&node(id, &[])).unwrap_err().to_string();
+            assert!(error.contains("sidecar~IP~POD.NAMESPACE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_contradicts_the_id_is_refused() {
+        let pb = node("sidecar~10.1.1.1~web-1.shop~x", &[("NAMESPACE", "bank")]);
+        assert_eq!(
+            SidecarNode::try_from(&pb).unwrap_err().to_string(),
+            "node.metadata.NAMESPACE: want \"shop\", as in node.id, got bank"
+        );
+    }
+
+    #[test]
+    fn grpc_generator_is_not_pretended() {
+        let pb = node("sidecar~10.1.1.1~web-1.shop~x", &[("GENERATOR", "grpc")]);
+        assert!(SidecarNode::try_from(&pb).unwrap_err().to_string().contains("not supported yet"));
+    }
+}

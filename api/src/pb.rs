@@ -1,0 +1,15 @@
+//! Generated protobuf messages: xDS v3 under `envoy`, the admin service under `rutter`.
+#![expect(
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/pb.rs"));
+
+/// Every message above as an encoded `FileDescriptorSet`.
+#[cfg(feature = "reflect")]
+pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
