@@ -1,0 +1,23 @@
+//! The pure core of the control plane: config changes in, delta responses out.
+//!
+//! No runtime, no socket, no clock, no environment. The way of a change, in the order of the modules:
+//! [`debounce`] gathers it, [`index`] finds what it alters, [`scope`] who sees that, [`encode`] makes
+//! the bytes, [`snapshot`] keeps them, [`mesh`] ties these together, and [`delta_stream`] decides what
+//! one sidecar is sent.
+
+pub mod debounce;
+pub mod delta_stream;
+pub mod encode;
+pub mod inbound;
+pub mod index;
+pub mod mesh;
+pub mod scope;
+pub mod snapshot;
+pub mod subscription;
+
+pub use debounce::{ConfigBatch, ConfigChange, Debounce};
+pub use delta_stream::{DeltaStream, Response};
+pub use encode::{EncodedResource, Version};
+pub use index::{MeshIndex, MeshSettings};
+pub use mesh::{Mesh, NodeId};
+pub use snapshot::{ScopeSnapshot, View};

@@ -1,0 +1,239 @@
+//! The whole computation as one value: config goes in, and every sidecar's view is kept up to date.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rutter_api::config::istio::{Sidecar, selects};
+use rutter_api::{Config, Kind, ResourceType, SidecarNode};
+
+use crate::debounce::ConfigBatch;
+use crate::inbound::own_resources;
+use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
+use crate::scope::{ScopeId, ScopeKey, ScopeTable};
+use crate::snapshot::{ScopeSnapshot, View, Write};
+
+/// Names a connected sidecar. Two connections of one sidecar are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+#[derive(Debug)]
+struct Node {
+    sidecar: SidecarNode,
+    scope: ScopeId,
+    view: View,
+}
+
+/// How much was done, to show that work follows the change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Hosts of scopes that were looked at.
+    pub visits: u64,
+    /// Pieces that were encoded: the clusters, load assignments or virtual host of one service.
+    pub encodes: u64,
+    /// Route tables and listeners of a port put together.
+    pub tables: u64,
+    /// Sidecars whose own resources were made again.
+    pub own: u64,
+}
+
+/// The mesh as every sidecar sees it.
+#[derive(Debug, Default)]
+pub struct Mesh {
+    index: MeshIndex,
+    scopes: ScopeTable,
+    nodes: HashMap<NodeId, Node>,
+    last_node: u64,
+    by_namespace: HashMap<Arc<str>, BTreeSet<NodeId>>,
+    by_address: HashMap<IpAddr, BTreeSet<NodeId>>,
+    by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
+    own_made: u64,
+    revision: u64,
+}
+
+/// Lineages of sidecars' own snapshots are told from those of scopes by this bit.
+const OWN_LINEAGE: u64 = 1 << 63;
+
+impl Mesh {
+    /// An empty mesh.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self { index: MeshIndex::new(settings), ..Self::default() }
+    }
+
+    /// The config that it is made from.
+    pub fn index(&self) -> &MeshIndex {
+        &self.index
+    }
+
+    /// The store's revision that it has taken in.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// How many scopes there are.
+    pub fn scopes(&self) -> usize {
+        self.scopes.len()
+    }
+
+    /// The work done so far.
+    pub fn work(&self) -> Work {
+        let encoder = self.scopes.encoder();
+        Work { visits: encoder.visits, encodes: encoder.encodes(), tables: encoder.tables, own: self.own_made }
+    }
+
+    /// What a sidecar sees now.
+    pub fn view(&self, id: NodeId) -> Option<&View> {
+        self.nodes.get(&id).map(|node| &node.view)
+    }
+
+    /// A sidecar came.
+    pub fn connect(&mut self, sidecar: SidecarNode) -> NodeId {
+        self.last_node += 1;
+        let id = NodeId(self.last_node);
+        self.by_namespace.entry(sidecar.namespace.clone()).or_default().insert(id);
+        for ip in &sidecar.addresses {
+            self.by_address.entry(*ip).or_default().insert(id);
+        }
+        let scope = self.scopes.enter(&self.scope_key(&sidecar), &self.index);
+        self.by_scope.entry(scope).or_default().insert(id);
+        let own = Arc::new(ScopeSnapshot::new(OWN_LINEAGE | id.0));
+        let shared = self.scopes.get(scope).map(|scope| scope.snapshot().clone()).unwrap_or_default();
+        let view = View { shared, own, revision: self.revision, since: None };
+        self.nodes.insert(id, Node { sidecar, scope, view });
+        self.rebuild_own(id);
+        id
+    }
+
+    /// A sidecar went. Its scope stays for a while: it is likely to come back.
+    pub fn disconnect(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        forget(&mut self.by_namespace, &node.sidecar.namespace, id);
+        for ip in &node.sidecar.addresses {
+            forget(&mut self.by_address, ip, id);
+        }
+        forget(&mut self.by_scope, &node.scope, id);
+    }
+
+    /// Drops the scopes that no sidecar is in.
+    pub fn sweep(&mut self) {
+        let in_use = self.by_scope.keys().copied().collect();
+        self.scopes.retain(&in_use);
+    }
+
+    /// Takes a batch of changes in; the sidecars whose view is another now.
+    pub fn apply(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
+        self.revision = self.revision.max(batch.revision);
+        let delta = self.index.apply(batch);
+        let scopes = self.scopes.apply(&delta, &self.index);
+        let mut changed = BTreeSet::new();
+        for id in scopes.changed.iter().filter_map(|scope| self.by_scope.get(scope)).flatten() {
+            changed.insert(*id);
+        }
+        let mut own = self.with_other_own(&delta);
+        for id in scopes.listeners_moved.iter().filter_map(|scope| self.by_scope.get(scope)).flatten() {
+            let bound = |node: &Node| node.sidecar.interception == rutter_api::node::Interception::None;
+            if self.nodes.get(id).is_some_and(bound) {
+                own.insert(*id);
+            }
+        }
+        for id in self.with_other_sidecar(&delta) {
+            own.insert(id);
+            if self.move_scope(id) {
+                changed.insert(id);
+            }
+        }
+        changed.extend(own.into_iter().filter(|id| self.rebuild_own(*id)).collect::<Vec<_>>());
+        for id in &changed {
+            self.look(*id, batch);
+        }
+        changed
+    }
+
+    fn look(&mut self, id: NodeId, batch: &ConfigBatch) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some(scope) = self.scopes.get(node.scope) {
+            node.view.shared = scope.snapshot().clone();
+        }
+        node.view.revision = batch.revision;
+        node.view.since = batch.since;
+    }
+
+    fn with_other_own(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
+        delta.addresses.iter().filter_map(|ip| self.by_address.get(ip)).flatten().copied().collect()
+    }
+
+    fn with_other_sidecar(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
+        if delta.sidecars.contains(&self.index.settings().root_namespace) {
+            return self.nodes.keys().copied().collect();
+        }
+        delta.sidecars.iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten().copied().collect()
+    }
+
+    fn move_scope(&mut self, id: NodeId) -> bool {
+        let Some(node) = self.nodes.get(&id) else { return false };
+        let old = node.scope;
+        let new = self.scopes.enter(&self.scope_key(&node.sidecar), &self.index);
+        if old == new {
+            return false;
+        }
+        forget(&mut self.by_scope, &old, id);
+        self.by_scope.entry(new).or_default().insert(id);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.scope = new;
+        }
+        true
+    }
+
+    fn scope_key(&self, node: &SidecarNode) -> ScopeKey {
+        let sidecar = self.sidecar_of(node).map(|config| config.key.clone());
+        ScopeKey { namespace: node.namespace.clone(), sidecar, interception: node.interception }
+    }
+
+    /// Istio's order: one that selects the workload, one for the whole namespace, the root's default.
+    fn sidecar_of<'a>(&'a self, node: &'a SidecarNode) -> Option<&'a Arc<Config>> {
+        let root = &self.index.settings().root_namespace;
+        let selector = |config: &Config| sidecar(config).and_then(|spec: &Sidecar| spec.workload_selector.clone());
+        let own = || self.index.of_namespace(Kind::Sidecar, &node.namespace);
+        let selecting =
+            own().filter(|config| selector(config).is_some_and(|selector| selects(&selector.labels, &node.labels)));
+        let oldest = |config: &&Arc<Config>| (config.created, config.key.clone());
+        let of_all = own().filter(|config| selector(config).is_none());
+        let of_root = self.index.of_namespace(Kind::Sidecar, root).filter(|config| selector(config).is_none());
+        selecting.min_by_key(oldest).or_else(|| of_all.min_by_key(oldest)).or_else(|| of_root.min_by_key(oldest))
+    }
+
+    /// Makes a sidecar's own resources again; true: some byte changed.
+    fn rebuild_own(&mut self, id: NodeId) -> bool {
+        let Some(node) = self.nodes.get(&id) else { return false };
+        let Some(scope) = self.scopes.get(node.scope) else { return false };
+        self.own_made += 1;
+        let spec = self.sidecar_of(&node.sidecar).and_then(|config| sidecar(config));
+        let resources = own_resources(&self.index, &node.sidecar, spec, scope);
+        let old = &node.view.own;
+        let is_kept =
+            |kind, name: &str| resources.iter().any(|(other, resource)| *other == kind && *resource.name == *name);
+        let gone = ResourceType::ALL.into_iter().flat_map(|kind| {
+            let gone = old.iter(kind).filter(move |resource| !is_kept(kind, &resource.name));
+            gone.map(move |resource| Write::Remove(kind, resource.name.clone()))
+        });
+        let mut writes: Vec<Write> = gone.collect();
+        writes.extend(resources.into_iter().map(|(kind, resource)| Write::Put(kind, resource)));
+        let Some(next) = old.apply(writes) else { return false };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.view.own = Arc::new(next);
+        }
+        true
+    }
+}
+
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<NodeId>>, key: &K, id: NodeId) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! The three laws over random meshes and random changes, and what single changes cost.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rutter_api::ConfigKey;
+use rutter_api::node::Interception;
+
+use super::*;
+use crate::debounce::ConfigChange;
+use crate::index::tests::{batch, configs, delete};
+
+pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
+    SidecarNode {
+        pod: pod.into(),
+        namespace: namespace.into(),
+        addresses: vec![ip.parse().unwrap()],
+        labels: [("app".to_owned(), pod.to_owned())].into(),
+        cluster_id: String::new(),
+        interception: Interception::Redirect,
+        version: String::new(),
+    }
+}
+
+type Contents = BTreeMap<(ResourceType, String), String>;
+
+fn contents(view: &View) -> Contents {
+    let of = |kind| view.iter(kind).map(move |one| ((kind, one.name.to_string()), one.version.to_string()));
+    ResourceType::ALL.into_iter().flat_map(of).collect()
+}
+
+/// The view of the same sidecar in a mesh made from nothing with the same config.
+fn rebuilt(mesh: &Mesh, sidecar: &SidecarNode) -> Contents {
+    let mut fresh = Mesh::new(mesh.index.settings().clone());
+    fresh.apply(&batch(mesh.index.configs().cloned().collect()));
+    let id = fresh.connect(sidecar.clone());
+    contents(fresh.view(id).unwrap())
+}
+
+fn sidecars() -> Vec<SidecarNode> {
+    let mut all = vec![
+        node("s0", "n0", "10.0.0.1"),
+        node("s1", "n0", "10.0.0.2"),
+        node("s0", "n1", "10.0.1.1"),
+        node("x", "n2", "10.0.2.9"),
+    ];
+    let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
+    all.push(bound);
+    all
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put(String),
+    Delete(Kind, String, String),
+    Connect(usize),
+    Disconnect(usize),
+    Sweep,
+}
+
+fn service(namespace: &str, name: &str, (port, protocol, export): (u16, &str, &str)) -> String {
+    let export = if export.is_empty() {
+        String::new()
+    } else {
+        format!(", annotations: {{networking.istio.io/exportTo: '{export}'}}")
+    };
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}{export}}}\nspec: {{clusterIP: 10.9.0.{port}, ports: [{{name: {protocol}, port: {port}}}]}}"
+    )
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let ns = || prop_oneof![Just("n0"), Just("n1"), Just("n2"), Just("istio-system")];
+    let name = || prop_oneof![Just("s0"), Just("s1")];
+    let host = || prop_oneof![Just("s0"), Just("s1.n0.svc.cluster.local"), Just("s0.n1.svc.cluster.local")];
+    let put_service = (
+        ns(),
+        name(),
+        80u16..83,
+        prop_oneof![Just("http"), Just("tcp"), Just("https"), Just("auto")],
+        prop_oneof![3 => Just(""), 1 => Just("."), 1 => Just("n1")],
+    )
+        .prop_map(|(ns, name, port, protocol, export)| Op::Put(service(ns, name, (port, protocol, export))));
+    let slice = (ns(), name(), 0u8..4, prop_oneof![Just("http"), Just("tcp")], 80u16..82).prop_map(|(ns, name, ip, port, number)| {
+        Op::Put(format!("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: {ns}, labels: {{kubernetes.io/service-name: {name}, version: v{ip}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [10.0.0.{ip}]}}]\nports: [{{name: {port}, port: {number}}}]"))
+    });
+    let rule = (ns(), name(), host(), 0u8..3).prop_map(|(ns, name, host, version)| {
+        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{host: {host}, subsets: [{{name: v{version}, labels: {{version: v{version}}}}}]}}"))
+    });
+    let wild = (ns(), 1u32..4).prop_map(|(ns, max)| {
+        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: wild, namespace: {ns}}}\nspec: {{host: '*.svc.cluster.local', trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}}}"))
+    });
+    let routes = (ns(), name(), host(), host(), 0u8..3, prop_oneof![Just("[]"), Just("['.']"), Just("[n1]")]).prop_map(|(ns, name, host, to, timeout, export)| {
+        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{exportTo: {export}, hosts: [{host}], http: [{{timeout: {timeout}s, route: [{{destination: {{host: {to}}}}}]}}]}}"))
+    });
+    let egress = prop_oneof![Just("./*"), Just("n1/*"), Just("*/s0.n0.svc.cluster.local"), Just("~/*"), Just("*/*")];
+    let sidecar = (ns(), name(), egress, any::<bool>(), any::<bool>()).prop_map(|(ns, name, egress, selects, closed)| {
+        let selector = if selects { format!("workloadSelector: {{labels: {{app: {name}}}}}, ") } else { String::new() };
+        let mode = if closed { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
+        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{{selector}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{hosts: ['{egress}']}}]}}"))
+    });
+    let gone = (prop::sample::select(Kind::ALL.to_vec()), ns(), name())
+        .prop_map(|(kind, ns, name)| Op::Delete(kind, ns.into(), name.into()));
+    prop_oneof![
+        4 => put_service, 3 => slice, 2 => rule, 1 => wild, 3 => routes, 2 => sidecar, 4 => gone,
+        1 => (0usize..5).prop_map(Op::Connect), 1 => (0usize..5).prop_map(Op::Disconnect), 1 => Just(Op::Sweep),
+    ]
+}
+
+/// Applies operations as a store would, keeping the revision that created an object.
+struct Driver {
+    mesh: Mesh,
+    revision: u64,
+    connected: BTreeMap<usize, NodeId>,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let mut mesh = Mesh::new(MeshSettings::default());
+        let connected = sidecars().into_iter().enumerate().map(|(at, node)| (at, mesh.connect(node))).collect();
+        Self { mesh, revision: 0, connected }
+    }
+
+    fn run(&mut self, op: &Op) -> BTreeSet<NodeId> {
+        self.revision += 1;
+        match op {
+            Op::Put(text) => {
+                let config = configs(text).remove(0);
+                let created = self.mesh.index.config(&config.key).map_or(self.revision, |old| old.created);
+                return self.mesh.apply(&batch(vec![Arc::new(Config { created, ..(*config).clone() })]));
+            }
+            Op::Delete(kind, namespace, name) => return self.mesh.apply(&delete(*kind, namespace, name)),
+            Op::Connect(at) => {
+                let node = sidecars().remove(*at);
+                let mesh = &mut self.mesh;
+                self.connected.entry(*at).or_insert_with(|| mesh.connect(node));
+            }
+            Op::Disconnect(at) => {
+                if let Some(id) = self.connected.remove(at) {
+                    self.mesh.disconnect(id);
+                }
+            }
+            Op::Sweep => self.mesh.sweep(),
+        }
+        BTreeSet::new()
+    }
+
+    fn views(&self) -> BTreeMap<NodeId, Contents> {
+        self.connected.values().map(|id| (*id, contents(self.mesh.view(*id).unwrap()))).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn law_a_increments_equal_a_rebuild(ops in prop::collection::vec(ops(), 1..40)) {
+        let mut driver = Driver::new();
+        let all = sidecars();
+        for op in &ops {
+            let before = driver.views();
+            let changed = driver.run(op);
+            // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
+            let may_move = matches!(op, Op::Put(text) if text.contains("kind: Sidecar")) || matches!(op, Op::Delete(Kind::Sidecar, ..));
+            for (id, now) in driver.views() {
+                let differs = before.get(&id).is_some_and(|before| *before != now);
+                let named = changed.contains(&id);
+                prop_assert!(differs == named || may_move && named, "{:?}", op);
+            }
+        }
+        for (at, id) in &driver.connected {
+            prop_assert_eq!(contents(driver.mesh.view(*id).unwrap()), rebuilt(&driver.mesh, &all[*at]), "sidecar {}", at);
+        }
+    }
+
+    #[test]
+    fn law_b_writing_the_same_again_does_nothing(ops in prop::collection::vec(ops(), 1..25)) {
+        let mut driver = Driver::new();
+        for op in &ops {
+            driver.run(op);
+        }
+        let before = driver.mesh.work();
+        let changed = driver.mesh.apply(&batch(driver.mesh.index.configs().cloned().collect()));
+        prop_assert!(changed.is_empty());
+        prop_assert_eq!(driver.mesh.work(), before);
+    }
+}
+
+/// A mesh of `namespaces` with two services each; every Sidecar sees its own namespace only.
+fn large(namespaces: usize) -> Mesh {
+    let mut text = String::new();
+    for number in 0..namespaces {
+        let ns = format!("n{number}");
+        for name in ["s0", "s1"] {
+            text.push_str(&service(&ns, name, (80, "http", "")));
+            text.push_str("\n---\n");
+        }
+        text.push_str(&format!("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default, namespace: {ns}}}\nspec: {{egress: [{{hosts: ['./*']}}]}}\n---\n"));
+    }
+    let mut mesh = Mesh::new(MeshSettings::default());
+    mesh.apply(&batch(configs(&text)));
+    for number in 0..namespaces {
+        mesh.connect(node("s0", &format!("n{number}"), &format!("10.{}.{}.1", number / 250, number % 250)));
+    }
+    mesh
+}
+
+fn cost(mesh: &mut Mesh, text: &str) -> (Work, usize) {
+    let before = mesh.work();
+    let created = mesh.index.config(&configs(text)[0].key).map_or(9_999, |old| old.created);
+    let config = Config { created, ..(*configs(text)[0]).clone() };
+    let changed = mesh.apply(&batch(vec![Arc::new(config)]));
+    let after = mesh.work();
+    let work = Work {
+        visits: after.visits - before.visits,
+        encodes: after.encodes - before.encodes,
+        tables: after.tables - before.tables,
+        own: after.own - before.own,
+    };
+    (work, changed.len())
+}
+
+const ENDPOINT: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, namespace: n0, labels: {kubernetes.io/service-name: s0}}\naddressType: IPv4\nendpoints: [{addresses: [10.0.7.7]}]\nports: [{name: http, port: 80}]";
+const ROUTE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: r, namespace: n0}\nspec: {hosts: [s0], http: [{route: [{destination: {host: s1}}]}]}";
+
+#[test]
+fn law_c_work_grows_with_the_change_and_not_with_the_mesh() {
+    for namespaces in [4, 64] {
+        let mut mesh = large(namespaces);
+        let check = |got: (Work, usize), want: (u64, u64, u64)| {
+            assert_eq!((got.0.visits, got.0.encodes, got.0.tables, got.1), (want.0, want.1, want.2, 1), "{namespaces}");
+        };
+        check(cost(&mut mesh, ENDPOINT), (1, 1, 0));
+        check(cost(&mut mesh, ROUTE), (2, 1, 1));
+        check(cost(&mut mesh, &service("n0", "s9", (80, "http", ""))), (1, 3, 1));
+    }
+}
+
+#[test]
+fn scopes_that_see_the_same_share_its_encoding() {
+    let mut mesh = Mesh::new(MeshSettings::default());
+    mesh.apply(&batch(configs(&service("n0", "s0", (80, "tcp", "")))));
+    for number in 0..5 {
+        mesh.connect(node("a", &format!("n{number}"), "10.0.0.1"));
+    }
+    assert_eq!((mesh.scopes(), mesh.work().encodes), (5, 2));
+    let (a, b) = (mesh.view(NodeId(1)).unwrap(), mesh.view(NodeId(5)).unwrap());
+    let name = "outbound|80||s0.n0.svc.cluster.local";
+    let entry = |view: &View| view.get(ResourceType::Cluster, name).unwrap().entry.as_ptr();
+    assert_eq!(entry(a), entry(b));
+}
+
+#[test]
+fn sidecars_of_one_scope_share_one_snapshot() {
+    let mut mesh = large(1);
+    let (a, b) = (mesh.connect(node("a", "n0", "10.0.0.2")), mesh.connect(node("b", "n0", "10.0.0.3")));
+    assert!(Arc::ptr_eq(&mesh.view(a).unwrap().shared, &mesh.view(b).unwrap().shared));
+    assert_eq!(mesh.scopes(), 1);
+}
+
+#[test]
+fn a_scope_goes_with_its_last_sidecar_at_the_next_sweep() {
+    let mut mesh = Mesh::new(MeshSettings::default());
+    let id = mesh.connect(node("a", "n0", "10.0.0.1"));
+    mesh.disconnect(id);
+    assert_eq!(mesh.scopes(), 1);
+    mesh.sweep();
+    assert_eq!(mesh.scopes(), 0);
+}
+
+#[test]
+fn a_service_without_endpoints_keeps_an_empty_assignment() {
+    // O9: Envoy ignores the removal of an assignment.
+    let mut mesh = large(1);
+    mesh.apply(&batch(configs(ENDPOINT)));
+    mesh.apply(&delete(Kind::EndpointSlice, "n0", "e"));
+    let view = mesh.view(NodeId(1)).unwrap();
+    let assignment = view.get(ResourceType::Endpoint, "outbound|80||s0.n0.svc.cluster.local").unwrap();
+    let json = rutter_api::json::from_bytes(ResourceType::Endpoint.type_url(), &assignment.body()).unwrap();
+    assert_eq!(json, serde_json::json!({"cluster_name": "outbound|80||s0.n0.svc.cluster.local"}));
+}
+
+#[test]
+fn a_sidecar_without_capture_gets_listeners_at_its_own_address() {
+    let mut mesh = large(1);
+    mesh.apply(&batch(configs(&ENDPOINT.replace("10.0.7.7", "127.0.3.1").replace("port: 80", "port: 81"))));
+    let bound = SidecarNode { interception: Interception::None, ..node("s0", "n0", "127.0.3.1") };
+    let id = mesh.connect(bound);
+    let names: Vec<_> = mesh.view(id).unwrap().iter(ResourceType::Listener).map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["127.0.3.1_80", "127.0.3.1_81"]);
+    let key = ConfigKey::new(Kind::Service, "n0", "s0");
+    mesh.apply(&ConfigBatch { changes: [(key, ConfigChange::Delete)].into(), ..ConfigBatch::default() });
+    let names: Vec<_> = mesh.view(id).unwrap().iter(ResourceType::Listener).map(|one| one.name.to_string()).collect();
+    assert_eq!(names, ["127.0.3.1_80"]);
+}

@@ -1,0 +1,227 @@
+//! What a scope holds for one host: shared pieces, made once for all scopes that see the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rutter_api::node::Interception;
+use rutter_api::{ClusterName, Config, Hostname, ResourceType};
+
+use super::{PortUse, Scope};
+use crate::encode::cache::{Cache, address, hash};
+use crate::encode::route::{Destination, Target, VirtualHost, encode_table};
+use crate::encode::{EncodedResource, cluster, endpoint, listener};
+use crate::index::{Endpoint, MeshIndex, Protocol, Service, ServiceKey, ServicePort};
+use crate::snapshot::Write;
+
+/// Makes pieces, each once for each set of inputs, and counts the work.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    clusters: Cache<ClusterPiece>,
+    endpoints: Cache<EndpointPiece>,
+    virtual_hosts: Cache<VirtualHostPiece>,
+    /// Hosts of scopes that were looked at.
+    pub visits: u64,
+    /// Route tables put together.
+    pub tables: u64,
+}
+
+impl Encoder {
+    /// Pieces encoded so far: clusters, load assignments and virtual hosts of one service each.
+    pub fn encodes(&self) -> u64 {
+        self.clusters.made + self.endpoints.made + self.virtual_hosts.made
+    }
+}
+
+type Held = (Arc<Service>, Option<Arc<Config>>, Arc<Vec<Endpoint>>);
+
+#[derive(Debug)]
+struct ClusterPiece {
+    _inputs: Held,
+    resources: Vec<EncodedResource>,
+}
+
+#[derive(Debug)]
+struct EndpointPiece {
+    _inputs: Held,
+    resources: Vec<EncodedResource>,
+}
+
+#[derive(Debug)]
+struct VirtualHostPiece {
+    _inputs: (Option<Arc<Service>>, Option<Arc<Config>>, Vec<Option<Arc<Service>>>),
+    host: Arc<VirtualHost>,
+}
+
+/// A host of a scope.
+#[derive(Debug)]
+pub(super) struct HostUnit {
+    service: Option<Arc<Service>>,
+    clusters: Option<Arc<ClusterPiece>>,
+    endpoints: Option<Arc<EndpointPiece>>,
+    pub(super) virtual_hosts: BTreeMap<u16, Arc<VirtualHost>>,
+    _held: Vec<Arc<VirtualHostPiece>>,
+    pub(super) port_uses: BTreeMap<u16, PortUse>,
+    /// Listeners at the service's own addresses; another service may claim the same.
+    pub(super) addressed: Vec<EncodedResource>,
+    /// The route tables of those.
+    tables: Vec<EncodedResource>,
+}
+
+impl HostUnit {
+    pub(super) fn service_key(&self) -> Option<&ServiceKey> {
+        self.service.as_ref().map(|service| &service.key)
+    }
+
+    fn resources(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
+        let clusters = self.clusters.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Cluster, r));
+        let endpoints = self.endpoints.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Endpoint, r));
+        clusters.chain(endpoints).chain(self.tables.iter().map(|resource| (ResourceType::Route, resource)))
+    }
+}
+
+/// What the scope has for a host now. None: nothing.
+pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: &mut Encoder) -> Option<HostUnit> {
+    let service = scope.select(index, host).cloned();
+    let rule = scope.route_rule(index, host).cloned();
+    let mut unit = HostUnit {
+        service: service.clone(),
+        clusters: None,
+        endpoints: None,
+        virtual_hosts: BTreeMap::new(),
+        _held: Vec::new(),
+        port_uses: BTreeMap::new(),
+        addressed: Vec::new(),
+        tables: Vec::new(),
+    };
+    let Some(service) = service else {
+        // Istio keeps rules about unknown hosts in the table of port 80.
+        let rule = rule.filter(|_| !host.is_wildcard())?;
+        if !index.virtual_service_hosts(&rule).contains(host) {
+            return None;
+        }
+        add_virtual_host(scope, index, (&mut unit, encoder), (host, 80, Some(&rule)));
+        return Some(unit);
+    };
+    let policy = index.rule_for(&service, &scope.key.namespace).cloned();
+    let endpoints = index.endpoints(&service.key);
+    let inputs = [address(&service), policy.as_ref().map_or(0, address), address(&endpoints)];
+    let held = || (service.clone(), policy.clone(), endpoints.clone());
+    let cluster_key = if service.dns { &inputs[..] } else { &inputs[..2] };
+    unit.clusters = Some(encoder.clusters.get_or_make(cluster_key, || ClusterPiece {
+        resources: cluster::encode_clusters(&service, policy.as_deref(), &endpoints),
+        _inputs: held(),
+    }));
+    unit.endpoints = Some(encoder.endpoints.get_or_make(&inputs, || EndpointPiece {
+        resources: endpoint::encode_load_assignments(&service, policy.as_deref(), &endpoints),
+        _inputs: held(),
+    }));
+    for port in &service.ports {
+        match role(scope, &service, port) {
+            Role::Routed => {
+                add_virtual_host(scope, index, (&mut unit, encoder), (host, port.number, rule.as_ref()));
+                unit.port_uses.insert(port.number, PortUse::Http);
+            }
+            Role::Shared(port_use) => {
+                unit.port_uses.insert(port.number, port_use);
+            }
+            Role::Addressed => add_addressed(&mut unit, &service, port),
+        }
+    }
+    Some(unit)
+}
+
+enum Role {
+    /// HTTP in the port's route table.
+    Routed,
+    /// A part of the port's listener.
+    Shared(PortUse),
+    /// Listeners at its own addresses.
+    Addressed,
+}
+
+fn role(scope: &Scope, service: &Service, port: &ServicePort) -> Role {
+    let cluster = || ClusterName::outbound(port.number, &service.key.host).to_string();
+    let captured = scope.key.interception == Interception::Redirect;
+    let has_address = captured && !service.addresses.is_empty();
+    match port.protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => Role::Routed,
+        Protocol::Unknown | Protocol::Tls | Protocol::Tcp if has_address => Role::Addressed,
+        Protocol::Unknown => Role::Routed,
+        Protocol::Tls => Role::Shared(PortUse::Tls(cluster())),
+        Protocol::Tcp => Role::Shared(PortUse::Tcp(cluster())),
+    }
+}
+
+fn add_addressed(unit: &mut HostUnit, service: &Arc<Service>, port: &ServicePort) {
+    let cluster = ClusterName::outbound(port.number, &service.key.host).to_string();
+    let table = format!("{}:{}", service.key.host, port.number);
+    let table = (port.protocol == Protocol::Unknown).then_some(table);
+    for ip in &service.addresses {
+        let listener = listener::encode_outbound_address(&ip.to_string(), port.number, &cluster, table.as_deref());
+        unit.addressed.push(listener);
+    }
+    if let Some(name) = table {
+        let target =
+            Target { host: &service.key.host, service: Some(service), port: port.number, client: "", domain: "" };
+        let host = VirtualHost::encode(target, None, &[]).for_every_domain();
+        unit.tables.push(encode_table(&name, [&host].into_iter()));
+    }
+}
+
+fn add_virtual_host(
+    scope: &Scope,
+    index: &MeshIndex,
+    (unit, encoder): (&mut HostUnit, &mut Encoder),
+    (host, port, rule): (&Hostname, u16, Option<&Arc<Config>>),
+) {
+    let hosts = rule.map(|rule| index.destinations(rule)).unwrap_or_default();
+    let services: Vec<Option<Arc<Service>>> = hosts.iter().map(|host| scope.select(index, host).cloned()).collect();
+    let is_near = host.as_str().split('.').nth(1) == Some(&*scope.key.namespace);
+    let mut key = vec![usize::from(port), usize::from(is_near), hash(host.as_str())];
+    key.extend([unit.service.as_ref().map_or(0, address), rule.map_or(0, address)]);
+    key.extend(services.iter().map(|service| service.as_ref().map_or(0, address)));
+    let service = unit.service.clone();
+    let piece = encoder.virtual_hosts.get_or_make(&key, || {
+        let destinations: Vec<Destination> = hosts
+            .iter()
+            .zip(&services)
+            .map(|(host, service)| Destination {
+                host: host.clone(),
+                ports: service.as_ref().map(|service| service.ports.iter().map(|port| port.number).collect()),
+            })
+            .collect();
+        let domain = &index.settings().domain;
+        let target = Target { host, service: service.as_deref(), port, client: &scope.key.namespace, domain };
+        let virtual_host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations);
+        VirtualHostPiece { _inputs: (service.clone(), rule.cloned(), services.clone()), host: Arc::new(virtual_host) }
+    });
+    unit.virtual_hosts.insert(port, piece.host.clone());
+    unit._held.push(piece);
+}
+
+/// The writes that lead from one state of a host to the other. The same piece costs nothing.
+pub(super) fn diff(old: Option<&HostUnit>, new: Option<&HostUnit>, writes: &mut Vec<Write>) {
+    let same = |a: Option<usize>, b: Option<usize>| a.is_some() && a == b;
+    let clusters = |unit: Option<&HostUnit>| unit.and_then(|unit| unit.clusters.as_ref()).map(address);
+    let endpoints = |unit: Option<&HostUnit>| unit.and_then(|unit| unit.endpoints.as_ref()).map(address);
+    let skip_clusters = same(clusters(old), clusters(new));
+    let skip_endpoints = same(endpoints(old), endpoints(new));
+    let skip = |kind: ResourceType| match kind {
+        ResourceType::Cluster => skip_clusters,
+        ResourceType::Endpoint => skip_endpoints,
+        ResourceType::Listener | ResourceType::Route => false,
+    };
+    let kept = |kind: ResourceType, name: &str| {
+        new.is_some_and(|unit| unit.resources().any(|(other, resource)| other == kind && *resource.name == *name))
+    };
+    for (kind, resource) in old.into_iter().flat_map(HostUnit::resources) {
+        if !skip(kind) && !kept(kind, &resource.name) {
+            writes.push(Write::Remove(kind, resource.name.clone()));
+        }
+    }
+    for (kind, resource) in new.into_iter().flat_map(HostUnit::resources) {
+        if !skip(kind) {
+            writes.push(Write::Put(kind, resource.clone()));
+        }
+    }
+}

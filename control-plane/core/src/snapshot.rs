@@ -1,0 +1,207 @@
+//! What a scope contains: immutable, sharing structure with what it was before.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rpds::RedBlackTreeMapSync;
+use rutter_api::ResourceType;
+
+use crate::encode::EncodedResource;
+
+/// How many changes a snapshot remembers. A stream that is further behind compares whole maps.
+const HISTORY_MAX: usize = 64;
+
+/// A resource's name; shared wherever it is held.
+pub type ResourceName = Arc<str>;
+
+type Resources = RedBlackTreeMapSync<ResourceName, EncodedResource>;
+
+/// The resources that one change altered, by type: those that are new, different or gone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SnapshotDelta {
+    names: [BTreeSet<ResourceName>; 4],
+}
+
+/// All resources of a scope at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct ScopeSnapshot {
+    /// Which scope's history this is a part of.
+    lineage: u64,
+    /// Counts the changes of the lineage.
+    sequence: u64,
+    resources: [Resources; 4],
+    history: VecDeque<Arc<SnapshotDelta>>,
+}
+
+impl ScopeSnapshot {
+    /// An empty one; `lineage` is unique to its scope.
+    pub fn new(lineage: u64) -> Self {
+        Self { lineage, ..Self::default() }
+    }
+
+    /// A resource.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
+        self.resources[kind.index()].get(name)
+    }
+
+    /// All resources of a type, by name.
+    pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
+        self.resources[kind.index()].values()
+    }
+
+    /// How many of a type.
+    pub fn len(&self, kind: ResourceType) -> usize {
+        self.resources[kind.index()].size()
+    }
+
+    /// The next snapshot; None: the writes changed no byte, so there is none.
+    pub fn apply(&self, writes: Vec<Write>) -> Option<Self> {
+        let mut next = self.clone();
+        let mut delta = SnapshotDelta::default();
+        for write in writes {
+            let (kind, name) = match &write {
+                Write::Put(kind, resource) => (*kind, resource.name.clone()),
+                Write::Remove(kind, name) => (*kind, name.clone()),
+            };
+            let resources = &mut next.resources[kind.index()];
+            let changed = match write {
+                Write::Put(_, resource) if resources.get(&name).is_some_and(|old| old.version == resource.version) => {
+                    false
+                }
+                Write::Put(_, resource) => {
+                    resources.insert_mut(name.clone(), resource);
+                    true
+                }
+                Write::Remove(_, name) => resources.remove_mut(&name),
+            };
+            if changed {
+                delta.names[kind.index()].insert(name);
+            }
+        }
+        if delta.names.iter().all(BTreeSet::is_empty) {
+            return None;
+        }
+        next.sequence += 1;
+        next.history.push_back(Arc::new(delta));
+        if next.history.len() > HISTORY_MAX {
+            next.history.pop_front();
+        }
+        Some(next)
+    }
+
+    /// The names of a type that differ between an older snapshot and this one.
+    pub fn changed_since(&self, old: &Self, kind: ResourceType) -> BTreeSet<ResourceName> {
+        let behind = self.sequence.checked_sub(old.sequence).and_then(|behind| usize::try_from(behind).ok());
+        match behind {
+            Some(behind) if self.lineage == old.lineage && behind <= self.history.len() => {
+                let recent = self.history.iter().skip(self.history.len() - behind);
+                recent.flat_map(|delta| delta.names[kind.index()].iter().cloned()).collect()
+            }
+            Some(_) | None => self.compare(old, kind),
+        }
+    }
+
+    fn compare(&self, old: &Self, kind: ResourceType) -> BTreeSet<ResourceName> {
+        let differs = |a: &EncodedResource, b: &Self| b.get(kind, &a.name).is_none_or(|b| b.version != a.version);
+        let new = self.iter(kind).filter(|resource| differs(resource, old));
+        let gone = old.iter(kind).filter(|resource| self.get(kind, &resource.name).is_none());
+        new.chain(gone).map(|resource| resource.name.clone()).collect()
+    }
+}
+
+/// One change of a snapshot.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// It is now this.
+    Put(ResourceType, EncodedResource),
+    /// It is gone.
+    Remove(ResourceType, ResourceName),
+}
+
+/// What one sidecar sees: its scope's resources, and those of its own.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Shared by all sidecars of the scope.
+    pub shared: Arc<ScopeSnapshot>,
+    /// Its own: what leads to its application, and listeners that it must really bind.
+    pub own: Arc<ScopeSnapshot>,
+    /// The store's revision that made it so.
+    pub revision: u64,
+    /// When that change was made. None: it was so before the sidecar came.
+    pub since: Option<Instant>,
+}
+
+impl View {
+    /// A resource; its own come first.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
+        self.own.get(kind, name).or_else(|| self.shared.get(kind, name))
+    }
+
+    /// All resources of a type.
+    pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
+        self.own
+            .iter(kind)
+            .chain(self.shared.iter(kind).filter(move |resource| self.own.get(kind, &resource.name).is_none()))
+    }
+
+    /// How many of a type.
+    pub fn len(&self, kind: ResourceType) -> usize {
+        self.own.len(kind) + self.shared.len(kind)
+    }
+
+    /// The names of a type that may differ between an older view and this one.
+    pub fn changed_since(&self, old: &View, kind: ResourceType) -> BTreeSet<ResourceName> {
+        let mut names = self.shared.changed_since(&old.shared, kind);
+        names.extend(self.own.changed_since(&old.own, kind));
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: ResourceType = ResourceType::Cluster;
+
+    fn put(name: &str, body: &str) -> Write {
+        Write::Put(KIND, EncodedResource::new(KIND, name.into(), body.as_bytes()))
+    }
+
+    fn names(set: BTreeSet<ResourceName>) -> Vec<String> {
+        set.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn writes_without_a_new_byte_make_no_snapshot() {
+        let one = ScopeSnapshot::new(1).apply(vec![put("a", "x")]).unwrap();
+        assert!(one.apply(vec![put("a", "x"), Write::Remove(KIND, "b".into())]).is_none());
+    }
+
+    #[test]
+    fn differences_come_from_history_and_from_comparison_alike() {
+        let start = ScopeSnapshot::new(1).apply(vec![put("a", "x"), put("b", "x")]).unwrap();
+        let end = start
+            .apply(vec![put("a", "y")])
+            .unwrap()
+            .apply(vec![Write::Remove(KIND, "b".into()), put("c", "z")])
+            .unwrap();
+        assert_eq!(names(end.changed_since(&start, KIND)), ["a", "b", "c"]);
+        assert_eq!(names(end.compare(&start, KIND)), ["a", "b", "c"]);
+        let mut other = start.clone();
+        other.lineage = 2;
+        assert_eq!(names(end.changed_since(&other, KIND)), ["a", "b", "c"]);
+        assert!(end.changed_since(&end, KIND).is_empty());
+    }
+
+    #[test]
+    fn a_stream_far_behind_still_gets_the_difference() {
+        let start = ScopeSnapshot::new(1).apply(vec![put("a", "0")]).unwrap();
+        let mut end = start.clone();
+        for number in 0..=HISTORY_MAX {
+            end = end.apply(vec![put(&format!("n{number}"), "x")]).unwrap();
+        }
+        assert_eq!(end.changed_since(&start, KIND).len(), HISTORY_MAX + 1);
+        assert_eq!(end.history.len(), HISTORY_MAX);
+    }
+}
