@@ -331,6 +331,16 @@ impl MeshIndex {
         self.configs.values()
     }
 
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.configs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.configs.is_empty()
+    }
+
     /// The objects of a kind in a namespace.
     pub fn of_namespace<'a>(&'a self, kind: Kind, namespace: &'a Arc<str>) -> impl Iterator<Item = &'a Arc<Config>> {
         let start = ConfigKey { kind, namespace: namespace.clone(), name: "".into() };

@@ -180,7 +180,12 @@ impl Scope {
         dirty
     }
 
-    fn place_addressed(&mut self, host: &Hostname, (old, new): (Option<&HostUnit>, Option<&HostUnit>), writes: &mut Vec<Write>) {
+    fn place_addressed(
+        &mut self,
+        host: &Hostname,
+        (old, new): (Option<&HostUnit>, Option<&HostUnit>),
+        writes: &mut Vec<Write>,
+    ) {
         let of = |unit: Option<&HostUnit>| unit.map(|unit| unit.addressed.clone()).unwrap_or_default();
         let (old, new) = (of(old), of(new));
         for listener in &old {

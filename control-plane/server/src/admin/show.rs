@@ -1,0 +1,130 @@
+//! What the admin API says of objects and streams.
+
+use std::time::{Duration, Instant};
+
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::{ConfigKey, ResourceType};
+use rutter_core::DeltaStream;
+use rutter_core::delta_stream::{ResourceState, TypeSync};
+use rutter_store::Stored;
+use serde_json::Value;
+use tonic::Status;
+
+use crate::registry::StreamHandle;
+
+pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
+    pb::ObjectKey { kind: key.kind.name().into(), namespace: key.namespace.to_string(), name: key.name.to_string() }
+}
+
+/// An object as it was applied, with its version.
+pub(super) fn object(stored: &Stored) -> pb::Object {
+    let mut json = stored.json.clone();
+    if let Some(Value::Object(meta)) = json.get_mut("metadata") {
+        meta.insert("resourceVersion".into(), stored.revision.to_string().into());
+    }
+    pb::Object { key: Some(key(&stored.key)), json: json.to_string().into(), owner: stored.owner.to_string() }
+}
+
+/// The types of a word; all of them where there is none.
+pub(super) fn kinds(word: &str) -> Result<Vec<ResourceType>, Status> {
+    if word.is_empty() || word == "all" {
+        return Ok(ResourceType::ALL.to_vec());
+    }
+    let kind = ResourceType::from_word(word);
+    kind.map(|kind| vec![kind])
+        .ok_or_else(|| Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener or route")))
+}
+
+pub(super) async fn sidecar(handle: &StreamHandle) -> pb::Sidecar {
+    let types = handle.ask(types).await.unwrap_or_default();
+    pb::Sidecar {
+        id: handle.node.id(),
+        ip: handle.node.ip().to_string(),
+        cluster_id: handle.node.cluster_id.clone(),
+        version: handle.node.version.clone(),
+        types,
+        connected_ms: millis(handle.since.elapsed()),
+    }
+}
+
+fn types(stream: &DeltaStream) -> Vec<pb::TypeStatus> {
+    use pb::type_status::State;
+    let of = |kind: ResourceType| {
+        let (sync, since) = stream.sync(kind);
+        let (state, refused) = match sync {
+            TypeSync::NotRequested => (State::NotRequested, Vec::new()),
+            TypeSync::Synced => (State::Synced, Vec::new()),
+            TypeSync::Stale => (State::Stale, Vec::new()),
+            TypeSync::Refused(refused) => (State::Nack, refused),
+        };
+        let refused = refused.into_iter().map(|(name, version, error)| pb::Refused {
+            name: name.to_string(),
+            version: version.to_string(),
+            error,
+        });
+        pb::TypeStatus {
+            r#type: kind.word().into(),
+            state: state as i32,
+            age_ms: since.map_or(0, |since| millis(since.elapsed())),
+            resources: u32::try_from(stream.resources(kind).len()).unwrap_or(u32::MAX),
+            refused: refused.collect(),
+        }
+    };
+    ResourceType::ALL.into_iter().map(of).collect()
+}
+
+pub(super) fn resources(stream: &DeltaStream, kinds: &[ResourceType]) -> Vec<pb::SentResource> {
+    use pb::sent_resource::State;
+    let of = |kind: ResourceType| {
+        stream.resources(kind).into_iter().map(move |(resource, state)| {
+            let (state, error) = match state {
+                ResourceState::Acked => (State::Acked, String::new()),
+                ResourceState::Sent => (State::Sent, String::new()),
+                ResourceState::Due => (State::Due, String::new()),
+                ResourceState::Refused(error) => (State::Refused, error),
+            };
+            pb::SentResource {
+                type_url: kind.type_url().into(),
+                name: resource.name.to_string(),
+                version: resource.version.to_string(),
+                state: state as i32,
+                body: resource.body().into(),
+                error,
+            }
+        })
+    };
+    kinds.iter().copied().flat_map(of).collect()
+}
+
+pub(super) fn pushes(stream: &DeltaStream, sidecar: &str, since: u64) -> Vec<pb::Push> {
+    let micros = |from: Instant, to: Instant| u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let recent = stream.pushes().filter(|push| push.revision >= since);
+    let one = |push: &rutter_core::delta_stream::Push| pb::Push {
+        sidecar: sidecar.to_owned(),
+        r#type: push.kind.word().into(),
+        revision: push.revision,
+        resources: count(push.resources),
+        removed: count(push.removed),
+        bytes: push.bytes as u64,
+        ack_us: push.answered.map(|answered| micros(push.since, answered)),
+        error: push.error.clone().unwrap_or_default(),
+        names: push.names.iter().map(ToString::to_string).collect(),
+    };
+    recent.map(one).collect()
+}
+
+/// Whether a stream owes nothing, and whether its sidecar refuses something.
+pub(super) struct Settled {
+    pub(super) settled: bool,
+    pub(super) refused: bool,
+}
+
+pub(super) fn settled(stream: &DeltaStream) -> Settled {
+    let refuses = |kind| matches!(stream.sync(kind).0, TypeSync::Refused(_));
+    Settled { settled: stream.is_settled(), refused: ResourceType::ALL.into_iter().any(refuses) }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

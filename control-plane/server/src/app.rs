@@ -1,0 +1,168 @@
+//! Wiring: every socket, store and task of the process.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rutter_core::index::MeshSettings;
+use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tracing::info;
+
+use crate::admin;
+use crate::ads::{self, AdsService, Shared, Streams};
+use crate::engine::Engine;
+use crate::folder::Folder;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::settings::Settings;
+
+/// A connection that says nothing for so long is asked whether it is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// And then closed after this.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A sidecar has one ADS stream.
+const STREAMS_PER_CONNECTION: u32 = 16;
+/// How long streams and requests have to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The process, its sockets open.
+pub struct App {
+    engine: Engine,
+    streams: Streams,
+    service: AdsService,
+    admin: admin::AdminServer,
+    folder: Option<Folder>,
+    xds: TcpListener,
+    admin_socket: TcpListener,
+}
+
+/// A task's name and how it ended.
+type Ended = (&'static str, anyhow::Result<()>);
+
+impl App {
+    /// Opens the store and every socket, and loads all config: who connects is served in full.
+    ///
+    /// # Errors
+    /// When a socket, the store or the watched folder cannot be opened.
+    pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
+        let listen = |addr: SocketAddr| async move {
+            TcpListener::bind(addr).await.with_context(|| format!("listening at {addr}"))
+        };
+        let xds = listen(settings.xds).await.context("--xds")?;
+        let admin_socket = listen(settings.admin).await.context("--admin")?;
+        let store: Arc<dyn ConfigStore> = match &settings.data_dir {
+            Some(dir) => Arc::new(EmbeddedStore::open(dir).context("--data-dir")?),
+            None => Arc::new(MemoryStore::default()),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let folder = match settings.config_dir.clone() {
+            Some(dir) => Some(Folder::open(dir, store.clone(), metrics.clone()).await?),
+            None => None,
+        };
+        let mesh =
+            MeshSettings { root_namespace: settings.root_namespace.as_str().into(), domain: settings.domain.clone() };
+        let (engine, handle) = Engine::load(mesh, settings.debounce, store.clone(), metrics.clone()).await?;
+        let registry = Registry::default();
+        let shared = Shared { engine: handle.clone(), registry: registry.clone(), metrics: metrics.clone() };
+        let (service, streams) = ads::ads(shared);
+        let admin = admin::AdminServer { store, engine: handle, registry, metrics };
+        Ok(Self { engine, streams, service, admin, folder, xds, admin_socket })
+    }
+
+    /// Where sidecars connect.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn xds_addr(&self) -> std::io::Result<SocketAddr> {
+        self.xds.local_addr()
+    }
+
+    /// Where operators connect.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
+        self.admin_socket.local_addr()
+    }
+
+    /// Serves until `shutdown`. A task that ends unasked ends the process.
+    ///
+    /// # Errors
+    /// When a task fails, with its name.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        info!(xds = %self.xds_addr()?, admin = %self.admin_addr()?, "rutter serves");
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks: JoinSet<Ended> = JoinSet::new();
+        let (engine, streams) = (self.engine, self.streams);
+        tasks.spawn({
+            let stop = stopped.clone();
+            async move { ("engine", engine.run(stop).await) }
+        });
+        tasks.spawn({
+            let stop = stopped.clone();
+            async move { ("streams", streams.run(stop).await) }
+        });
+        tasks.spawn({
+            let stop = stopped.clone();
+            async move { ("xds", serve_xds(self.xds, self.service, stop).await) }
+        });
+        tasks.spawn({
+            let stop = stopped.clone();
+            async move { ("admin", admin::serve(self.admin_socket, self.admin, stop).await) }
+        });
+        if let Some(folder) = self.folder {
+            tasks.spawn({
+                let stop = stopped.clone();
+                async move { ("folder", folder.run(stop).await) }
+            });
+        }
+        let early = tokio::select! {
+            () = shutdown => None,
+            ended = tasks.join_next() => ended,
+        };
+        info!("rutter is ending");
+        stop.send_replace(true);
+        let rest = async { while tasks.join_next().await.is_some() {} };
+        // What has not ended by then is cut off.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
+        match early {
+            None => Ok(()),
+            Some(Ok((name, Ok(())))) => bail!("the task {name} ended unasked"),
+            Some(Ok((name, Err(error)))) => Err(error.context(format!("the task {name} failed"))),
+            Some(Err(error)) => Err(error).context("a task failed"),
+        }
+    }
+}
+
+async fn serve_xds(socket: TcpListener, service: AdsService, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let stopped = async move {
+        // A sender that is gone means the same.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(socket), stopped)
+        .await
+        .context("serving xDS")
+}
+
+/// SIGTERM or SIGINT.
+pub async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

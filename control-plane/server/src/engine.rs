@@ -1,0 +1,235 @@
+//! The one task that owns the mesh: commits come in, every sidecar's view is published.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rutter_api::config::Object;
+use rutter_api::{Config, SidecarNode};
+use rutter_core::index::MeshSettings;
+use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, NodeId, View};
+use rutter_store::{Commit, ConfigEvent, ConfigStore, Stored, Watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{interval, sleep_until};
+use tracing::{debug, error};
+
+use crate::metrics::Metrics;
+
+/// Scopes without sidecars are dropped after one to two of these.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Calls that may wait for the engine; more wait at their callers.
+const CALLS: usize = 256;
+
+/// What others ask of the engine.
+enum Call {
+    Connect(Box<SidecarNode>, oneshot::Sender<Connection>),
+    Disconnect(NodeId),
+    Check(Vec<Arc<Config>>, oneshot::Sender<Vec<String>>),
+}
+
+/// A sidecar's place in the engine.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: NodeId,
+    pub(crate) view: watch::Receiver<View>,
+}
+
+/// How others reach the engine.
+#[derive(Debug, Clone)]
+pub(crate) struct EngineHandle {
+    calls: mpsc::Sender<Call>,
+    applied: watch::Receiver<u64>,
+}
+
+impl EngineHandle {
+    /// A sidecar came. None: the process is ending.
+    pub(crate) async fn connect(&self, node: SidecarNode) -> Option<Connection> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Connect(Box::new(node), reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// A sidecar went.
+    pub(crate) async fn disconnect(&self, id: NodeId) {
+        // An engine that has ended has forgotten it.
+        let _ = self.calls.send(Call::Disconnect(id)).await;
+    }
+
+    /// What an operator should know about objects that are to be applied.
+    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Vec<String> {
+        let (reply, answer) = oneshot::channel();
+        if self.calls.send(Call::Check(configs, reply)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// The revision that every view has taken in, as it moves.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+}
+
+/// The engine.
+pub(crate) struct Engine {
+    mesh: Mesh,
+    debounce: Debounce,
+    watch: Watch,
+    views: HashMap<NodeId, watch::Sender<View>>,
+    calls: mpsc::Receiver<Call>,
+    applied: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+}
+
+enum Event {
+    Commits(Vec<Commit>),
+    Call(Call),
+    Due,
+    Sweep,
+    Stop,
+}
+
+impl Engine {
+    /// Loads the store.
+    pub(crate) async fn load(
+        settings: MeshSettings,
+        window: Duration,
+        store: Arc<dyn ConfigStore>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<(Self, EngineHandle)> {
+        let (revision, stored) = store.list().await.context("reading the store")?;
+        let mut mesh = Mesh::new(settings);
+        let changes =
+            stored.iter().filter_map(typed).map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
+        mesh.apply(&ConfigBatch { changes, revision, since: None });
+        let (calls, receiver) = mpsc::channel(CALLS);
+        let applied = watch::Sender::new(revision);
+        let handle = EngineHandle { calls, applied: applied.subscribe() };
+        let (watch, debounce) = (Watch::new(store, revision), Debounce::new(window));
+        let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics };
+        engine.note();
+        Ok((engine, handle))
+    }
+
+    /// Runs until `stop`.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let mut sweep = interval(SWEEP);
+        loop {
+            let due = self.debounce.due();
+            let event = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => Event::Stop,
+                call = self.calls.recv() => call.map_or(Event::Stop, Event::Call),
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Event::Due,
+                commits = self.watch.next() => Event::Commits(commits.context("watching the store")?),
+                _ = sweep.tick() => Event::Sweep,
+            };
+            match event {
+                Event::Commits(commits) => self.record(commits),
+                Event::Call(call) => self.answer(call),
+                Event::Due => {}
+                Event::Sweep => self.mesh.sweep(),
+                Event::Stop => return Ok(()),
+            }
+            self.apply_due();
+        }
+    }
+
+    fn record(&mut self, commits: Vec<Commit>) {
+        let now = Instant::now();
+        for commit in commits {
+            let changes = commit.events.iter().filter_map(change).collect();
+            self.debounce.record(now, ConfigBatch { changes, revision: commit.revision, since: Some(now) });
+        }
+    }
+
+    fn apply_due(&mut self) {
+        let Some(batch) = self.debounce.take_due(Instant::now()) else { return };
+        let changed = self.mesh.apply(&batch);
+        debug!(revision = batch.revision, objects = batch.changes.len(), sidecars = changed.len(), "applied");
+        self.publish(&changed);
+        self.applied.send_replace(self.mesh.revision());
+        self.note();
+    }
+
+    fn publish(&self, changed: &BTreeSet<NodeId>) {
+        for id in changed {
+            if let (Some(sender), Some(view)) = (self.views.get(id), self.mesh.view(*id)) {
+                sender.send_replace(view.clone());
+            }
+        }
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call {
+            Call::Connect(node, reply) => {
+                let id = self.mesh.connect(*node);
+                let Some(view) = self.mesh.view(id) else { return };
+                let sender = watch::Sender::new(view.clone());
+                let connection = Connection { id, view: sender.subscribe() };
+                self.views.insert(id, sender);
+                if reply.send(connection).is_err() {
+                    self.forget(id);
+                }
+            }
+            Call::Disconnect(id) => self.forget(id),
+            Call::Check(configs, reply) => {
+                // Who asked may have gone.
+                let _ = reply.send(self.check(&configs));
+            }
+        }
+        self.note();
+    }
+
+    fn forget(&mut self, id: NodeId) {
+        self.mesh.disconnect(id);
+        self.views.remove(&id);
+    }
+
+    /// Destinations that neither exist nor come with the same apply.
+    fn check(&self, configs: &[Arc<Config>]) -> Vec<String> {
+        let index = self.mesh.index();
+        let mut coming = rutter_core::MeshIndex::new(index.settings().clone());
+        let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
+        coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+        let mut warnings = Vec::new();
+        for config in configs {
+            for host in index.destinations(config) {
+                if index.definitions(&host).next().is_none() && coming.definitions(&host).next().is_none() {
+                    warnings.push(format!(
+                        "{}: no service {host} is known; requests sent there are answered 503",
+                        config.key
+                    ));
+                }
+            }
+        }
+        warnings
+    }
+
+    fn note(&self) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.revision.set(gauge(self.mesh.revision()));
+        self.metrics.objects.set(gauge(self.mesh.index().len() as u64));
+        self.metrics.encodes.set(gauge(self.mesh.work().encodes));
+        self.metrics.scopes.set(gauge(self.mesh.scopes() as u64));
+    }
+}
+
+fn change(event: &ConfigEvent) -> Option<(rutter_api::ConfigKey, ConfigChange)> {
+    match event {
+        ConfigEvent::Put(stored) => typed(stored).map(|config| (config.key.clone(), ConfigChange::Put(config))),
+        ConfigEvent::Delete(key) => Some((key.clone(), ConfigChange::Delete)),
+    }
+}
+
+/// A stored object in its typed form. One that this version no longer takes is left out, and said so.
+fn typed(stored: &Stored) -> Option<Arc<Config>> {
+    match Object::from_value(stored.json.clone(), &stored.key.namespace) {
+        Ok(object) => Some(Arc::new(Config { created: stored.created, ..(*object.config).clone() })),
+        Err(faults) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            error!(object = %stored.key, error = faults.join("; "), "a stored object is no longer valid and is left out");
+            None
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The watched folder: a source of config that is changed only there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rutter_api::config::Object;
+use rutter_api::{ConfigKey, yaml};
+use rutter_store::{ConfigStore, Expected, Owner, Stored, Write};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::metrics::Metrics;
+
+/// Changes that come within this time of one another are taken together.
+const GATHER: Duration = Duration::from_millis(15);
+/// Without any event the folder is looked over all the same: some file systems tell nothing.
+const LOOK_OVER: Duration = Duration::from_secs(30);
+/// Files larger than this are refused unread.
+pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Events waiting; when there are more, the folder is looked over instead.
+const EVENTS: usize = 1024;
+
+/// What is known of a file without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+/// The watched folder.
+pub(crate) struct Folder {
+    root: PathBuf,
+    store: Arc<dyn ConfigStore>,
+    metrics: Arc<Metrics>,
+    files: BTreeMap<PathBuf, Stamp>,
+    broken: BTreeSet<PathBuf>,
+    events: mpsc::Receiver<notify::Result<Event>>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Folder {
+    /// Watches `root` and takes in what is there now.
+    pub(crate) async fn open(
+        root: PathBuf,
+        store: Arc<dyn ConfigStore>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let (sender, events) = mpsc::channel(EVENTS);
+        // When the channel is full the folder is looked over later anyway.
+        let mut watcher = notify::recommended_watcher(move |event| drop(sender.try_send(event)))?;
+        watcher.watch(&root, RecursiveMode::Recursive).with_context(|| format!("--config-dir {}", root.display()))?;
+        let (files, broken) = (BTreeMap::new(), BTreeSet::new());
+        let mut folder = Self { root, store, metrics, files, broken, events, _watcher: watcher };
+        folder.look_over().await?;
+        folder.drop_orphans().await;
+        Ok(folder)
+    }
+
+    /// Follows the folder until `stop`.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        loop {
+            let first = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                event = self.events.recv() => event,
+                () = tokio::time::sleep(LOOK_OVER) => None,
+            };
+            let mut paths = Some(BTreeSet::new());
+            note(&mut paths, first);
+            let end = Instant::now() + GATHER;
+            loop {
+                tokio::select! {
+                    () = sleep_until(end) => break,
+                    Some(event) = self.events.recv() => note(&mut paths, Some(event)),
+                }
+            }
+            let result = match paths {
+                Some(paths) => self.take_in(paths).await,
+                None => self.look_over().await,
+            };
+            if let Err(failure) = result {
+                error!(
+                    error = format!("{failure:#}"),
+                    "the watched folder could not be read; its config stays as it was"
+                );
+            }
+        }
+    }
+
+    /// Compares every file's stamp; reads those that differ.
+    async fn look_over(&mut self) -> anyhow::Result<()> {
+        let mut found = BTreeSet::new();
+        list(&self.root, &mut found).with_context(|| self.root.display().to_string())?;
+        found.extend(self.files.keys().cloned());
+        self.take_in(found).await
+    }
+
+    async fn take_in(&mut self, paths: BTreeSet<PathBuf>) -> anyhow::Result<()> {
+        for path in paths.into_iter().filter(|path| is_config(path)) {
+            match stamp(&path) {
+                Some(stamp) if self.files.get(&path) == Some(&stamp) => {}
+                Some(stamp) => {
+                    self.files.insert(path.clone(), stamp);
+                    self.read(&path).await;
+                }
+                None if self.files.remove(&path).is_some() => self.gone(&path).await,
+                None => {}
+            }
+        }
+        self.metrics.files_broken.set(i64::try_from(self.broken.len()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    async fn read(&mut self, path: &Path) {
+        self.metrics.files_read.inc();
+        let name = self.name(path);
+        let result = match parse_file(path) {
+            Ok(objects) => self.commit(&name, objects).await,
+            Err(faults) => Err(faults),
+        };
+        match result {
+            Ok(revision) => {
+                self.broken.remove(path);
+                info!(file = name, revision, "a file of the watched folder was taken in");
+            }
+            Err(fault) => {
+                self.broken.insert(path.to_owned());
+                error!(
+                    file = name,
+                    error = fault,
+                    "a file of the watched folder is refused; its last good version stays in force"
+                );
+            }
+        }
+    }
+
+    /// One file is one transaction: what it no longer has goes.
+    async fn commit(&self, name: &str, objects: Vec<Object>) -> Result<u64, String> {
+        let owner = Owner::File(name.to_owned());
+        let stored = self.owned().await?;
+        let mut writes = Vec::new();
+        for object in &objects {
+            let key = &object.config.key;
+            if let Some(other) = stored.iter().find(|stored| stored.key == *key && stored.owner != owner)
+                && self.root.join(other.owner.to_string()).exists()
+            {
+                return Err(format!("{key}: want each object in one file, got it in {} too", other.owner));
+            }
+            writes.push(Write {
+                key: key.clone(),
+                json: Some(object.json.clone()),
+                owner: owner.clone(),
+                expected: Expected::Any,
+            });
+        }
+        let kept: BTreeSet<&ConfigKey> = objects.iter().map(|object| &object.config.key).collect();
+        let gone = stored.iter().filter(|stored| stored.owner == owner && !kept.contains(&stored.key));
+        writes.extend(gone.map(|stored| removal(stored)));
+        self.store.commit(writes).await.map_err(|error| error.to_string())
+    }
+
+    async fn gone(&mut self, path: &Path) {
+        let name = self.name(path);
+        self.broken.remove(path);
+        self.remove(|stored| stored.owner == Owner::File(name.clone())).await;
+        info!(file = name, "a file of the watched folder is gone, and its objects with it");
+    }
+
+    /// Objects of files that went while nobody watched.
+    async fn drop_orphans(&self) {
+        let names: BTreeSet<String> = self.files.keys().map(|path| self.name(path)).collect();
+        self.remove(|stored| matches!(&stored.owner, Owner::File(file) if !names.contains(file))).await;
+    }
+
+    async fn remove(&self, choose: impl Fn(&Stored) -> bool) {
+        let writes =
+            self.owned().await.map(|stored| stored.iter().filter(|one| choose(one)).map(removal).collect::<Vec<_>>());
+        let result = match writes {
+            Ok(writes) if writes.is_empty() => return,
+            Ok(writes) => self.store.commit(writes).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            warn!(error, "objects of a file that is gone could not be removed");
+        }
+    }
+
+    async fn owned(&self) -> Result<Vec<Stored>, String> {
+        let (_, all) = self.store.list().await.map_err(|error| error.to_string())?;
+        Ok(all.into_iter().filter(|stored| matches!(stored.owner, Owner::File(_))).collect())
+    }
+
+    fn name(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+}
+
+fn removal(stored: &Stored) -> Write {
+    Write { key: stored.key.clone(), json: None, owner: stored.owner.clone(), expected: Expected::Any }
+}
+
+/// Adds an event's paths; None: everything has to be looked over.
+fn note(paths: &mut Option<BTreeSet<PathBuf>>, event: Option<notify::Result<Event>>) {
+    match event {
+        Some(Ok(event)) if matches!(event.kind, EventKind::Access(_)) => {}
+        // A folder or a link that moved says nothing of the files behind it.
+        Some(Ok(event)) if !event.need_rescan() && event.paths.iter().all(|path| is_config(path)) => {
+            if let Some(paths) = paths {
+                paths.extend(event.paths);
+            }
+        }
+        Some(Ok(_) | Err(_)) | None => *paths = None,
+    }
+}
+
+fn is_config(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    !name.starts_with('.') && matches!(extension, "yaml" | "yml" | "json")
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(Stamp { modified: meta.modified().ok(), length: meta.len() })
+}
+
+fn list(dir: &Path, found: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
+        if path.is_dir() && !hidden {
+            list(&path, found)?;
+        } else if is_config(&path) {
+            found.insert(path);
+        }
+    }
+    Ok(())
+}
+
+fn parse_file(path: &Path) -> Result<Vec<Object>, String> {
+    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(format!("want at most {FILE_BYTES_MAX} bytes, got {length}"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    parse(&text, "default").map_err(|faults| faults.join("; "))
+}
+
+/// The objects of a text, or everything that is wrong with them.
+pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, Vec<String>> {
+    let documents = yaml::parse(text).map_err(|error| vec![error.to_string()])?;
+    let mut objects: Vec<Object> = Vec::new();
+    let mut faults = Vec::new();
+    for document in documents {
+        match Object::from_value(document.value, default_namespace) {
+            Ok(object) if objects.iter().any(|other| other.config.key == object.config.key) => {
+                faults.push(format!(
+                    "line {}: {}: want each object once, got it twice",
+                    document.line, object.config.key
+                ));
+            }
+            Ok(object) => objects.push(object),
+            Err(invalid) => faults.extend(invalid.iter().map(|one| format!("line {}: {one}", document.line))),
+        }
+    }
+    if faults.is_empty() { Ok(objects) } else { Err(faults) }
+}

@@ -1,0 +1,77 @@
+//! The open streams, for those who look at them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rutter_api::SidecarNode;
+use rutter_core::{DeltaStream, NodeId};
+use tokio::sync::{mpsc, oneshot};
+
+/// A stream that does not answer for so long is passed over.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A question to a stream, run by the stream's own task.
+pub(crate) type Question = Box<dyn FnOnce(&DeltaStream) + Send>;
+
+/// One open stream.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamHandle {
+    pub(crate) node: Arc<SidecarNode>,
+    pub(crate) since: Instant,
+    questions: mpsc::Sender<Question>,
+}
+
+/// Every open stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Registry {
+    streams: Arc<Mutex<BTreeMap<NodeId, StreamHandle>>>,
+}
+
+/// Takes the stream off the list when dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    registry: Registry,
+    id: NodeId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, StreamHandle>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a stream on the list.
+    pub(crate) fn add(&self, id: NodeId, node: SidecarNode, questions: mpsc::Sender<Question>) -> Registered {
+        self.lock().insert(id, StreamHandle { node: Arc::new(node), since: Instant::now(), questions });
+        Registered { registry: self.clone(), id }
+    }
+
+    /// All streams, by the sidecar's name.
+    pub(crate) fn all(&self) -> Vec<StreamHandle> {
+        let mut all: Vec<StreamHandle> = self.lock().values().cloned().collect();
+        all.sort_by_key(|stream| (stream.node.id(), stream.since));
+        all
+    }
+}
+
+impl StreamHandle {
+    /// What a stream says of itself. None: it has ended or is stuck.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&DeltaStream) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |stream| drop(reply.send(question(stream))));
+        let ask = async {
+            self.questions.send(question).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(PATIENCE, ask).await.ok().flatten()
+    }
+}

@@ -1,0 +1,219 @@
+//! What can be set: by flag, else by environment variable, else in a TOML file, else the default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+#[derive(Parser)]
+#[command(
+    name = "rutter",
+    version,
+    about = "A service-mesh control plane that gives each sidecar only its own page of the mesh"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Subcommand)]
+enum CliCommand {
+    /// Serves xDS to sidecars and the admin API to operators, until SIGTERM or SIGINT
+    Serve(Given),
+}
+
+/// What the process is to do.
+pub enum Command {
+    /// Serve.
+    Serve(Settings),
+}
+
+/// As given, in one place or another. Each has a flag, a variable `RUTTER_…` and a key in the file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Given {
+    /// TOML file with any of these settings, by their long names
+    #[arg(long, env = "RUTTER_SETTINGS", value_name = "FILE")]
+    #[serde(skip)]
+    settings: Option<PathBuf>,
+    /// Where config is kept; made where it is missing. Required, unless --memory
+    #[arg(long, env = "RUTTER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Keep config in memory only: it is lost when the process ends
+    #[arg(long, env = "RUTTER_MEMORY", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    memory: Option<bool>,
+    /// Folder of YAML files that is config too, watched for changes. What is in it is changed only there
+    #[arg(long, env = "RUTTER_CONFIG_DIR", value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// Where sidecars connect [default: 127.0.0.1:15010]
+    #[arg(long, env = "RUTTER_XDS", value_name = "ADDR")]
+    xds: Option<SocketAddr>,
+    /// Where rutterctl, Prometheus and health checks connect [default: 127.0.0.1:15014]
+    #[arg(long, env = "RUTTER_ADMIN", value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// Serve without TLS on addresses that others can reach. TLS is not built yet, so they need this
+    #[arg(long, env = "RUTTER_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    insecure: Option<bool>,
+    /// Namespace whose Sidecar and DestinationRule objects are defaults for all [default: istio-system]
+    #[arg(long, env = "RUTTER_ROOT_NAMESPACE", value_name = "NAME")]
+    root_namespace: Option<String>,
+    /// Suffix of Kubernetes service names [default: cluster.local]
+    #[arg(long, env = "RUTTER_DOMAIN", value_name = "NAME")]
+    domain: Option<String>,
+    /// Shortest time between two batches of config changes, in milliseconds; the first change of a burst never waits [default: 20]
+    #[arg(long, env = "RUTTER_DEBOUNCE_MS", value_name = "MS")]
+    debounce_ms: Option<u64>,
+    /// How log lines look [default: text]
+    #[arg(long, env = "RUTTER_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settled settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where config is kept. None: in memory.
+    pub data_dir: Option<PathBuf>,
+    /// The watched folder.
+    pub config_dir: Option<PathBuf>,
+    /// Where sidecars connect.
+    pub xds: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    /// The namespace of defaults.
+    pub root_namespace: String,
+    /// The suffix of service names.
+    pub domain: String,
+    /// The shortest time between two batches.
+    pub debounce: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl Command {
+    /// Reads the command line, the environment and the settings file. Prints help and exits where asked.
+    ///
+    /// # Errors
+    /// When a setting is missing, unreadable or refused.
+    pub fn read() -> anyhow::Result<Self> {
+        let CliCommand::Serve(given) = Cli::parse().command;
+        let file = match &given.settings {
+            Some(path) => read_file(path)?,
+            None => Given::default(),
+        };
+        Ok(Self::Serve(given.or(file).settle()?))
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Given> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    toml::from_str(&text).with_context(|| path.display().to_string())
+}
+
+impl Given {
+    fn or(self, file: Self) -> Self {
+        Self {
+            settings: None,
+            data_dir: self.data_dir.or(file.data_dir),
+            memory: self.memory.or(file.memory),
+            config_dir: self.config_dir.or(file.config_dir),
+            xds: self.xds.or(file.xds),
+            admin: self.admin.or(file.admin),
+            insecure: self.insecure.or(file.insecure),
+            root_namespace: self.root_namespace.or(file.root_namespace),
+            domain: self.domain.or(file.domain),
+            debounce_ms: self.debounce_ms.or(file.debounce_ms),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    fn settle(self) -> anyhow::Result<Settings> {
+        let in_memory = self.memory.unwrap_or(false);
+        match (&self.data_dir, in_memory) {
+            (None, false) => bail!("want --data-dir DIR (or --memory, which keeps nothing), got neither"),
+            (Some(dir), true) => bail!("want one of --data-dir and --memory, got both ({})", dir.display()),
+            (Some(_), false) | (None, true) => {}
+        }
+        let xds = self.xds.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 15010)));
+        let admin = self.admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 15014)));
+        for (name, addr) in [("--xds", xds), ("--admin", admin)] {
+            if !addr.ip().is_loopback() && !self.insecure.unwrap_or(false) {
+                bail!(
+                    "{name}: want a loopback address, got {addr}: others could reach it and TLS is not built yet (--insecure serves it in the clear)"
+                );
+            }
+        }
+        Ok(Settings {
+            data_dir: self.data_dir,
+            config_dir: self.config_dir,
+            xds,
+            admin,
+            root_namespace: self.root_namespace.unwrap_or_else(|| "istio-system".into()),
+            domain: self.domain.unwrap_or_else(|| "cluster.local".into()),
+            debounce: Duration::from_millis(self.debounce_ms.unwrap_or(20)),
+            log_format: self.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+impl Settings {
+    /// For tests: ports that the system picks, config in `data_dir`.
+    pub fn for_tests(data_dir: &Path) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            data_dir: Some(data_dir.to_owned()),
+            config_dir: None,
+            xds: any,
+            admin: any,
+            root_namespace: "istio-system".into(),
+            domain: "cluster.local".into(),
+            debounce: Duration::from_millis(20),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(toml: &str) -> Result<Settings, String> {
+        let given: Given = toml::from_str(toml).map_err(|error| error.to_string())?;
+        given.settle().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn addresses_that_others_reach_want_insecure() {
+        let error = settle("data-dir = 'd'\nxds = '0.0.0.0:15010'").unwrap_err();
+        assert!(error.starts_with("--xds: want a loopback address, got 0.0.0.0:15010"), "{error}");
+        assert!(settle("data-dir = 'd'\nxds = '0.0.0.0:15010'\ninsecure = true").is_ok());
+        assert_eq!(settle("memory = true").unwrap().xds.to_string(), "127.0.0.1:15010");
+    }
+
+    #[test]
+    fn a_place_for_config_is_required() {
+        assert!(settle("").unwrap_err().contains("--data-dir"));
+        assert!(settle("data-dir = 'd'\nmemory = true").unwrap_err().contains("got both"));
+        assert!(settle("dta-dir = 'd'").unwrap_err().contains("unknown field"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flag = Given { root_namespace: Some("a".into()), ..Given::default() };
+        let file = Given { root_namespace: Some("b".into()), memory: Some(true), ..Given::default() };
+        assert_eq!(flag.or(file).settle().unwrap().root_namespace, "a");
+    }
+}

@@ -1,0 +1,179 @@
+//! What every store keeps, tried on each of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rutter_api::{ConfigKey, Kind};
+use rutter_store::{
+    CommitError, ConfigEvent, ConfigStore, EmbeddedStore, Expected, MemoryStore, Owner, StoreError, Watch, Write,
+};
+use serde_json::json;
+
+fn key(name: &str) -> ConfigKey {
+    ConfigKey::new(Kind::VirtualService, "default", name)
+}
+
+fn put(name: &str, value: u64) -> Write {
+    Write { key: key(name), json: Some(json!({ "v": value })), owner: Owner::Api, expected: Expected::Any }
+}
+
+fn delete(name: &str) -> Write {
+    Write { json: None, ..put(name, 0) }
+}
+
+async fn contract(store: Arc<dyn ConfigStore>) {
+    assert_eq!(store.list().await.unwrap(), (0, vec![]));
+    assert_eq!(store.commit(vec![put("a", 1), put("b", 1)]).await, Ok(1));
+    let a = store.get(&key("a")).await.unwrap().unwrap();
+    assert_eq!((a.revision, a.created, &a.json), (1, 1, &json!({"v": 1})));
+
+    // The same again is no commit; a change is, and keeps who was first.
+    assert_eq!(store.commit(vec![put("a", 1)]).await, Ok(1));
+    assert_eq!(store.commit(vec![put("a", 2)]).await, Ok(2));
+    let a = store.get(&key("a")).await.unwrap().unwrap();
+    assert_eq!((a.revision, a.created), (2, 1));
+
+    // All or nothing.
+    let stale = Write { expected: Expected::Revision(1), ..put("a", 3) };
+    let conflict = CommitError::Conflict { key: key("a"), want: 1, got: 2 };
+    assert_eq!(store.commit(vec![put("c", 1), stale]).await, Err(conflict));
+    assert_eq!(store.get(&key("c")).await.unwrap(), None);
+    assert_eq!(store.commit(vec![Write { expected: Expected::Revision(2), ..put("a", 3) }]).await, Ok(3));
+
+    // One source per object.
+    let file = |path: &str| Owner::File(path.into());
+    assert_eq!(store.commit(vec![Write { owner: file("x.yaml"), ..put("f", 1) }]).await, Ok(4));
+    let error = store.commit(vec![put("f", 2)]).await.unwrap_err();
+    assert!(error.to_string().contains("got one of x.yaml"), "{error}");
+    assert!(matches!(store.commit(vec![delete("f")]).await, Err(CommitError::Owned { .. })));
+    assert_eq!(store.commit(vec![Write { owner: file("y.yaml"), ..put("f", 1) }]).await, Ok(5));
+
+    assert_eq!(store.commit(vec![delete("nope")]).await, Err(CommitError::NotFound(key("nope"))));
+    assert_eq!(store.commit(vec![delete("b")]).await, Ok(6));
+    let (revision, all) = store.list().await.unwrap();
+    assert_eq!((revision, all.len()), (6, 2));
+
+    // A watch sees every commit once, in order, and waits for the next.
+    let mut watch = Watch::new(store.clone(), 2);
+    let seen: Vec<u64> = watch.next().await.unwrap().iter().map(|commit| commit.revision).collect();
+    assert_eq!(seen, [3, 4, 5, 6]);
+    let (next, done) = tokio::join!(watch.next(), store.commit(vec![put("z", 1)]));
+    assert_eq!(done, Ok(7));
+    let next = next.unwrap();
+    assert!(matches!(&next[0].events[..], [ConfigEvent::Put(stored)] if stored.key == key("z")));
+}
+
+#[tokio::test]
+async fn memory_store_keeps_the_contract() {
+    contract(Arc::new(MemoryStore::default())).await;
+}
+
+#[tokio::test]
+async fn embedded_store_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    contract(Arc::new(EmbeddedStore::open(dir.path()).unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_made_at_once_get_each_their_revision() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(dir.path()).unwrap());
+    let tasks: Vec<_> = (0..64)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.commit(vec![put(&format!("k{number}"), number)]).await.unwrap() })
+        })
+        .collect();
+    let mut revisions = Vec::new();
+    for task in tasks {
+        revisions.push(task.await.unwrap());
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=64).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_folder_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = EmbeddedStore::open(dir.path()).unwrap();
+    let error = EmbeddedStore::open(dir.path()).map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::InUse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_folder_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedStore::open(dir.path()).unwrap().commit(vec![put("a", 1)]).await.unwrap();
+    drop(damage(dir.path()));
+    let error = EmbeddedStore::open(dir.path()).map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+/// Writes a record whose checksum is wrong, as a flipped bit would leave it.
+fn damage(dir: &Path) -> sled::Db {
+    let db = sled::Config::new().path(dir).segment_size(16 << 20).open().unwrap();
+    db.insert(b"c/VirtualService/default/a", &b"\0\0\0\0{}"[..]).unwrap();
+    db.flush().unwrap();
+    db
+}
+
+const CHILD: &str = "RUTTER_STORE_KILL_TEST";
+const KILLS: usize = 50;
+
+/// The child of the test below; by itself it has nothing to do.
+#[tokio::test]
+async fn killed_writer() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let store = EmbeddedStore::open(Path::new(&dir)).unwrap();
+    let start = *store.latest().borrow();
+    for number in start.. {
+        let name = format!("k{}", number % 50);
+        let padding = "x".repeat(usize::try_from(number % 7).unwrap() * 900);
+        let pair = [name.clone(), format!("{name}-twin")];
+        let writes = pair.map(|name| Write { json: Some(json!({ "v": number, "pad": padding })), ..put(&name, 0) });
+        let revision = store.commit(writes.to_vec()).await.unwrap();
+        println!("ACK {revision} {number}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_by_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+    let mut random = u64::from(seed);
+    let mut acknowledged = 0;
+    for round in 0..KILLS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let lines_until_kill = usize::try_from((random >> 33) % 40).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "killed_writer", "--nocapture"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut acks = lines.filter_map(|line| line.split_once("ACK ").map(|(_, rest)| rest.to_owned()));
+        let before_kill: Vec<String> = acks.by_ref().take(lines_until_kill + 1).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = before_kill.into_iter().chain(acks).last().unwrap();
+        acknowledged = last.split(' ').next().unwrap().parse().unwrap();
+
+        let store =
+            EmbeddedStore::open(dir.path()).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
+        let (revision, objects) = store.list().await.unwrap();
+        assert!(revision >= acknowledged, "seed {seed}, round {round}: {revision} < {acknowledged}");
+        for pair in objects.chunks(2) {
+            assert_eq!(pair[0].json, pair[1].json, "seed {seed}, round {round}: half a commit");
+        }
+        let history = store.commits_after(revision.saturating_sub(20)).await.unwrap();
+        assert_eq!(history.last().map(|commit| commit.revision), Some(revision));
+        drop(store);
+    }
+    assert!(acknowledged as usize >= KILLS, "seed {seed}");
+}
