@@ -1,0 +1,83 @@
+//! A bootstrap that connects a proxy to Rutter as this workload's sidecar.
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Bootstrap, Interception, Proxy};
+
+pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
+    let Proxy::Envoy = wanted.proxy;
+    let (host, port) = wanted.xds.rsplit_once(':').context("--xds: want HOST:PORT")?;
+    let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
+    Ok(serde_json::to_string_pretty(&envoy(wanted, namespace, (host.trim_matches(['[', ']']), port)))?)
+}
+
+/// Delta ADS, with the node (61 KB of it) in the first message only.
+fn envoy(wanted: &Bootstrap, namespace: &str, (host, port): (&str, u16)) -> Value {
+    let labels: Map<String, Value> =
+        wanted.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    let mode = match wanted.interception {
+        Interception::Redirect => "REDIRECT",
+        Interception::None => "NONE",
+    };
+    let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
+    json!({
+        "node": {
+            "id": format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
+            "cluster": format!("{}.{namespace}", wanted.pod),
+            "metadata": {
+                "NAMESPACE": namespace,
+                "LABELS": labels,
+                "CLUSTER_ID": wanted.cluster_id,
+                "INSTANCE_IPS": wanted.ip.to_string(),
+                "INTERCEPTION_MODE": mode,
+            },
+        },
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": wanted.admin_port}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "rutter"}}],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {"clusters": [{
+            "name": "rutter",
+            "type": if host.parse::<std::net::IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" },
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {
+                        "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+                    }},
+                },
+            },
+            "load_assignment": {"cluster_name": "rutter", "endpoints": [{"lb_endpoints": [{"endpoint": {
+                "address": {"socket_address": {"address": host, "port_value": port}},
+            }}]}]},
+        }]},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn envoy_bootstrap_names_the_workload_and_asks_for_deltas() {
+        let line = "rutterctl bootstrap --proxy envoy --pod web-1 --ip 127.0.3.1 --label app=web --interception none --xds 127.0.0.1:9";
+        let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
+        let json: Value = serde_json::from_str(&print(&wanted, "shop").unwrap()).unwrap();
+        assert_eq!(json["node"]["id"], "sidecar~127.0.3.1~web-1.shop~shop.svc.cluster.local");
+        assert_eq!(json["node"]["metadata"]["LABELS"], json!({"app": "web"}));
+        assert_eq!(json["dynamic_resources"]["ads_config"]["api_type"], "DELTA_GRPC");
+        assert_eq!(json["dynamic_resources"]["ads_config"]["set_node_on_first_message_only"], true);
+    }
+}
