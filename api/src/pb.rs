@@ -1,12 +1,5 @@
 //! Generated protobuf messages: xDS v3 under `envoy`, the admin service under `rutter`.
-#![expect(
-    missing_docs,
-    clippy::all,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    clippy::too_many_lines,
-    reason = "generated code"
-)]
+#![expect(missing_docs, clippy::all, clippy::too_many_lines, reason = "generated code")]
 
 include!(concat!(env!("OUT_DIR"), "/pb.rs"));
 

@@ -169,19 +169,15 @@ impl<'a> Reader<'a> {
                 Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => Ok(text),
             };
         }
-        match self.node(event, at, depth + 1)? {
-            Value::String(text) => Ok(text),
-            other => Err(problem(at, format!("want a string as key, got {other}"))),
-        }
+        let key = self.node(event, at, depth + 1)?;
+        let text = key.as_str().map(str::to_owned);
+        text.ok_or_else(|| problem(at, format!("want a string as key, got {key}")))
     }
 }
 
 /// YAML 1.1's `<<`: keys of the merged mappings, where the mapping itself has none.
 fn merge(map: &mut Map<String, Value>, from: Value, at: Marker) -> Result<(), YamlError> {
-    let sources = match from {
-        Value::Array(items) => items,
-        one => vec![one],
-    };
+    let sources = if let Value::Array(items) = from { items } else { vec![from] };
     for source in sources {
         let Value::Object(source) = source else {
             return Err(problem(at, "want a mapping to merge"));

@@ -65,10 +65,10 @@ fn state(state: pb::type_status::State) -> &'static str {
 }
 
 fn type_text(one: &pb::TypeStatus) -> String {
-    match one.state() {
-        pb::type_status::State::NotRequested => "-".to_owned(),
-        other => format!("{} ({}, {})", state(other), one.resources, age(one.age_ms)),
+    if one.state() == pb::type_status::State::NotRequested {
+        return "-".to_owned();
     }
+    format!("{} ({}, {})", state(one.state()), one.resources, age(one.age_ms))
 }
 
 fn sidecar_json(sidecar: &pb::Sidecar) -> Value {
@@ -107,10 +107,10 @@ pub(crate) async fn config(admin: &mut Admin, wanted: Config) -> Result<()> {
     for resource in &response.resources {
         let kind = resource.type_url.rsplit('.').next().unwrap_or_default();
         let json = from_bytes(&resource.type_url, &resource.body).unwrap_or_default();
-        let state = match resource.state() {
-            pb::sent_resource::State::Refused => format!("REFUSED: {}", resource.error),
-            other => other.as_str_name().to_owned(),
-        };
+        let mut state = resource.state().as_str_name().to_owned();
+        if !resource.error.is_empty() {
+            state.push_str(&format!(": {}", resource.error));
+        }
         rows.add_row([kind, &resource.name, &resource.version, &state, &summary(kind, &json)]);
     }
     println!("{rows}");

@@ -1,1 +1,15 @@
-//! x
+//! What the end-to-end tests and the demo share: a real control plane, real Envoys, small applications.
+//!
+//! Every process that is started here ends with the value that owns it, and dies with this process
+//! even when that is killed (`setpriv --pdeathsig`).
+
+pub mod apps;
+pub mod http;
+pub mod process;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}

@@ -552,10 +552,10 @@ impl DeltaStream {
         let mut all: Vec<_> = wanted.map(|resource| (resource.clone(), of(resource))).collect();
         // What it keeps instead of what it refused or has not answered.
         for (resource, status) in &mut all {
-            if matches!(status, ResourceState::Due | ResourceState::Sent) {
-                if let Some(kept) = state.acked.get(kind, &resource.name) {
-                    *resource = kept.clone();
-                }
+            if matches!(status, ResourceState::Due | ResourceState::Sent)
+                && let Some(kept) = state.acked.get(kind, &resource.name)
+            {
+                *resource = kept.clone();
             }
         }
         all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));

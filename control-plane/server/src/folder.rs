@@ -159,7 +159,7 @@ impl Folder {
         }
         let kept: BTreeSet<&ConfigKey> = objects.iter().map(|object| &object.config.key).collect();
         let gone = stored.iter().filter(|stored| stored.owner == owner && !kept.contains(&stored.key));
-        writes.extend(gone.map(|stored| removal(stored)));
+        writes.extend(gone.map(removal));
         self.store.commit(writes).await.map_err(|error| error.to_string())
     }
 

@@ -230,7 +230,7 @@ fn action_of(target: Target<'_>, rule: &Config, http: &HttpRoute, destinations: 
     });
     if let Some(timeout) = http.timeout {
         action.timeout = Some(to_pb(timeout));
-        set_max_grpc_timeout(&mut action, to_pb(timeout));
+        action.max_stream_duration = Some(grpc_timeout_max(to_pb(timeout)));
     }
     pb::route::Action::Route(action)
 }
@@ -271,7 +271,7 @@ fn route_to(cluster: String) -> pb::RouteAction {
             &PreviousHostsPredicate {},
         ))),
     };
-    let mut action = pb::RouteAction {
+    pb::RouteAction {
         cluster_specifier: Some(pb::route_action::ClusterSpecifier::Cluster(cluster)),
         timeout: Some(Duration::default()),
         retry_policy: Some(pb::RetryPolicy {
@@ -281,15 +281,14 @@ fn route_to(cluster: String) -> pb::RouteAction {
             host_selection_retry_max_attempts: 5,
             ..Default::default()
         }),
+        max_stream_duration: Some(grpc_timeout_max(Duration::default())),
         ..Default::default()
-    };
-    set_max_grpc_timeout(&mut action, Duration::default());
-    action
+    }
 }
 
-#[expect(deprecated, reason = "as Istio does: the successor, max_stream_duration, would also end streams")]
-fn set_max_grpc_timeout(action: &mut pb::RouteAction, timeout: Duration) {
-    action.max_grpc_timeout = Some(timeout);
+/// The bound on what a gRPC client may ask for by its `grpc-timeout` header; zero: none.
+fn grpc_timeout_max(timeout: Duration) -> pb::route_action::MaxStreamDuration {
+    pb::route_action::MaxStreamDuration { grpc_timeout_header_max: Some(timeout), ..Default::default() }
 }
 
 fn direct_response(status: u32, body: &str) -> pb::route::Action {

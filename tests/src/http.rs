@@ -1,0 +1,56 @@
+//! A small HTTP/1.1 client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The longest that a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// Asks `addr` for `path` on a connection of its own.
+///
+/// # Errors
+/// When there is no answer within five seconds.
+pub async fn get(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    timeout(TIMEOUT, send(addr, path, headers)).await.with_context(|| format!("no answer from {addr}{path}"))?
+}
+
+async fn send(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    let io = TokioIo::new(TcpStream::connect(addr).await.with_context(|| addr.to_string())?);
+    let (mut sender, connection) = http1::handshake(io).await?;
+    let mut request = hyper::Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Empty::<bytes::Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok::<_, hyper::Error>(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    };
+    tokio::pin!(exchange, connection);
+    // The connection has to be driven while the answer is awaited.
+    tokio::select! {
+        answer = &mut exchange => Ok(answer?),
+        ended = &mut connection => match ended {
+            Ok(()) => Ok(exchange.await?),
+            Err(error) => Err(error.into()),
+        },
+    }
+}

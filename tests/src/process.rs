@@ -1,0 +1,284 @@
+//! Processes: the control plane, Envoys, rutterctl.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::{http, root};
+
+/// How long anything may take to become ready.
+const READY: Duration = Duration::from_secs(20);
+/// Between two looks at something that is not ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A binary of this workspace, as cargo has just built it beside the running one.
+///
+/// # Errors
+/// When it is not there.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    let dirs = me.ancestors().skip(1).take(2);
+    let found = dirs.map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: run `make build`"))
+}
+
+/// The real Envoy, from the virtual environment that `make` fills (`make venv`).
+///
+/// # Errors
+/// When it is not there.
+pub fn envoy_binary() -> Result<PathBuf> {
+    let path = root().join(".venv/bin/envoy");
+    if !path.is_file() {
+        bail!("{} is missing: run `make venv`", path.display());
+    }
+    Ok(path)
+}
+
+/// A port of loopback that nobody has now.
+///
+/// # Errors
+/// When the system has none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn spawn(binary: &Path, args: &[&str], log: &Path) -> Result<Child> {
+    let log = std::fs::File::create(log)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary).args(args);
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+    command.spawn().with_context(|| binary.display().to_string())
+}
+
+/// A control plane of its own process.
+pub struct ControlPlane {
+    child: Child,
+    /// Where sidecars connect.
+    pub xds: SocketAddr,
+    /// Where rutterctl connects.
+    pub admin: SocketAddr,
+    dir: PathBuf,
+}
+
+impl ControlPlane {
+    /// Starts `rutter serve` with its data in `dir` and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start(dir: &Path, more: &[&str]) -> Result<Self> {
+        let (xds, admin) =
+            (SocketAddr::from(([127, 0, 0, 1], free_port()?)), SocketAddr::from(([127, 0, 0, 1], free_port()?)));
+        Self::start_at(dir, (xds, admin), more).await
+    }
+
+    /// The same, at given addresses.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_at(dir: &Path, (xds, admin): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Self> {
+        let data = dir.join("data").display().to_string();
+        let (xds_text, admin_text) = (xds.to_string(), admin.to_string());
+        let mut args = vec!["serve", "--data-dir", &data, "--xds", &xds_text, "--admin", &admin_text];
+        args.extend(more);
+        let child = spawn(&binary("rutter")?, &args, &dir.join("rutter.log"))?;
+        let mut plane = Self { child, xds, admin, dir: dir.to_owned() };
+        let end = Instant::now() + READY;
+        while http::get(admin, "/readyz", &[]).await.map(|answer| answer.status).ok() != Some(200) {
+            if let Some(status) = plane.child.try_wait()? {
+                bail!("rutter ended with {status}: {}", plane.log());
+            }
+            if Instant::now() > end {
+                bail!("rutter is not ready: {}", plane.log());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(plane)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("rutter.log")).unwrap_or_default()
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or does not end.
+    pub async fn terminate(mut self) -> Result<std::process::ExitStatus> {
+        let pid = self.child.id().context("rutter has ended already")?.to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().await?;
+        Ok(tokio::time::timeout(READY, self.child.wait()).await??)
+    }
+
+    /// Memory that is its own, in kilobytes.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn rss_kb(&self) -> Result<u64> {
+        let pid = self.child.id().context("rutter has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Runs rutterctl against it; its output, or what it complained of.
+    ///
+    /// # Errors
+    /// When it fails; the text is its standard error.
+    pub async fn ctl(&self, args: &[&str]) -> Result<String> {
+        let output =
+            Command::new(binary("rutterctl")?).args(["--server", &self.admin.to_string()]).args(args).output().await?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    }
+
+    /// Applies a text.
+    ///
+    /// # Errors
+    /// What rutterctl complained of.
+    pub async fn apply(&self, yaml: &str, more: &[&str]) -> Result<String> {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+        std::fs::write(file.path(), yaml)?;
+        let path = file.path().display().to_string();
+        self.ctl(&[&["apply", "-f", &path], more].concat()).await
+    }
+}
+
+/// A real Envoy.
+pub struct Envoy {
+    _child: Child,
+    /// Its own admin page.
+    pub admin: SocketAddr,
+}
+
+/// Who an Envoy is.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// The pod's name.
+    pub pod: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Whether its traffic is captured; else its listeners are bound.
+    pub captured: bool,
+}
+
+impl Workload {
+    /// One whose listeners are bound.
+    pub fn new(pod: &str, namespace: &str, ip: IpAddr) -> Self {
+        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false }
+    }
+}
+
+impl Envoy {
+    /// Starts an Envoy with the bootstrap that rutterctl prints, and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not come to serve.
+    pub async fn start(dir: &Path, plane: &ControlPlane, workload: &Workload) -> Result<Self> {
+        let envoy = Self::spawn(dir, plane, workload).await?;
+        envoy.wait_ready().await.with_context(|| {
+            format!(
+                "{}: {}",
+                workload.pod,
+                std::fs::read_to_string(dir.join(format!("{}.log", workload.pod))).unwrap_or_default()
+            )
+        })?;
+        Ok(envoy)
+    }
+
+    /// The same without the wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn spawn(dir: &Path, plane: &ControlPlane, workload: &Workload) -> Result<Self> {
+        let port = free_port()?;
+        let mode = if workload.captured { "redirect" } else { "none" };
+        let (ip, xds, port_text) = (workload.ip.to_string(), plane.xds.to_string(), port.to_string());
+        let bootstrap = plane
+            .ctl(&[
+                "-n",
+                &workload.namespace,
+                "bootstrap",
+                "--proxy",
+                "envoy",
+                "--pod",
+                &workload.pod,
+                "--ip",
+                &ip,
+                "--interception",
+                mode,
+                "--xds",
+                &xds,
+                "--admin-port",
+                &port_text,
+            ])
+            .await?;
+        let path = dir.join(format!("{}.json", workload.pod));
+        std::fs::write(&path, bootstrap)?;
+        let path = path.display().to_string();
+        let args =
+            ["-c", &path, "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "warning"];
+        let child = spawn(&envoy_binary()?, &args, &dir.join(format!("{}.log", workload.pod)))?;
+        Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn wait_ready(&self) -> Result<()> {
+        let end = Instant::now() + READY;
+        loop {
+            let answer = http::get(self.admin, "/ready", &[]).await;
+            if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("Envoy is not ready: {answer:?}");
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// A number of its statistics, summed over the names that contain `part`.
+    ///
+    /// # Errors
+    /// When Envoy does not answer.
+    pub async fn stat(&self, part: &str) -> Result<u64> {
+        let answer = http::get(self.admin, &format!("/stats?usedonly&filter={part}"), &[]).await?;
+        let values = answer.body.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
+        Ok(values.sum())
+    }
+}
+
+/// Waits until `is_so`.
+///
+/// # Errors
+/// When it is not so after 20 seconds; `what` says what was awaited.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) -> Result<()> {
+    let end = Instant::now() + READY;
+    while !is_so().await {
+        if Instant::now() > end {
+            bail!("waited in vain: {what}");
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

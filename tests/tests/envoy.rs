@@ -1,0 +1,230 @@
+//! Real Envoys against a real control plane.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use rutter_tests::apps::{App, BOOKINFO, start};
+use rutter_tests::process::{ControlPlane, Envoy, Workload, eventually};
+use rutter_tests::{http, root};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+struct Bookinfo {
+    dir: tempfile::TempDir,
+    plane: ControlPlane,
+    envoys: Vec<Envoy>,
+    _apps: JoinSet<()>,
+}
+
+fn example(name: &str) -> String {
+    root().join("examples/bookinfo").join(name).display().to_string()
+}
+
+impl Bookinfo {
+    async fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let plane = ControlPlane::start(dir.path(), &[]).await?;
+        plane.ctl(&["apply", "-f", &example("bookinfo.yaml"), "-f", &example("reviews-v1.yaml")]).await?;
+        let mut apps = JoinSet::new();
+        let mut envoys = Vec::new();
+        for app in BOOKINFO {
+            start(app, &mut apps).await?;
+            envoys.push(Envoy::spawn(dir.path(), &plane, &Workload::new(&app.pod(), "default", app.ip.into())).await?);
+        }
+        for envoy in &envoys {
+            envoy.wait_ready().await?;
+        }
+        Ok(Self { dir, plane, envoys, _apps: apps })
+    }
+
+    async fn page(&self) -> Result<String> {
+        let page: App = BOOKINFO[0];
+        Ok(http::get(page.outbound(), "/", &[("host", "productpage:9080")]).await?.body)
+    }
+
+    async fn rejected(&self) -> Result<u64> {
+        let mut sum = 0;
+        for envoy in &self.envoys {
+            sum += envoy.stat("update_rejected").await?;
+        }
+        Ok(sum)
+    }
+}
+
+async fn pushes(plane: &ControlPlane, since: u64) -> Result<Vec<Value>> {
+    let text = plane.ctl(&["pushes", "--since", &since.to_string(), "-o", "json"]).await?;
+    Ok(serde_json::from_str::<Vec<Value>>(&text)?)
+}
+
+#[tokio::test]
+async fn a_weight_change_sends_each_sidecar_one_route_table_and_moves_the_traffic() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    assert!(mesh.page().await?.contains("reviews-v1"));
+    mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+    for _ in 0..20 {
+        assert!(mesh.page().await?.contains("reviews-v3 [ratings-v1]"));
+    }
+    let sent = pushes(&mesh.plane, 2).await?;
+    assert_eq!(sent.len(), BOOKINFO.len());
+    for push in &sent {
+        let fields =
+            (push["type"].as_str(), push["resources"].as_u64(), push["removed"].as_u64(), push["error"].as_str());
+        assert_eq!(fields, (Some("route"), Some(1), Some(0), Some("")), "{push}");
+        assert!(push["ackUs"].is_u64(), "{push}");
+    }
+    // The same again is no change, and nothing is sent.
+    let again = mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+    assert!(again.contains("unchanged"), "{again}");
+    assert_eq!(pushes(&mesh.plane, 2).await?.len(), BOOKINFO.len());
+    assert_eq!(mesh.rejected().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn headers_choose_the_subset() -> Result<()> {
+    let _mesh = Bookinfo::start().await?;
+    let headers = [("host", "productpage:9080"), ("end-user", "jason")];
+    let answer = http::get(BOOKINFO[0].outbound(), "/", &headers).await?;
+    assert!(answer.body.contains("reviews-v2 [ratings-v1]"), "{}", answer.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_destination_is_warned_of_and_answered_503_with_the_reason() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews}\n\
+                spec: {hosts: [reviews], http: [{route: [{destination: {host: nowhere}}]}]}";
+    let said = mesh.plane.apply(yaml, &["--wait"]).await?;
+    assert!(
+        said.contains("warning: virtualService default/reviews: no service nowhere.default.svc.cluster.local is known"),
+        "{said}"
+    );
+    let answer = http::get(BOOKINFO[0].outbound(), "/", &[("host", "reviews:9080")]).await?;
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.body,
+        "rutter: virtualService default/reviews: no service nowhere.default.svc.cluster.local in this sidecar's scope\n"
+    );
+    let other = http::get(BOOKINFO[0].outbound(), "/", &[("host", "details:9080")]).await?;
+    assert_eq!((other.status, other.body.as_str()), (200, "details-v1"));
+    let unknown = http::get(BOOKINFO[0].outbound(), "/", &[("host", "example.com")]).await?;
+    assert_eq!((unknown.status, unknown.body.starts_with("rutter: no service")), (502, true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twice() -> Result<()> {
+    let Bookinfo { dir, plane, envoys, _apps } = Bookinfo::start().await?;
+    let (xds, admin) = (plane.xds, plane.admin);
+    let page = || http::get(BOOKINFO[0].outbound(), "/", &[("host", "productpage:9080")]);
+    plane.kill().await?;
+    for _ in 0..20 {
+        assert_eq!(page().await?.status, 200);
+    }
+    let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    eventually("every Envoy is back", || async {
+        let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
+        status.matches("\"SYNCED\"").count() == 4 * BOOKINFO.len()
+    })
+    .await?;
+    let resent = pushes(&plane, 0).await?;
+    assert!(resent.is_empty(), "nothing had changed, yet: {resent:?}");
+    plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+    assert!(page().await?.body.contains("reviews-v3"));
+    for envoy in &envoys {
+        assert_eq!(envoy.stat("update_rejected").await?, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_control_plane_killed_while_a_delta_is_in_flight_loses_nothing() -> Result<()> {
+    let Bookinfo { dir, mut plane, envoys, _apps } = Bookinfo::start().await?;
+    let (xds, admin) = (plane.xds, plane.admin);
+    for round in 0..5 {
+        let file = if round % 2 == 0 { "reviews-v3.yaml" } else { "reviews-v1.yaml" };
+        // Killed at once after the answer: the push is under way or not even begun.
+        plane.ctl(&["apply", "-f", &example(file)]).await?;
+        plane.kill().await?;
+        plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    }
+    eventually("the last weights arrive", || async {
+        let answer = http::get(BOOKINFO[0].outbound(), "/", &[("host", "reviews:9080")]).await;
+        answer.is_ok_and(|answer| answer.body.starts_with("reviews-v3"))
+    })
+    .await?;
+    assert_eq!(envoys[0].stat("update_rejected").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn endpoints_and_services_come_and_go() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    let client = BOOKINFO[0].outbound();
+    let ask = async |host: &'static str| http::get(client, "/", &[("host", host)]).await;
+    mesh.plane.ctl(&["delete", "endpointslice", "details-v1"]).await?;
+    eventually("details has no endpoint", || async { ask("details:9080").await.is_ok_and(|a| a.status == 503) })
+        .await?;
+    mesh.plane.ctl(&["delete", "service", "details"]).await?;
+    eventually("details is unknown", || async { ask("details:9080").await.is_ok_and(|a| a.status == 502) }).await?;
+    mesh.plane.ctl(&["apply", "-f", &example("bookinfo.yaml"), "--wait"]).await?;
+    eventually("details is back", || async { ask("details:9080").await.is_ok_and(|a| a.body == "details-v1") }).await?;
+    assert_eq!(mesh.rejected().await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stock_envoy_takes_all_that_a_captured_sidecar_is_sent() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    for name in ["bookinfo", "ports", "scope"] {
+        let path = root().join(format!("tests/golden/{name}.yaml"));
+        plane.ctl(&["apply", "-f", &path.display().to_string()]).await?;
+    }
+    let ip: IpAddr = "10.1.1.1".parse()?;
+    let workload = Workload { captured: true, ..Workload::new("web-1", "shop", ip) };
+    let envoy = Envoy::start(dir.path(), &plane, &workload).await?;
+    assert_eq!(envoy.stat("update_rejected").await?, 0);
+    let dump = http::get(envoy.admin, "/config_dump?resource=dynamic_listeners", &[]).await?;
+    let dump: Value = serde_json::from_str(&dump.body)?;
+    let taken: BTreeSet<String> = dump["configs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|listener| listener.get("active_state").is_some())
+        .filter_map(|listener| Some(listener["name"].as_str()?.to_owned()))
+        .collect();
+    let sent: Value =
+        serde_json::from_str(&plane.ctl(&["proxy-config", "web-1.shop", "listener", "-o", "json"]).await?)?;
+    let sent: BTreeSet<String> = sent["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| Some(one["name"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(taken, sent);
+    assert!(sent.contains("virtualInbound") && sent.contains("240.1.0.1_7000"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_resource_is_shown_with_its_reason_and_the_rest_flows_on() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    // Envoy has no such address here: the listener is well-formed and cannot be bound.
+    let workload = Workload::new("lost", "default", "198.51.100.7".parse()?);
+    let _envoy = Envoy::spawn(mesh.dir.path(), &mesh.plane, &workload).await?;
+    eventually("the refusal is shown", || async {
+        mesh.plane
+            .ctl(&["proxy-status"])
+            .await
+            .is_ok_and(|text| text.contains("lost.default refuses 198.51.100.7_9080"))
+    })
+    .await?;
+    mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml")]).await?;
+    eventually("others are served", || async { mesh.page().await.is_ok_and(|page| page.contains("reviews-v3")) })
+        .await?;
+    let address: SocketAddr = BOOKINFO[0].outbound();
+    assert_eq!(http::get(address, "/", &[("host", "details:9080")]).await?.status, 200);
+    Ok(())
+}

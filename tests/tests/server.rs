@@ -1,0 +1,236 @@
+//! The control plane with bad input, bad clients, a watched folder and faults. No sidecar is needed.
+
+use std::path::Path;
+
+use anyhow::Result;
+use rutter_api::ResourceType;
+use rutter_api::pb::envoy::config::core::v3::Node;
+use rutter_api::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use rutter_tests::http;
+use rutter_tests::process::{ControlPlane, binary, eventually};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n";
+
+fn rule(spec: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r}}\nspec: {spec}\n")
+}
+
+async fn start() -> Result<(tempfile::TempDir, ControlPlane)> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    Ok((dir, plane))
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_with_its_place_and_nothing_of_it_lands() -> Result<()> {
+    let (_dir, plane) = start().await?;
+    let refused = async |yaml: &str, want: &str| {
+        let error = plane.apply(&format!("{SERVICE}---\n{yaml}"), &[]).await.unwrap_err().to_string();
+        assert!(error.contains(want), "want {want:?} in {error:?}");
+        let left = plane.ctl(&["get", "all"]).await.unwrap();
+        assert_eq!(left.trim(), "no objects", "{yaml}");
+    };
+    refused("a: [1, 2", "line ").await;
+    refused("kind: 7", "apiVersion: want a string, got nothing").await;
+    refused(
+        &rule("{host: a, subsets: [{name: v1}, {name: v1}]}"),
+        "spec.subsets[1].name: want a name used once in this rule",
+    )
+    .await;
+    refused(&rule("{host: on}"), "are booleans in YAML: quote the value").await;
+    refused(&rule("{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"), "not supported yet: tls").await;
+    refused(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [a], http: [{route: [{destination: {host: a}, weight: 1}, {destination: {host: b}, weight: 1}]}]}",
+        "want weights that sum to 100, got 2",
+    )
+    .await;
+    refused(SERVICE, "want each object once, got it twice").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_of_50_mib_is_refused_by_client_and_server() -> Result<()> {
+    let (dir, plane) = start().await?;
+    let path = dir.path().join("big.yaml");
+    std::fs::write(&path, "# padding\n".repeat(5 << 20))?;
+    let error = plane.ctl(&["apply", "-f", &path.display().to_string()]).await.unwrap_err().to_string();
+    assert!(error.contains("want at most 16777216 bytes, got 52428800"), "{error}");
+    let mut client = rutter_api::pb::rutter::admin::v1::admin_client::AdminClient::new(channel(plane.admin).await?);
+    let sources =
+        vec![rutter_api::pb::rutter::admin::v1::Source { name: "big".into(), text: vec![b'#'; 20 << 20].into() }];
+    let request = rutter_api::pb::rutter::admin::v1::ApplyRequest { sources, ..Default::default() };
+    let error = client.apply(request).await.unwrap_err();
+    assert!(error.message().contains("want at most 16777216 bytes"), "{error}");
+    plane.apply(SERVICE, &[]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stale_version_is_a_conflict_and_dry_runs_write_nothing() -> Result<()> {
+    let (_dir, plane) = start().await?;
+    assert!(plane.apply(SERVICE, &["--dry-run"]).await?.contains("created (dry run)"));
+    assert_eq!(plane.ctl(&["get", "svc"]).await?.trim(), "no objects");
+    plane.apply(SERVICE, &[]).await?;
+    let seen = plane.ctl(&["-n", "shop", "get", "svc", "a", "-o", "yaml"]).await?;
+    assert!(seen.contains("\"1\""), "{seen}");
+    plane.apply(&SERVICE.replace("port: 80", "port: 81"), &[]).await?;
+    let error = plane.apply(&seen.replace("80", "82"), &[]).await.unwrap_err().to_string();
+    assert!(error.contains("service shop/a: want resourceVersion 1, got 2"), "{error}");
+    plane.ctl(&["-n", "shop", "delete", "service", "a"]).await?;
+    let error = plane.ctl(&["-n", "shop", "delete", "service", "a"]).await.unwrap_err().to_string();
+    assert_eq!(error, "service shop/a: not found");
+    Ok(())
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+async fn metric(plane: &ControlPlane, name: &str) -> u64 {
+    let text = http::get(plane.admin, "/metrics", &[]).await.unwrap().body;
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn of_the_watched_folder_only_changed_files_are_read_and_broken_ones_keep_their_last_good_version() -> Result<()>
+{
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("config");
+    std::fs::create_dir(&folder)?;
+    for number in 0..20 {
+        write(&folder, &format!("s{number}.yaml"), &SERVICE.replace("name: a,", &format!("name: s{number},")));
+    }
+    write(&folder, "broken.yaml", "a: [");
+    let plane = ControlPlane::start(dir.path(), &["--config-dir", &folder.display().to_string()]).await?;
+    let objects = async || plane.ctl(&["get", "svc"]).await.unwrap();
+    assert_eq!(objects().await.matches("Service").count(), 20);
+    assert_eq!(metric(&plane, "rutter_folder_files_broken").await, 1);
+    let read = metric(&plane, "rutter_folder_files_read_total").await;
+    assert_eq!(read, 21);
+
+    write(&folder, "s3.yaml", &SERVICE.replace("name: a,", "name: other,"));
+    eventually("the changed file is read", || async { objects().await.contains(" other ") }).await?;
+    assert!(!objects().await.contains(" s3 "), "what the file no longer has is gone");
+    write(&folder, "s4.yaml", "kind: [");
+    eventually("the broken file is seen", || async { metric(&plane, "rutter_folder_files_broken").await == 2 }).await?;
+    assert!(objects().await.contains(" s4 "), "its last good version stays");
+    std::fs::remove_file(folder.join("s5.yaml"))?;
+    eventually("the removed file's object goes", || async { !objects().await.contains(" s5 ") }).await?;
+    let more = metric(&plane, "rutter_folder_files_read_total").await - read;
+    assert!((2..=4).contains(&more), "two files changed, {more} were read");
+
+    let error = plane.apply(&SERVICE.replace("name: a,", "name: s1,"), &[]).await.unwrap_err().to_string();
+    assert!(error.contains("service shop/s1: want an object of api, got one of s1.yaml"), "{error}");
+    assert!(plane.ctl(&["-n", "shop", "delete", "svc", "s1"]).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on() -> Result<()> {
+    let (dir, plane) = start().await?;
+    let data = dir.path().join("data").display().to_string();
+    let args = ["serve", "--data-dir", &data, "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let output = Command::new(binary("rutter")?).args(args).output().await?;
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("another process uses this data folder"), "{said}");
+    plane.apply(SERVICE, &[]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn health_metrics_and_sigterm_work() -> Result<()> {
+    let (_dir, plane) = start().await?;
+    assert_eq!(http::get(plane.admin, "/healthz", &[]).await?.body, "ok\n");
+    let mut client = Client::connect(&plane).await?;
+    client.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
+    assert_eq!(client.next().await?.resources.len(), 3);
+    assert_eq!(metric(&plane, "rutter_xds_streams").await, 1);
+    let ended = tokio::spawn(plane.terminate());
+    assert_eq!(client.next().await.unwrap_err().code(), Code::Unavailable);
+    assert!(ended.await??.success());
+    Ok(())
+}
+
+async fn channel(addr: std::net::SocketAddr) -> Result<tonic::transport::Channel> {
+    Ok(tonic::transport::Endpoint::from_shared(format!("http://{addr}"))?.connect().await?)
+}
+
+/// A delta stream whose messages a test writes itself.
+struct Client {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Option<Streaming<DeltaDiscoveryResponse>>,
+    client: AggregatedDiscoveryServiceClient<tonic::transport::Channel>,
+    waiting: Option<mpsc::Receiver<DeltaDiscoveryRequest>>,
+}
+
+fn request(id: &str, kind: ResourceType) -> DeltaDiscoveryRequest {
+    let node = Some(Node { id: id.into(), ..Default::default() });
+    DeltaDiscoveryRequest { node, type_url: kind.type_url().into(), ..Default::default() }
+}
+
+impl Client {
+    async fn connect(plane: &ControlPlane) -> Result<Self> {
+        let client = AggregatedDiscoveryServiceClient::new(channel(plane.xds).await?);
+        let (requests, waiting) = mpsc::channel(8);
+        Ok(Self { requests, responses: None, client, waiting: Some(waiting) })
+    }
+
+    async fn send(&mut self, request: DeltaDiscoveryRequest) {
+        // A stream that the server has closed takes no more.
+        let _ = self.requests.send(request).await;
+    }
+
+    async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+        if let Some(waiting) = self.waiting.take() {
+            let stream = self.client.delta_aggregated_resources(ReceiverStream::new(waiting)).await?;
+            self.responses = Some(stream.into_inner());
+        }
+        let next = match &mut self.responses {
+            Some(responses) => responses.message().await?,
+            None => None,
+        };
+        next.ok_or_else(|| Status::cancelled("the stream ended"))
+    }
+}
+
+#[tokio::test]
+async fn s1_bad_clients_are_told_why_and_cost_the_others_nothing() -> Result<()> {
+    let (_dir, plane) = start().await?;
+    let mut good = Client::connect(&plane).await?;
+    good.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
+    assert_eq!(good.next().await?.resources.len(), 3);
+
+    let mut nameless = Client::connect(&plane).await?;
+    nameless.send(request("", ResourceType::Cluster)).await;
+    let status = nameless.next().await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("want sidecar~IP~POD.NAMESPACE~"), "{status}");
+
+    let mut greedy = Client::connect(&plane).await?;
+    let mut many = request("sidecar~10.0.0.2~b.shop~x", ResourceType::Endpoint);
+    many.resource_names_subscribe =
+        (0..200_000).map(|number| format!("outbound|80||service-{number:030}.shop.svc")).collect();
+    assert!(prost::Message::encoded_len(&many) > 10 << 20);
+    greedy.send(many).await;
+    let status = greedy.next().await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::ResourceExhausted, "want at most 100000 names on one stream, got more")
+    );
+
+    let garbage = http::get(plane.xds, "/", &[]).await;
+    assert!(garbage.is_err(), "HTTP/1.1 is no gRPC");
+
+    plane.apply(SERVICE, &[]).await?;
+    let pushed = good.next().await?;
+    assert_eq!(pushed.resources[0].name, "outbound|80||a.shop.svc.cluster.local");
+    Ok(())
+}
