@@ -34,6 +34,9 @@ async fn send(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<
     let io = TokioIo::new(TcpStream::connect(addr).await.with_context(|| addr.to_string())?);
     let (mut sender, connection) = http1::handshake(io).await?;
     let mut request = hyper::Request::get(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", addr.to_string());
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
