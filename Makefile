@@ -3,11 +3,13 @@
 ENVOY_VERSION := 1.40.0
 PYTHON ?= python3
 CARGO ?= cargo
+PROXY ?= envoy
+STAY ?= 0
 
 .PHONY: demo test build venv lint unit e2e
 
 demo: build venv
-	@target/debug/demo
+	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
 
 test: lint unit e2e
 	@echo "make test: everything passed"

@@ -141,6 +141,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Proxy {
     Envoy,
+    Rutter,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

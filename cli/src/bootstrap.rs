@@ -1,38 +1,53 @@
 //! A bootstrap that connects a proxy to Rutter as this workload's sidecar.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Bootstrap, Interception, Proxy};
 
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
-    let Proxy::Envoy = wanted.proxy;
     let (host, port) = wanted.xds.rsplit_once(':').context("--xds: want HOST:PORT")?;
     let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
-    Ok(serde_json::to_string_pretty(&envoy(wanted, namespace, (host.trim_matches(['[', ']']), port)))?)
+    let json = match (wanted.proxy, wanted.interception) {
+        (Proxy::Envoy, _) => envoy(wanted, namespace, (host.trim_matches(['[', ']']), port)),
+        (Proxy::Rutter, Interception::None) => rutter(wanted, namespace),
+        (Proxy::Rutter, Interception::Redirect) => {
+            bail!("--proxy rutter: want --interception none: it does not take captured traffic yet")
+        }
+    };
+    Ok(serde_json::to_string_pretty(&json)?)
 }
 
-/// Delta ADS, with the node (61 KB of it) in the first message only.
-fn envoy(wanted: &Bootstrap, namespace: &str, (host, port): (&str, u16)) -> Value {
+fn rutter(wanted: &Bootstrap, namespace: &str) -> Value {
+    json!({"xds": wanted.xds, "admin": format!("127.0.0.1:{}", wanted.admin_port), "node": node(wanted, namespace)})
+}
+
+/// Istio's node id and metadata.
+fn node(wanted: &Bootstrap, namespace: &str) -> Value {
     let labels: Map<String, Value> =
         wanted.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     let mode = match wanted.interception {
         Interception::Redirect => "REDIRECT",
         Interception::None => "NONE",
     };
+    json!({
+        "id": format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
+        "cluster": format!("{}.{namespace}", wanted.pod),
+        "metadata": {
+            "NAMESPACE": namespace,
+            "LABELS": labels,
+            "CLUSTER_ID": wanted.cluster_id,
+            "INSTANCE_IPS": wanted.ip.to_string(),
+            "INTERCEPTION_MODE": mode,
+        },
+    })
+}
+
+/// Delta ADS, with the node (61 KB of it) in the first message only.
+fn envoy(wanted: &Bootstrap, namespace: &str, (host, port): (&str, u16)) -> Value {
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
     json!({
-        "node": {
-            "id": format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
-            "cluster": format!("{}.{namespace}", wanted.pod),
-            "metadata": {
-                "NAMESPACE": namespace,
-                "LABELS": labels,
-                "CLUSTER_ID": wanted.cluster_id,
-                "INSTANCE_IPS": wanted.ip.to_string(),
-                "INTERCEPTION_MODE": mode,
-            },
-        },
+        "node": node(wanted, namespace),
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": wanted.admin_port}}},
         "dynamic_resources": {
             "ads_config": {

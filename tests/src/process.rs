@@ -159,8 +159,17 @@ impl ControlPlane {
     }
 }
 
-/// A real Envoy.
-pub struct Envoy {
+/// Which proxy is a sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    /// A real Envoy.
+    Envoy,
+    /// Our own.
+    Rutter,
+}
+
+/// A sidecar: a real Envoy, or our own proxy.
+pub struct Sidecar {
     _child: Child,
     /// Its own admin page.
     pub admin: SocketAddr,
@@ -177,17 +186,19 @@ pub struct Workload {
     pub ip: IpAddr,
     /// Whether its traffic is captured; else its listeners are bound.
     pub captured: bool,
+    /// Which proxy.
+    pub proxy: Proxy,
 }
 
 impl Workload {
     /// One whose listeners are bound.
     pub fn new(pod: &str, namespace: &str, ip: IpAddr) -> Self {
-        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false }
+        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false, proxy: Proxy::Envoy }
     }
 }
 
-impl Envoy {
-    /// Starts an Envoy with the bootstrap that rutterctl prints, and waits until it serves.
+impl Sidecar {
+    /// Starts one with the bootstrap that rutterctl prints, and waits until it serves.
     ///
     /// # Errors
     /// When it does not come to serve.
@@ -217,7 +228,7 @@ impl Envoy {
                 &workload.namespace,
                 "bootstrap",
                 "--proxy",
-                "envoy",
+                if workload.proxy == Proxy::Envoy { "envoy" } else { "rutter" },
                 "--pod",
                 &workload.pod,
                 "--ip",
@@ -235,7 +246,11 @@ impl Envoy {
         let path = path.display().to_string();
         let args =
             ["-c", &path, "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "warning"];
-        let child = spawn(&envoy_binary()?, &args, &dir.join(format!("{}.log", workload.pod)))?;
+        let log = dir.join(format!("{}.log", workload.pod));
+        let child = match workload.proxy {
+            Proxy::Envoy => spawn(&envoy_binary()?, &args, &log)?,
+            Proxy::Rutter => spawn(&binary("rutter-proxy")?, &args[..2], &log)?,
+        };
         Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 
@@ -251,7 +266,7 @@ impl Envoy {
                 return Ok(());
             }
             if Instant::now() > end {
-                bail!("Envoy is not ready: {answer:?}");
+                bail!("the sidecar is not ready: {answer:?}");
             }
             sleep(LOOK_EVERY).await;
         }
@@ -260,7 +275,7 @@ impl Envoy {
     /// A number of its statistics, summed over the names that contain `part`.
     ///
     /// # Errors
-    /// When Envoy does not answer.
+    /// When it does not answer.
     pub async fn stat(&self, part: &str) -> Result<u64> {
         let answer = http::get(self.admin, &format!("/stats?usedonly&filter={part}"), &[]).await?;
         let values = answer.body.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 use rutter_tests::apps::{App, BOOKINFO, start};
-use rutter_tests::process::{ControlPlane, Envoy, Workload, eventually};
+use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use rutter_tests::{http, root};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 struct Bookinfo {
     dir: tempfile::TempDir,
     plane: ControlPlane,
-    envoys: Vec<Envoy>,
+    envoys: Vec<Sidecar>,
     _apps: JoinSet<()>,
 }
 
@@ -23,6 +23,10 @@ fn example(name: &str) -> String {
 
 impl Bookinfo {
     async fn start() -> Result<Self> {
+        Self::start_with(Proxy::Envoy).await
+    }
+
+    async fn start_with(proxy: Proxy) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let plane = ControlPlane::start(dir.path(), &[]).await?;
         plane.ctl(&["apply", "-f", &example("bookinfo.yaml"), "-f", &example("reviews-v1.yaml")]).await?;
@@ -30,7 +34,8 @@ impl Bookinfo {
         let mut envoys = Vec::new();
         for app in BOOKINFO {
             start(app, &mut apps).await?;
-            envoys.push(Envoy::spawn(dir.path(), &plane, &Workload::new(&app.pod(), "default", app.ip.into())).await?);
+            let workload = Workload { proxy, ..Workload::new(&app.pod(), "default", app.ip.into()) };
+            envoys.push(Sidecar::spawn(dir.path(), &plane, &workload).await?);
         }
         for envoy in &envoys {
             envoy.wait_ready().await?;
@@ -184,7 +189,7 @@ async fn a_stock_envoy_takes_all_that_a_captured_sidecar_is_sent() -> Result<()>
     }
     let ip: IpAddr = "10.1.1.1".parse()?;
     let workload = Workload { captured: true, ..Workload::new("web-1", "shop", ip) };
-    let envoy = Envoy::start(dir.path(), &plane, &workload).await?;
+    let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
     assert_eq!(envoy.stat("update_rejected").await?, 0);
     let dump = http::get(envoy.admin, "/config_dump?resource=dynamic_listeners", &[]).await?;
     let dump: Value = serde_json::from_str(&dump.body)?;
@@ -213,7 +218,7 @@ async fn a_refused_resource_is_shown_with_its_reason_and_the_rest_flows_on() -> 
     let mesh = Bookinfo::start().await?;
     // Envoy has no such address here: the listener is well-formed and cannot be bound.
     let workload = Workload::new("lost", "default", "198.51.100.7".parse()?);
-    let _envoy = Envoy::spawn(mesh.dir.path(), &mesh.plane, &workload).await?;
+    let _envoy = Sidecar::spawn(mesh.dir.path(), &mesh.plane, &workload).await?;
     eventually("the refusal is shown", || async {
         mesh.plane
             .ctl(&["proxy-status"])
@@ -226,5 +231,43 @@ async fn a_refused_resource_is_shown_with_its_reason_and_the_rest_flows_on() -> 
         .await?;
     let address: SocketAddr = BOOKINFO[0].outbound();
     assert_eq!(http::get(address, "/", &[("host", "details:9080")]).await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn our_own_proxy_tells_the_same_story() -> Result<()> {
+    let Bookinfo { dir, plane, envoys: _proxies, _apps } = Bookinfo::start_with(Proxy::Rutter).await?;
+    let client = BOOKINFO[0].outbound();
+    let ask = async |host: &'static str| http::get(client, "/", &[("host", host)]).await;
+    assert!(ask("productpage:9080").await?.body.contains("[details-v1] [reviews-v1]"));
+    let jason = http::get(client, "/", &[("host", "reviews:9080"), ("end-user", "jason")]).await?;
+    assert_eq!(jason.body, "reviews-v2 [ratings-v1]");
+    plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+    for _ in 0..20 {
+        assert_eq!(ask("reviews:9080").await?.body, "reviews-v3 [ratings-v1]");
+    }
+    assert_eq!(ask("example.com").await?.status, 502);
+
+    // It serves on while the control plane is away, and reconnects at no cost.
+    let (xds, admin) = (plane.xds, plane.admin);
+    plane.kill().await?;
+    assert_eq!(ask("reviews:9080").await?.status, 200);
+    let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    eventually("every proxy is back", || async {
+        let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
+        status.matches("\"SYNCED\"").count() == 4 * BOOKINFO.len()
+    })
+    .await?;
+    assert!(pushes(&plane, 0).await?.is_empty());
+
+    // A listener that is no longer needed closes; one that is, opens; the others keep their sockets.
+    let port = std::net::SocketAddr::new(client.ip(), 9090);
+    assert!(http::get(port, "/", &[]).await.is_err());
+    let other = "apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{name: http, port: 9090}]}";
+    plane.apply(other, &["--wait"]).await?;
+    assert_eq!(http::get(port, "/", &[("host", "other:9090")]).await?.status, 503);
+    plane.ctl(&["delete", "service", "other"]).await?;
+    eventually("the listener closes", || async { http::get(port, "/", &[]).await.is_err() }).await?;
+    assert_eq!(ask("reviews:9080").await?.status, 200);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use rutter_server::shutdown_signal;
 use rutter_tests::apps::{App, BOOKINFO, start};
-use rutter_tests::process::{ControlPlane, Envoy, Workload};
+use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload};
 use rutter_tests::{http, root};
 use tokio::task::JoinSet;
 
@@ -47,12 +47,17 @@ async fn story() -> Result<()> {
     step(2, "bookinfo is applied: 6 workloads of 4 services, reviews all at v1");
     print!("{}", plane.ctl(&["apply", "-f", &file("bookinfo.yaml"), "-f", &file("reviews-v1.yaml")]).await?);
 
-    step(3, "6 applications start, each with a real Envoy as its sidecar");
+    let (proxy, name) = match std::env::var("PROXY").as_deref() {
+        Ok("rutter") => (Proxy::Rutter, "our own proxy"),
+        Ok("envoy" | "") | Err(_) => (Proxy::Envoy, "a real Envoy"),
+        Ok(other) => bail!("PROXY={other}: want envoy or rutter"),
+    };
+    step(3, &format!("6 applications start, each with {name} as its sidecar"));
     let mut tasks = JoinSet::new();
     for app in BOOKINFO {
         start(app, &mut tasks).await?;
     }
-    let _envoys = sidecars(dir.path(), &plane).await?;
+    let _sidecars = sidecars(dir.path(), &plane, proxy).await?;
     print!("{}", plane.ctl(&["proxy-status"]).await?);
 
     step(4, "Traffic: productpage asks details and reviews, all through sidecars");
@@ -83,11 +88,11 @@ async fn story() -> Result<()> {
     Ok(())
 }
 
-async fn sidecars(dir: &Path, plane: &ControlPlane) -> Result<Vec<Envoy>> {
+async fn sidecars(dir: &Path, plane: &ControlPlane, proxy: Proxy) -> Result<Vec<Sidecar>> {
     let mut envoys = Vec::new();
     for app in BOOKINFO {
-        let workload = Workload::new(&app.pod(), "default", app.ip.into());
-        envoys.push(Envoy::spawn(dir, plane, &workload).await?);
+        let workload = Workload { proxy, ..Workload::new(&app.pod(), "default", app.ip.into()) };
+        envoys.push(Sidecar::spawn(dir, plane, &workload).await?);
         println!("   {} at {}", app.pod(), workload.ip);
     }
     for envoy in &envoys {

@@ -1,0 +1,108 @@
+//! The client against the server's own encoders: what the control plane makes, the proxy takes.
+
+use rutter_api::pb::envoy::config::cluster::v3 as cluster;
+use rutter_api::pb::envoy::config::route::v3::RouteConfiguration;
+use rutter_api::pb::envoy::service::discovery::v3::Resource;
+use rutter_core::encode::EncodedResource;
+use rutter_core::encode::listener::{BoundListener, encode_bound};
+use rutter_core::encode::route::{VirtualHost, encode_table};
+
+use super::*;
+
+fn respond(client: &mut AdsClient, kind: ResourceType, resources: &[(&str, Vec<u8>)]) -> Vec<DeltaDiscoveryRequest> {
+    let one = |(name, body): &(&str, Vec<u8>)| Resource {
+        name: (*name).into(),
+        version: "1".into(),
+        resource: Some(Any { type_url: kind.type_url().into(), value: body.clone() }),
+        ..Default::default()
+    };
+    client.on_response(&DeltaDiscoveryResponse {
+        type_url: kind.type_url().into(),
+        nonce: "7".into(),
+        resources: resources.iter().map(one).collect(),
+        ..Default::default()
+    })
+}
+
+fn eds(name: &str) -> (&str, Vec<u8>) {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let kind = ClusterDiscoveryType::Type(DiscoveryType::Eds as i32);
+    (
+        name,
+        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(kind), ..Default::default() }
+            .encode_to_vec(),
+    )
+}
+
+fn original_dst(name: &str) -> (&str, Vec<u8>) {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let kind = ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32);
+    (
+        name,
+        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(kind), ..Default::default() }
+            .encode_to_vec(),
+    )
+}
+
+fn body(resource: &EncodedResource) -> Vec<u8> {
+    resource.body()
+}
+
+#[test]
+fn clusters_lead_to_endpoints_and_listeners_to_tables() {
+    let mut client = AdsClient::new(Node { id: "n".into(), ..Default::default() });
+    let first = client.on_connect();
+    assert_eq!(first.len(), 2);
+    assert_eq!((first[0].node.as_ref().map(|node| node.id.as_str()), first[1].node.as_ref()), (Some("n"), None));
+    let requests = respond(&mut client, ResourceType::Cluster, &[eds("c")]);
+    assert_eq!((requests[0].response_nonce.as_str(), &requests[0].error_detail), ("7", &None));
+    assert_eq!(requests[1].resource_names_subscribe, ["c"]);
+
+    let listener = encode_bound("127.0.0.1", 80, &BoundListener::Routes("80".into()));
+    let before = client.config().clone();
+    let requests = respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
+    assert_eq!(requests[1].resource_names_subscribe, ["80"]);
+    assert_eq!(client.config().plan(&before).open, [], "O12: no table, no socket");
+    let table = encode_table("80", [VirtualHost::fallback(false)].iter());
+    respond(&mut client, ResourceType::Route, &[("80", body(&table))]);
+    let plan = client.config().plan(&before);
+    assert_eq!(plan.open, [("127.0.0.1_80".to_owned(), "127.0.0.1:80".parse().unwrap())]);
+    // The same listener with another table keeps its socket.
+    let now = client.config().clone();
+    respond(&mut client, ResourceType::Route, &[("80", RouteConfiguration::default().encode_to_vec())]);
+    assert_eq!(client.config().plan(&now), Default::default());
+}
+
+#[test]
+fn what_is_refused_is_named_and_the_rest_is_taken() {
+    let mut client = AdsClient::new(Node::default());
+    client.on_connect();
+    let requests = respond(&mut client, ResourceType::Cluster, &[eds("good"), original_dst("bad")]);
+    let error = requests[0].error_detail.clone().unwrap().message;
+    assert_eq!(
+        error,
+        "cluster bad: type: want a field that Rutter acts on, got not supported yet: type (ORIGINAL_DST)"
+    );
+    assert!(client.config().clusters.contains_key("good"));
+    let listed = client.on_connect().remove(0).initial_resource_versions;
+    assert_eq!(listed.into_keys().collect::<Vec<_>>(), ["good"], "only what is held is listed");
+}
+
+#[test]
+fn a_reconnect_lists_what_is_held_and_a_removal_forgets_it() {
+    let mut client = AdsClient::new(Node::default());
+    client.on_connect();
+    respond(&mut client, ResourceType::Cluster, &[eds("a"), eds("b")]);
+    respond(&mut client, ResourceType::Endpoint, &[("a", Vec::new()), ("b", Vec::new())]);
+    let again = client.on_connect();
+    assert_eq!(again[0].initial_resource_versions.len(), 2);
+    let endpoints = again.iter().find(|one| one.type_url == ResourceType::Endpoint.type_url()).unwrap();
+    assert_eq!((endpoints.resource_names_subscribe.len(), endpoints.initial_resource_versions.len()), (2, 2));
+    let requests = client.on_response(&DeltaDiscoveryResponse {
+        type_url: ResourceType::Cluster.type_url().into(),
+        removed_resources: vec!["b".into()],
+        ..Default::default()
+    });
+    assert_eq!(requests[1].resource_names_unsubscribe, ["b"]);
+    assert!(!client.config().clusters.contains_key("b"));
+}
