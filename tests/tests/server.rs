@@ -226,6 +226,20 @@ async fn s1_bad_clients_are_told_why_and_cost_the_others_nothing() -> Result<()>
         (Code::ResourceExhausted, "want at most 100000 names on one stream, got more")
     );
 
+    // A message of another type: its first field is no node.
+    let mut garbage = tonic::client::Grpc::new(channel(plane.xds).await?);
+    garbage.ready().await?;
+    let other = prost_types::Any { type_url: "\u{7f}garbage".into(), value: vec![0xff; 64] };
+    let codec = tonic_prost::ProstCodec::<prost_types::Any, DeltaDiscoveryResponse>::default();
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources".parse()?;
+    let stream = garbage.streaming(tonic::Request::new(tokio_stream::once(other)), path, codec).await;
+    let status = match stream {
+        Ok(stream) => stream.into_inner().message().await.unwrap_err(),
+        Err(status) => status,
+    };
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("want a DeltaDiscoveryRequest: "), "{status}");
+
     let garbage = http::get(plane.xds, "/", &[]).await;
     assert!(garbage.is_err(), "HTTP/1.1 is no gRPC");
 

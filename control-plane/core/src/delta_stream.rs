@@ -197,7 +197,7 @@ impl DeltaStream {
     pub fn wake_at(&self) -> Option<Instant> {
         let gone = self.types.iter().filter_map(|state| state.gone_since);
         let waits = self.types.iter().any(|state| !state.due.is_empty());
-        let clusters = self.types[ResourceType::Cluster.index()].outstanding.front().map(|one| one.sent);
+        let clusters = self.types[ResourceType::Cluster.index()].outstanding.iter().map(|one| one.sent).max();
         gone.chain(clusters.filter(|_| waits)).min().map(|since| since + ORDER_GRACE)
     }
 }

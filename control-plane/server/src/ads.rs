@@ -188,7 +188,8 @@ impl Pump<'_> {
             if next.is_none() {
                 next = self.stream.next_response(Instant::now());
             }
-            let wake = self.stream.wake_at();
+            // While something waits for the socket, time alone changes nothing.
+            let wake = self.stream.wake_at().filter(|_| next.is_none());
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,

@@ -367,6 +367,24 @@ fn o2_a_route_that_is_never_acknowledged_does_not_hold_removals_for_ever() {
 }
 
 #[test]
+fn o6_routes_wait_for_the_last_clusters_sent_and_then_no_longer() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Route, "r")]);
+    bench.subscribe(Cluster, &[]);
+    bench.subscribe(Route, &["r"]);
+    bench.settle();
+    bench.put(Cluster, "b", "1");
+    assert_eq!(bench.sent(), ["cluster +b"]);
+    bench.now += ORDER_GRACE / 2;
+    bench.put(Cluster, "c", "1");
+    bench.put(Route, "r", "2");
+    assert_eq!(bench.sent(), ["cluster +c"]);
+    let wake = bench.stream.wake_at().unwrap();
+    assert_eq!(wake, bench.now + ORDER_GRACE, "not earlier: there would be nothing to send");
+    bench.now = wake;
+    assert_eq!(bench.sent(), ["route +r"]);
+}
+
+#[test]
 fn o3_a_cluster_that_is_sent_owes_its_endpoints() {
     let mut bench = Bench::new(&[(Cluster, "c"), (Endpoint, "c")]);
     bench.subscribe(Cluster, &[]);

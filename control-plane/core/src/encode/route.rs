@@ -156,9 +156,12 @@ fn domains(target: Target<'_>) -> Vec<String> {
     }
     let suffix = format!(".svc.{}", target.domain);
     if let Some((name, namespace)) = host.strip_suffix(&suffix).and_then(|short| short.split_once('.')) {
-        let near = (namespace == target.client).then(|| name.to_owned());
-        domains.extend(near);
-        domains.extend([format!("{name}.{namespace}.svc"), format!("{name}.{namespace}")]);
+        let (short, full) = (format!("{name}.{namespace}"), format!("{name}.{namespace}.svc"));
+        if namespace == target.client {
+            domains.extend([name.to_owned(), full, short]);
+        } else {
+            domains.extend([short, full]);
+        }
     }
     let addresses = target.service.map(|service| service.addresses.as_slice()).unwrap_or_default();
     domains.extend(addresses.iter().map(|ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }));

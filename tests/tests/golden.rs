@@ -1,0 +1,183 @@
+//! What Rutter sends, against what a real istiod sent for the same input (`tests/golden/`).
+//!
+//! Both sides are reduced to what routes traffic. Each departure is a rule below, and a row in `docs/xds.md`.
+
+use std::collections::BTreeSet;
+use std::fs::read_to_string;
+use std::sync::Arc;
+
+use rutter_api::config::Object;
+use rutter_api::node::Interception;
+use rutter_api::{Config, ResourceType, SidecarNode, json, yaml};
+use rutter_core::index::MeshSettings;
+use rutter_core::{ConfigBatch, ConfigChange, Mesh};
+use rutter_tests::root;
+use serde_json::{Map, Value, json};
+
+/// Fields that say nothing of where traffic goes, or that only Istio's own Envoy has.
+const LEFT_OUT: [&str; 17] = [
+    "transport_socket",
+    "transport_socket_matches",
+    "access_log",
+    "tracing",
+    "request_id_extension",
+    "server_name",
+    "forward_client_cert_details",
+    "set_current_client_cert_details",
+    "http_filters",
+    "path_with_escaped_slashes_action",
+    "typed_dns_resolver_config",
+    "dns_jitter",
+    "cleanup_interval",
+    "max_grpc_timeout",
+    "max_stream_duration",
+    "metadata",
+    "decorator",
+];
+
+fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
+    let text = read_to_string(root().join(format!("tests/golden/{name}.yaml"))).unwrap();
+    let documents = yaml::parse(&text).unwrap().into_iter().zip(1..);
+    let changes = documents.map(|(document, created)| {
+        let object = Object::from_value(document.value, "default").unwrap();
+        (object.config.key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(*object.config).clone() })))
+    });
+    let mut mesh = Mesh::new(MeshSettings::default());
+    mesh.apply(&ConfigBatch { changes: changes.collect(), revision: 1, since: None });
+    let nodes = text.lines().filter_map(|line| line.strip_prefix("# node: ")).map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let labels =
+            words[3].split(',').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
+        SidecarNode {
+            pod: words[0].into(),
+            namespace: words[1].into(),
+            addresses: vec![words[2].parse().unwrap()],
+            labels: labels.collect(),
+            cluster_id: String::new(),
+            interception: Interception::Redirect,
+            version: String::new(),
+        }
+    });
+    (mesh, nodes.collect())
+}
+
+/// Ours, in the shape of the golden files.
+fn ours(mesh: &mut Mesh, node: &SidecarNode, kind: ResourceType) -> Vec<Value> {
+    let id = mesh.connect(node.clone());
+    let view = mesh.view(id).unwrap();
+    view.iter(kind).map(|one| json::from_bytes(kind.type_url(), &one.body()).unwrap()).collect()
+}
+
+fn name(resource: &Value) -> String {
+    let name = resource.get("name").or_else(|| resource.get("cluster_name"));
+    name.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The same value without what is left out, and without what means nothing: empty lists and objects.
+fn reduced(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
+            let kept = kept.map(|(key, value)| (key.clone(), reduced(value))).filter(|(_, value)| !is_nothing(value));
+            Value::Object(kept.collect::<Map<_, _>>())
+        }
+        Value::Array(items) => {
+            let of_istio = |item: &Value| item["name"].as_str().is_some_and(|name| name.starts_with("istio."));
+            Value::Array(
+                items.iter().filter(|item| !of_istio(item) && !is_tls_between_sidecars(item)).map(reduced).collect(),
+            )
+        }
+        // Protobuf's JSON writes 64-bit numbers as text; the golden files do not.
+        Value::String(text) => text.parse::<u64>().map_or_else(|_| value.clone(), Value::from),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// A rule's connection pool is kept by clients; istiod has the server's sidecar keep it as well.
+fn is_server_side_limit(difference: &str) -> bool {
+    difference.contains(" cluster inbound|")
+        && (difference.contains(".connect_timeout: ") || difference.contains("].max_connections: "))
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+}
+
+/// An inbound chain for Istio's mutual TLS.
+fn is_tls_between_sidecars(chain: &Value) -> bool {
+    let alpn = chain["filter_chain_match"]["application_protocols"].as_array().cloned().unwrap_or_default();
+    alpn.iter().any(|one| one.as_str().is_some_and(|one| one.starts_with("istio")))
+}
+
+/// The texts that we add where istiod says nothing.
+fn without_reasons(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
+        if map.contains_key("direct_response") {
+            map.insert("direct_response".into(), json!({"status": map["direct_response"]["status"].clone()}));
+        }
+        for inner in map.values_mut() {
+            *inner = without_reasons(inner.take());
+        }
+    } else if let Value::Array(items) = &mut value {
+        for inner in items {
+            *inner = without_reasons(inner.take());
+        }
+    }
+    value
+}
+
+/// Where two values differ, each place on a line.
+fn differences(ours: &Value, theirs: &Value, path: &str, out: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+                differences(&ours[key], &theirs[key], &format!("{path}.{key}"), out);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(a, b, &format!("{path}[{at}]"), out);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => out.push(format!("{path}: ours {ours}, theirs {theirs}")),
+    }
+}
+
+fn check(input: &str) {
+    let (mut mesh, nodes) = mesh(input);
+    assert!(!nodes.is_empty());
+    let mut found = Vec::new();
+    for node in nodes {
+        let path = root().join(format!("tests/golden/{input}/{}.json", node.id()));
+        let golden: Value = serde_json::from_str(&read_to_string(&path).unwrap()).unwrap();
+        for kind in ResourceType::ALL {
+            let theirs: Vec<Value> = golden[format!("{kind}s")].as_array().cloned().unwrap_or_default();
+            let ours = ours(&mut mesh, &node, kind);
+            let names = |all: &[Value]| all.iter().map(name).collect::<BTreeSet<_>>();
+            assert_eq!(names(&ours), names(&theirs), "{input}, {}, {kind}", node.id());
+            for resource in &ours {
+                let their = theirs.iter().find(|their| name(their) == name(resource)).unwrap();
+                let (ours, theirs) = (without_reasons(reduced(resource)), without_reasons(reduced(their)));
+                differences(&ours, &theirs, &format!("{} {kind} {}", node.id(), name(resource)), &mut found);
+            }
+        }
+    }
+    found.retain(|difference| !is_server_side_limit(difference));
+    assert!(found.is_empty(), "{input}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn bookinfo_is_what_istiod_sends_but_for_the_listed_departures() {
+    check("bookinfo");
+}
+
+#[test]
+fn ports_of_every_protocol_are_what_istiod_sends_but_for_the_listed_departures() {
+    check("ports");
+}
+
+#[test]
+fn scopes_are_what_istiod_sends_but_for_the_listed_departures() {
+    check("scope");
+}
