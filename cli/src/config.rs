@@ -196,8 +196,10 @@ fn write_yaml(value: &Value, depth: usize, out: &mut String) {
             }
         }
         Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                out.push_str(&pad);
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 || !out.ends_with("- ") {
+                    out.push_str(&pad);
+                }
                 out.push_str("- ");
                 if is_nested(item) {
                     write_yaml(item, depth + 1, out);
