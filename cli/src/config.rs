@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use serde_json::{Value, json};
 
@@ -11,8 +12,6 @@ use crate::Admin;
 use crate::args::{Apply, Delete, Get, Output};
 use crate::proxies;
 
-/// The most that one apply takes, in bytes.
-const APPLY_BYTES_MAX: u64 = 16 << 20;
 /// How long `--wait` waits, in milliseconds.
 const WAIT_MS: u32 = 30_000;
 
@@ -122,7 +121,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<pb::Source>> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = Vec::new();
-            std::io::stdin().take(APPLY_BYTES_MAX + 1).read_to_end(&mut text).context("standard input")?;
+            std::io::stdin().take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text).context("standard input")?;
             check_size("standard input", text.len() as u64)?;
             sources.push(pb::Source { name: "-".into(), text: text.into() });
             continue;
@@ -157,7 +156,7 @@ fn read_path(path: &Path, named: bool, sources: &mut Vec<pb::Source>) -> Result<
 }
 
 fn check_size(name: &str, size: u64) -> Result<()> {
-    if size > APPLY_BYTES_MAX {
+    if size > APPLY_BYTES_MAX as u64 {
         bail!("{name}: want at most {APPLY_BYTES_MAX} bytes, got {size}");
     }
     Ok(())

@@ -23,6 +23,9 @@ pub use validate::ingress_port;
 /// The largest object that is taken, as JSON, in bytes: what one store record and one message can bear.
 pub const OBJECT_BYTES_MAX: usize = 1 << 20;
 
+/// The most that one apply, or one file of a watched folder, may hold, in bytes.
+pub const APPLY_BYTES_MAX: usize = 16 << 20;
+
 /// One valid config object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

@@ -86,7 +86,7 @@ struct TypeState {
     /// Parts of refused responses, to find the one that is at fault (N4).
     retry: VecDeque<Vec<ResourceName>>,
     outstanding: VecDeque<Outstanding>,
-    refused: BTreeMap<ResourceName, RefusedResource>,
+    refused: BTreeMap<ResourceName, Refused>,
     acked: View,
     state_since: Option<Instant>,
 }
@@ -98,13 +98,11 @@ struct Outstanding {
     sent: Instant,
 }
 
-/// A resource that the sidecar refused; it keeps what it had.
-#[derive(Debug, Clone)]
-pub struct RefusedResource {
-    /// What was refused.
-    pub resource: EncodedResource,
-    /// Why, in the sidecar's words.
-    pub error: String,
+/// What the sidecar refused of a resource, and why, in its words; it keeps what it had.
+#[derive(Debug)]
+struct Refused {
+    version: Version,
+    error: String,
 }
 
 /// A type that Rutter does not serve: whatever is asked for does not exist.
@@ -120,11 +118,6 @@ impl DeltaStream {
     pub fn new(view: View) -> Self {
         let types = std::array::from_fn(|_| TypeState::new(view.clone()));
         Self { view, types, others: BTreeMap::new(), last_nonce: 0, pushes: VecDeque::new() }
-    }
-
-    /// The view that the stream follows.
-    pub fn view(&self) -> &View {
-        &self.view
     }
 
     /// Takes a request in.
@@ -221,7 +214,7 @@ impl TypeState {
     }
 
     fn changed(&mut self, resource: &EncodedResource) {
-        if self.refused.get(&resource.name).is_some_and(|refused| refused.resource.version == resource.version) {
+        if self.refused.get(&resource.name).is_some_and(|refused| refused.version == resource.version) {
             return;
         }
         self.gone.remove(&resource.name);
@@ -339,7 +332,7 @@ impl DeltaStream {
             (Some(error), [name]) => {
                 // N3: not sent again until its content changes.
                 if let Some(resource) = self.view.get(kind, name).filter(|_| !state.due.contains_key(name)) {
-                    state.refused.insert(name.clone(), RefusedResource { resource: resource.clone(), error });
+                    state.refused.insert(name.clone(), Refused { version: resource.version, error });
                 }
             }
             (Some(_), names) => {
@@ -514,7 +507,7 @@ impl DeltaStream {
     /// The state of a type, and since when it is so.
     pub fn sync(&self, kind: ResourceType) -> (TypeSync, Option<Instant>) {
         let state = &self.types[kind.index()];
-        let refused = state.refused.iter().map(|(name, one)| (name.clone(), one.resource.version, one.error.clone()));
+        let refused = state.refused.iter().map(|(name, one)| (name.clone(), one.version, one.error.clone()));
         let sync = match () {
             () if !state.requested => TypeSync::NotRequested,
             () if !state.is_settled() => TypeSync::Stale,

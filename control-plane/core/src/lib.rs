@@ -7,6 +7,7 @@
 
 pub mod debounce;
 pub mod delta_stream;
+mod edges;
 pub mod encode;
 pub mod inbound;
 pub mod index;

@@ -8,6 +8,7 @@ use rutter_api::config::istio::{Sidecar, selects};
 use rutter_api::{Config, Kind, ResourceType, SidecarNode};
 
 use crate::debounce::ConfigBatch;
+use crate::edges::unlink;
 use crate::inbound::own_resources;
 use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
 use crate::scope::{ScopeId, ScopeKey, ScopeTable};
@@ -107,11 +108,11 @@ impl Mesh {
     /// A sidecar went. Its scope stays for a while: it is likely to come back.
     pub fn disconnect(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else { return };
-        forget(&mut self.by_namespace, &node.sidecar.namespace, id);
+        unlink(&mut self.by_namespace, &node.sidecar.namespace, id);
         for ip in &node.sidecar.addresses {
-            forget(&mut self.by_address, ip, id);
+            unlink(&mut self.by_address, ip, id);
         }
-        forget(&mut self.by_scope, &node.scope, id);
+        unlink(&mut self.by_scope, &node.scope, id);
     }
 
     /// Drops the scopes that no sidecar is in.
@@ -176,7 +177,7 @@ impl Mesh {
         if old == new {
             return false;
         }
-        forget(&mut self.by_scope, &old, id);
+        unlink(&mut self.by_scope, &old, id);
         self.by_scope.entry(new).or_default().insert(id);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.scope = new;
@@ -223,15 +224,6 @@ impl Mesh {
             node.view.own = Arc::new(next);
         }
         true
-    }
-}
-
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<NodeId>>, key: &K, id: NodeId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }
 

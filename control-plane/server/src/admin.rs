@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::routing::get;
-use rutter_api::config::Object;
+use rutter_api::config::{APPLY_BYTES_MAX, Object};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
 use rutter_store::{CommitError, ConfigStore, Expected, Owner, Write};
@@ -17,13 +17,12 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use crate::app::stopped;
 use crate::engine::EngineHandle;
-use crate::folder::{FILE_BYTES_MAX, parse};
+use crate::folder::parse;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, StreamHandle};
 
-/// One apply, all files together.
-const APPLY_BYTES_MAX: usize = FILE_BYTES_MAX as usize;
 /// Between two looks at the streams while somebody waits for their answers.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The longest wait for answers.
@@ -41,11 +40,7 @@ pub(crate) struct AdminServer {
 }
 
 /// Serves gRPC, metrics and health on one address.
-pub(crate) async fn serve(
-    socket: TcpListener,
-    server: AdminServer,
-    mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
     // Room for the envelope around the largest apply, so that its own limit is what is told.
     let service = pb::admin_server::AdminServer::new(server).max_decoding_message_size(APPLY_BYTES_MAX * 2);
@@ -54,11 +49,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ok\n" }));
-    let stopped = async move {
-        // A sender that is gone means the same.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(socket, router).with_graceful_shutdown(stopped).await.context("serving the admin API")
+    axum::serve(socket, router).with_graceful_shutdown(stopped(stop)).await.context("serving the admin API")
 }
 
 #[tonic::async_trait]

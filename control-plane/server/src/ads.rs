@@ -239,7 +239,8 @@ impl Pump<'_> {
         }
         let now = Instant::now();
         let result = self.stream.on_request(now, request);
-        let answered = self.stream.pushes().find(|push| push.nonce.to_string() == request.response_nonce);
+        let nonce: Option<u64> = request.response_nonce.parse().ok();
+        let answered = self.stream.pushes().find(|push| Some(push.nonce) == nonce);
         if let Some(push) = answered.filter(|push| push.revision > 0 && push.answered == Some(now)) {
             self.metrics.convergence.observe((now - push.since).as_secs_f64());
         }

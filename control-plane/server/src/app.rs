@@ -100,28 +100,12 @@ impl App {
         info!(xds = %self.xds_addr()?, admin = %self.admin_addr()?, "rutter serves");
         let (stop, stopped) = watch::channel(false);
         let mut tasks: JoinSet<Ended> = JoinSet::new();
-        let (engine, streams) = (self.engine, self.streams);
-        tasks.spawn({
-            let stop = stopped.clone();
-            async move { ("engine", engine.run(stop).await) }
-        });
-        tasks.spawn({
-            let stop = stopped.clone();
-            async move { ("streams", streams.run(stop).await) }
-        });
-        tasks.spawn({
-            let stop = stopped.clone();
-            async move { ("xds", serve_xds(self.xds, self.service, stop).await) }
-        });
-        tasks.spawn({
-            let stop = stopped.clone();
-            async move { ("admin", admin::serve(self.admin_socket, self.admin, stop).await) }
-        });
+        tasks.spawn(named("engine", self.engine.run(stopped.clone())));
+        tasks.spawn(named("streams", self.streams.run(stopped.clone())));
+        tasks.spawn(named("xds", serve_xds(self.xds, self.service, stopped.clone())));
+        tasks.spawn(named("admin", admin::serve(self.admin_socket, self.admin, stopped.clone())));
         if let Some(folder) = self.folder {
-            tasks.spawn({
-                let stop = stopped.clone();
-                async move { ("folder", folder.run(stop).await) }
-            });
+            tasks.spawn(named("folder", folder.run(stopped)));
         }
         let early = tokio::select! {
             () = shutdown => None,
@@ -141,18 +125,25 @@ impl App {
     }
 }
 
-async fn serve_xds(socket: TcpListener, service: AdsService, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let stopped = async move {
-        // A sender that is gone means the same.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
+/// Ends when the process is told to stop.
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A task's end, with its name.
+async fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>>) -> Ended {
+    (name, task.await)
+}
+
+async fn serve_xds(socket: TcpListener, service: AdsService, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(socket), stopped)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(socket), stopped(stop))
         .await
         .context("serving xDS")
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use rutter_api::config::Object;
+use rutter_api::config::{APPLY_BYTES_MAX, Object};
 use rutter_api::{ConfigKey, yaml};
-use rutter_store::{ConfigStore, Expected, Owner, Stored, Write};
+use rutter_store::{ConfigStore, Expected, Owner, Write};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -20,8 +20,6 @@ use crate::metrics::Metrics;
 const GATHER: Duration = Duration::from_millis(15);
 /// Without any event the folder is looked over all the same: some file systems tell nothing.
 const LOOK_OVER: Duration = Duration::from_secs(30);
-/// Files larger than this are refused unread.
-pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Events waiting; when there are more, the folder is looked over instead.
 const EVENTS: usize = 1024;
 
@@ -38,6 +36,8 @@ pub(crate) struct Folder {
     store: Arc<dyn ConfigStore>,
     metrics: Arc<Metrics>,
     files: BTreeMap<PathBuf, Stamp>,
+    /// The file of each object that the folder owns. Nobody else writes them, so the store need not be asked.
+    owned: BTreeMap<ConfigKey, String>,
     broken: BTreeSet<PathBuf>,
     events: mpsc::Receiver<notify::Result<Event>>,
     _watcher: RecommendedWatcher,
@@ -54,8 +54,13 @@ impl Folder {
         // When the channel is full the folder is looked over later anyway.
         let mut watcher = notify::recommended_watcher(move |event| drop(sender.try_send(event)))?;
         watcher.watch(&root, RecursiveMode::Recursive).with_context(|| format!("--config-dir {}", root.display()))?;
-        let (files, broken) = (BTreeMap::new(), BTreeSet::new());
-        let mut folder = Self { root, store, metrics, files, broken, events, _watcher: watcher };
+        let (_, stored) = store.list().await?;
+        let owned = stored.into_iter().filter_map(|stored| match stored.owner {
+            Owner::File(file) => Some((stored.key, file)),
+            Owner::Api => None,
+        });
+        let (files, owned, broken) = (BTreeMap::new(), owned.collect(), BTreeSet::new());
+        let mut folder = Self { root, store, metrics, files, owned, broken, events, _watcher: watcher };
         folder.look_over().await?;
         folder.drop_orphans().await;
         Ok(folder)
@@ -139,59 +144,51 @@ impl Folder {
     }
 
     /// One file is one transaction: what it no longer has goes.
-    async fn commit(&self, name: &str, objects: Vec<Object>) -> Result<u64, String> {
-        let owner = Owner::File(name.to_owned());
-        let stored = self.owned().await?;
-        let mut writes = Vec::new();
-        for object in &objects {
-            let key = &object.config.key;
-            if let Some(other) = stored.iter().find(|stored| stored.key == *key && stored.owner != owner)
-                && self.root.join(other.owner.to_string()).exists()
-            {
-                return Err(format!("{key}: want each object in one file, got it in {} too", other.owner));
+    async fn commit(&mut self, name: &str, objects: Vec<Object>) -> Result<u64, String> {
+        let kept: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
+        for key in &kept {
+            if let Some(other) = self.owned.get(key).filter(|other| *other != name && self.root.join(other).exists()) {
+                return Err(format!("{key}: want each object in one file, got it in {other} too"));
             }
-            writes.push(Write {
-                key: key.clone(),
-                json: Some(object.json.clone()),
-                owner: owner.clone(),
-                expected: Expected::Any,
-            });
         }
-        let kept: BTreeSet<&ConfigKey> = objects.iter().map(|object| &object.config.key).collect();
-        let gone = stored.iter().filter(|stored| stored.owner == owner && !kept.contains(&stored.key));
-        writes.extend(gone.map(removal));
-        self.store.commit(writes).await.map_err(|error| error.to_string())
+        let gone = self.keys_of(|file| file == name).into_iter().filter(|key| !kept.contains(key));
+        let gone: Vec<ConfigKey> = gone.collect();
+        let put = objects.into_iter().map(|object| write(object.config.key.clone(), name, Some(object.json)));
+        let writes = put.chain(gone.iter().map(|key| write(key.clone(), name, None))).collect();
+        let revision = self.store.commit(writes).await.map_err(|error| error.to_string())?;
+        self.owned.retain(|key, _| !gone.contains(key));
+        self.owned.extend(kept.into_iter().map(|key| (key, name.to_owned())));
+        Ok(revision)
     }
 
     async fn gone(&mut self, path: &Path) {
         let name = self.name(path);
         self.broken.remove(path);
-        self.remove(|stored| stored.owner == Owner::File(name.clone())).await;
+        self.remove(|file| file == name).await;
         info!(file = name, "a file of the watched folder is gone, and its objects with it");
     }
 
     /// Objects of files that went while nobody watched.
-    async fn drop_orphans(&self) {
+    async fn drop_orphans(&mut self) {
         let names: BTreeSet<String> = self.files.keys().map(|path| self.name(path)).collect();
-        self.remove(|stored| matches!(&stored.owner, Owner::File(file) if !names.contains(file))).await;
+        self.remove(|file| !names.contains(file)).await;
     }
 
-    async fn remove(&self, choose: impl Fn(&Stored) -> bool) {
-        let writes =
-            self.owned().await.map(|stored| stored.iter().filter(|one| choose(one)).map(removal).collect::<Vec<_>>());
-        let result = match writes {
-            Ok(writes) if writes.is_empty() => return,
-            Ok(writes) => self.store.commit(writes).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            warn!(error, "objects of a file that is gone could not be removed");
+    async fn remove(&mut self, choose: impl Fn(&str) -> bool) {
+        let gone = self.keys_of(choose);
+        if gone.is_empty() {
+            return;
+        }
+        // Any file may remove what another has: the folder is one source.
+        let writes = gone.iter().map(|key| write(key.clone(), "", None)).collect();
+        match self.store.commit(writes).await {
+            Ok(_) => self.owned.retain(|key, _| !gone.contains(key)),
+            Err(error) => warn!(error = %error, "objects of a file that is gone could not be removed"),
         }
     }
 
-    async fn owned(&self) -> Result<Vec<Stored>, String> {
-        let (_, all) = self.store.list().await.map_err(|error| error.to_string())?;
-        Ok(all.into_iter().filter(|stored| matches!(stored.owner, Owner::File(_))).collect())
+    fn keys_of(&self, choose: impl Fn(&str) -> bool) -> BTreeSet<ConfigKey> {
+        self.owned.iter().filter(|(_, file)| choose(file)).map(|(key, _)| key.clone()).collect()
     }
 
     fn name(&self, path: &Path) -> String {
@@ -199,8 +196,8 @@ impl Folder {
     }
 }
 
-fn removal(stored: &Stored) -> Write {
-    Write { key: stored.key.clone(), json: None, owner: stored.owner.clone(), expected: Expected::Any }
+fn write(key: ConfigKey, file: &str, json: Option<serde_json::Value>) -> Write {
+    Write { key, json, owner: Owner::File(file.to_owned()), expected: Expected::Any }
 }
 
 /// Adds an event's paths; None: everything has to be looked over.
@@ -243,8 +240,8 @@ fn list(dir: &Path, found: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
 
 fn parse_file(path: &Path) -> Result<Vec<Object>, String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(format!("want at most {FILE_BYTES_MAX} bytes, got {length}"));
+    if length > APPLY_BYTES_MAX as u64 {
+        return Err(format!("want at most {APPLY_BYTES_MAX} bytes, got {length}"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     parse(&text, "default").map_err(|faults| faults.join("; "))

@@ -31,10 +31,10 @@ pub struct ListenerPlan {
 
 impl ProxyConfig {
     /// The addresses of a cluster. None: there is no such cluster.
-    pub fn addresses(&self, cluster: &str) -> Option<Vec<SocketAddr>> {
+    pub fn addresses(&self, cluster: &str) -> Option<Arc<Vec<SocketAddr>>> {
         match &**self.clusters.get(cluster)? {
             Cluster::Static(addresses) => Some(addresses.clone()),
-            Cluster::Eds(name) => Some(self.assignments.get(name).map(|all| all.to_vec()).unwrap_or_default()),
+            Cluster::Eds(name) => Some(self.assignments.get(name).cloned().unwrap_or_default()),
         }
     }
 
@@ -42,7 +42,7 @@ impl ProxyConfig {
     pub fn table(&self, listener: &Listener) -> Option<Arc<RouteTable>> {
         match &listener.chain {
             Chain::Rds(name) => self.tables.get(name).cloned(),
-            Chain::Http(table) => Some(Arc::new(table.clone())),
+            Chain::Http(table) => Some(table.clone()),
             Chain::Tcp(_) => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The door: protobuf messages become typed resources, or are refused with the field's path.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -20,7 +21,7 @@ use crate::route::{Action, HeaderMatch, PathMatch, Route, RouteTable, ValueMatch
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cluster {
     /// These addresses.
-    Static(Vec<SocketAddr>),
+    Static(Arc<Vec<SocketAddr>>),
     /// The addresses of a load assignment, by its name.
     Eds(String),
 }
@@ -40,7 +41,7 @@ pub enum Chain {
     /// HTTP by a route table that comes by RDS.
     Rds(String),
     /// HTTP by a table of its own.
-    Http(RouteTable),
+    Http(Arc<RouteTable>),
     /// Bytes to a cluster.
     Tcp(String),
 }
@@ -65,7 +66,7 @@ pub fn cluster(pb: &cluster::Cluster) -> Result<Cluster, Invalid> {
     match kind {
         DiscoveryType::Static => {
             let assignment = pb.load_assignment.clone().unwrap_or_default();
-            Ok(Cluster::Static(load_assignment(&assignment)?))
+            Ok(Cluster::Static(Arc::new(load_assignment(&assignment)?)))
         }
         DiscoveryType::Eds => {
             let name =
@@ -161,7 +162,7 @@ fn http(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     }
     match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => Ok(Chain::Rds(rds.route_config_name.clone())),
-        Some(RouteSpecifier::RouteConfig(table)) => Ok(Chain::Http(route_table(table)?)),
+        Some(RouteSpecifier::RouteConfig(table)) => Ok(Chain::Http(Arc::new(route_table(table)?))),
         Some(RouteSpecifier::ScopedRoutes(_)) | None => Err(unsupported(path, "scoped_routes")),
     }
 }

@@ -77,7 +77,7 @@ async fn serve(place: Place, stream: TcpStream, stopped: watch::Receiver<bool>) 
 }
 
 async fn tunnel(config: &ProxyConfig, cluster: &str, mut stream: TcpStream) -> Result<()> {
-    let (mut to, _) = connect(config, cluster).await?;
+    let mut to = connect(config, cluster).await?;
     tokio::io::copy_bidirectional(&mut stream, &mut to).await?;
     Ok(())
 }
@@ -210,12 +210,12 @@ fn decide(config: &ProxyConfig, listener: &str, request: &Request<Incoming>) -> 
     }
 }
 
-async fn connect(config: &ProxyConfig, cluster: &str) -> Result<(TcpStream, SocketAddr)> {
+async fn connect(config: &ProxyConfig, cluster: &str) -> Result<TcpStream> {
     let addresses = config.addresses(cluster).with_context(|| format!("{cluster}: no such cluster"))?;
     let mut failure = anyhow!("{cluster}: no endpoint");
     for addr in in_turn(&addresses) {
         match dial(addr).await {
-            Ok(stream) => return Ok((stream, addr)),
+            Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
         }
     }

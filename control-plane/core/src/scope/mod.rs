@@ -147,36 +147,10 @@ impl Scope {
 
     /// Moves a host's virtual hosts and port uses to what they are now; the ports that this concerns.
     fn place(&mut self, host: &Hostname, old: Option<&HostUnit>, new: Option<&HostUnit>) -> BTreeSet<u16> {
-        let mut dirty = BTreeSet::new();
-        let hosts_of = |unit: Option<&HostUnit>| unit.map(|unit| unit.virtual_hosts.clone()).unwrap_or_default();
-        let (before, after) = (hosts_of(old), hosts_of(new));
-        for port in before.keys().chain(after.keys()) {
-            let (was, is) = (before.get(port), after.get(port));
-            if was.map(|host| &host.bytes) == is.map(|host| &host.bytes) {
-                continue;
-            }
-            dirty.insert(*port);
-            let table = self.tables.entry(*port).or_default();
-            match is {
-                Some(virtual_host) => table.insert(host.clone(), virtual_host.clone()),
-                None => table.remove(host),
-            };
-        }
-        let uses_of = |unit: Option<&HostUnit>| unit.map(|unit| unit.port_uses.clone()).unwrap_or_default();
-        let (before, after) = (uses_of(old), uses_of(new));
-        for port in before.keys().chain(after.keys()) {
-            if before.get(port) == after.get(port) {
-                continue;
-            }
-            dirty.insert(*port);
-            let uses = self.ports.entry(*port).or_default();
-            match after.get(port) {
-                Some(port_use) => uses.insert(host.clone(), port_use.clone()),
-                None => uses.remove(host),
-            };
-        }
-        self.tables.retain(|port, table| !(dirty.contains(port) && table.is_empty()));
-        self.ports.retain(|port, uses| !(dirty.contains(port) && uses.is_empty()));
+        let none = HostUnit::default();
+        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+        let mut dirty = move_ports(&mut self.tables, host, (&old.virtual_hosts, &new.virtual_hosts));
+        dirty.extend(move_ports(&mut self.ports, host, (&old.port_uses, &new.port_uses)));
         dirty
     }
 
@@ -240,6 +214,27 @@ impl Scope {
         let listener: EncodedResource = listener::encode_virtual_outbound(self.allow_any);
         clusters.chain([Write::Put(ResourceType::Listener, listener)]).collect()
     }
+}
+
+/// Brings what a host has at each port from one state to the other; the ports at which it differs.
+fn move_ports<T: Clone + PartialEq>(
+    ports: &mut BTreeMap<u16, BTreeMap<Hostname, T>>,
+    host: &Hostname,
+    (before, after): (&BTreeMap<u16, T>, &BTreeMap<u16, T>),
+) -> BTreeSet<u16> {
+    let all = before.keys().chain(after.keys()).copied();
+    let dirty: BTreeSet<u16> = all.filter(|port| before.get(port) != after.get(port)).collect();
+    for port in &dirty {
+        let hosts = ports.entry(*port).or_default();
+        match after.get(port) {
+            Some(value) => hosts.insert(host.clone(), value.clone()),
+            None => hosts.remove(host),
+        };
+        if hosts.is_empty() {
+            ports.remove(port);
+        }
+    }
+    dirty
 }
 
 /// The first TCP service of a port gets what is neither HTTP nor TLS of a known name.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rutter_api::{Config, Hostname};
 
 use super::{Encoder, Scope, ScopeKey};
+use crate::edges::unlink;
 use crate::index::{ExportTo, IndexDelta, MeshIndex, Service, ServiceKey, virtual_service};
 
 /// Names a scope for as long as it lives.
@@ -87,12 +88,12 @@ impl ScopeTable {
             self.watch(id, false);
             let Some(scope) = self.scopes.remove(&id) else { continue };
             self.by_key.remove(&scope.key);
-            remove(&mut self.of_namespace, &scope.key.namespace, id);
+            unlink(&mut self.of_namespace, &scope.key.namespace, id);
             for key in scope.hosts.values().filter_map(|unit| unit.service_key()) {
-                remove(&mut self.selected, key, id);
+                unlink(&mut self.selected, key, id);
             }
             for host in scope.inferred.keys() {
-                remove(&mut self.inferring, host, id);
+                unlink(&mut self.inferring, host, id);
             }
         }
     }
@@ -131,7 +132,7 @@ impl ScopeTable {
             let Some(scope) = self.scopes.get_mut(&id) else { continue };
             let refreshed = scope.refresh(index, &hosts, &mut self.encoder);
             for (before, after) in refreshed.reselected {
-                before.iter().for_each(|key| remove(&mut self.selected, key, id));
+                before.iter().for_each(|key| unlink(&mut self.selected, key, id));
                 if let Some(key) = after {
                     self.selected.entry(key).or_default().insert(id);
                 }
@@ -216,7 +217,7 @@ impl ScopeTable {
             if left > 0 {
                 scope.inferred.insert(host.clone(), left);
             } else {
-                remove(&mut self.inferring, &host, id);
+                unlink(&mut self.inferring, &host, id);
             }
             dirty.entry(id).or_default().insert(host);
         }
@@ -281,7 +282,7 @@ impl ScopeTable {
                     if add {
                         self.watching.entry(name.clone()).or_default().insert(id);
                     } else {
-                        remove(&mut self.watching, name, id);
+                        unlink(&mut self.watching, name, id);
                     }
                 }
             }
@@ -292,7 +293,7 @@ impl ScopeTable {
     fn admitted(&mut self, id: ScopeId, index: &MeshIndex) -> BTreeSet<Hostname> {
         let Some(scope) = self.scopes.get_mut(&id) else { return BTreeSet::new() };
         for host in std::mem::take(&mut scope.inferred).into_keys() {
-            remove(&mut self.inferring, &host, id);
+            unlink(&mut self.inferring, &host, id);
         }
         scope.widening.clear();
         let mut hosts: BTreeSet<Hostname> = match scope.egress.namespaces() {
@@ -322,14 +323,5 @@ impl Scope {
             Some(names) => names.into_iter().flat_map(|name| index.of_namespace(kind, name)).cloned().collect(),
         };
         all.into_iter().filter(|rule| self.sees_rule(index, rule)).collect()
-    }
-}
-
-fn remove<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<ScopeId>>, key: &K, id: ScopeId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }

@@ -16,8 +16,8 @@ use crate::snapshot::Write;
 /// Makes pieces, each once for each set of inputs, and counts the work.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    clusters: Cache<ClusterPiece>,
-    endpoints: Cache<EndpointPiece>,
+    clusters: Cache<Piece>,
+    endpoints: Cache<Piece>,
     virtual_hosts: Cache<VirtualHostPiece>,
     /// Hosts of scopes that were looked at.
     pub visits: u64,
@@ -32,17 +32,10 @@ impl Encoder {
     }
 }
 
-type Held = (Arc<Service>, Option<Arc<Config>>, Arc<Vec<Endpoint>>);
-
+/// The clusters of a service, or their load assignments.
 #[derive(Debug)]
-struct ClusterPiece {
-    _inputs: Held,
-    resources: Vec<EncodedResource>,
-}
-
-#[derive(Debug)]
-struct EndpointPiece {
-    _inputs: Held,
+struct Piece {
+    _inputs: (Arc<Service>, Option<Arc<Config>>, Arc<Vec<Endpoint>>),
     resources: Vec<EncodedResource>,
 }
 
@@ -55,11 +48,11 @@ struct VirtualHostPiece {
 }
 
 /// A host of a scope.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct HostUnit {
     service: Option<Arc<Service>>,
-    clusters: Option<Arc<ClusterPiece>>,
-    endpoints: Option<Arc<EndpointPiece>>,
+    clusters: Option<Arc<Piece>>,
+    endpoints: Option<Arc<Piece>>,
     pub(super) virtual_hosts: BTreeMap<u16, Arc<VirtualHost>>,
     _held: Vec<Arc<VirtualHostPiece>>,
     pub(super) port_uses: BTreeMap<u16, PortUse>,
@@ -85,16 +78,7 @@ impl HostUnit {
 pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: &mut Encoder) -> Option<HostUnit> {
     let service = scope.select(index, host).cloned();
     let rule = scope.route_rule(index, host).cloned();
-    let mut unit = HostUnit {
-        service: service.clone(),
-        clusters: None,
-        endpoints: None,
-        virtual_hosts: BTreeMap::new(),
-        _held: Vec::new(),
-        port_uses: BTreeMap::new(),
-        addressed: Vec::new(),
-        tables: Vec::new(),
-    };
+    let mut unit = HostUnit { service: service.clone(), ..HostUnit::default() };
     let Some(service) = service else {
         // Istio keeps rules about unknown hosts in the table of port 80.
         let rule = rule.filter(|_| !host.is_wildcard())?;
@@ -109,11 +93,11 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
     let inputs = [address(&service), policy.as_ref().map_or(0, address), address(&endpoints)];
     let held = || (service.clone(), policy.clone(), endpoints.clone());
     let cluster_key = if service.dns { &inputs[..] } else { &inputs[..2] };
-    unit.clusters = Some(encoder.clusters.get_or_make(cluster_key, || ClusterPiece {
+    unit.clusters = Some(encoder.clusters.get_or_make(cluster_key, || Piece {
         resources: cluster::encode_clusters(&service, policy.as_deref(), &endpoints),
         _inputs: held(),
     }));
-    unit.endpoints = Some(encoder.endpoints.get_or_make(&inputs, || EndpointPiece {
+    unit.endpoints = Some(encoder.endpoints.get_or_make(&inputs, || Piece {
         resources: endpoint::encode_load_assignments(&service, policy.as_deref(), &endpoints),
         _inputs: held(),
     }));
