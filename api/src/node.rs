@@ -35,6 +35,8 @@ pub struct SidecarNode {
     pub interception: Interception,
     /// The proxy's name and version: `envoy 1.40.0`.
     pub version: String,
+    /// Whether it takes the virtual hosts of a route table one by one, by VHDS over ADS.
+    pub takes_virtual_hosts: bool,
 }
 
 impl SidecarNode {
@@ -85,6 +87,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().to_owned(),
             interception: interception(metadata.text("INTERCEPTION_MODE"))?,
             version: version(node),
+            takes_virtual_hosts: takes_virtual_hosts(node),
         })
     }
 }
@@ -122,6 +125,18 @@ fn version(node: &core::Node) -> String {
         None => String::new(),
     };
     format!("{} {number}", node.user_agent_name).trim().to_owned()
+}
+
+/// Envoy 1.36 refuses a route table with VHDS over ADS; 1.37 and later take it. Our own proxy does.
+fn takes_virtual_hosts(node: &core::Node) -> bool {
+    use core::node::UserAgentVersionType::{UserAgentBuildVersion, UserAgentVersion};
+    match (node.user_agent_name.as_str(), &node.user_agent_version_type) {
+        ("envoy", Some(UserAgentBuildVersion(build))) => {
+            build.version.as_ref().is_some_and(|version| (version.major_number, version.minor_number) >= (1, 37))
+        }
+        ("rutter-proxy", Some(UserAgentVersion(_))) => true,
+        _ => false,
+    }
 }
 
 struct Metadata<'a>(Option<&'a prost_types::Struct>);
@@ -196,6 +211,30 @@ mod tests {
             SidecarNode::try_from(&pb).unwrap_err().to_string(),
             "node.metadata.NAMESPACE: want \"shop\", as in node.id, got bank"
         );
+    }
+
+    #[test]
+    fn virtual_hosts_are_for_envoys_from_1_37_and_our_own_proxy() {
+        use super::core::node::UserAgentVersionType::{UserAgentBuildVersion, UserAgentVersion};
+        let build = |major_number, minor_number| {
+            let version = semantic_version(major_number, minor_number);
+            UserAgentBuildVersion(super::core::BuildVersion { version: Some(version), ..Default::default() })
+        };
+        let takes = |name: &str, version| {
+            let node = core::Node {
+                user_agent_name: name.into(),
+                user_agent_version_type: version,
+                ..node("sidecar~10.1.1.1~web-1.shop~x", &[])
+            };
+            SidecarNode::try_from(&node).unwrap().takes_virtual_hosts
+        };
+        assert!(takes("envoy", Some(build(1, 37))) && takes("envoy", Some(build(2, 0))));
+        assert!(!takes("envoy", Some(build(1, 36))) && !takes("envoy", None) && !takes("other", Some(build(1, 40))));
+        assert!(takes("rutter-proxy", Some(UserAgentVersion("0.1.0".into()))));
+    }
+
+    fn semantic_version(major_number: u32, minor_number: u32) -> crate::pb::envoy::r#type::v3::SemanticVersion {
+        crate::pb::envoy::r#type::v3::SemanticVersion { major_number, minor_number, patch: 0 }
     }
 
     #[test]

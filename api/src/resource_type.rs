@@ -13,11 +13,17 @@ pub enum ResourceType {
     Listener,
     /// RDS.
     Route,
+    /// VHDS: one virtual host of a route table.
+    VirtualHost,
 }
 
 impl ResourceType {
     /// Every type, in push order.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::VirtualHost];
+
+    /// How many there are.
+    pub const COUNT: usize = 5;
 
     /// The type URL of the protobuf message.
     pub fn type_url(self) -> &'static str {
@@ -26,6 +32,7 @@ impl ResourceType {
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
         }
     }
 
@@ -41,6 +48,7 @@ impl ResourceType {
             Self::Endpoint => "endpoint",
             Self::Listener => "listener",
             Self::Route => "route",
+            Self::VirtualHost => "virtualhost",
         }
     }
 

@@ -56,6 +56,8 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
             cluster_id: String::new(),
             interception: Interception::Redirect,
             version: String::new(),
+            // istiod sends whole tables.
+            takes_virtual_hosts: false,
         }
     });
     (mesh, nodes.collect())

@@ -4,6 +4,8 @@
 //! answered, what was refused. The letters in comments are items of `docs/xds.md`.
 
 mod response;
+mod show;
+mod type_state;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use std::time::{Duration, Instant};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use crate::encode::{EncodedResource, Version};
+use crate::encode::EncodedResource;
+use crate::encode::route::{is_split, table_of};
 use crate::snapshot::{ResourceName, View};
-use crate::subscription::{Subscription, Wildcard};
+use crate::subscription::Wildcard;
 pub use response::{Push, Response};
+pub use show::{ResourceState, TypeSync};
+use type_state::{Due, Outstanding, Refused, TypeState};
 
 /// How long routes wait for the clusters they need, and clusters for the routes that leave them.
 const ORDER_GRACE: Duration = Duration::from_secs(5);
@@ -29,6 +34,9 @@ const OTHER_TYPES_MAX: usize = 16;
 const PUSHES_MAX: usize = 16;
 /// A refusal's text is kept up to here, in bytes.
 const ERROR_BYTES_MAX: usize = 2048;
+
+/// What refers to clusters: it follows new ones, and goes before old ones.
+const FIRST: [ResourceType; 3] = [ResourceType::Listener, ResourceType::Route, ResourceType::VirtualHost];
 
 /// Why a stream is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,53 +64,10 @@ impl std::error::Error for StreamError {}
 #[derive(Debug)]
 pub struct DeltaStream {
     view: View,
-    types: [TypeState; 4],
+    types: [TypeState; ResourceType::COUNT],
     others: BTreeMap<String, OtherType>,
     last_nonce: u64,
     pushes: VecDeque<Push>,
-}
-
-/// Why something is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// The sidecar asked; it is never made to wait for another type (S4).
-    Asked,
-    /// It changed.
-    Changed,
-}
-
-/// One type on one stream.
-#[derive(Debug)]
-struct TypeState {
-    requested: bool,
-    subscription: Subscription,
-    due: BTreeMap<ResourceName, Due>,
-    gone: BTreeSet<ResourceName>,
-    gone_since: Option<Instant>,
-    /// An empty response is due (N10).
-    owes_empty: bool,
-    /// Endpoints of clusters sent before the sidecar asked for them (O3).
-    owed: BTreeSet<ResourceName>,
-    /// Parts of refused responses, to find the one that is at fault (N4).
-    retry: VecDeque<Vec<ResourceName>>,
-    outstanding: VecDeque<Outstanding>,
-    refused: BTreeMap<ResourceName, Refused>,
-    acked: View,
-    state_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Outstanding {
-    nonce: u64,
-    names: Vec<ResourceName>,
-    sent: Instant,
-}
-
-/// What the sidecar refused of a resource, and why, in its words; it keeps what it had.
-#[derive(Debug)]
-struct Refused {
-    version: Version,
-    error: String,
 }
 
 /// A type that Rutter does not serve: whatever is asked for does not exist.
@@ -140,7 +105,10 @@ impl DeltaStream {
         if is_first {
             self.start(kind, request, trusts_versions);
         }
-        let names: usize = self.types.iter().map(|state| state.subscription.names.len()).sum();
+        if !request.resource_names_subscribe.is_empty() {
+            self.types[kind.index()].subscription.compact(&self.view, kind);
+        }
+        let names: usize = self.types.iter().map(|state| state.subscription.told()).sum();
         if names > NAMES_MAX {
             return Err(StreamError::TooMany { what: "names", max: NAMES_MAX });
         }
@@ -151,20 +119,46 @@ impl DeltaStream {
     pub fn on_view(&mut self, now: Instant, view: View) {
         let old = std::mem::replace(&mut self.view, view);
         for kind in ResourceType::ALL {
-            let state = &mut self.types[kind.index()];
-            if !state.requested {
+            if !self.types[kind.index()].requested {
                 continue;
             }
             for name in self.view.changed_since(&old, kind) {
-                if !state.subscription.wants(&name) {
+                let (before, after) = (old.get(kind, &name), self.view.get(kind, &name).cloned());
+                let state = &mut self.types[kind.index()];
+                match (before, &after) {
+                    (None, Some(_)) => state.subscription.appeared(&name),
+                    (Some(_), None) => state.subscription.vanished(&name),
+                    (Some(_), Some(_)) | (None, None) => {}
+                }
+                if !self.wants(kind, &name, after.is_some()) {
                     continue;
                 }
-                match self.view.get(kind, &name) {
-                    Some(resource) => state.changed(resource),
+                let state = &mut self.types[kind.index()];
+                match after {
+                    Some(resource) => state.changed(&resource),
                     None => state.vanished(now, &name),
                 }
             }
+            let state = &mut self.types[kind.index()];
+            if state.is_settled() {
+                // Else an old view, and all that it holds, would be kept.
+                state.acked = self.view.clone();
+            }
         }
+    }
+
+    /// Whether a resource is to be sent to the sidecar. A virtual host is where its table was sent; with a
+    /// table that is yet to be sent it goes anyway (V6).
+    fn wants(&self, kind: ResourceType, name: &str, exists: bool) -> bool {
+        if !self.types[kind.index()].subscription.wants(name, exists) {
+            return false;
+        }
+        if kind != ResourceType::VirtualHost {
+            return true;
+        }
+        let (table, tables) = (table_of(name), &self.types[ResourceType::Route.index()]);
+        tables.subscription.wants(table, self.view.get(ResourceType::Route, table).is_some())
+            && !tables.due.contains_key(table)
     }
 
     /// What is to be sent next, if anything. To be called until it says None.
@@ -181,8 +175,8 @@ impl DeltaStream {
             return Some(self.send_updates(now, kind));
         }
         // O1: what nobody refers to any more goes last.
-        let order = [ResourceType::Listener, ResourceType::Route, ResourceType::Cluster, ResourceType::Endpoint];
-        let kind = order.into_iter().find(|kind| self.may_remove(now, *kind))?;
+        let order = FIRST.into_iter().chain([ResourceType::Cluster, ResourceType::Endpoint]);
+        let kind = { order }.find(|kind| self.may_remove(now, *kind))?;
         Some(self.send_removals(now, kind))
     }
 
@@ -192,44 +186,6 @@ impl DeltaStream {
         let waits = self.types.iter().any(|state| !state.due.is_empty());
         let clusters = self.types[ResourceType::Cluster.index()].outstanding.iter().map(|one| one.sent).max();
         gone.chain(clusters.filter(|_| waits)).min().map(|since| since + ORDER_GRACE)
-    }
-}
-
-impl TypeState {
-    fn new(view: View) -> Self {
-        Self {
-            requested: false,
-            subscription: Subscription::default(),
-            due: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            gone_since: None,
-            owes_empty: false,
-            owed: BTreeSet::new(),
-            retry: VecDeque::new(),
-            outstanding: VecDeque::new(),
-            refused: BTreeMap::new(),
-            acked: view,
-            state_since: None,
-        }
-    }
-
-    fn changed(&mut self, resource: &EncodedResource) {
-        if self.refused.get(&resource.name).is_some_and(|refused| refused.version == resource.version) {
-            return;
-        }
-        self.gone.remove(&resource.name);
-        self.due.entry(resource.name.clone()).or_insert(Due::Changed);
-    }
-
-    fn vanished(&mut self, now: Instant, name: &ResourceName) {
-        self.due.remove(name);
-        self.refused.remove(name);
-        self.gone.insert(name.clone());
-        self.gone_since.get_or_insert(now);
-    }
-
-    fn is_settled(&self) -> bool {
-        self.due.is_empty() && self.gone.is_empty() && self.outstanding.is_empty() && self.retry.is_empty()
     }
 }
 
@@ -243,26 +199,29 @@ impl DeltaStream {
         if !request.resource_names_subscribe.is_empty() && state.subscription.wildcard == Wildcard::Implied {
             state.subscription.wildcard = Wildcard::Asked;
         }
+        let is_wildcard_new = state.subscription.wildcard == Wildcard::Off && !is_first;
         for name in &request.resource_names_subscribe {
+            let state = &mut self.types[kind.index()];
             if name == "*" {
-                let all_new = state.subscription.wildcard == Wildcard::Off && !is_first;
                 state.subscription.wildcard = Wildcard::Asked;
-                if all_new {
-                    state.due.extend(self.view.iter(kind).map(|resource| (resource.name.clone(), Due::Asked)));
+                if is_wildcard_new {
+                    self.tell_all(kind);
                 }
                 continue;
             }
             let known = self.view.get(kind, name);
-            let name = known.map_or_else(|| Arc::from(name.as_str()), |resource| resource.name.clone());
-            state.subscription.names.insert(name.clone());
-            state.refused.remove(&name);
-            match known {
-                // W6: what is named is sent, whatever we believe.
-                Some(_) => drop(state.due.insert(name, Due::Asked)),
-                // W7: what is named and absent is said to be absent.
-                None => drop(state.gone.insert(name)),
-            }
+            let shared = known.map_or_else(|| Arc::from(name.as_str()), |resource| resource.name.clone());
+            state.subscription.insert(shared.clone(), known.is_some());
+            state.refused.remove(&shared);
+            state.tell(shared, known.is_some());
         }
+    }
+
+    /// Everything of a type is due; virtual hosts, where their tables are not.
+    fn tell_all(&mut self, kind: ResourceType) {
+        let all = self.view.iter(kind).map(|resource| resource.name.clone());
+        let wanted: Vec<ResourceName> = all.filter(|name| self.wants(kind, name, true)).collect();
+        self.types[kind.index()].due.extend(wanted.into_iter().map(|name| (name, Due::Asked)));
     }
 
     fn unsubscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) {
@@ -270,47 +229,54 @@ impl DeltaStream {
         for name in &request.resource_names_unsubscribe {
             if name == "*" {
                 state.subscription.wildcard = Wildcard::Off;
-                let names = &state.subscription.names;
-                state.due.retain(|name, _| names.contains(name));
-                state.gone.retain(|name| names.contains(name));
+                let subscription = &state.subscription;
+                state.due.retain(|name, _| subscription.names(name, true));
+                state.gone.retain(|name| subscription.names(name, false));
                 continue;
             }
-            let Some(name) = state.subscription.names.take(name.as_str()) else { continue };
+            let exists = self.view.get(kind, name).is_some();
+            let name: ResourceName = name.as_str().into();
+            if !state.subscription.remove(&name, exists) {
+                continue;
+            }
             if state.subscription.is_wildcard() {
                 // W8: it is still wanted by the wildcard, so its state is told.
-                match self.view.get(kind, &name) {
-                    Some(_) => drop(state.due.insert(name, Due::Asked)),
-                    None => drop(state.gone.insert(name)),
-                }
+                state.tell(name, exists);
             } else {
-                state.due.remove(&name);
-                state.gone.remove(&name);
-                state.refused.remove(&name);
-                state.owed.remove(&name);
+                state.forget(&name);
             }
         }
     }
 
     /// The first request of a type: everything wanted is due, but for what the sidecar brought along (N7).
     fn start(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest, trusts_versions: bool) {
-        let state = &mut self.types[kind.index()];
-        if state.subscription.is_wildcard() {
-            state.due.extend(self.view.iter(kind).map(|resource| (resource.name.clone(), Due::Asked)));
-            // N10: otherwise Envoy waits for what will not come.
-            state.owes_empty = state.due.is_empty() && request.initial_resource_versions.is_empty();
+        if self.types[kind.index()].subscription.is_wildcard() {
+            self.tell_all(kind);
+            let state = &mut self.types[kind.index()];
+            // N10: otherwise Envoy waits for what will not come. W13: of virtual hosts it wants one word.
+            let is_empty = state.due.is_empty() && request.initial_resource_versions.is_empty();
+            state.owes_empty = is_empty && kind != ResourceType::VirtualHost;
         }
-        for (name, version) in
-            request.initial_resource_versions.iter().filter(|(name, _)| state.subscription.wants(name))
-        {
-            match self.view.get(kind, name) {
+        for (name, version) in &request.initial_resource_versions {
+            let known = self.view.get(kind, name);
+            if !self.wants(kind, name, known.is_some()) {
+                continue;
+            }
+            let state = &mut self.types[kind.index()];
+            match known {
                 Some(resource) if trusts_versions && resource.version.to_string() == *version => {
-                    if !state.owed.contains(&resource.name) {
+                    let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
+                    if !state.owed.contains(owed) {
                         state.due.remove(&resource.name);
                     }
                 }
                 Some(_) => {}
                 None => drop(state.gone.insert(Arc::from(name.as_str()))),
             }
+        }
+        if kind == ResourceType::VirtualHost {
+            let tables = std::mem::take(&mut self.types[kind.index()].owed);
+            tables.iter().for_each(|table| self.owe_virtual_hosts(table));
         }
     }
 
@@ -324,11 +290,7 @@ impl DeltaStream {
             push.error.clone_from(&error);
         }
         match (error, &answered.names[..]) {
-            (None, names) => {
-                for name in names {
-                    state.refused.remove(name);
-                }
-            }
+            (None, names) => names.iter().for_each(|name| drop(state.refused.remove(name))),
             (Some(error), [name]) => {
                 // N3: not sent again until its content changes.
                 if let Some(resource) = self.view.get(kind, name).filter(|_| !state.due.contains_key(name)) {
@@ -376,7 +338,7 @@ impl DeltaStream {
         let clusters = &self.types[ResourceType::Cluster.index()];
         let is_late = |one: &Outstanding| now >= one.sent + ORDER_GRACE;
         let warming = clusters.outstanding.iter().any(|one| !one.names.is_empty() && !is_late(one));
-        matches!(kind, ResourceType::Listener | ResourceType::Route) && warming
+        FIRST.contains(&kind) && warming
     }
 
     fn may_remove(&self, now: Instant, kind: ResourceType) -> bool {
@@ -391,8 +353,7 @@ impl DeltaStream {
         // O2: a cluster goes when those that used it have answered.
         let asked = state.gone_since.is_none();
         let late = state.gone_since.is_some_and(|since| now >= since + ORDER_GRACE);
-        let is_first = matches!(kind, ResourceType::Listener | ResourceType::Route);
-        is_first || asked || late || (is_idle(ResourceType::Listener) && is_idle(ResourceType::Route))
+        FIRST.contains(&kind) || asked || late || FIRST.into_iter().all(is_idle)
     }
 
     fn send_updates(&mut self, now: Instant, kind: ResourceType) -> Response {
@@ -426,11 +387,18 @@ impl DeltaStream {
                 resources.push(resource.clone());
             }
         }
-        if kind == ResourceType::Endpoint {
-            state.owed.retain(|name| !resources.iter().any(|resource| resource.name == *name));
+        if kind == ResourceType::Endpoint && !state.owed.is_empty() {
+            for resource in &resources {
+                state.owed.remove(&resource.name);
+            }
         }
-        if kind == ResourceType::Cluster {
-            self.owe_endpoints(&resources);
+        match kind {
+            ResourceType::Cluster => self.owe_endpoints(&resources),
+            ResourceType::Route => {
+                let tables = resources.iter().filter(|table| is_split(&table.name));
+                tables.for_each(|table| self.owe_virtual_hosts(&table.name));
+            }
+            ResourceType::Endpoint | ResourceType::Listener | ResourceType::VirtualHost => {}
         }
         self.respond(now, (kind, cause), (resources, Vec::new()))
     }
@@ -440,11 +408,28 @@ impl DeltaStream {
         let state = &mut self.types[ResourceType::Endpoint.index()];
         for cluster in clusters {
             let Some(assignment) = self.view.get(ResourceType::Endpoint, &cluster.name) else { continue };
-            if state.subscription.wants(&cluster.name) {
+            if state.subscription.wants(&cluster.name, true) {
                 state.due.insert(assignment.name.clone(), Due::Asked);
             } else {
                 state.owed.insert(assignment.name.clone());
             }
+        }
+    }
+
+    /// V6: a table that was sent is followed by its virtual hosts, even unchanged ones, or by the word
+    /// that it has none (W13).
+    fn owe_virtual_hosts(&mut self, table: &ResourceName) {
+        let state = &mut self.types[ResourceType::VirtualHost.index()];
+        if !state.requested {
+            state.owed.insert(table.clone());
+            return;
+        }
+        let start = format!("{table}/");
+        let names = self.view.starting(ResourceType::VirtualHost, &start).map(|host| host.name.clone());
+        let before = state.due.len();
+        state.due.extend(names.map(|name| (name, Due::Asked)));
+        if state.due.len() == before && !state.due.keys().any(|name| name.starts_with(&start)) {
+            state.gone.insert(format!("{start}none").into());
         }
     }
 
@@ -463,7 +448,7 @@ impl DeltaStream {
     ) -> Response {
         self.last_nonce += 1;
         let state = &mut self.types[kind.index()];
-        let names = resources.iter().map(|resource| resource.name.clone()).collect();
+        let names: Box<[ResourceName]> = resources.iter().map(|resource| resource.name.clone()).collect();
         state.outstanding.push_back(Outstanding { nonce: self.last_nonce, names, sent: now });
         state.state_since = Some(now);
         let response = Response { type_url: kind.type_url().to_owned(), nonce: self.last_nonce, resources, removed };
@@ -473,91 +458,6 @@ impl DeltaStream {
         let cause = (cause == Due::Changed).then_some(&self.view);
         self.pushes.push_back(Push::new(now, kind, &response, cause));
         response
-    }
-}
-
-/// What is known of one resource at one sidecar.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResourceState {
-    /// The sidecar has it.
-    Acked,
-    /// Sent, not answered.
-    Sent,
-    /// To be sent.
-    Due,
-    /// Refused, for this reason.
-    Refused(String),
-}
-
-/// What is known of one type at one sidecar.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TypeSync {
-    /// The sidecar did not ask.
-    NotRequested,
-    /// All answered.
-    Synced,
-    /// Something is due or not answered.
-    Stale,
-    /// All answered, and these refused: name, version and the reason.
-    Refused(Vec<(ResourceName, Version, String)>),
-}
-
-/// For people who look.
-impl DeltaStream {
-    /// The state of a type, and since when it is so.
-    pub fn sync(&self, kind: ResourceType) -> (TypeSync, Option<Instant>) {
-        let state = &self.types[kind.index()];
-        let refused = state.refused.iter().map(|(name, one)| (name.clone(), one.version, one.error.clone()));
-        let sync = match () {
-            () if !state.requested => TypeSync::NotRequested,
-            () if !state.is_settled() => TypeSync::Stale,
-            () if !state.refused.is_empty() => TypeSync::Refused(refused.collect()),
-            () => TypeSync::Synced,
-        };
-        (sync, state.state_since)
-    }
-
-    /// Whether everything that was due has been answered.
-    pub fn is_settled(&self) -> bool {
-        self.types.iter().all(TypeState::is_settled)
-    }
-
-    /// Every resource of a type that the sidecar was sent or is to be sent: what it has, or what it refused.
-    pub fn resources(&self, kind: ResourceType) -> Vec<(EncodedResource, ResourceState)> {
-        let state = &self.types[kind.index()];
-        if !state.requested {
-            return Vec::new();
-        }
-        let in_flight = |name: &str| state.outstanding.iter().any(|one| one.names.iter().any(|other| **other == *name));
-        let of = |resource: &EncodedResource| {
-            let name = &resource.name;
-            if state.due.contains_key(name) || state.retry.iter().flatten().any(|other| other == name) {
-                ResourceState::Due
-            } else if in_flight(name) {
-                ResourceState::Sent
-            } else if let Some(refused) = state.refused.get(name) {
-                ResourceState::Refused(refused.error.clone())
-            } else {
-                ResourceState::Acked
-            }
-        };
-        let wanted = self.view.iter(kind).filter(|resource| state.subscription.wants(&resource.name));
-        let mut all: Vec<_> = wanted.map(|resource| (resource.clone(), of(resource))).collect();
-        // What it keeps instead of what it refused or has not answered.
-        for (resource, status) in &mut all {
-            if matches!(status, ResourceState::Due | ResourceState::Sent)
-                && let Some(kept) = state.acked.get(kind, &resource.name)
-            {
-                *resource = kept.clone();
-            }
-        }
-        all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        all
-    }
-
-    /// The latest pushes, the oldest first.
-    pub fn pushes(&self) -> impl Iterator<Item = &Push> {
-        self.pushes.iter()
     }
 }
 

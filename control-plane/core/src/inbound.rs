@@ -12,7 +12,6 @@ use rutter_api::{ResourceType, SidecarNode};
 use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
 use crate::encode::{EncodedResource, cluster};
 use crate::index::{Endpoint, MeshIndex, Protocol, Service};
-use crate::scope::Scope;
 
 /// One port of the application.
 struct Inbound {
@@ -22,12 +21,12 @@ struct Inbound {
     target: Option<(IpAddr, u16)>,
 }
 
-/// The resources of a sidecar's own.
+/// The resources of a sidecar's own; `listeners` are those that it binds for what its application asks.
 pub(crate) fn own_resources(
     index: &MeshIndex,
     node: &SidecarNode,
     sidecar: Option<&Sidecar>,
-    scope: &Scope,
+    listeners: impl Iterator<Item = (u16, BoundListener)>,
 ) -> Vec<(ResourceType, EncodedResource)> {
     let inbound = inbound_ports(index, node, sidecar);
     let mut own: Vec<(ResourceType, EncodedResource)> = Vec::new();
@@ -39,15 +38,19 @@ pub(crate) fn own_resources(
     let ports: Vec<InboundPort> = inbound.into_iter().map(|one| one.port).collect();
     match node.interception {
         Interception::Redirect => own.push((ResourceType::Listener, encode_virtual_inbound(&ports))),
-        Interception::None => own.extend(bound(node, scope, ports)),
+        Interception::None => own.extend(bound(node, listeners, ports)),
     }
     own
 }
 
 /// Inbound listeners and outbound ones share the sidecar's address; where both want a port, the
 /// application's peers come first.
-fn bound(node: &SidecarNode, scope: &Scope, ports: Vec<InboundPort>) -> Vec<(ResourceType, EncodedResource)> {
-    let mut listeners: BTreeMap<u16, BoundListener> = scope.bound_listeners().collect();
+fn bound(
+    node: &SidecarNode,
+    outbound: impl Iterator<Item = (u16, BoundListener)>,
+    ports: Vec<InboundPort>,
+) -> Vec<(ResourceType, EncodedResource)> {
+    let mut listeners: BTreeMap<u16, BoundListener> = outbound.collect();
     listeners.extend(ports.into_iter().map(|port| (port.port, BoundListener::Inbound(port))));
     let ip = node.ip().to_string();
     listeners.iter().map(|(port, what)| (ResourceType::Listener, encode_bound(&ip, *port, what))).collect()

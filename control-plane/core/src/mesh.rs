@@ -9,6 +9,7 @@ use rutter_api::{Config, Kind, ResourceType, SidecarNode};
 
 use crate::debounce::ConfigBatch;
 use crate::edges::unlink;
+use crate::encode::route::RouteTables;
 use crate::inbound::own_resources;
 use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
 use crate::scope::{ScopeId, ScopeKey, ScopeTable};
@@ -61,6 +62,11 @@ impl Mesh {
         Self { index: MeshIndex::new(settings), ..Self::default() }
     }
 
+    /// One in which no scope shares anything with another: what each should see, found the simple way.
+    pub fn flat(settings: MeshSettings) -> Self {
+        Self { scopes: ScopeTable::flat(), ..Self::new(settings) }
+    }
+
     /// The config that it is made from.
     pub fn index(&self) -> &MeshIndex {
         &self.index
@@ -98,8 +104,8 @@ impl Mesh {
         let scope = self.scopes.enter(&self.scope_key(&sidecar), &self.index);
         self.by_scope.entry(scope).or_default().insert(id);
         let own = Arc::new(ScopeSnapshot::new(OWN_LINEAGE | id.0));
-        let shared = self.scopes.get(scope).map(|scope| scope.snapshot().clone()).unwrap_or_default();
-        let view = View { shared, own, revision: self.revision, since: None };
+        let (base, shared) = self.scopes.layers(scope).unwrap_or_default();
+        let view = View { base, shared, own, revision: self.revision, since: None };
         self.nodes.insert(id, Node { sidecar, scope, view });
         self.rebuild_own(id);
         id
@@ -127,8 +133,10 @@ impl Mesh {
         let delta = self.index.apply(batch);
         let scopes = self.scopes.apply(&delta, &self.index);
         let mut changed = BTreeSet::new();
-        for id in scopes.changed.iter().filter_map(|scope| self.by_scope.get(scope)).flatten() {
-            changed.insert(*id);
+        for scope in scopes.changed {
+            if self.look_again(scope) {
+                changed.extend(self.by_scope.get(&scope).into_iter().flatten());
+            }
         }
         let mut own = self.with_other_own(&delta);
         for id in scopes.listeners_moved.iter().filter_map(|scope| self.by_scope.get(scope)).flatten() {
@@ -145,18 +153,27 @@ impl Mesh {
         }
         changed.extend(own.into_iter().filter(|id| self.rebuild_own(*id)).collect::<Vec<_>>());
         for id in &changed {
-            self.look(*id, batch);
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            node.view.revision = batch.revision;
+            node.view.since = batch.since;
         }
         changed
     }
 
-    fn look(&mut self, id: NodeId, batch: &ConfigBatch) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Some(scope) = self.scopes.get(node.scope) {
-            node.view.shared = scope.snapshot().clone();
+    /// Gives the sidecars of a scope its latest snapshots; whether these differ from those of before.
+    fn look_again(&mut self, scope: ScopeId) -> bool {
+        let Some((base, shared)) = self.scopes.layers(scope) else { return false };
+        let ids = self.by_scope.get(&scope).into_iter().flatten();
+        let mut differs = None;
+        for id in ids {
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            let old = View { own: Arc::default(), ..node.view.clone() };
+            node.view.base = base.clone();
+            node.view.shared = shared.clone();
+            // All sidecars of a scope had the same.
+            differs.get_or_insert_with(|| View { own: Arc::default(), ..node.view.clone() }.differs_from(&old));
         }
-        node.view.revision = batch.revision;
-        node.view.since = batch.since;
+        differs.unwrap_or_default()
     }
 
     fn with_other_own(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
@@ -164,10 +181,11 @@ impl Mesh {
     }
 
     fn with_other_sidecar(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
-        if delta.sidecars.contains(&self.index.settings().root_namespace) {
+        let namespaces: BTreeSet<&Arc<str>> = delta.sidecars.iter().map(|key| &key.namespace).collect();
+        if namespaces.contains(&self.index.settings().root_namespace) {
             return self.nodes.keys().copied().collect();
         }
-        delta.sidecars.iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten().copied().collect()
+        namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten().copied().collect()
     }
 
     fn move_scope(&mut self, id: NodeId) -> bool {
@@ -179,15 +197,19 @@ impl Mesh {
         }
         unlink(&mut self.by_scope, &old, id);
         self.by_scope.entry(new).or_default().insert(id);
+        let (base, shared) = self.scopes.layers(new).unwrap_or_default();
         if let Some(node) = self.nodes.get_mut(&id) {
             node.scope = new;
+            (node.view.base, node.view.shared) = (base, shared);
         }
         true
     }
 
     fn scope_key(&self, node: &SidecarNode) -> ScopeKey {
         let sidecar = self.sidecar_of(node).map(|config| config.key.clone());
-        ScopeKey { namespace: node.namespace.clone(), sidecar, interception: node.interception }
+        let split = node.takes_virtual_hosts && !self.index.settings().whole_route_tables;
+        let tables = if split { RouteTables::Split } else { RouteTables::Whole };
+        ScopeKey { namespace: node.namespace.clone(), sidecar, interception: node.interception, tables }
     }
 
     /// Istio's order: one that selects the workload, one for the whole namespace, the root's default.
@@ -209,7 +231,8 @@ impl Mesh {
         let Some(scope) = self.scopes.get(node.scope) else { return false };
         self.own_made += 1;
         let spec = self.sidecar_of(&node.sidecar).and_then(|config| sidecar(config));
-        let resources = own_resources(&self.index, &node.sidecar, spec, scope);
+        let listeners = scope.bound_listeners(self.scopes.base_of(node.scope));
+        let resources = own_resources(&self.index, &node.sidecar, spec, listeners);
         let old = &node.view.own;
         let is_kept =
             |kind, name: &str| resources.iter().any(|(other, resource)| *other == kind && *resource.name == *name);

@@ -1,6 +1,7 @@
 //! What a scope contains: immutable, sharing structure with what it was before.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,12 +16,13 @@ const HISTORY_MAX: usize = 64;
 /// A resource's name; shared wherever it is held.
 pub type ResourceName = Arc<str>;
 
-type Resources = RedBlackTreeMapSync<ResourceName, EncodedResource>;
+/// None: what is under this is hidden.
+type Resources = RedBlackTreeMapSync<ResourceName, Option<EncodedResource>>;
 
 /// The resources that one change altered, by type: those that are new, different or gone.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SnapshotDelta {
-    names: [BTreeSet<ResourceName>; 4],
+    names: [BTreeSet<ResourceName>; ResourceType::COUNT],
 }
 
 /// All resources of a scope at one moment.
@@ -30,7 +32,7 @@ pub struct ScopeSnapshot {
     lineage: u64,
     /// Counts the changes of the lineage.
     sequence: u64,
-    resources: [Resources; 4],
+    resources: [Resources; ResourceType::COUNT],
     history: VecDeque<Arc<SnapshotDelta>>,
 }
 
@@ -42,17 +44,23 @@ impl ScopeSnapshot {
 
     /// A resource.
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
+        self.entry(kind, name)?.as_ref()
+    }
+
+    /// What it says of a name. None: nothing; `Some(&None)`: that there is no such resource.
+    fn entry(&self, kind: ResourceType, name: &str) -> Option<&Option<EncodedResource>> {
         self.resources[kind.index()].get(name)
     }
 
     /// All resources of a type, by name.
     pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
-        self.resources[kind.index()].values()
+        self.resources[kind.index()].values().flatten()
     }
 
-    /// How many of a type.
-    pub fn len(&self, kind: ResourceType) -> usize {
-        self.resources[kind.index()].size()
+    /// Those whose names begin so.
+    fn starting<'a>(&'a self, kind: ResourceType, start: &'a str) -> impl Iterator<Item = &'a EncodedResource> {
+        let from = self.resources[kind.index()].range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        from.take_while(move |(name, _)| name.starts_with(start)).filter_map(|(_, resource)| resource.as_ref())
     }
 
     /// The next snapshot; None: the writes changed no byte, so there is none.
@@ -60,20 +68,20 @@ impl ScopeSnapshot {
         let mut next = self.clone();
         let mut delta = SnapshotDelta::default();
         for write in writes {
-            let (kind, name) = match &write {
-                Write::Put(kind, resource) => (*kind, resource.name.clone()),
-                Write::Remove(kind, name) => (*kind, name.clone()),
+            let (kind, name, value) = match write {
+                Write::Put(kind, resource) => (kind, resource.name.clone(), Some(Some(resource))),
+                Write::Hide(kind, name) => (kind, name, Some(None)),
+                Write::Remove(kind, name) => (kind, name, None),
             };
             let resources = &mut next.resources[kind.index()];
-            let changed = match write {
-                Write::Put(_, resource) if resources.get(&name).is_some_and(|old| old.version == resource.version) => {
-                    false
-                }
-                Write::Put(_, resource) => {
-                    resources.insert_mut(name.clone(), resource);
+            let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);
+            let changed = match value {
+                Some(value) if resources.get(&name).is_some_and(|old| version(old) == version(&value)) => false,
+                Some(value) => {
+                    resources.insert_mut(name.clone(), value);
                     true
                 }
-                Write::Remove(_, name) => resources.remove_mut(&name),
+                None => resources.remove_mut(&name),
             };
             if changed {
                 delta.names[kind.index()].insert(name);
@@ -103,10 +111,10 @@ impl ScopeSnapshot {
     }
 
     fn compare(&self, old: &Self, kind: ResourceType) -> BTreeSet<ResourceName> {
-        let differs = |a: &EncodedResource, b: &Self| b.get(kind, &a.name).is_none_or(|b| b.version != a.version);
-        let new = self.iter(kind).filter(|resource| differs(resource, old));
-        let gone = old.iter(kind).filter(|resource| self.get(kind, &resource.name).is_none());
-        new.chain(gone).map(|resource| resource.name.clone()).collect()
+        let (new, old) = (&self.resources[kind.index()], &old.resources[kind.index()]);
+        let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);
+        let differs = |name: &ResourceName| new.get(name).map(version) != old.get(name).map(version);
+        new.keys().chain(old.keys()).filter(|name| differs(name)).cloned().collect()
     }
 }
 
@@ -115,13 +123,17 @@ impl ScopeSnapshot {
 pub enum Write {
     /// It is now this.
     Put(ResourceType, EncodedResource),
-    /// It is gone.
+    /// There is none, whatever is under this.
+    Hide(ResourceType, ResourceName),
+    /// Nothing is said of it.
     Remove(ResourceType, ResourceName),
 }
 
-/// What one sidecar sees: its scope's resources, and those of its own.
+/// What one sidecar sees, in layers: the upper ones come first.
 #[derive(Debug, Clone, Default)]
 pub struct View {
+    /// What all have who restrict nothing. Empty for those who do.
+    pub base: Arc<ScopeSnapshot>,
     /// Shared by all sidecars of the scope.
     pub shared: Arc<ScopeSnapshot>,
     /// Its own: what leads to its application, and listeners that it must really bind.
@@ -133,28 +145,39 @@ pub struct View {
 }
 
 impl View {
-    /// A resource; its own come first.
+    /// A resource.
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
-        self.own.get(kind, name).or_else(|| self.shared.get(kind, name))
+        let entry = self.own.entry(kind, name).or_else(|| self.shared.entry(kind, name));
+        entry.or_else(|| self.base.entry(kind, name))?.as_ref()
     }
 
     /// All resources of a type.
     pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
-        self.own
-            .iter(kind)
-            .chain(self.shared.iter(kind).filter(move |resource| self.own.get(kind, &resource.name).is_none()))
+        self.starting(kind, "")
     }
 
-    /// How many of a type.
-    pub fn len(&self, kind: ResourceType) -> usize {
-        self.own.len(kind) + self.shared.len(kind)
+    /// Those whose names begin so.
+    pub fn starting<'a>(&'a self, kind: ResourceType, start: &'a str) -> impl Iterator<Item = &'a EncodedResource> {
+        let is_own = move |one: &&EncodedResource| self.own.entry(kind, &one.name).is_none();
+        let is_shared = move |one: &&EncodedResource| self.shared.entry(kind, &one.name).is_none();
+        let shared = self.shared.starting(kind, start).filter(is_own);
+        let base = self.base.starting(kind, start).filter(is_shared).filter(is_own);
+        self.own.starting(kind, start).chain(shared).chain(base)
     }
 
-    /// The names of a type that may differ between an older view and this one.
+    /// The names of a type that differ between an older view and this one.
     pub fn changed_since(&self, old: &View, kind: ResourceType) -> BTreeSet<ResourceName> {
-        let mut names = self.shared.changed_since(&old.shared, kind);
-        names.extend(self.own.changed_since(&old.own, kind));
+        let mut names = self.base.changed_since(&old.base, kind);
+        names.append(&mut self.shared.changed_since(&old.shared, kind));
+        names.append(&mut self.own.changed_since(&old.own, kind));
+        let version = |view: &View, name: &str| view.get(kind, name).map(|resource| resource.version);
+        names.retain(|name| version(self, name) != version(old, name));
         names
+    }
+
+    /// Whether any resource differs.
+    pub fn differs_from(&self, old: &View) -> bool {
+        ResourceType::ALL.into_iter().any(|kind| !self.changed_since(old, kind).is_empty())
     }
 }
 

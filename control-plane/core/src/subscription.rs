@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::snapshot::ResourceName;
+use rutter_api::ResourceType;
+
+use crate::snapshot::{ResourceName, View};
 
 /// Whether all resources are wanted. Legal beside names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,17 +24,99 @@ pub struct Subscription {
     /// All resources.
     pub wildcard: Wildcard,
     /// By name, whether they exist or not.
-    pub names: BTreeSet<ResourceName>,
+    names: Names,
 }
 
+/// Names, told one by one or by the difference to a view: a sidecar asks for the endpoints of every
+/// cluster that it sees, and to list these again for every sidecar would cost more than all else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names {
+    /// Beside those of `all_but`.
+    listed: BTreeSet<ResourceName>,
+    /// Some: every name in the view but these.
+    all_but: Option<BTreeSet<ResourceName>>,
+}
+
+/// Names in a view that may be left out of a subscription told by the difference.
+const DIFFERENCE_MAX: usize = 64;
+/// Fewer names than this are listed.
+const LISTED_MIN: usize = 16;
+
 impl Subscription {
-    /// Whether a resource is wanted.
-    pub fn wants(&self, name: &str) -> bool {
-        self.is_wildcard() || self.names.contains(name)
+    /// Whether a resource is wanted; `exists` says whether the view has it.
+    pub fn wants(&self, name: &str, exists: bool) -> bool {
+        self.is_wildcard() || self.names.contains(name, exists)
     }
 
     /// Whether all are.
     pub fn is_wildcard(&self) -> bool {
         self.wildcard != Wildcard::Off
+    }
+
+    /// Whether a resource is wanted by its name.
+    pub fn names(&self, name: &str, exists: bool) -> bool {
+        self.names.contains(name, exists)
+    }
+
+    /// Adds a name.
+    pub fn insert(&mut self, name: ResourceName, exists: bool) {
+        match &mut self.names.all_but {
+            Some(all_but) if exists => drop(all_but.remove(&name)),
+            Some(_) | None => drop(self.names.listed.insert(name)),
+        }
+    }
+
+    /// Takes a name off; whether it was there.
+    pub fn remove(&mut self, name: &ResourceName, exists: bool) -> bool {
+        match &mut self.names.all_but {
+            Some(all_but) if exists => all_but.insert(name.clone()),
+            Some(_) | None => self.names.listed.remove(name),
+        }
+    }
+
+    /// The view has a name now that it had not.
+    pub fn appeared(&mut self, name: &ResourceName) {
+        if let Some(all_but) = &mut self.names.all_but
+            && !self.names.listed.remove(name)
+        {
+            all_but.insert(name.clone());
+        }
+    }
+
+    /// The view no longer has a name.
+    pub fn vanished(&mut self, name: &ResourceName) {
+        if let Some(all_but) = &mut self.names.all_but
+            && !all_but.remove(name)
+        {
+            self.names.listed.insert(name.clone());
+        }
+    }
+
+    /// How many names are told: what it costs.
+    pub fn told(&self) -> usize {
+        self.names.listed.len() + self.names.all_but.as_ref().map_or(0, BTreeSet::len)
+    }
+
+    /// Tells it the shorter way.
+    pub fn compact(&mut self, view: &View, kind: ResourceType) {
+        if self.names.all_but.is_some() || self.names.listed.len() < LISTED_MIN {
+            return;
+        }
+        let others = view.iter(kind).filter(|resource| !self.names.listed.contains(&resource.name));
+        let others: BTreeSet<ResourceName> =
+            others.take(DIFFERENCE_MAX + 1).map(|resource| resource.name.clone()).collect();
+        if others.len() <= DIFFERENCE_MAX {
+            self.names.listed.retain(|name| view.get(kind, name).is_none());
+            self.names.all_but = Some(others);
+        }
+    }
+}
+
+impl Names {
+    fn contains(&self, name: &str, exists: bool) -> bool {
+        match &self.all_but {
+            Some(all_but) if exists => !all_but.contains(name),
+            Some(_) | None => self.listed.contains(name),
+        }
     }
 }

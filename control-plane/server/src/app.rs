@@ -66,8 +66,11 @@ impl App {
             Some(dir) => Some(Folder::open(dir, store.clone(), metrics.clone()).await?),
             None => None,
         };
-        let mesh =
-            MeshSettings { root_namespace: settings.root_namespace.as_str().into(), domain: settings.domain.clone() };
+        let mesh = MeshSettings {
+            root_namespace: settings.root_namespace.as_str().into(),
+            domain: settings.domain.clone(),
+            whole_route_tables: settings.whole_route_tables,
+        };
         let (engine, handle) = Engine::load(mesh, settings.debounce, store.clone(), metrics.clone()).await?;
         let registry = Registry::default();
         let shared = Shared { engine: handle.clone(), registry: registry.clone(), metrics: metrics.clone() };

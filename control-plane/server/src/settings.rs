@@ -66,6 +66,9 @@ struct Given {
     /// Shortest time between two batches of config changes, in milliseconds; the first change of a burst never waits [default: 20]
     #[arg(long, env = "RUTTER_DEBOUNCE_MS", value_name = "MS")]
     debounce_ms: Option<u64>,
+    /// Send every sidecar whole route tables, even where it takes virtual hosts one by one (Envoy from 1.37)
+    #[arg(long, env = "RUTTER_WHOLE_ROUTE_TABLES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    whole_route_tables: Option<bool>,
     /// How log lines look [default: text]
     #[arg(long, env = "RUTTER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -99,6 +102,8 @@ pub struct Settings {
     pub domain: String,
     /// The shortest time between two batches.
     pub debounce: Duration,
+    /// Whether every sidecar is sent whole route tables.
+    pub whole_route_tables: bool,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -136,6 +141,7 @@ impl Given {
             root_namespace: self.root_namespace.or(file.root_namespace),
             domain: self.domain.or(file.domain),
             debounce_ms: self.debounce_ms.or(file.debounce_ms),
+            whole_route_tables: self.whole_route_tables.or(file.whole_route_tables),
             log_format: self.log_format.or(file.log_format),
         }
     }
@@ -164,6 +170,7 @@ impl Given {
             root_namespace: self.root_namespace.unwrap_or_else(|| "istio-system".into()),
             domain: self.domain.unwrap_or_else(|| "cluster.local".into()),
             debounce: Duration::from_millis(self.debounce_ms.unwrap_or(20)),
+            whole_route_tables: self.whole_route_tables.unwrap_or(false),
             log_format: self.log_format.unwrap_or_default(),
         })
     }
@@ -181,6 +188,7 @@ impl Settings {
             root_namespace: "istio-system".into(),
             domain: "cluster.local".into(),
             debounce: Duration::from_millis(20),
+            whole_route_tables: false,
             log_format: LogFormat::Text,
         }
     }

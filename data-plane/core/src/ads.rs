@@ -22,9 +22,11 @@ pub struct AdsClient {
     node: Node,
     config: Arc<ProxyConfig>,
     /// Versions of what is held, by type and name.
-    held: [BTreeMap<String, String>; 4],
+    held: [BTreeMap<String, String>; ResourceType::COUNT],
     /// Names asked for on this stream.
-    asked: [BTreeSet<String>; 4],
+    asked: [BTreeSet<String>; ResourceType::COUNT],
+    /// Whether virtual hosts were asked for on this stream: once, for all tables.
+    asked_virtual_hosts: bool,
 }
 
 impl AdsClient {
@@ -42,6 +44,7 @@ impl AdsClient {
     /// answer endpoints by difference.
     pub fn on_connect(&mut self) -> Vec<DeltaDiscoveryRequest> {
         self.asked = Default::default();
+        self.asked_virtual_hosts = false;
         let mut requests: Vec<DeltaDiscoveryRequest> = [ResourceType::Cluster, ResourceType::Listener]
             .into_iter()
             .map(|kind| DeltaDiscoveryRequest {
@@ -81,6 +84,13 @@ impl AdsClient {
             self.held[kind.index()].remove(name);
             remove(&mut config, kind, name);
         }
+        let named = response.resources.iter().map(|resource| &resource.name).chain(&response.removed_resources);
+        let tables: BTreeSet<&str> = match kind {
+            ResourceType::Route => named.map(String::as_str).collect(),
+            ResourceType::VirtualHost => named.filter_map(|name| Some(name.rsplit_once('/')?.0)).collect(),
+            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener => BTreeSet::new(),
+        };
+        tables.iter().for_each(|table| config.complete(table, kind == ResourceType::VirtualHost));
         self.config = Arc::new(config);
         if !faults.is_empty() {
             answer.error_detail =
@@ -112,6 +122,9 @@ impl AdsClient {
             }
             for name in &old {
                 self.held[kind.index()].remove(name);
+                if kind == ResourceType::Route {
+                    self.forget_table(name);
+                }
             }
             requests.push(DeltaDiscoveryRequest {
                 type_url: kind.type_url().into(),
@@ -121,7 +134,22 @@ impl AdsClient {
                 ..Default::default()
             });
         }
+        if !self.asked_virtual_hosts && self.config.tables.values().any(|table| table.is_split) {
+            self.asked_virtual_hosts = true;
+            requests.push(DeltaDiscoveryRequest {
+                type_url: ResourceType::VirtualHost.type_url().into(),
+                initial_resource_versions: self.held_versions(ResourceType::VirtualHost),
+                ..Default::default()
+            });
+        }
         requests
+    }
+
+    /// A table that is needed again comes again with all that belongs to it.
+    fn forget_table(&mut self, name: &str) {
+        let start = format!("{name}/");
+        self.held[ResourceType::VirtualHost.index()].retain(|name, _| !name.starts_with(&start));
+        Arc::make_mut(&mut self.config).forget_table(name);
     }
 }
 
@@ -137,6 +165,9 @@ fn put(config: &mut ProxyConfig, kind: ResourceType, (name, body): (&str, &Any))
         }
         ResourceType::Listener => drop(config.listeners.insert(name, Arc::new(validate::listener(&decode(body)?)?))),
         ResourceType::Route => drop(config.tables.insert(name, Arc::new(validate::route_table(&decode(body)?)?))),
+        ResourceType::VirtualHost => {
+            drop(config.virtual_hosts.insert(name, Arc::new(validate::virtual_host(&decode(body)?)?)))
+        }
     }
     Ok(())
 }
@@ -146,6 +177,7 @@ fn remove(config: &mut ProxyConfig, kind: ResourceType, name: &str) {
     match kind {
         ResourceType::Cluster => drop(config.clusters.remove(name)),
         ResourceType::Listener => drop(config.listeners.remove(name)),
+        ResourceType::VirtualHost => drop(config.virtual_hosts.remove(name)),
         ResourceType::Endpoint | ResourceType::Route => {}
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::route::RouteTable;
+use crate::route::{RouteTable, VirtualHost};
 use crate::validate::{Chain, Cluster, Listener};
 
 /// All config at one moment. A request keeps the one that it began with.
@@ -16,8 +16,12 @@ pub struct ProxyConfig {
     pub assignments: BTreeMap<String, Arc<Vec<SocketAddr>>>,
     /// By name.
     pub listeners: BTreeMap<String, Arc<Listener>>,
-    /// Route tables by name.
+    /// Route tables by name, as they were sent.
     pub tables: BTreeMap<String, Arc<RouteTable>>,
+    /// By `TABLE/NAME`.
+    pub virtual_hosts: BTreeMap<String, Arc<VirtualHost>>,
+    /// Tables with the virtual hosts that came one by one in them. What is here can serve.
+    complete: BTreeMap<String, Arc<RouteTable>>,
 }
 
 /// What a new config does to the sockets. A listener whose address stays keeps its socket and its connections.
@@ -41,16 +45,40 @@ impl ProxyConfig {
     /// The route table of a listener. None: it has none, or not yet.
     pub fn table(&self, listener: &Listener) -> Option<Arc<RouteTable>> {
         match &listener.chain {
-            Chain::Rds(name) => self.tables.get(name).cloned(),
+            Chain::Rds(name) => self.complete.get(name).cloned(),
             Chain::Http(table) => Some(table.clone()),
             Chain::Tcp(_) => None,
         }
     }
 
+    /// Puts a table together again. One whose virtual hosts come by themselves can serve when something was
+    /// `heard` of them, be it that there are none.
+    pub(crate) fn complete(&mut self, name: &str, heard: bool) {
+        let Some(table) = self.tables.get(name) else { return };
+        if table.is_split && !heard && !self.complete.contains_key(name) {
+            return;
+        }
+        let mut whole = (**table).clone();
+        if table.is_split {
+            let start = format!("{name}/");
+            let from = self.virtual_hosts.range(start.clone()..).take_while(|(name, _)| name.starts_with(&start));
+            whole.hosts.extend(from.map(|(_, host)| host.clone()));
+        }
+        self.complete.insert(name.to_owned(), Arc::new(whole));
+    }
+
+    /// Drops a table that no listener needs, and what belongs to it.
+    pub(crate) fn forget_table(&mut self, name: &str) {
+        self.tables.remove(name);
+        self.complete.remove(name);
+        let start = format!("{name}/");
+        self.virtual_hosts.retain(|name, _| !name.starts_with(&start));
+    }
+
     /// The listeners that can serve: those whose route table is there (O12).
     fn ready(&self) -> BTreeMap<&String, SocketAddr> {
         let is_ready = |one: &Listener| match &one.chain {
-            Chain::Rds(name) => self.tables.contains_key(name),
+            Chain::Rds(name) => self.complete.contains_key(name),
             Chain::Http(_) | Chain::Tcp(_) => true,
         };
         self.listeners.iter().filter(|(_, one)| is_ready(one)).map(|(name, one)| (name, one.addr)).collect()

@@ -1,12 +1,15 @@
 //! What becomes of a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A route table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteTable {
     /// In the order in which they were sent.
-    pub hosts: Vec<VirtualHost>,
+    pub hosts: Vec<Arc<VirtualHost>>,
+    /// More virtual hosts come one by one.
+    pub is_split: bool,
 }
 
 /// Some domains and their routes.
@@ -156,7 +159,7 @@ mod tests {
         let any = || PathMatch::Prefix("/".into());
         let mut by_user = route(any(), "jason");
         by_user.headers.push(HeaderMatch { name: "user".into(), value: ValueMatch::Exact("jason".into()) });
-        let host = |domain: &str, routes| VirtualHost { domains: vec![domain.into()], routes };
+        let host = |domain: &str, routes| Arc::new(VirtualHost { domains: vec![domain.into()], routes });
         let table = RouteTable {
             hosts: vec![
                 host("*", vec![route(any(), "rest")]),
@@ -170,6 +173,7 @@ mod tests {
                     ],
                 ),
             ],
+            is_split: false,
         };
         let check = |host: &str, path: &str, user, want: Option<&str>| {
             assert_eq!(find(&table, host, path, user).as_deref(), want, "{host}{path}")

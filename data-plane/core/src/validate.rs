@@ -172,16 +172,23 @@ fn http(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
 /// # Errors
 /// When a rule needs what this proxy does not have.
 pub fn route_table(pb: &route::RouteConfiguration) -> Result<RouteTable, Invalid> {
-    let mut hosts = Vec::new();
-    for (at, host) in pb.virtual_hosts.iter().enumerate() {
-        let of = |(number, one)| one_route(one, &format!("virtual_hosts[{at}].routes[{number}]"));
-        let routes = host.routes.iter().enumerate().map(of).collect::<Result<_, _>>()?;
-        hosts.push(VirtualHost {
-            domains: host.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
-            routes,
-        });
-    }
-    Ok(RouteTable { hosts })
+    let one = |(at, host)| Ok(Arc::new(host_at(host, &format!("virtual_hosts[{at}]."))?));
+    let hosts = pb.virtual_hosts.iter().enumerate().map(one).collect::<Result<_, Invalid>>()?;
+    Ok(RouteTable { hosts, is_split: pb.vhds.is_some() })
+}
+
+/// A virtual host.
+///
+/// # Errors
+/// When a rule needs what this proxy does not have.
+pub fn virtual_host(pb: &route::VirtualHost) -> Result<VirtualHost, Invalid> {
+    host_at(pb, "")
+}
+
+fn host_at(pb: &route::VirtualHost, path: &str) -> Result<VirtualHost, Invalid> {
+    let of = |(number, one)| one_route(one, &format!("{path}routes[{number}]"));
+    let routes = pb.routes.iter().enumerate().map(of).collect::<Result<_, _>>()?;
+    Ok(VirtualHost { domains: pb.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(), routes })
 }
 
 fn one_route(pb: &route::Route, path: &str) -> Result<Route, Invalid> {

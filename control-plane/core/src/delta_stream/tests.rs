@@ -7,6 +7,7 @@ use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use rutter_api::pb::google::rpc::Status;
 
 use super::*;
+use crate::encode::Version;
 use crate::snapshot::{ScopeSnapshot, Write};
 
 /// A stream, the scope it follows and a clock.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use prost::encoding::{encode_key, encode_varint};
+use prost::encoding::{decode_key, decode_varint, encode_key, encode_varint};
 use prost_types::{Any, Struct, Value, value::Kind};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::core::v3 as core;
@@ -42,6 +42,10 @@ pub struct EncodedResource {
 
 /// `DeltaDiscoveryResponse.resources`
 const RESOURCES_FIELD: u32 = 2;
+/// `Resource.resource`
+const RESOURCE_FIELD: u32 = 2;
+/// `Any.value`
+const VALUE_FIELD: u32 = 2;
 
 impl EncodedResource {
     /// Wraps the encoded message of a resource.
@@ -61,13 +65,27 @@ impl EncodedResource {
         Self { name, version, entry: entry.into() }
     }
 
-    /// The encoded message inside.
-    pub fn body(&self) -> Vec<u8> {
-        let mut entry = self.entry.clone();
-        let _tag = prost::encoding::decode_varint(&mut entry);
-        let resource = Resource::decode_length_delimited(entry).unwrap_or_default();
-        resource.resource.map(|any| any.value).unwrap_or_default()
+    /// The encoded message inside, shared.
+    pub fn body(&self) -> Bytes {
+        // The way there: the entry, its `Resource.resource`, its `Any.value`.
+        let mut rest = self.entry.clone();
+        let path = [RESOURCES_FIELD, RESOURCE_FIELD, VALUE_FIELD];
+        path.into_iter().all(|field| descend(&mut rest, field)).then_some(rest).unwrap_or_default()
     }
+}
+
+/// Narrows a message to the content of one of its fields, all of which are length-delimited.
+fn descend(message: &mut Bytes, wanted: u32) -> bool {
+    while let Ok((field, _)) = decode_key(message) {
+        let length = decode_varint(message).ok().and_then(|length| usize::try_from(length).ok());
+        let Some(length) = length.filter(|length| *length <= message.len()) else { return false };
+        let content = message.split_to(length);
+        if field == wanted {
+            *message = content;
+            return true;
+        }
+    }
+    false
 }
 
 /// A message in an `Any`.
@@ -139,7 +157,7 @@ mod tests {
         let names: Vec<_> = response.resources.iter().map(|resource| resource.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(response.resources[0].version, a.version.to_string());
-        assert_eq!(Cluster::decode(&b.body()[..]).unwrap().name, "b");
+        assert_eq!(Cluster::decode(b.body()).unwrap().name, "b");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Route tables: a small head, and virtual hosts that are encoded on their own and shared.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::Duration;
@@ -15,7 +15,7 @@ use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_api::{ClusterName, Config, Hostname, ResourceType};
 
 use super::cluster::PASSTHROUGH;
-use super::{EncodedResource, any, config_path, istio_metadata};
+use super::{EncodedResource, ads, any, config_path, istio_metadata};
 use crate::index::{Service, virtual_service};
 
 /// `RouteConfiguration.virtual_hosts`
@@ -25,16 +25,18 @@ const DIRECT_RESPONSE_MAX: u32 = 1_048_576;
 /// Retries of a request that surely did nothing yet: Istio's default.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
-/// A virtual host, encoded, with the domains it claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VirtualHost {
-    /// Unique in its table.
-    pub name: String,
-    /// What it answers to. No two hosts of a table may claim the same.
-    pub domains: Vec<String>,
-    /// The message.
-    pub bytes: Bytes,
+/// How the virtual hosts of a port's table travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteTables {
+    /// Each as a resource of its own, by VHDS; the table is a head.
+    Split,
+    /// In the table, by RDS.
+    Whole,
 }
+
+/// A virtual host of a port's table.
+#[derive(Debug, Clone)]
+pub struct VirtualHost(EncodedResource);
 
 /// Whom a virtual host is about, seen from one client namespace.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +64,12 @@ pub struct Destination {
 
 impl VirtualHost {
     /// The virtual host of a target, routed by a VirtualService where there is one.
-    pub fn encode(target: Target<'_>, rule: Option<&Config>, destinations: &[Destination]) -> Self {
+    pub fn encode(
+        target: Target<'_>,
+        rule: Option<&Config>,
+        destinations: &[Destination],
+        tables: RouteTables,
+    ) -> Self {
         let spec = rule.and_then(|rule| Some((rule, virtual_service(rule)?)));
         let routes = match spec {
             Some((rule, spec)) => {
@@ -70,74 +77,107 @@ impl VirtualHost {
             }
             None => vec![default_route(target)],
         };
-        Self::new(format!("{}:{}", target.host, target.port), domains(target), routes)
+        let name = format!("{}:{}", target.host, target.port);
+        let resource_name = resource_name(target.host, target.port);
+        // Envoy knows a virtual host that came by VHDS by the name of its resource.
+        let name = if tables == RouteTables::Split { resource_name.clone() } else { name };
+        let host = virtual_host(name, domains(target), routes);
+        Self(EncodedResource::new(ResourceType::VirtualHost, resource_name.into(), &host.encode_to_vec()))
     }
 
-    /// The host for everything else: it passes, or is refused.
-    pub fn fallback(allow_any: bool) -> Self {
-        let (name, action) = if allow_any {
-            let mut action = route_to(PASSTHROUGH.to_owned());
-            action.retry_policy = None;
-            ("allow_any", pb::route::Action::Route(action))
-        } else {
-            ("block_all", direct_response(502, "no service of this name is in this sidecar's scope"))
-        };
-        let route =
-            pb::Route { name: name.into(), r#match: Some(prefix("/")), action: Some(action), ..Default::default() };
-        Self::new(name.to_owned(), vec!["*".to_owned()], vec![route])
+    /// As a resource, for VHDS.
+    pub fn resource(&self) -> &EncodedResource {
+        &self.0
     }
 
-    fn new(name: String, domains: Vec<String>, routes: Vec<pb::Route>) -> Self {
-        let host = pb::VirtualHost {
-            name: name.clone(),
-            domains: domains.clone(),
-            routes,
-            include_request_attempt_count: true,
-            ..Default::default()
-        };
-        Self { name, domains, bytes: host.encode_to_vec().into() }
-    }
-
-    /// The same host, answering to everything: for a table that only one service uses.
+    /// The same without domains that another host of the table has.
     #[must_use]
-    pub fn for_every_domain(mut self) -> Self {
-        if let Ok(mut host) = pb::VirtualHost::decode(self.bytes.clone()) {
-            self.domains = vec!["*".to_owned()];
-            host.domains.clone_from(&self.domains);
-            self.bytes = host.encode_to_vec().into();
-        }
-        self
-    }
-
-    fn without(&self, taken: &HashSet<&str>) -> Option<Self> {
-        let domains: Vec<String> =
-            self.domains.iter().filter(|domain| !taken.contains(domain.as_str())).cloned().collect();
-        let mut host = pb::VirtualHost::decode(self.bytes.clone()).ok().filter(|_| !domains.is_empty())?;
-        host.domains.clone_from(&domains);
-        Some(Self { name: self.name.clone(), domains, bytes: host.encode_to_vec().into() })
+    pub fn without(&self, taken: &[String]) -> Self {
+        let mut host = pb::VirtualHost::decode(self.0.body()).unwrap_or_default();
+        host.domains.retain(|domain| !taken.contains(domain));
+        Self(EncodedResource::new(ResourceType::VirtualHost, self.0.name.clone(), &host.encode_to_vec()))
     }
 }
 
-/// A route table of virtual hosts. Where two claim a domain, the earlier keeps it.
-pub fn encode_table<'a>(name: &str, hosts: impl Iterator<Item = &'a VirtualHost>) -> EncodedResource {
-    let head = pb::RouteConfiguration {
+fn virtual_host(name: String, domains: Vec<String>, routes: Vec<pb::Route>) -> pb::VirtualHost {
+    pb::VirtualHost { name, domains, routes, include_request_attempt_count: true, ..Default::default() }
+}
+
+/// The host for everything else: it passes, or is refused.
+fn fallback(allow_any: bool) -> pb::VirtualHost {
+    let (name, action) = if allow_any {
+        let mut action = route_to(PASSTHROUGH.to_owned());
+        action.retry_policy = None;
+        ("allow_any", pb::route::Action::Route(action))
+    } else {
+        ("block_all", direct_response(502, "no service of this name is in this sidecar's scope"))
+    };
+    let route = pb::Route { name: name.into(), r#match: Some(prefix("/")), action: Some(action), ..Default::default() };
+    virtual_host(name.to_owned(), vec!["*".to_owned()], vec![route])
+}
+
+fn table(name: &str) -> pb::RouteConfiguration {
+    pb::RouteConfiguration {
         name: name.to_owned(),
         validate_clusters: Some(false),
         max_direct_response_body_size_bytes: Some(DIRECT_RESPONSE_MAX),
         ignore_port_in_host_matching: true,
         ..Default::default()
-    };
-    let mut bytes = head.encode_to_vec();
-    let mut taken = HashSet::new();
-    for host in hosts {
-        if host.domains.iter().all(|domain| !taken.contains(domain.as_str())) {
-            append(&mut bytes, &host.bytes);
-        } else if let Some(rest) = host.without(&taken) {
-            append(&mut bytes, &rest.bytes);
-        }
-        taken.extend(host.domains.iter().map(String::as_str));
     }
+}
+
+/// The table of a port, whose virtual hosts come one by one.
+pub fn encode_head(name: &str, allow_any: bool) -> EncodedResource {
+    let table = pb::RouteConfiguration {
+        virtual_hosts: vec![fallback(allow_any)],
+        vhds: Some(pb::Vhds { config_source: Some(ads()) }),
+        ..table(name)
+    };
+    EncodedResource::new(ResourceType::Route, Arc::from(name), &table.encode_to_vec())
+}
+
+/// The table of a port with everything in it. No two hosts have a domain in common.
+pub fn encode_table<'a>(
+    name: &str,
+    hosts: impl Iterator<Item = &'a EncodedResource>,
+    allow_any: bool,
+) -> EncodedResource {
+    let mut bytes = table(name).encode_to_vec();
+    hosts.for_each(|host| append(&mut bytes, &host.body()));
+    append(&mut bytes, &fallback(allow_any).encode_to_vec());
     EncodedResource::new(ResourceType::Route, Arc::from(name), &bytes)
+}
+
+/// A table that only one service uses.
+pub fn encode_own_table(name: &str, target: Target<'_>) -> EncodedResource {
+    let host = virtual_host(format!("{}:{}", target.host, target.port), vec!["*".to_owned()], vec![default_route(target)]);
+    let table = pb::RouteConfiguration { virtual_hosts: vec![host], ..table(name) };
+    EncodedResource::new(ResourceType::Route, Arc::from(name), &table.encode_to_vec())
+}
+
+/// Whether the virtual hosts of a table travel by themselves, where they do at all: those of a port do.
+pub fn is_split(table: &str) -> bool {
+    table.parse::<u16>().is_ok()
+}
+
+/// The name of a host's virtual host in the table of a port.
+pub(crate) fn resource_name(host: &Hostname, port: u16) -> String {
+    format!("{port}/{host}:{port}")
+}
+
+/// The host of a virtual host's resource.
+pub(crate) fn host_of(virtual_host: &str) -> Option<Hostname> {
+    virtual_host.rsplit_once('/')?.1.rsplit_once(':')?.0.parse().ok()
+}
+
+/// A virtual address as a domain.
+pub(crate) fn ip_domain(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
+}
+
+/// The table that a virtual host is in.
+pub fn table_of(virtual_host: &str) -> &str {
+    virtual_host.rsplit_once('/').map_or("", |(table, _)| table)
 }
 
 fn append(table: &mut Vec<u8>, host: &[u8]) {
@@ -148,7 +188,7 @@ fn append(table: &mut Vec<u8>, host: &[u8]) {
 
 /// The names under which a client may ask for a host: in full, with a final dot, Kubernetes' short
 /// forms as far as they are unambiguous from its namespace, and the virtual addresses.
-fn domains(target: Target<'_>) -> Vec<String> {
+pub(crate) fn domains(target: Target<'_>) -> Vec<String> {
     let host = target.host.as_str();
     let mut domains = vec![host.to_owned()];
     if !target.host.is_wildcard() {
@@ -164,7 +204,7 @@ fn domains(target: Target<'_>) -> Vec<String> {
         }
     }
     let addresses = target.service.map(|service| service.addresses.as_slice()).unwrap_or_default();
-    domains.extend(addresses.iter().map(|ip| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }));
+    domains.extend(addresses.iter().copied().map(ip_domain));
     domains
 }
 

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod service;
+mod special;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use rutter_api::config::istio::{DestinationRule, Sidecar, VirtualService, select
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Spec};
 
 use crate::debounce::{ConfigBatch, ConfigChange};
+use crate::edges::unlink;
 pub use endpoint::Endpoint;
 pub use service::{ExportTo, Protocol, Service, ServiceKey, ServicePort};
 
@@ -21,11 +23,13 @@ pub struct MeshSettings {
     pub root_namespace: Arc<str>,
     /// The suffix of Kubernetes' service names.
     pub domain: String,
+    /// Every sidecar is sent whole route tables, even where it takes virtual hosts one by one.
+    pub whole_route_tables: bool,
 }
 
 impl Default for MeshSettings {
     fn default() -> Self {
-        Self { root_namespace: "istio-system".into(), domain: "cluster.local".into() }
+        Self { root_namespace: "istio-system".into(), domain: "cluster.local".into(), whole_route_tables: false }
     }
 }
 
@@ -42,8 +46,8 @@ pub struct IndexDelta {
     pub rules: BTreeSet<(Hostname, Arc<str>)>,
     /// VirtualService objects, before and after.
     pub virtual_services: Vec<Arc<Config>>,
-    /// Namespaces of which some Sidecar changed.
-    pub sidecars: BTreeSet<Arc<str>>,
+    /// Sidecar objects.
+    pub sidecars: BTreeSet<ConfigKey>,
 }
 
 /// Every object, and the lookups that scopes need.
@@ -53,7 +57,16 @@ pub struct MeshIndex {
     configs: BTreeMap<ConfigKey, Arc<Config>>,
     services: BTreeMap<Hostname, BTreeMap<ConfigKey, Arc<Service>>>,
     hosts_of_namespace: HashMap<Arc<str>, BTreeMap<Hostname, usize>>,
-    selecting: HashMap<Arc<str>, BTreeSet<ServiceKey>>,
+    /// Every host of a service or a VirtualService, ordered from its end, for wildcards.
+    suffixes: BTreeMap<Box<[u8]>, Hostname>,
+    /// Hosts by virtual address.
+    hosts_at: HashMap<IpAddr, BTreeSet<Hostname>>,
+    /// Services that select workloads, by their namespace and the first label that they want.
+    selecting: HashMap<Label, BTreeSet<ServiceKey>>,
+    /// WorkloadEntry objects by namespace and each of their labels.
+    workloads: HashMap<Label, BTreeSet<ConfigKey>>,
+    /// Objects by the namespaces that their `exportTo` names.
+    exported_to: HashMap<Arc<str>, BTreeSet<ConfigKey>>,
     endpoints: HashMap<ServiceKey, Arc<Vec<Endpoint>>>,
     /// One empty list for all: pieces made from it are told apart by its address.
     no_endpoints: Arc<Vec<Endpoint>>,
@@ -63,6 +76,9 @@ pub struct MeshIndex {
     virtual_services: BTreeMap<Hostname, Keys>,
     virtual_services_to: BTreeMap<Hostname, Keys>,
 }
+
+/// A label in a namespace: the namespace, the key, the value.
+type Label = (Arc<str>, String, String);
 
 /// Objects about one host, the oldest first.
 type Keys = BTreeSet<(u64, ConfigKey)>;
@@ -106,6 +122,8 @@ impl MeshIndex {
             Some(config) => self.configs.insert(key.clone(), config.clone()),
             None => self.configs.remove(key),
         };
+        old.iter().for_each(|config| self.link_exports(config, false));
+        new.iter().for_each(|config| self.link_exports(config, true));
         let both = || old.iter().chain(&new);
         match key.kind {
             Kind::Namespace => {}
@@ -116,6 +134,8 @@ impl MeshIndex {
                 stale.extend(both().filter_map(|config| self.service_of_slice(config)));
             }
             Kind::WorkloadEntry => {
+                old.iter().for_each(|config| self.link_workload(config, false));
+                new.iter().for_each(|config| self.link_workload(config, true));
                 for config in both() {
                     stale.extend(self.services_selecting(config));
                 }
@@ -131,7 +151,7 @@ impl MeshIndex {
                 delta.rules.extend(both().filter_map(|config| Some((self.rule_host(config)?, key.namespace.clone()))));
             }
             Kind::Sidecar => {
-                delta.sidecars.insert(key.namespace.clone());
+                delta.sidecars.insert(key.clone());
             }
         }
     }
@@ -172,18 +192,28 @@ impl MeshIndex {
             .or_default()
             .entry(key.host.clone())
             .or_default() += 1;
-        if service.selector.is_some() {
-            self.selecting.entry(service.namespace().clone()).or_default().insert(key.clone());
+        if let Some(label) = first_label(&service) {
+            self.selecting.entry(label).or_default().insert(key.clone());
         }
-        self.services.entry(key.host).or_default().insert(key.origin, service);
+        for ip in &service.addresses {
+            self.hosts_at.entry(*ip).or_default().insert(key.host.clone());
+        }
+        self.services.entry(key.host.clone()).or_default().insert(key.origin, service);
+        self.note_host(&key.host);
     }
 
     fn remove_service(&mut self, service: &Service, delta: &mut IndexDelta) {
         let key = &service.key;
         let Some(definitions) = self.services.get_mut(&key.host) else { return };
         let Some(removed) = definitions.remove(&key.origin) else { return };
+        for ip in &removed.addresses {
+            if !definitions.values().any(|other| other.addresses.contains(ip)) {
+                unlink(&mut self.hosts_at, ip, key.host.clone());
+            }
+        }
         if definitions.is_empty() {
             self.services.remove(&key.host);
+            self.note_host(&key.host);
         }
         self.note_service(&removed, delta);
         if let Some(hosts) = self.hosts_of_namespace.get_mut(service.namespace()) {
@@ -192,8 +222,18 @@ impl MeshIndex {
                 hosts.insert(key.host.clone(), left - 1);
             }
         }
-        if let Some(selecting) = self.selecting.get_mut(service.namespace()) {
-            selecting.remove(key);
+        if let Some(label) = first_label(&removed) {
+            unlink(&mut self.selecting, &label, key.clone());
+        }
+    }
+
+    /// A host came, or may have gone.
+    fn note_host(&mut self, host: &Hostname) {
+        let is_routed = !host.is_wildcard() && self.virtual_services.contains_key(host);
+        if self.services.contains_key(host) || is_routed {
+            self.suffixes.entry(reversed(host)).or_insert_with(|| host.clone());
+        } else {
+            self.suffixes.remove(&reversed(host));
         }
     }
 
@@ -222,7 +262,8 @@ impl MeshIndex {
 
     fn services_selecting(&self, workload: &Config) -> Vec<ServiceKey> {
         let Spec::WorkloadEntry(entry) = &workload.spec else { return Vec::new() };
-        let keys = self.selecting.get(&workload.key.namespace).into_iter().flatten();
+        let labels = entry.labels.iter().map(|(key, value)| label(&workload.key.namespace, (key, value)));
+        let keys = labels.filter_map(|label| self.selecting.get(&label)).flatten();
         let selects_it = |key: &&ServiceKey| {
             let selector = self.service(key).and_then(|service| service.selector.as_ref());
             selector.is_some_and(|selector| selects(selector, &entry.labels))
@@ -230,9 +271,33 @@ impl MeshIndex {
         keys.filter(selects_it).cloned().collect()
     }
 
+    fn link_workload(&mut self, config: &Config, add: bool) {
+        let Spec::WorkloadEntry(entry) = &config.spec else { return };
+        for (key, value) in &entry.labels {
+            let label = label(&config.key.namespace, (key, value));
+            if add {
+                self.workloads.entry(label).or_default().insert(config.key.clone());
+            } else {
+                unlink(&mut self.workloads, &label, config.key.clone());
+            }
+        }
+    }
+
+    fn link_exports(&mut self, config: &Config, add: bool) {
+        let ExportTo::Namespaces(names) = ExportTo::of(config) else { return };
+        for name in names {
+            if add {
+                self.exported_to.entry(name).or_default().insert(config.key.clone());
+            } else {
+                unlink(&mut self.exported_to, &name, config.key.clone());
+            }
+        }
+    }
+
     fn link_virtual_service(&mut self, config: &Arc<Config>, add: bool) {
         for host in self.virtual_service_hosts(config) {
-            link(&mut self.virtual_services, host, config, add);
+            link(&mut self.virtual_services, host.clone(), config, add);
+            self.note_host(&host);
         }
         for host in self.destinations(config) {
             link(&mut self.virtual_services_to, host, config, add);
@@ -261,7 +326,10 @@ impl MeshIndex {
         for ip in &new_ips {
             self.own_services.entry(*ip).or_default().insert(key.clone());
         }
-        let changed = old.iter().filter(|e| !new.contains(e)).chain(new.iter().filter(|e| !old.contains(e)));
+        // Both are sorted.
+        let gone = old.iter().filter(|endpoint| new.binary_search(endpoint).is_err());
+        let come = new.iter().filter(|endpoint| old.binary_search(endpoint).is_err());
+        let changed = gone.chain(come);
         delta.addresses.extend(changed.filter_map(Endpoint::ip));
         delta.endpoints.insert(key.clone());
         if new.is_empty() {
@@ -285,9 +353,9 @@ impl MeshIndex {
         if let Some(Spec::ServiceEntry(entry)) = self.configs.get(origin).map(|config| &config.spec) {
             all.extend(entry.endpoints.iter().map(|entry| Endpoint::of_workload(entry, service)));
         }
-        if let Some(selector) = service.selector.as_ref().filter(|selector| !selector.is_empty()) {
-            let workloads = self.of_namespace(Kind::WorkloadEntry, &origin.namespace);
-            for config in workloads {
+        if let (Some(label), Some(selector)) = (first_label(service), &service.selector) {
+            let workloads = self.workloads.get(&label).into_iter().flatten();
+            for config in workloads.filter_map(|key| self.configs.get(key)) {
                 if let Spec::WorkloadEntry(entry) = &config.spec
                     && selects(selector, &entry.labels)
                 {
@@ -299,6 +367,20 @@ impl MeshIndex {
         all.dedup();
         all
     }
+}
+
+fn label(namespace: &Arc<str>, (key, value): (&String, &String)) -> Label {
+    (namespace.clone(), key.clone(), value.clone())
+}
+
+/// The label under which a service that selects workloads is kept.
+fn first_label(service: &Service) -> Option<Label> {
+    let (key, value) = service.selector.as_ref()?.iter().next()?;
+    Some(label(service.namespace(), (key, value)))
+}
+
+fn reversed(host: &Hostname) -> Box<[u8]> {
+    host.as_str().bytes().rev().collect()
 }
 
 fn link(map: &mut BTreeMap<Hostname, Keys>, host: Hostname, config: &Config, add: bool) {
@@ -358,6 +440,19 @@ impl MeshIndex {
     /// Every definition of a host.
     pub fn definitions(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Service>> {
         self.services.get(host).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The hosts of services and VirtualServices that a host, perhaps a wildcard, covers.
+    pub fn covered_by<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Hostname> {
+        let text = host.as_str().strip_prefix('*').unwrap_or(host.as_str());
+        let end: Box<[u8]> = text.bytes().rev().collect();
+        let from = self.suffixes.range(end.clone()..);
+        from.take_while(move |(name, _)| name.starts_with(&end)).map(|(_, one)| one).filter(|one| host.covers(one))
+    }
+
+    /// The hosts of services with a virtual address.
+    pub fn hosts_at(&self, ip: &IpAddr) -> impl Iterator<Item = &Hostname> {
+        self.hosts_at.get(ip).into_iter().flatten()
     }
 
     /// Every host that some service has.

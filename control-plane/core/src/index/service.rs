@@ -111,6 +111,23 @@ impl ExportTo {
         Self::Namespaces(names.iter().map(resolve).collect())
     }
 
+    /// Of a Service, ServiceEntry, VirtualService or DestinationRule; all else is for everybody.
+    pub fn of(config: &Config) -> Self {
+        let own = &config.key.namespace;
+        match &config.spec {
+            Spec::Service(_) => {
+                let words = config.annotations.get(EXPORT_TO).map(String::as_str).unwrap_or_default();
+                let names: Vec<String> =
+                    words.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                Self::new(&names, own)
+            }
+            Spec::ServiceEntry(entry) => Self::new(&entry.export_to, own),
+            Spec::VirtualService(rule) => Self::new(&rule.export_to, own),
+            Spec::DestinationRule(rule) => Self::new(&rule.export_to, own),
+            Spec::Namespace | Spec::EndpointSlice(_) | Spec::WorkloadEntry(_) | Spec::Sidecar(_) => Self::All,
+        }
+    }
+
     /// Whether `namespace` sees it.
     pub fn reaches(&self, namespace: &str) -> bool {
         match self {
@@ -147,13 +164,11 @@ fn kubernetes(config: &Config, service: &k8s::Service, domain: &str) -> Option<S
     let mut addresses: Vec<IpAddr> = ips.filter_map(|ip| ip.parse().ok()).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let export_to = config.annotations.get(EXPORT_TO).map(|text| text.split(',').map(|name| name.trim().to_owned()));
-    let export_to: Vec<String> = export_to.into_iter().flatten().collect();
     Some(Service {
         key: ServiceKey { host, origin: config.key.clone() },
         ports,
         addresses,
-        export_to: ExportTo::new(&export_to, &config.key.namespace),
+        export_to: ExportTo::of(config),
         created: config.created,
         dns: false,
         external: false,
@@ -188,7 +203,7 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         key: ServiceKey { host: host.clone(), origin: config.key.clone() },
         ports,
         addresses: entry.addresses.clone(),
-        export_to: ExportTo::new(&entry.export_to, &config.key.namespace),
+        export_to: ExportTo::of(config),
         created: config.created,
         dns: entry.resolution == Resolution::Dns,
         external: entry.location == Location::MeshExternal,

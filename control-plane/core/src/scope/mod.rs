@@ -1,10 +1,16 @@
 //! Scopes: what some sidecars may see, kept up to date host by host.
+//!
+//! A scope that restricts nothing lies over a base, which is the world as a client of no namespace sees
+//! it; the scope itself then has only the hosts at which its namespace differs.
 
+mod layers;
+mod port;
 mod table;
 mod unit;
 mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::config::istio::OutboundMode;
@@ -12,10 +18,11 @@ use rutter_api::node::Interception;
 use rutter_api::{Config, ConfigKey, Hostname, ResourceType};
 
 use crate::encode::listener::{self, BoundListener, OutboundPort};
-use crate::encode::route::{self, VirtualHost};
+use crate::encode::route::{self, RouteTables};
 use crate::encode::{EncodedResource, cluster};
 use crate::index::{MeshIndex, ServiceKey, sidecar};
 use crate::snapshot::{ResourceName, ScopeSnapshot, Write};
+use port::{PortUse, PortUses};
 pub use table::{ScopeId, ScopeTable};
 pub use unit::Encoder;
 use unit::HostUnit;
@@ -30,6 +37,15 @@ pub struct ScopeKey {
     pub sidecar: Option<ConfigKey>,
     /// How traffic reaches them.
     pub interception: Interception,
+    /// How virtual hosts travel to them.
+    pub tables: RouteTables,
+}
+
+/// What makes two scopes that restrict nothing lie over the same base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct BaseKey {
+    interception: Interception,
+    allow_any: bool,
 }
 
 /// The state of one scope.
@@ -38,15 +54,23 @@ pub struct Scope {
     key: ScopeKey,
     egress: Egress,
     allow_any: bool,
+    /// The base that it lies over.
+    base: Option<BaseKey>,
     /// VirtualServices that widen a restricted scope by their destinations.
     widening: BTreeMap<ConfigKey, Arc<Config>>,
     /// How many of them send to a host.
     inferred: BTreeMap<Hostname, usize>,
-    hosts: BTreeMap<Hostname, HostUnit>,
-    /// The virtual hosts of each port's route table.
-    tables: BTreeMap<u16, BTreeMap<Hostname, Arc<VirtualHost>>>,
-    /// What each port at all addresses takes beside HTTP.
-    ports: BTreeMap<u16, BTreeMap<Hostname, PortUse>>,
+    /// None: the base has something for the host, and this scope has nothing.
+    hosts: BTreeMap<Hostname, Option<Arc<HostUnit>>>,
+    /// Hosts of the base whose virtual hosts have other domains here, because another host has or has not
+    /// taken them, and at which ports.
+    contested: BTreeMap<Hostname, BTreeSet<u16>>,
+    /// What each port at all addresses takes.
+    ports: BTreeMap<u16, PortUses>,
+    /// The same put together, as it was last time.
+    merged: BTreeMap<u16, OutboundPort>,
+    /// The virtual hosts of each port, where they travel in the table.
+    tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
     /// Listeners at one address and port, by the host that claims them: the first has it.
     addressed: BTreeMap<ResourceName, BTreeMap<Hostname, EncodedResource>>,
     /// Whether what says what happens to unknown traffic has to be made again.
@@ -54,12 +78,33 @@ pub struct Scope {
     snapshot: Arc<ScopeSnapshot>,
 }
 
-/// How a host without an address of its own uses a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum PortUse {
-    Http,
-    Tls(String),
-    Tcp(String),
+/// What a resource is to be in a scope, whatever its base has. None: nothing.
+type Wanted = Vec<(ResourceType, ResourceName, Option<EncodedResource>)>;
+
+/// What a scope is refreshed from.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    index: &'a MeshIndex,
+    base: Option<&'a Scope>,
+}
+
+/// What bringing a scope up to date came to.
+#[derive(Debug, Default)]
+struct Refreshed {
+    /// Some resource has other bytes.
+    changed: bool,
+    /// Ports whose listener or table is another.
+    ports: BTreeSet<u16>,
+    /// Ports that some host uses otherwise.
+    uses: BTreeSet<u16>,
+    /// Listeners at an address of their own that changed.
+    addressed: BTreeSet<ResourceName>,
+    /// Hosts that came, went, or have other addresses or ports, with the addresses of before and after.
+    renamed: BTreeMap<Hostname, BTreeSet<IpAddr>>,
+    /// Every host that was looked at.
+    looked: BTreeSet<Hostname>,
+    /// Hosts that are another service now: before and after.
+    reselected: Vec<(Option<ServiceKey>, Option<ServiceKey>)>,
 }
 
 impl Scope {
@@ -68,11 +113,14 @@ impl Scope {
             egress: Egress::everything(),
             key,
             allow_any: true,
+            base: None,
             widening: BTreeMap::new(),
             inferred: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            tables: BTreeMap::new(),
+            contested: BTreeMap::new(),
             ports: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            tables: BTreeMap::new(),
             addressed: BTreeMap::new(),
             is_fallback_stale: true,
             snapshot: Arc::new(ScopeSnapshot::new(lineage)),
@@ -81,21 +129,9 @@ impl Scope {
         scope
     }
 
-    /// What its sidecars share.
+    /// What its sidecars share, over the base.
     pub fn snapshot(&self) -> &Arc<ScopeSnapshot> {
         &self.snapshot
-    }
-
-    /// The listeners that a sidecar without capture has to bind, by port.
-    pub fn bound_listeners(&self) -> impl Iterator<Item = (u16, BoundListener)> {
-        self.ports.iter().filter_map(|(port, uses)| {
-            let listener = match merge(uses) {
-                OutboundPort { http: true, .. } => BoundListener::Routes(port.to_string()),
-                OutboundPort { tcp: Some(cluster), .. } => BoundListener::Tcp(cluster),
-                OutboundPort { tls, .. } => BoundListener::Tcp(tls.into_values().next()?),
-            };
-            Some((*port, listener))
-        })
     }
 
     /// Reads its Sidecar object again.
@@ -108,159 +144,206 @@ impl Scope {
         self.allow_any = asked && self.key.interception == Interception::Redirect;
     }
 
-    /// Brings the given hosts up to date; true: some byte changed.
-    fn refresh(&mut self, index: &MeshIndex, hosts: &BTreeSet<Hostname>, encoder: &mut Encoder) -> Refreshed {
-        let mut writes = Vec::new();
-        let mut ports = BTreeSet::new();
-        let mut refreshed = Refreshed::default();
-        if std::mem::take(&mut self.is_fallback_stale) {
+    /// The base that it should lie over. None: it restricts something, or its tables travel whole.
+    fn base_key(&self) -> Option<BaseKey> {
+        let layered = self.egress.is_everything() && self.key.tables == RouteTables::Split;
+        layered.then_some(BaseKey { interception: self.key.interception, allow_any: self.allow_any })
+    }
+
+    fn unit<'a>(&'a self, base: Option<&'a Scope>, host: &Hostname) -> Option<&'a Arc<HostUnit>> {
+        match self.hosts.get(host) {
+            Some(unit) => unit.as_ref(),
+            None => base?.hosts.get(host)?.as_ref(),
+        }
+    }
+
+    /// Whether it has something for a host that its base has not.
+    fn is_over(&self, host: &Hostname) -> bool {
+        self.hosts.contains_key(host) || self.contested.contains_key(host)
+    }
+
+    /// Brings the given hosts up to date, and what the base moved.
+    fn refresh(
+        &mut self,
+        from: Inputs<'_>,
+        hosts: &BTreeSet<Hostname>,
+        moved: &Refreshed,
+        encoder: &mut Encoder,
+    ) -> Refreshed {
+        let mut wanted = Wanted::new();
+        let mut refreshed = Refreshed { addressed: moved.addressed.clone(), ..Refreshed::default() };
+        let mut ports = moved.uses.clone();
+        let is_fallback_stale = std::mem::take(&mut self.is_fallback_stale);
+        if is_fallback_stale && from.base.is_none() {
             ports.extend(self.ports.keys().copied());
-            writes.extend(self.constant());
+            wanted.extend(self.constant());
         }
         for host in hosts {
             encoder.visits += 1;
-            let old = self.hosts.remove(host);
-            let new = unit::build(self, index, host, encoder);
-            let service = |unit: &Option<HostUnit>| unit.as_ref().and_then(HostUnit::service_key).cloned();
-            let (before, after) = (service(&old), service(&new));
-            if before != after {
-                refreshed.reselected.push((before, after));
+            let under = from.base.and_then(|base| base.hosts.get(host)).and_then(Option::as_ref);
+            let is_special = from.base.is_none() || from.index.special_namespaces(host).contains(&self.key.namespace);
+            let own = if is_special { unit::build(self, from.index, host, encoder).map(Arc::new) } else { None };
+            let old = if own.is_some() || is_special && under.is_some() {
+                self.hosts.insert(host.clone(), own.clone())
+            } else {
+                self.hosts.remove(host)
+            };
+            let before = old.as_ref().map_or(under, Option::as_ref);
+            let after = self.hosts.get(host).map_or(under, Option::as_ref);
+            let service = |unit: Option<&Arc<HostUnit>>| unit.and_then(|unit| unit.service_key()).cloned();
+            if service(before) != service(after) {
+                refreshed.reselected.push((service(before), service(after)));
             }
-            unit::diff(old.as_ref(), new.as_ref(), &mut writes);
-            ports.extend(self.place(host, old.as_ref(), new.as_ref()));
-            self.place_addressed(host, (old.as_ref(), new.as_ref()), &mut writes);
-            if let Some(unit) = new {
-                self.hosts.insert(host.clone(), unit);
+            unit::want((before, after), from.base.is_none(), &mut wanted);
+            if under.is_some() {
+                // What the base has and has just changed may be hidden here, or no longer.
+                unit::want((under, after), false, &mut wanted);
             }
+            if let Some(addresses) = unit::renamed(before, after) {
+                refreshed.renamed.insert(host.clone(), addresses);
+            }
+            let listeners = [before, after, under].into_iter().flatten().flat_map(|unit| &unit.addressed);
+            refreshed.addressed.extend(listeners.map(|listener| listener.name.clone()));
+            let old = old.flatten();
+            ports.extend(self.place_uses(host, (old.as_deref(), own.as_deref()), under.map(|unit| &**unit)));
+            self.claim(host, (old.as_deref(), own.as_deref()));
         }
-        for port in ports {
-            refreshed.listeners_moved = true;
-            encoder.tables += 1;
-            writes.extend(self.port_resources(port));
+        refreshed.uses.clone_from(&ports);
+        self.want_virtual_hosts(from, hosts, &mut refreshed, (&mut wanted, &mut ports));
+        self.want_ports(from, &ports, is_fallback_stale, (&mut wanted, &mut refreshed, encoder));
+        for name in &refreshed.addressed {
+            wanted.push((ResourceType::Listener, name.clone(), self.addressed_listener(from.base, name)));
         }
-        if let Some(next) = self.snapshot.apply(writes) {
+        if let Some(next) = self.snapshot.apply(over(wanted, from.base)) {
             self.snapshot = Arc::new(next);
             refreshed.changed = true;
         }
         refreshed
     }
 
-    /// Moves a host's virtual hosts and port uses to what they are now; the ports that this concerns.
-    fn place(&mut self, host: &Hostname, old: Option<&HostUnit>, new: Option<&HostUnit>) -> BTreeSet<u16> {
-        let none = HostUnit::default();
-        let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
-        let mut dirty = move_ports(&mut self.tables, host, (&old.virtual_hosts, &new.virtual_hosts));
-        dirty.extend(move_ports(&mut self.ports, host, (&old.port_uses, &new.port_uses)));
-        dirty
-    }
-
-    fn place_addressed(
-        &mut self,
-        host: &Hostname,
-        (old, new): (Option<&HostUnit>, Option<&HostUnit>),
-        writes: &mut Vec<Write>,
-    ) {
-        let of = |unit: Option<&HostUnit>| unit.map(|unit| unit.addressed.clone()).unwrap_or_default();
-        let (old, new) = (of(old), of(new));
-        for listener in &old {
-            if let Some(claims) = self.addressed.get_mut(&listener.name) {
-                claims.remove(host);
-            }
-        }
-        for listener in &new {
-            self.addressed.entry(listener.name.clone()).or_default().insert(host.clone(), listener.clone());
-        }
-        for name in old.iter().chain(&new).map(|listener| &listener.name) {
-            writes.push(match self.addressed.get(name).and_then(|claims| claims.values().next()) {
-                Some(listener) => Write::Put(ResourceType::Listener, listener.clone()),
-                None => Write::Remove(ResourceType::Listener, name.clone()),
-            });
-            if self.addressed.get(name).is_some_and(BTreeMap::is_empty) {
-                self.addressed.remove(name);
-            }
-        }
-    }
-
-    /// The listener and the route table of a port at all addresses.
-    fn port_resources(&self, port: u16) -> Vec<Write> {
-        let mut writes = Vec::new();
-        let what = self.ports.get(&port).map(merge);
-        let captured = self.key.interception == Interception::Redirect;
-        match &what {
-            Some(what) if captured => {
-                let listener = listener::encode_outbound_port(port, what, self.allow_any);
-                writes.push(Write::Put(ResourceType::Listener, listener));
-            }
-            Some(_) | None => writes.push(Write::Remove(ResourceType::Listener, format!("0.0.0.0_{port}").into())),
-        }
-        let name = port.to_string();
-        let hosts = self.tables.get(&port).filter(|_| what.is_some_and(|what| what.http));
-        writes.push(match hosts {
-            Some(hosts) => {
-                let fallback = VirtualHost::fallback(self.allow_any);
-                let hosts = hosts.values().map(|host| &**host).chain([&fallback]);
-                Write::Put(ResourceType::Route, route::encode_table(&name, hosts))
-            }
-            None => Write::Remove(ResourceType::Route, name.into()),
-        });
-        writes
-    }
-
-    fn constant(&self) -> Vec<Write> {
+    /// The clusters and the listener that every capturing sidecar has.
+    fn constant(&self) -> Wanted {
         if self.key.interception == Interception::None {
-            return Vec::new();
+            return Wanted::new();
         }
-        let clusters = cluster::encode_capture_clusters().into_iter().map(|c| Write::Put(ResourceType::Cluster, c));
-        let listener: EncodedResource = listener::encode_virtual_outbound(self.allow_any);
-        clusters.chain([Write::Put(ResourceType::Listener, listener)]).collect()
+        let clusters = cluster::encode_capture_clusters().into_iter();
+        let listener = listener::encode_virtual_outbound(self.allow_any);
+        let all = clusters.map(|one| (ResourceType::Cluster, one)).chain([(ResourceType::Listener, listener)]);
+        all.map(|(kind, one)| (kind, one.name.clone(), Some(one))).collect()
     }
 }
 
-/// Brings what a host has at each port from one state to the other; the ports at which it differs.
-fn move_ports<T: Clone + PartialEq>(
-    ports: &mut BTreeMap<u16, BTreeMap<Hostname, T>>,
-    host: &Hostname,
-    (before, after): (&BTreeMap<u16, T>, &BTreeMap<u16, T>),
-) -> BTreeSet<u16> {
-    let all = before.keys().chain(after.keys()).copied();
-    let dirty: BTreeSet<u16> = all.filter(|port| before.get(port) != after.get(port)).collect();
-    for port in &dirty {
-        let hosts = ports.entry(*port).or_default();
-        match after.get(port) {
-            Some(value) => hosts.insert(host.clone(), value.clone()),
-            None => hosts.remove(host),
+/// The writes that make a scope over a base show what is wanted.
+fn over(wanted: Wanted, base: Option<&Scope>) -> Vec<Write> {
+    let write = |(kind, name, value): (ResourceType, ResourceName, Option<EncodedResource>)| {
+        let under = base.and_then(|base| base.snapshot.get(kind, &name));
+        match (value, under) {
+            (Some(value), Some(under)) if value.version == under.version => Write::Remove(kind, name),
+            (Some(value), _) => Write::Put(kind, value),
+            (None, Some(_)) => Write::Hide(kind, name),
+            (None, None) => Write::Remove(kind, name),
+        }
+    };
+    wanted.into_iter().map(write).collect()
+}
+
+/// Virtual hosts, and no two of a port with a domain in common.
+impl Scope {
+    fn want_virtual_hosts(
+        &mut self,
+        from: Inputs<'_>,
+        hosts: &BTreeSet<Hostname>,
+        refreshed: &mut Refreshed,
+        (wanted, ports): (&mut Wanted, &mut BTreeSet<u16>),
+    ) {
+        let renamed = refreshed.renamed.iter();
+        let rivals = renamed.flat_map(|(host, addresses)| rivals(from.index, host, addresses));
+        refreshed.looked = hosts.iter().cloned().chain(rivals).collect();
+        for host in &refreshed.looked {
+            for port in self.contested.remove(host).unwrap_or_default() {
+                // Unless it is wanted below.
+                wanted.push((ResourceType::VirtualHost, route::resource_name(host, port).into(), None));
+            }
+            let Some(unit) = self.unit(from.base, host).cloned() else { continue };
+            for (port, piece) in &unit.virtual_hosts {
+                let taken = self.taken_domains(from, host, *port, &unit);
+                let resource = match &taken[..] {
+                    [] => piece.host.resource().clone(),
+                    _ => piece.host.without(&taken).resource().clone(),
+                };
+                let under = from.base.and_then(|base| base.snapshot.get(ResourceType::VirtualHost, &resource.name));
+                if under.is_some_and(|under| under.version != resource.version) && !self.hosts.contains_key(host) {
+                    self.contested.entry(host.clone()).or_default().insert(*port);
+                }
+                wanted.push((ResourceType::VirtualHost, resource.name.clone(), Some(resource)));
+            }
+        }
+        if self.key.tables == RouteTables::Whole {
+            ports.extend(self.put_in_tables(wanted));
+        }
+    }
+
+    /// The domains of a host at a port that another host has: by its full name, or first by an address.
+    fn taken_domains(&self, from: Inputs<'_>, host: &Hostname, port: u16, unit: &HostUnit) -> Vec<String> {
+        let has_port = |other: &Hostname| {
+            other != host && self.unit(from.base, other).is_some_and(|unit| unit.virtual_hosts.contains_key(&port))
         };
-        if hosts.is_empty() {
-            ports.remove(port);
-        }
-    }
-    dirty
-}
-
-/// The first TCP service of a port gets what is neither HTTP nor TLS of a known name.
-fn merge(uses: &BTreeMap<Hostname, PortUse>) -> OutboundPort {
-    let mut port = OutboundPort::default();
-    for (host, port_use) in uses {
-        match port_use {
-            PortUse::Http => port.http = true,
-            PortUse::Tls(cluster) => {
-                port.tls.insert(host.to_string(), cluster.clone());
-            }
-            PortUse::Tcp(cluster) => {
-                port.tcp.get_or_insert_with(|| cluster.clone());
+        let by_name = |domain: &String| domain.parse().is_ok_and(|other| has_port(&other));
+        let domain = &from.index.settings().domain;
+        let target =
+            route::Target { host, service: unit.service.as_deref(), port, client: &self.key.namespace, domain };
+        let mut taken: Vec<String> = route::domains(target).into_iter().filter(by_name).collect();
+        for ip in unit.service.iter().flat_map(|service| &service.addresses) {
+            let has_ip = |other: &Hostname| {
+                let service = self.unit(from.base, other).and_then(|unit| unit.service.as_ref());
+                other < host && service.is_some_and(|service| service.addresses.contains(ip)) && has_port(other)
+            };
+            if from.index.hosts_at(ip).any(has_ip) {
+                taken.push(route::ip_domain(*ip));
             }
         }
+        taken
     }
-    port
+
+    /// Whole tables: moves wanted virtual hosts into the tables; the ports that this concerns.
+    fn put_in_tables(&mut self, wanted: &mut Wanted) -> BTreeSet<u16> {
+        let mut ports = BTreeSet::new();
+        wanted.retain(|(kind, name, value)| {
+            if *kind != ResourceType::VirtualHost {
+                return true;
+            }
+            let place = route::table_of(name).parse().ok().zip(route::host_of(name));
+            if let Some((port, host)) = place {
+                let table = self.tables.entry(port).or_default();
+                let old = match value {
+                    Some(value) => table.insert(host, value.clone()),
+                    None => table.remove(&host),
+                };
+                if old.map(|old| old.version) != value.as_ref().map(|value| value.version) {
+                    ports.insert(port);
+                }
+                if table.is_empty() {
+                    self.tables.remove(&port);
+                }
+            }
+            false
+        });
+        ports
+    }
 }
 
-/// What bringing a scope up to date came to.
-#[derive(Debug, Default)]
-struct Refreshed {
-    /// Some resource has other bytes.
-    changed: bool,
-    /// Some port or route table was made again.
-    listeners_moved: bool,
-    /// Hosts that are another service now: before and after.
-    reselected: Vec<(Option<ServiceKey>, Option<ServiceKey>)>,
+/// The hosts that may share a domain with a host that came, went or got another address.
+fn rivals(index: &MeshIndex, host: &Hostname, addresses: &BTreeSet<IpAddr>) -> BTreeSet<Hostname> {
+    let (text, domain) = (host.as_str(), &index.settings().domain);
+    // Names without a dot are short names only: nothing else is called so.
+    let names = [format!("{text}.svc.{domain}"), format!("{text}.{domain}")];
+    let short = text.strip_suffix(&format!(".{domain}")).map(str::to_owned);
+    let shorter = short.as_ref().and_then(|text| text.strip_suffix(".svc")).map(str::to_owned);
+    let names = names.into_iter().chain(short).chain(shorter);
+    let mut all: BTreeSet<Hostname> = names.filter_map(|text| text.parse().ok()).collect();
+    for ip in addresses.iter().copied().chain(text.parse()) {
+        all.extend(index.hosts_at(&ip).cloned());
+    }
+    all.remove(host);
+    all
 }

@@ -3,25 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::{Config, Hostname};
+use rutter_api::{Config, ConfigKey, Hostname};
 
-use super::{Encoder, Scope, ScopeKey};
+use super::layers::Layers;
+use super::{Encoder, Inputs, Refreshed, Scope, ScopeKey};
 use crate::edges::unlink;
 use crate::index::{ExportTo, IndexDelta, MeshIndex, Service, ServiceKey, virtual_service};
+use crate::snapshot::ScopeSnapshot;
 
 /// Names a scope for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeId(u64);
 
 /// The hosts to look at again, by scope.
-type Dirty = BTreeMap<ScopeId, BTreeSet<Hostname>>;
+pub(super) type Dirty = BTreeMap<ScopeId, BTreeSet<Hostname>>;
 
 /// Every scope that some sidecar is in, or was lately.
 #[derive(Debug, Default)]
 pub struct ScopeTable {
-    scopes: BTreeMap<ScopeId, Scope>,
+    pub(super) scopes: BTreeMap<ScopeId, Scope>,
     by_key: HashMap<ScopeKey, ScopeId>,
-    last_id: u64,
+    pub(super) last_id: u64,
     /// Scopes whose egress names a namespace.
     watching: HashMap<Arc<str>, BTreeSet<ScopeId>>,
     /// Scopes whose egress is about all namespaces.
@@ -30,9 +32,15 @@ pub struct ScopeTable {
     of_namespace: HashMap<Arc<str>, BTreeSet<ScopeId>>,
     /// Scopes in which a service is selected.
     selected: HashMap<ServiceKey, BTreeSet<ScopeId>>,
+    /// Scopes by the Sidecar object that they are made from.
+    by_sidecar: HashMap<ConfigKey, BTreeSet<ScopeId>>,
     /// Restricted scopes that see a host only because some rule sends there.
     inferring: HashMap<Hostname, BTreeSet<ScopeId>>,
-    encoder: Encoder,
+    /// The worlds that scopes which restrict nothing lie over.
+    pub(super) layers: Layers,
+    /// Whether every scope stands alone, however much of it others have too: for comparison.
+    is_flat: bool,
+    pub(super) encoder: Encoder,
 }
 
 /// Scopes that a batch changed.
@@ -42,6 +50,17 @@ pub struct ScopeDelta {
     pub changed: BTreeSet<ScopeId>,
     /// Some port appeared, went or changed its use.
     pub listeners_moved: BTreeSet<ScopeId>,
+}
+
+impl ScopeDelta {
+    pub(super) fn note(&mut self, id: ScopeId, refreshed: &Refreshed) {
+        if refreshed.changed {
+            self.changed.insert(id);
+        }
+        if !refreshed.ports.is_empty() {
+            self.listeners_moved.insert(id);
+        }
+    }
 }
 
 impl ScopeTable {
@@ -65,6 +84,23 @@ impl ScopeTable {
         &self.encoder
     }
 
+    /// A table of which every scope stands alone.
+    pub(crate) fn flat() -> Self {
+        Self { is_flat: true, ..Self::default() }
+    }
+
+    /// What a scope and its base have.
+    pub fn layers(&self, id: ScopeId) -> Option<(Arc<ScopeSnapshot>, Arc<ScopeSnapshot>)> {
+        let scope = self.scopes.get(&id)?;
+        let base = self.base_of(id).map(|base| base.snapshot.clone()).unwrap_or_default();
+        Some((base, scope.snapshot.clone()))
+    }
+
+    /// What a scope lies over.
+    pub(crate) fn base_of(&self, id: ScopeId) -> Option<&Scope> {
+        self.layers.bases.get(&self.scopes.get(&id)?.base?)
+    }
+
     /// The scope of a key, built where it is new.
     pub fn enter(&mut self, key: &ScopeKey, index: &MeshIndex) -> ScopeId {
         if let Some(id) = self.by_key.get(key) {
@@ -73,8 +109,17 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
+        if let Some(sidecar) = &key.sidecar {
+            self.by_sidecar.entry(sidecar.clone()).or_default().insert(id);
+        }
+        let scope = Scope::new(key.clone(), index, id.0);
+        let base = scope.base_key().filter(|_| !self.is_flat);
+        self.scopes.insert(id, scope);
+        if let Some(base) = base {
+            self.lay_over(id, base, index);
+            return id;
+        }
         self.of_namespace.entry(key.namespace.clone()).or_default().insert(id);
-        self.scopes.insert(id, Scope::new(key.clone(), index, id.0));
         self.watch(id, true);
         let hosts = self.admitted(id, index);
         self.refresh([(id, hosts)].into(), index);
@@ -84,25 +129,35 @@ impl ScopeTable {
     /// Drops the scopes that `in_use` does not name.
     pub fn retain(&mut self, in_use: &BTreeSet<ScopeId>) {
         let unused: Vec<ScopeId> = self.scopes.keys().filter(|id| !in_use.contains(id)).copied().collect();
-        for id in unused {
-            self.watch(id, false);
-            let Some(scope) = self.scopes.remove(&id) else { continue };
-            self.by_key.remove(&scope.key);
-            unlink(&mut self.of_namespace, &scope.key.namespace, id);
-            for key in scope.hosts.values().filter_map(|unit| unit.service_key()) {
-                unlink(&mut self.selected, key, id);
-            }
-            for host in scope.inferred.keys() {
-                unlink(&mut self.inferring, host, id);
-            }
+        unused.into_iter().for_each(|id| self.drop_scope(id));
+        self.drop_bases();
+    }
+
+    fn drop_scope(&mut self, id: ScopeId) {
+        self.watch(id, false);
+        let Some(scope) = self.scopes.remove(&id) else { return };
+        self.by_key.remove(&scope.key);
+        if let Some(sidecar) = &scope.key.sidecar {
+            unlink(&mut self.by_sidecar, sidecar, id);
+        }
+        if scope.base.is_some() {
+            self.layers.forget(id, &scope);
+            return;
+        }
+        unlink(&mut self.of_namespace, &scope.key.namespace, id);
+        for key in scope.hosts.values().flatten().filter_map(|unit| unit.service_key()) {
+            unlink(&mut self.selected, key, id);
+        }
+        for host in scope.inferred.keys() {
+            unlink(&mut self.inferring, host, id);
         }
     }
 
     /// Brings the scopes that see a change up to date, and no others.
     pub fn apply(&mut self, delta: &IndexDelta, index: &MeshIndex) -> ScopeDelta {
         let mut dirty = Dirty::new();
-        for namespace in &delta.sidecars {
-            self.reread(namespace, index, &mut dirty);
+        for sidecar in &delta.sidecars {
+            self.reread(sidecar, index, &mut dirty);
         }
         for rule in &delta.virtual_services {
             self.rule_changed(rule, index, &mut dirty);
@@ -123,26 +178,24 @@ impl ScopeTable {
         for (host, namespace) in &delta.rules {
             self.policy_changed(host, namespace, index, &mut dirty);
         }
-        self.refresh(dirty, index)
+        let mut changed = self.refresh(dirty, index);
+        self.apply_layered(delta, index, &mut changed);
+        changed
     }
 
     fn refresh(&mut self, dirty: Dirty, index: &MeshIndex) -> ScopeDelta {
         let mut delta = ScopeDelta::default();
         for (id, hosts) in dirty {
             let Some(scope) = self.scopes.get_mut(&id) else { continue };
-            let refreshed = scope.refresh(index, &hosts, &mut self.encoder);
-            for (before, after) in refreshed.reselected {
+            let from = Inputs { index, base: None };
+            let refreshed = scope.refresh(from, &hosts, &Refreshed::default(), &mut self.encoder);
+            for (before, after) in &refreshed.reselected {
                 before.iter().for_each(|key| unlink(&mut self.selected, key, id));
                 if let Some(key) = after {
-                    self.selected.entry(key).or_default().insert(id);
+                    self.selected.entry(key.clone()).or_default().insert(id);
                 }
             }
-            if refreshed.changed {
-                delta.changed.insert(id);
-            }
-            if refreshed.listeners_moved {
-                delta.listeners_moved.insert(id);
-            }
+            delta.note(id, &refreshed);
         }
         delta
     }
@@ -177,9 +230,11 @@ impl ScopeTable {
                 self.mark(scopes.clone(), &host, dirty);
                 continue;
             }
+            let covered: Vec<&Hostname> = index.covered_by(&host).collect();
             for id in &scopes {
-                let hosts = self.scopes.get(id).into_iter().flat_map(|scope| scope.hosts.keys());
-                dirty.entry(*id).or_default().extend(hosts.filter(|one| host.covers(one)).cloned());
+                let Some(scope) = self.scopes.get(id) else { continue };
+                let hosts = covered.iter().copied().filter(|one| scope.hosts.contains_key(*one));
+                dirty.entry(*id).or_default().extend(hosts.cloned());
             }
         }
     }
@@ -226,10 +281,8 @@ impl ScopeTable {
     /// A DestinationRule of a namespace works there, at the services of that namespace, and from the root.
     fn policy_changed(&self, host: &Hostname, namespace: &Arc<str>, index: &MeshIndex, dirty: &mut Dirty) {
         let is_root = *namespace == index.settings().root_namespace;
-        let mut services: Vec<&Arc<Service>> = index.definitions(host).collect();
-        if host.is_wildcard() {
-            services.extend(index.hosts().filter(|one| host.covers(one)).flat_map(|one| index.definitions(one)));
-        }
+        let covered = index.covered_by(host).filter(|one| *one != host);
+        let services: Vec<&Arc<Service>> = [host].into_iter().chain(covered).flat_map(|one| index.definitions(one)).collect();
         for service in services {
             let everywhere = is_root || service.namespace() == namespace;
             let selected = self.selected.get(&service.key).into_iter().flatten();
@@ -240,15 +293,23 @@ impl ScopeTable {
         }
     }
 
-    /// A Sidecar of a namespace changed: the scopes made from one read it again.
-    fn reread(&mut self, namespace: &Arc<str>, index: &MeshIndex, dirty: &mut Dirty) {
-        // One whose Sidecar is gone has lost its sidecars to another scope.
-        let made_from = |scope: &Scope| {
-            scope.key.sidecar.as_ref().is_some_and(|key| key.namespace == *namespace && index.config(key).is_some())
-        };
-        let ids: Vec<ScopeId> = self.scopes.iter().filter(|(_, scope)| made_from(scope)).map(|(id, _)| *id).collect();
-        for id in ids {
+    /// A Sidecar changed: the scopes made from it read it again.
+    fn reread(&mut self, sidecar: &ConfigKey, index: &MeshIndex, dirty: &mut Dirty) {
+        if index.config(sidecar).is_none() {
+            // Its sidecars are moved to another scope.
+            return;
+        }
+        for id in self.by_sidecar.get(sidecar).cloned().unwrap_or_default() {
             let Some(scope) = self.scopes.get_mut(&id) else { continue };
+            let fresh = Scope::new(scope.key.clone(), index, 0);
+            if fresh.base_key().filter(|_| !self.is_flat) != scope.base {
+                // Built anew when its sidecars are moved to it.
+                self.drop_scope(id);
+                continue;
+            }
+            if scope.base.is_some() {
+                continue;
+            }
             let before = (scope.egress.clone(), scope.allow_any);
             scope.read_sidecar(index);
             if before == (scope.egress.clone(), scope.allow_any) {
@@ -269,7 +330,7 @@ impl ScopeTable {
 
     /// Registers, or unregisters, what a scope's egress is about.
     fn watch(&mut self, id: ScopeId, add: bool) {
-        let Some(scope) = self.scopes.get(&id) else { return };
+        let Some(scope) = self.scopes.get(&id).filter(|scope| scope.base.is_none()) else { return };
         match scope.egress.namespaces() {
             None if add => {
                 self.watching_all.insert(id);

@@ -1,17 +1,17 @@
 //! What a scope holds for one host: shared pieces, made once for all scopes that see the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::node::Interception;
 use rutter_api::{ClusterName, Config, Hostname, ResourceType};
 
-use super::{PortUse, Scope};
+use super::{PortUse, Scope, Wanted};
 use crate::encode::cache::{Cache, address, hash};
-use crate::encode::route::{Destination, Target, VirtualHost, encode_table};
+use crate::encode::route::{Destination, RouteTables, Target, VirtualHost, encode_own_table};
 use crate::encode::{EncodedResource, cluster, endpoint, listener};
 use crate::index::{Endpoint, MeshIndex, Protocol, Service, ServiceKey, ServicePort};
-use crate::snapshot::Write;
 
 /// Makes pieces, each once for each set of inputs, and counts the work.
 #[derive(Debug, Default)]
@@ -40,21 +40,20 @@ struct Piece {
 }
 
 #[derive(Debug)]
-struct VirtualHostPiece {
+pub(super) struct VirtualHostPiece {
     _service: Option<Arc<Service>>,
     _rule: Option<Arc<Config>>,
     _destinations: Vec<Option<Arc<Service>>>,
-    host: Arc<VirtualHost>,
+    pub(super) host: VirtualHost,
 }
 
 /// A host of a scope.
 #[derive(Debug, Default)]
 pub(super) struct HostUnit {
-    service: Option<Arc<Service>>,
+    pub(super) service: Option<Arc<Service>>,
     clusters: Option<Arc<Piece>>,
     endpoints: Option<Arc<Piece>>,
-    pub(super) virtual_hosts: BTreeMap<u16, Arc<VirtualHost>>,
-    _held: Vec<Arc<VirtualHostPiece>>,
+    pub(super) virtual_hosts: BTreeMap<u16, Arc<VirtualHostPiece>>,
     pub(super) port_uses: BTreeMap<u16, PortUse>,
     /// Listeners at the service's own addresses; another service may claim the same.
     pub(super) addressed: Vec<EncodedResource>,
@@ -67,6 +66,7 @@ impl HostUnit {
         self.service.as_ref().map(|service| &service.key)
     }
 
+    /// All but virtual hosts, which others may have a say in.
     fn resources(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
         let clusters = self.clusters.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Cluster, r));
         let endpoints = self.endpoints.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Endpoint, r));
@@ -149,8 +149,7 @@ fn add_addressed(unit: &mut HostUnit, service: &Arc<Service>, port: &ServicePort
     if let Some(name) = table {
         let target =
             Target { host: &service.key.host, service: Some(service), port: port.number, client: "", domain: "" };
-        let host = VirtualHost::encode(target, None, &[]).for_every_domain();
-        unit.tables.push(encode_table(&name, [&host].into_iter()));
+        unit.tables.push(encode_own_table(&name, target));
     }
 }
 
@@ -163,7 +162,8 @@ fn add_virtual_host(
     let hosts = rule.map(|rule| index.destinations(rule)).unwrap_or_default();
     let services: Vec<Option<Arc<Service>>> = hosts.iter().map(|host| scope.select(index, host).cloned()).collect();
     let is_near = host.as_str().split('.').nth(1) == Some(&*scope.key.namespace);
-    let mut key = vec![usize::from(port), usize::from(is_near), hash(host.as_str())];
+    let is_split = scope.key.tables == RouteTables::Split;
+    let mut key = vec![usize::from(port), usize::from(is_near), usize::from(is_split), hash(host.as_str())];
     key.extend([unit.service.as_ref().map_or(0, address), rule.map_or(0, address)]);
     key.extend(services.iter().map(|service| service.as_ref().map_or(0, address)));
     let service = unit.service.clone();
@@ -178,41 +178,61 @@ fn add_virtual_host(
             .collect();
         let domain = &index.settings().domain;
         let target = Target { host, service: service.as_deref(), port, client: &scope.key.namespace, domain };
-        let virtual_host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations);
+        let host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations, scope.key.tables);
         VirtualHostPiece {
             _service: service.clone(),
             _rule: rule.cloned(),
             _destinations: services.clone(),
-            host: Arc::new(virtual_host),
+            host,
         }
     });
-    unit.virtual_hosts.insert(port, piece.host.clone());
-    unit._held.push(piece);
+    unit.virtual_hosts.insert(port, piece);
 }
 
-/// The writes that lead from one state of a host to the other. The same piece costs nothing.
-pub(super) fn diff(old: Option<&HostUnit>, new: Option<&HostUnit>, writes: &mut Vec<Write>) {
-    let same = |a: Option<usize>, b: Option<usize>| a.is_some() && a == b;
-    let clusters = |unit: Option<&HostUnit>| unit.and_then(|unit| unit.clusters.as_ref()).map(address);
-    let endpoints = |unit: Option<&HostUnit>| unit.and_then(|unit| unit.endpoints.as_ref()).map(address);
-    let skip_clusters = same(clusters(old), clusters(new));
-    let skip_endpoints = same(endpoints(old), endpoints(new));
-    let skip = |kind: ResourceType| match kind {
-        ResourceType::Cluster => skip_clusters,
-        ResourceType::Endpoint => skip_endpoints,
-        ResourceType::Listener | ResourceType::Route => false,
+/// What a host's resources are to be, those that it had before included; virtual hosts only where they
+/// go. With `skip`, the same piece costs nothing.
+pub(super) fn want(
+    (before, after): (Option<&Arc<HostUnit>>, Option<&Arc<HostUnit>>),
+    skip: bool,
+    wanted: &mut Wanted,
+) {
+    let same = |piece: fn(&HostUnit) -> &Option<Arc<Piece>>| {
+        let address = |unit: Option<&Arc<HostUnit>>| unit.and_then(|unit| piece(unit).as_ref()).map(address);
+        skip && address(before).is_some() && address(before) == address(after)
+    };
+    let (same_clusters, same_endpoints) = (same(|unit| &unit.clusters), same(|unit| &unit.endpoints));
+    let is_same = |kind: ResourceType| match kind {
+        ResourceType::Cluster => same_clusters,
+        ResourceType::Endpoint => same_endpoints,
+        ResourceType::Listener | ResourceType::Route | ResourceType::VirtualHost => false,
     };
     let kept = |kind: ResourceType, name: &str| {
-        new.is_some_and(|unit| unit.resources().any(|(other, resource)| other == kind && *resource.name == *name))
+        after.is_some_and(|unit| unit.resources().any(|(other, resource)| other == kind && *resource.name == *name))
     };
-    for (kind, resource) in old.into_iter().flat_map(HostUnit::resources) {
-        if !skip(kind) && !kept(kind, &resource.name) {
-            writes.push(Write::Remove(kind, resource.name.clone()));
+    for (kind, resource) in before.into_iter().flat_map(|unit| unit.resources()) {
+        if !is_same(kind) && !kept(kind, &resource.name) {
+            wanted.push((kind, resource.name.clone(), None));
         }
     }
-    for (kind, resource) in new.into_iter().flat_map(HostUnit::resources) {
-        if !skip(kind) {
-            writes.push(Write::Put(kind, resource.clone()));
+    for (kind, resource) in after.into_iter().flat_map(|unit| unit.resources()) {
+        if !is_same(kind) {
+            wanted.push((kind, resource.name.clone(), Some(resource.clone())));
         }
     }
+    for (port, piece) in before.into_iter().flat_map(|unit| &unit.virtual_hosts) {
+        if after.is_none_or(|unit| !unit.virtual_hosts.contains_key(port)) {
+            wanted.push((ResourceType::VirtualHost, piece.host.resource().name.clone(), None));
+        }
+    }
+}
+
+/// The addresses of a host, before and after, where it came or went or answers at others. None: it does not.
+pub(super) fn renamed(before: Option<&Arc<HostUnit>>, after: Option<&Arc<HostUnit>>) -> Option<BTreeSet<IpAddr>> {
+    let addresses = |unit: Option<&Arc<HostUnit>>| {
+        unit.and_then(|unit| unit.service.as_ref()).map(|service| service.addresses.clone()).unwrap_or_default()
+    };
+    let ports = |unit: &Arc<HostUnit>| unit.virtual_hosts.keys().copied().collect::<Vec<_>>();
+    let (old, new) = (addresses(before), addresses(after));
+    let is_same = old == new && before.map(ports) == after.map(ports);
+    (!is_same).then(|| old.into_iter().chain(new).collect())
 }

@@ -5,7 +5,7 @@ use rutter_api::pb::envoy::config::route::v3::RouteConfiguration;
 use rutter_api::pb::envoy::service::discovery::v3::Resource;
 use rutter_core::encode::EncodedResource;
 use rutter_core::encode::listener::{BoundListener, encode_bound};
-use rutter_core::encode::route::{VirtualHost, encode_table};
+use rutter_core::encode::route::{encode_head, encode_table};
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn original_dst(name: &str) -> (&str, Vec<u8>) {
 }
 
 fn body(resource: &EncodedResource) -> Vec<u8> {
-    resource.body()
+    resource.body().to_vec()
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn clusters_lead_to_endpoints_and_listeners_to_tables() {
     let requests = respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
     assert_eq!(requests[1].resource_names_subscribe, ["80"]);
     assert_eq!(client.config().plan(&before).open, [], "O12: no table, no socket");
-    let table = encode_table("80", [VirtualHost::fallback(false)].iter());
+    let table = encode_table("80", [].into_iter(), false);
     respond(&mut client, ResourceType::Route, &[("80", body(&table))]);
     let plan = client.config().plan(&before);
     assert_eq!(plan.open, [("127.0.0.1_80".to_owned(), "127.0.0.1:80".parse().unwrap())]);
@@ -105,4 +105,35 @@ fn a_reconnect_lists_what_is_held_and_a_removal_forgets_it() {
     });
     assert_eq!(requests[1].resource_names_unsubscribe, ["b"]);
     assert!(!client.config().clusters.contains_key("b"));
+}
+
+#[test]
+fn virtual_hosts_are_asked_for_once_and_a_split_table_serves_when_they_came() {
+    let mut client = AdsClient::new(Node::default());
+    client.on_connect();
+    let before = client.config().clone();
+    let listener = encode_bound("127.0.0.1", 80, &BoundListener::Routes("80".into()));
+    respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
+    let requests = respond(&mut client, ResourceType::Route, &[("80", body(&encode_head("80", false)))]);
+    let asked = &requests[1];
+    assert_eq!((asked.type_url.as_str(), asked.resource_names_subscribe.len()), (ResourceType::VirtualHost.type_url(), 0));
+    assert_eq!(client.config().plan(&before).open, [], "W13: its virtual hosts are not known yet");
+    let host = |domain: &str| {
+        use rutter_api::pb::envoy::config::route::v3::VirtualHost;
+        VirtualHost { domains: vec![domain.into()], ..Default::default() }.encode_to_vec()
+    };
+    let requests = respond(&mut client, ResourceType::VirtualHost, &[("80/a", host("a"))]);
+    assert_eq!(requests.len(), 1, "they are asked for once");
+    assert_eq!(client.config().plan(&before).open.len(), 1);
+    let table = |client: &AdsClient| client.config().table(&client.config().listeners["127.0.0.1_80"]).unwrap();
+    assert_eq!(table(&client).hosts.len(), 2);
+    respond(&mut client, ResourceType::Route, &[("80", body(&encode_head("80", true)))]);
+    assert_eq!(table(&client).hosts.len(), 2, "V6: a changed head keeps the virtual hosts");
+    client.on_response(&DeltaDiscoveryResponse {
+        type_url: ResourceType::VirtualHost.type_url().into(),
+        removed_resources: vec!["80/a".into(), "80/none".into()],
+        ..Default::default()
+    });
+    assert_eq!(table(&client).hosts.len(), 1);
+    assert!(client.on_connect().iter().any(|one| one.type_url == ResourceType::VirtualHost.type_url()));
 }
