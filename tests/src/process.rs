@@ -117,6 +117,16 @@ impl ControlPlane {
         std::fs::read_to_string(self.dir.join("rutter.log")).unwrap_or_default()
     }
 
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Where its data is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// kill -9.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
+use rutter_api::ResourceType;
 use rutter_tests::apps::{App, BOOKINFO, start};
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use rutter_tests::{http, root};
@@ -63,7 +64,7 @@ async fn pushes(plane: &ControlPlane, since: u64) -> Result<Vec<Value>> {
 }
 
 #[tokio::test]
-async fn a_weight_change_sends_each_sidecar_one_route_table_and_moves_the_traffic() -> Result<()> {
+async fn a_weight_change_sends_each_sidecar_one_virtual_host_and_moves_the_traffic() -> Result<()> {
     let mesh = Bookinfo::start().await?;
     assert!(mesh.page().await?.contains("reviews-v1"));
     mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
@@ -75,7 +76,7 @@ async fn a_weight_change_sends_each_sidecar_one_route_table_and_moves_the_traffi
     for push in &sent {
         let fields =
             (push["type"].as_str(), push["resources"].as_u64(), push["removed"].as_u64(), push["error"].as_str());
-        assert_eq!(fields, (Some("route"), Some(1), Some(0), Some("")), "{push}");
+        assert_eq!(fields, (Some("virtualhost"), Some(1), Some(0), Some("")), "{push}");
         assert!(push["ackUs"].is_u64(), "{push}");
     }
     // The same again is no change, and nothing is sent.
@@ -130,7 +131,7 @@ async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twi
     let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
     eventually("every Envoy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
-        status.matches("\"SYNCED\"").count() == 4 * BOOKINFO.len()
+        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
     })
     .await?;
     let resent = pushes(&plane, 0).await?;
@@ -255,7 +256,7 @@ async fn our_own_proxy_tells_the_same_story() -> Result<()> {
     let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
     eventually("every proxy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
-        status.matches("\"SYNCED\"").count() == 4 * BOOKINFO.len()
+        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
     })
     .await?;
     assert!(pushes(&plane, 0).await?.is_empty());

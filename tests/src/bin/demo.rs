@@ -65,7 +65,7 @@ async fn story() -> Result<()> {
     expect(&before, "reviews-v1", 100..=100)?;
 
     step(5, "One `rutterctl apply` moves half of the requests to v3");
-    println!("   Sent to each sidecar: one route table, and nothing else.");
+    println!("   Sent to each sidecar: one virtual host, and nothing else.");
     print!("{}", plane.ctl(&["apply", "-f", &file("reviews-v1-v3.yaml"), "--wait"]).await?);
     let half = split("half and half").await?;
     expect(&half, "reviews-v3", 30..=70)?;

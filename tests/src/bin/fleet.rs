@@ -1,0 +1,153 @@
+//! `fleet`: many simulated sidecars against Rutter, or against any other xDS server that reads Istio's kinds.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use rutter_tests::fleet::mesh::{MeshSpec, Scopes};
+use rutter_tests::fleet::report::Figures;
+use rutter_tests::fleet::scenario::{ALL, Bench};
+use rutter_tests::fleet::server::{Server, Via};
+use rutter_tests::fleet::sidecar::Fleet;
+use rutter_tests::process::ControlPlane;
+use serde_json::json;
+
+/// Simulated delta-xDS sidecars in one process, each with a TCP connection of its own
+#[derive(Parser)]
+struct Args {
+    /// An xDS server that is there already. None: a `rutter` is started for the bench
+    #[arg(long, value_name = "ADDR")]
+    target: Option<SocketAddr>,
+    /// The admin address of that server, if it is a Rutter
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// The process of that server: its CPU time and memory are read
+    #[arg(long)]
+    pid: Option<u32>,
+    /// A folder that the server watches; the mesh is written there
+    #[arg(long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// How changes reach the server
+    #[arg(long, value_enum, default_value = "apply")]
+    via: Via,
+    /// How many sidecars
+    #[arg(long, default_value_t = 1000)]
+    sidecars: usize,
+    /// NAMESPACESxSERVICESxENDPOINTS
+    #[arg(long, default_value = "100x10x10")]
+    mesh: MeshSpec,
+    /// What each sidecar sees
+    #[arg(long, value_enum, default_value = "next")]
+    scopes: Scopes,
+    /// Scenarios, with commas between; `all`, `none`
+    #[arg(long, default_value = "all", value_delimiter = ',')]
+    scenario: Vec<String>,
+    /// How often each scenario is run
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// The minor version of Envoy 1 that the sidecars claim to be
+    #[arg(long, default_value_t = 40)]
+    envoy: u32,
+    /// More arguments for the `rutter` that is started
+    #[arg(long, value_delimiter = ' ', allow_hyphen_values = true)]
+    rutter_args: Vec<String>,
+    /// S6: pods and seconds
+    #[arg(long, default_value = "500x10")]
+    rollout: String,
+    /// Where the figures are written as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Writes the mesh into --config-dir, and that is all
+    #[arg(long)]
+    write_only: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn server(args: &Args, dir: &std::path::Path) -> Result<Server> {
+    let Some(target) = args.target else {
+        let config_dir = dir.join("config");
+        let mut more: Vec<String> = args.rutter_args.clone();
+        if args.via == Via::File {
+            more.extend(["--config-dir".to_owned(), config_dir.display().to_string()]);
+        }
+        let words: Vec<&str> = more.iter().map(String::as_str).collect();
+        let own = ControlPlane::start(dir, &words).await?;
+        let mut server = Server::new(own.xds, Some(own.admin), args.via);
+        (server.pid, server.config_dir, server.args) = (own.pid(), Some(config_dir), more);
+        server.own = Some(own);
+        return Ok(server);
+    };
+    let mut server = Server::new(target, args.admin, args.via);
+    (server.pid, server.config_dir) = (args.pid, args.config_dir.clone());
+    Ok(server)
+}
+
+async fn run(args: Args) -> Result<()> {
+    let spec = MeshSpec { scopes: args.scopes, ..args.mesh };
+    let dir = tempfile::tempdir()?;
+    if args.write_only {
+        return spec.write(args.config_dir.as_deref().context("want --config-dir")?);
+    }
+    let folder = args.config_dir.clone().unwrap_or_else(|| dir.path().join("config"));
+    spec.write(&folder)?;
+    let mut server = server(&args, dir.path()).await?;
+    if args.via == Via::Apply && args.target.is_none() {
+        for files in spec.files().chunks(2000) {
+            server.change(files).await?;
+        }
+        // What loading cost in memory is not what the mesh costs.
+        server.restart().await?;
+    }
+    let mut all: Vec<Figures> = Vec::new();
+    let loaded = server.rss_kb().ok();
+    println!("{} sidecars, mesh {spec:?}, changes by {:?}", args.sidecars, args.via);
+    println!("RSS with the mesh loaded and nobody connected: {:.1} MB", loaded.unwrap_or_default() as f64 / 1024.0);
+    println!("{}", Figures::head());
+    let fleet = Fleet::new(server.target, args.envoy);
+    let mut bench = Bench::new(spec, server, fleet, args.sidecars);
+    let (pods, seconds) = args.rollout.split_once('x').context("--rollout: want PODSxSECONDS")?;
+    bench.rollout = (pods.parse()?, seconds.parse()?);
+    let mut show = |figures: Figures| {
+        println!("{}", figures.line());
+        all.push(figures);
+    };
+    let mut connected = bench.connect().await?;
+    if let (Some(before), Some(after)) = (loaded, connected.rss_kb) {
+        let each = after.saturating_sub(before) as f64 / args.sidecars as f64;
+        connected.note = format!("{each:.1} kB of RSS per sidecar");
+    }
+    show(connected);
+    let names: Vec<&str> = match &args.scenario[..] {
+        [all] if all == "all" => ALL.to_vec(),
+        [none] if none == "none" => Vec::new(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    for name in names {
+        for _ in 0..args.rounds {
+            show(bench.run(name).await?);
+        }
+    }
+    if let Some(path) = &args.out {
+        let figures: Vec<_> = all.iter().map(Figures::json).collect();
+        let result = json!({
+            "sidecars": args.sidecars, "namespaces": spec.namespaces, "services": spec.namespaces * spec.services,
+            "endpointsEach": spec.endpoints, "scopes": format!("{:?}", spec.scopes), "via": format!("{:?}", args.via),
+            "loadedRssKb": loaded, "figures": figures,
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&result)?)?;
+    }
+    Ok(())
+}

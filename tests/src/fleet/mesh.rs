@@ -1,0 +1,190 @@
+//! The mesh, as YAML that any server of Istio's kinds can read.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+
+/// How large the mesh is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeshSpec {
+    /// Namespaces.
+    pub namespaces: usize,
+    /// Services in each.
+    pub services: usize,
+    /// Endpoints of each.
+    pub endpoints: usize,
+    /// What each sidecar sees.
+    pub scopes: Scopes,
+}
+
+/// What each sidecar sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scopes {
+    /// Its namespace, the next one, and one service that all share.
+    Next,
+    /// Everything: there are no Sidecar objects.
+    All,
+}
+
+impl FromStr for MeshSpec {
+    type Err = anyhow::Error;
+
+    /// `NAMESPACESxSERVICESxENDPOINTS`
+    fn from_str(text: &str) -> Result<Self> {
+        let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>().context(text.to_owned())?;
+        let [namespaces, services, endpoints] = numbers[..] else {
+            bail!("want NAMESPACESxSERVICESxENDPOINTS, as 100x10x10, got {text:?}");
+        };
+        if namespaces < 3 || services == 0 || endpoints == 0 {
+            bail!("want at least 3x1x1, got {text:?}");
+        }
+        Ok(Self { namespaces, services, endpoints, scopes: Scopes::Next })
+    }
+}
+
+/// The service that every sidecar sees.
+pub const SHARED: &str = "all.shared.svc.cluster.local";
+/// The port of every service.
+pub const PORT: u16 = 80;
+
+/// The name of a namespace.
+pub fn namespace(number: usize) -> String {
+    format!("ns-{number:03}")
+}
+
+/// The host of a service.
+pub fn host(namespace_number: usize, service: usize) -> String {
+    format!("s{service}.{}.svc.cluster.local", namespace(namespace_number))
+}
+
+fn head(kind: &str, namespace: &str, name: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n")
+}
+
+impl MeshSpec {
+    fn index(&self, namespace: usize, service: usize) -> usize {
+        namespace * self.services + service
+    }
+
+    /// The address of an endpoint. `generation` tells a replaced one from the first.
+    pub fn endpoint(&self, (namespace, service, endpoint): (usize, usize, usize), generation: usize) -> Ipv4Addr {
+        let number = (self.index(namespace, service) * self.endpoints + endpoint) % (1 << 20) + generation * (1 << 20);
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + 1 + number as u32)
+    }
+
+    fn entry(&self, (namespace_name, name): (&str, &str), number: usize, addresses: &[Ipv4Addr]) -> String {
+        let vip = Ipv4Addr::from(u32::from(Ipv4Addr::new(240, 0, 0, 1)) + number as u32);
+        let mut text = head("ServiceEntry", namespace_name, name);
+        let _ = write!(
+            text,
+            "spec:\n  hosts: [{name}.{namespace_name}.svc.cluster.local]\n  addresses: [{vip}]\n  location: MESH_INTERNAL\n  \
+             resolution: STATIC\n  ports: [{{number: {PORT}, name: http, protocol: HTTP, targetPort: 8080}}]\n  endpoints:\n"
+        );
+        for (at, ip) in addresses.iter().enumerate() {
+            let _ = writeln!(text, "  - {{address: {ip}, labels: {{app: {name}, version: v{}}}}}", at % 2 + 1);
+        }
+        text
+    }
+
+    /// A service; `replaced` of its endpoints are of a later generation.
+    pub fn service(&self, (namespace_number, service): (usize, usize), replaced: usize, generation: usize) -> String {
+        let of = |endpoint| {
+            let generation = if endpoint < replaced { generation } else { 0 };
+            self.endpoint((namespace_number, service, endpoint), generation)
+        };
+        let addresses: Vec<Ipv4Addr> = (0..self.endpoints).map(of).collect();
+        let name = format!("s{service}");
+        self.entry((&namespace(namespace_number), &name), self.index(namespace_number, service), &addresses)
+    }
+
+    /// The routes of a namespace's first service: two subsets, `weight` percent to the first.
+    pub fn routes(namespace_number: usize, weight: u8) -> String {
+        let route = |subset: &str, weight: u8| {
+            format!("{{destination: {{host: {}, subset: {subset}}}, weight: {weight}}}", host(namespace_number, 0))
+        };
+        format!(
+            "{}spec:\n  hosts: [{}]\n  http: [{{route: [{}, {}]}}]\n",
+            head("VirtualService", &namespace(namespace_number), "s0"),
+            host(namespace_number, 0),
+            route("v1", weight),
+            route("v2", 100 - weight)
+        )
+    }
+
+    /// The subsets of a namespace's first service.
+    pub fn subsets(namespace_number: usize, count: usize) -> String {
+        let subsets: Vec<String> =
+            (1..=count).map(|number| format!("{{name: v{number}, labels: {{version: v{number}}}}}")).collect();
+        let head = head("DestinationRule", &namespace(namespace_number), "s0");
+        format!("{head}spec: {{host: {}, subsets: [{}]}}\n", host(namespace_number, 0), subsets.join(", "))
+    }
+
+    fn scope(&self, number: usize) -> String {
+        let next = namespace((number + 1) % self.namespaces);
+        let head = head("Sidecar", &namespace(number), "default");
+        format!("{head}spec: {{egress: [{{hosts: ['./*', '{next}/*', 'shared/*']}}]}}\n")
+    }
+
+    /// A route to the service that all see, with a time limit.
+    pub fn shared_routes(timeout_s: usize) -> String {
+        let head = head("VirtualService", "shared", "all");
+        format!("{head}spec: {{hosts: [{SHARED}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {SHARED}}}}}]}}]}}\n")
+    }
+
+    /// A route in a namespace that no sidecar sees.
+    pub fn quiet_routes(&self, timeout_s: usize) -> String {
+        let host = "s0.quiet.svc.cluster.local";
+        let head = head("VirtualService", "quiet", "s0");
+        format!("{head}spec: {{exportTo: ['.'], hosts: [{host}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {host}}}}}]}}]}}\n")
+    }
+
+    /// Every file of the mesh: its path in a folder, and its text.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        let outside = self.namespaces * self.services;
+        let of_outside = |number: usize| {
+            let number = outside + number;
+            vec![self.endpoint((number, 0, 0), 0)]
+        };
+        files.push(("shared/all.yaml".to_owned(), self.entry(("shared", "all"), outside, &of_outside(0))));
+        files.push(("shared/routes.yaml".to_owned(), Self::shared_routes(1)));
+        files.push(("quiet/s0.yaml".to_owned(), self.entry(("quiet", "s0"), outside + 1, &of_outside(1))));
+        files.push(("quiet/routes.yaml".to_owned(), self.quiet_routes(1)));
+        for number in 0..self.namespaces {
+            let dir = namespace(number);
+            for service in 0..self.services {
+                files.push((format!("{dir}/s{service}.yaml"), self.service((number, service), 0, 0)));
+            }
+            files.push((format!("{dir}/routes.yaml"), Self::routes(number, 90)));
+            files.push((format!("{dir}/subsets.yaml"), Self::subsets(number, 2)));
+            if self.scopes == Scopes::Next {
+                files.push((format!("{dir}/sidecar.yaml"), self.scope(number)));
+            }
+        }
+        files
+    }
+
+    /// Writes the mesh into a folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        for (path, text) in self.files() {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(dir))?;
+            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The namespaces whose sidecars see one.
+    pub fn seen_by(&self, number: usize) -> Vec<usize> {
+        match self.scopes {
+            Scopes::Next => vec![number, (number + self.namespaces - 1) % self.namespaces],
+            Scopes::All => (0..self.namespaces).collect(),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The server under test: one of our own that the bench starts, or any other that is there.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::pb::rutter::admin::v1::admin_client::AdminClient;
+use tonic::transport::Channel;
+
+use crate::http;
+use crate::process::ControlPlane;
+
+/// How changes reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Via {
+    /// By the admin API, as `rutterctl apply`.
+    Apply,
+    /// As files of the folder that it watches.
+    File,
+}
+
+/// The server under test.
+pub struct Server {
+    /// Ours, where the bench started it.
+    pub own: Option<ControlPlane>,
+    /// Where sidecars connect.
+    pub target: SocketAddr,
+    /// Where its metrics are, if it is ours.
+    pub admin: Option<SocketAddr>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// The folder that it watches.
+    pub config_dir: Option<PathBuf>,
+    /// How changes reach it.
+    pub via: Via,
+    /// Arguments with which ours was started.
+    pub args: Vec<String>,
+    client: Option<AdminClient<Channel>>,
+}
+
+impl Server {
+    /// Names a server. Its admin API is connected to when it is first needed.
+    pub fn new(target: SocketAddr, admin: Option<SocketAddr>, via: Via) -> Self {
+        Self { own: None, target, admin, pid: None, config_dir: None, via, args: Vec::new(), client: None }
+    }
+
+    /// Makes changes known. Each is a path in the watched folder and the text of the file.
+    ///
+    /// # Errors
+    /// When the server refuses them.
+    pub async fn change(&mut self, files: &[(String, String)]) -> Result<()> {
+        match self.via {
+            Via::File => self.write(files),
+            Via::Apply => {
+                let source = |(name, text): &(String, String)| pb::Source { name: name.clone(), text: text.clone().into() };
+                let sources = files.iter().map(source).collect();
+                let request = pb::ApplyRequest { sources, ..Default::default() };
+                self.client().await?.apply(request).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes an object away.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn remove(&mut self, path: &str, (kind, namespace, name): (&str, &str, &str)) -> Result<()> {
+        match self.via {
+            Via::File => {
+                let dir = self.config_dir.as_ref().context("want --config-dir")?;
+                Ok(std::fs::remove_file(dir.join(path))?)
+            }
+            Via::Apply => {
+                let key = pb::ObjectKey { kind: kind.into(), namespace: namespace.into(), name: name.into() };
+                self.client().await?.delete(pb::DeleteRequest { keys: vec![key] }).await?;
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&self, files: &[(String, String)]) -> Result<()> {
+        let dir = self.config_dir.as_ref().context("want --config-dir")?;
+        for (path, text) in files {
+            // A file that is moved into place is never seen half written.
+            let path = dir.join(path);
+            let new = path.with_extension("new");
+            std::fs::write(&new, text)?;
+            std::fs::rename(new, path)?;
+        }
+        Ok(())
+    }
+
+    async fn client(&mut self) -> Result<&mut AdminClient<Channel>> {
+        if self.client.is_none() {
+            let admin = self.admin.context("want --admin")?;
+            self.client = Some(AdminClient::new(Channel::from_shared(format!("http://{admin}"))?.connect().await?));
+        }
+        self.client.as_mut().context("connected")
+    }
+
+    /// CPU time of all its threads so far.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn cpu(&self) -> Result<Duration> {
+        let pid = self.pid.context("want --pid")?;
+        let mut sum = 0;
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread may end meanwhile.
+            let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            sum += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+        }
+        Ok(Duration::from_nanos(sum))
+    }
+
+    /// Resident memory, in kilobytes.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn rss_kb(&self) -> Result<u64> {
+        let pid = self.pid.context("want --pid")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// A metric of ours. None: the server has none.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
+        let answer = http::get(self.admin?, "/metrics", &[]).await.ok()?;
+        answer.body.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// kill -9, and the same again.
+    ///
+    /// # Errors
+    /// When it is not ours, or does not come back.
+    pub async fn restart(&mut self) -> Result<()> {
+        let Some(own) = self.own.take() else { bail!("S7: want a server that the bench started") };
+        let (dir, addresses) = (own.dir().to_owned(), (own.xds, own.admin));
+        own.kill().await?;
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let own = ControlPlane::start_at(&dir, addresses, &args).await?;
+        (self.pid, self.client) = (own.pid(), None);
+        self.own = Some(own);
+        Ok(())
+    }
+}

@@ -1,0 +1,431 @@
+//! A simulated sidecar: one TCP connection, delta ADS as Envoy speaks it, and no more kept than names and versions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytes::{Buf, Bytes, BytesMut};
+use prost::Message;
+use rutter_api::ResourceType;
+use rutter_api::pb::envoy::config::cluster::v3 as cluster;
+use rutter_api::pb::envoy::config::core::v3 as core;
+use rutter_api::pb::envoy::config::listener::v3 as listener;
+use rutter_api::pb::envoy::config::route::v3::RouteConfiguration;
+use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use rutter_api::pb::envoy::r#type::v3::SemanticVersion;
+use rutter_api::pb::google::rpc::Status;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use twox_hash::XxHash3_64;
+
+/// How much a server may send unasked: a connection's window, in bytes.
+const WINDOW: u32 = 4 << 20;
+/// Between two attempts to connect; half of it, and up to half more by chance, as Envoy's first backoff.
+const RECONNECT: Duration = Duration::from_millis(100);
+
+/// Who a sidecar is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The pod.
+    pub pod: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The address.
+    pub ip: Ipv4Addr,
+}
+
+impl Identity {
+    /// With Istio's metadata, as an Envoy of a given minor version.
+    pub fn node(&self, minor_number: u32) -> core::Node {
+        let text = |text: &str| prost_types::Value {
+            kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
+        };
+        let fields = [
+            ("NAMESPACE", text(&self.namespace)),
+            ("CLUSTER_ID", text("Kubernetes")),
+            ("INSTANCE_IPS", text(&self.ip.to_string())),
+            ("INTERCEPTION_MODE", text("REDIRECT")),
+            ("ISTIO_VERSION", text("1.32.0")),
+            ("SERVICE_ACCOUNT", text("default")),
+        ];
+        let labels = prost_types::Struct { fields: [("app".to_owned(), text(&self.pod))].into() };
+        let labels = prost_types::Value { kind: Some(prost_types::value::Kind::StructValue(labels)) };
+        let fields = fields.into_iter().chain([("LABELS", labels)]);
+        let version = SemanticVersion { major_number: 1, minor_number, patch: 0 };
+        let version = core::BuildVersion { version: Some(version), ..Default::default() };
+        let namespace = &self.namespace;
+        core::Node {
+            id: format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.ip, self.pod),
+            cluster: format!("{}.{namespace}", self.pod),
+            metadata: Some(prost_types::Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).collect() }),
+            user_agent_name: "envoy".into(),
+            user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentBuildVersion(version)),
+            ..Default::default()
+        }
+    }
+}
+
+/// Names and versions that a sidecar holds, by type.
+pub type Held = [BTreeMap<String, String>; ResourceType::COUNT];
+
+/// What is known of one sidecar from outside.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What it holds.
+    pub held: Held,
+    /// When it last answered a response.
+    pub last_ack: Option<Instant>,
+    /// Responses that it was sent.
+    pub responses: u64,
+}
+
+/// What all sidecars share.
+#[derive(Debug)]
+pub struct Fleet {
+    /// Where the server is.
+    pub target: SocketAddr,
+    /// The Envoy version that is claimed.
+    pub minor: u32,
+    /// Bytes of responses, gRPC frames included.
+    pub bytes: AtomicU64,
+    /// Resources and removals in them.
+    pub resources: AtomicU64,
+    /// Streams that were answered by response headers.
+    pub open: AtomicU64,
+    /// When some sidecar last received anything.
+    pub last_heard: Mutex<Option<Instant>>,
+    /// A resource that every sidecar refuses.
+    pub refused: Mutex<Option<String>>,
+    /// How many sidecars, of the first ones, read nothing.
+    pub asleep: watch::Sender<usize>,
+    /// Counts how often all connections were cut.
+    pub cuts: watch::Sender<u64>,
+    needs: Mutex<HashMap<u64, Arc<Vec<(ResourceType, String)>>>>,
+    uses_virtual_hosts: AtomicBool,
+}
+
+impl Fleet {
+    /// Of a server.
+    pub fn new(target: SocketAddr, minor: u32) -> Self {
+        Self {
+            target,
+            minor,
+            bytes: AtomicU64::new(0),
+            resources: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            last_heard: Mutex::default(),
+            refused: Mutex::default(),
+            asleep: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
+            needs: Mutex::default(),
+            uses_virtual_hosts: AtomicBool::new(false),
+        }
+    }
+
+    /// Forgets what was counted.
+    pub fn reset(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.resources.store(0, Ordering::Relaxed);
+    }
+
+    /// What a resource makes a sidecar ask for. Looked into once for each content.
+    fn needs(&self, kind: ResourceType, body: &[u8]) -> Arc<Vec<(ResourceType, String)>> {
+        if !matches!(kind, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route) {
+            return Arc::default();
+        }
+        let key = XxHash3_64::oneshot(body);
+        if let Some(known) = lock(&self.needs).get(&key) {
+            return known.clone();
+        }
+        let needs: Vec<(ResourceType, String)> = match kind {
+            ResourceType::Cluster => needs_of_cluster(body).map(|name| (ResourceType::Endpoint, name)).into_iter().collect(),
+            ResourceType::Listener => needs_of_listener(body).into_iter().map(|name| (ResourceType::Route, name)).collect(),
+            _ => {
+                if RouteConfiguration::decode(body).is_ok_and(|table| table.vhds.is_some()) {
+                    self.uses_virtual_hosts.store(true, Ordering::Relaxed);
+                }
+                Vec::new()
+            }
+        };
+        let needs = Arc::new(needs);
+        lock(&self.needs).insert(key, needs.clone());
+        needs
+    }
+}
+
+/// A lock that nobody poisons.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn needs_of_cluster(body: &[u8]) -> Option<String> {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let pb = cluster::Cluster::decode(body).ok()?;
+    let is_eds = pb.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32));
+    let service = pb.eds_cluster_config.map(|eds| eds.service_name).filter(|name| !name.is_empty());
+    is_eds.then(|| service.unwrap_or(pb.name))
+}
+
+fn needs_of_listener(body: &[u8]) -> BTreeSet<String> {
+    use hcm::http_connection_manager::RouteSpecifier;
+    let pb = listener::Listener::decode(body).unwrap_or_default();
+    let filters = pb.filter_chains.iter().chain(&pb.default_filter_chain).flat_map(|chain| &chain.filters);
+    let configs = filters.filter_map(|filter| match &filter.config_type {
+        Some(listener::filter::ConfigType::TypedConfig(any)) => Some(any),
+        _ => None,
+    });
+    let managers = configs.filter(|any| any.type_url.ends_with("HttpConnectionManager"));
+    let managers = managers.filter_map(|any| hcm::HttpConnectionManager::decode(&any.value[..]).ok());
+    managers
+        .filter_map(|manager| match manager.route_specifier {
+            Some(RouteSpecifier::Rds(rds)) => Some(rds.route_config_name),
+            _ => None,
+        })
+        .collect()
+}
+
+/// One sidecar, over any number of connections.
+pub struct Sidecar {
+    number: usize,
+    identity: Identity,
+    fleet: Arc<Fleet>,
+    seen: Arc<Mutex<Seen>>,
+    /// Names asked for on this stream.
+    asked: [BTreeSet<String>; ResourceType::COUNT],
+    /// What each cluster, listener or table needs.
+    needs: BTreeMap<(ResourceType, String), Arc<Vec<(ResourceType, String)>>>,
+    asked_virtual_hosts: bool,
+    /// Clusters of this stream whose endpoints have not come: Envoy withholds its answer until they have.
+    warming: BTreeSet<String>,
+    withheld: Vec<DeltaDiscoveryRequest>,
+}
+
+struct Stream {
+    send: h2::SendStream<Bytes>,
+    receive: h2::RecvStream,
+    buffer: BytesMut,
+}
+
+impl Sidecar {
+    /// One that is not connected yet.
+    pub fn new(number: usize, identity: Identity, fleet: Arc<Fleet>, seen: Arc<Mutex<Seen>>) -> Self {
+        Self {
+            number,
+            identity,
+            fleet,
+            seen,
+            asked: Default::default(),
+            needs: BTreeMap::new(),
+            asked_virtual_hosts: false,
+            warming: BTreeSet::new(),
+            withheld: Vec::new(),
+        }
+    }
+
+    /// Connects again and again.
+    pub async fn run(mut self) {
+        let mut cuts = self.fleet.cuts.subscribe();
+        loop {
+            cuts.mark_unchanged();
+            let cut = async { drop(cuts.changed().await) };
+            tokio::select! {
+                // How a connection ended does not matter: the next one tells the difference.
+                _ = self.connection() => {}
+                () = cut => {}
+            }
+            let spread = RECONNECT / 2 + RECONNECT.mul_f64(self.number as f64 * 0.618 % 1.0) / 2;
+            sleep(spread).await;
+        }
+    }
+
+    async fn connection(&mut self) -> Result<()> {
+        let socket = TcpStream::connect(self.fleet.target).await?;
+        socket.set_nodelay(true)?;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let (client, connection) = builder.handshake::<_, Bytes>(socket).await?;
+        tokio::select! {
+            ended = connection => Ok(ended?),
+            ended = self.stream(client) => ended,
+        }
+    }
+
+    async fn stream(&mut self, client: h2::client::SendRequest<Bytes>) -> Result<()> {
+        let mut client = client.ready().await?;
+        let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+        let request = http::Request::post(format!("http://{}{path}", self.fleet.target))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())?;
+        let (response, mut send) = client.send_request(request, false)?;
+        for request in self.first_requests() {
+            send_message(&mut send, &request)?;
+        }
+        let response = response.await?;
+        if response.status() != 200 {
+            bail!("want status 200, got {}", response.status());
+        }
+        self.fleet.open.fetch_add(1, Ordering::Relaxed);
+        let mut stream = Stream { send, receive: response.into_body(), buffer: BytesMut::new() };
+        let mut asleep = self.fleet.asleep.subscribe();
+        loop {
+            asleep.wait_for(|count| self.number >= *count).await?;
+            let message = stream.next().await?;
+            *lock(&self.fleet.last_heard) = Some(Instant::now());
+            self.fleet.bytes.fetch_add(message.len() as u64 + 5, Ordering::Relaxed);
+            let response = DeltaDiscoveryResponse::decode(message)?;
+            for request in self.on_response(response) {
+                send_message(&mut stream.send, &request)?;
+            }
+            lock(&self.seen).last_ack = Some(Instant::now());
+        }
+    }
+
+    /// Envoy's: clusters, then endpoints, listeners, tables, virtual hosts; with what it holds.
+    fn first_requests(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        self.asked = Default::default();
+        self.asked_virtual_hosts = false;
+        self.warming.clear();
+        self.withheld.clear();
+        let first = |kind: ResourceType| DeltaDiscoveryRequest {
+            type_url: kind.type_url().into(),
+            initial_resource_versions: lock(&self.seen).held[kind.index()].clone(),
+            ..Default::default()
+        };
+        let mut requests = vec![first(ResourceType::Cluster)];
+        requests[0].node = Some(self.identity.node(self.fleet.minor));
+        let listeners = first(ResourceType::Listener);
+        requests.extend(self.follow(ResourceType::Endpoint));
+        requests.push(listeners);
+        requests.extend(self.follow(ResourceType::Route));
+        requests.extend(self.ask_virtual_hosts());
+        requests
+    }
+
+    fn on_response(&mut self, response: DeltaDiscoveryResponse) -> Vec<DeltaDiscoveryRequest> {
+        let mut answer = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..Default::default()
+        };
+        let count = response.resources.len() + response.removed_resources.len();
+        self.fleet.resources.fetch_add(count as u64, Ordering::Relaxed);
+        let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return vec![answer] };
+        let refused = lock(&self.fleet.refused).clone();
+        if refused.is_some_and(|refused| response.resources.iter().any(|one| one.name == refused)) {
+            answer.error_detail = Some(Status { code: 3, message: "the bench refuses it".into(), ..Default::default() });
+            lock(&self.seen).responses += 1;
+            return vec![answer];
+        }
+        {
+            let mut seen = lock(&self.seen);
+            seen.responses += 1;
+            for resource in response.resources {
+                if kind == ResourceType::Endpoint {
+                    self.warming.remove(&resource.name);
+                }
+                let body = resource.resource.map(|any| any.value).unwrap_or_default();
+                let needs = self.fleet.needs(kind, &body);
+                if kind == ResourceType::Cluster {
+                    self.warming.extend(needs.iter().map(|(_, name)| name.clone()));
+                }
+                if !needs.is_empty() {
+                    self.needs.insert((kind, resource.name.clone()), needs);
+                }
+                seen.held[kind.index()].insert(resource.name, resource.version);
+            }
+            for name in response.removed_resources {
+                seen.held[kind.index()].remove(&name);
+                self.needs.remove(&(kind, name));
+            }
+        }
+        let follow = match kind {
+            ResourceType::Cluster => self.follow(ResourceType::Endpoint),
+            ResourceType::Listener => self.follow(ResourceType::Route),
+            ResourceType::Route => self.ask_virtual_hosts(),
+            ResourceType::Endpoint | ResourceType::VirtualHost => None,
+        };
+        // Envoy answers for clusters when they are warm.
+        self.withheld.push(answer);
+        let is_warm = self.warming.is_empty();
+        let is_cluster = |one: &DeltaDiscoveryRequest| one.type_url == ResourceType::Cluster.type_url();
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.withheld).into_iter().partition(|one| is_warm || !is_cluster(one));
+        self.withheld = later;
+        now.into_iter().chain(follow).collect()
+    }
+
+    fn follow(&mut self, kind: ResourceType) -> Option<DeltaDiscoveryRequest> {
+        let needed: BTreeSet<String> =
+            self.needs.values().flat_map(|needs| needs.iter()).filter(|(of, _)| *of == kind).map(|(_, n)| n.clone()).collect();
+        let asked = std::mem::take(&mut self.asked[kind.index()]);
+        let new: Vec<String> = needed.difference(&asked).cloned().collect();
+        let old: Vec<String> = asked.difference(&needed).cloned().collect();
+        self.asked[kind.index()] = needed;
+        if new.is_empty() && old.is_empty() {
+            return None;
+        }
+        let mut seen = lock(&self.seen);
+        let mut held = BTreeMap::new();
+        if asked.is_empty() {
+            held.clone_from(&seen.held[kind.index()]);
+        }
+        for name in &old {
+            seen.held[kind.index()].remove(name);
+            if kind == ResourceType::Route {
+                let start = format!("{name}/");
+                seen.held[ResourceType::VirtualHost.index()].retain(|name, _| !name.starts_with(&start));
+            }
+        }
+        Some(DeltaDiscoveryRequest {
+            type_url: kind.type_url().into(),
+            resource_names_subscribe: new,
+            resource_names_unsubscribe: old,
+            initial_resource_versions: held,
+            ..Default::default()
+        })
+    }
+
+    fn ask_virtual_hosts(&mut self) -> Option<DeltaDiscoveryRequest> {
+        let seen = lock(&self.seen);
+        let wants = self.fleet.uses_virtual_hosts.load(Ordering::Relaxed) && !seen.held[ResourceType::Route.index()].is_empty();
+        if !wants || std::mem::replace(&mut self.asked_virtual_hosts, true) {
+            return None;
+        }
+        Some(DeltaDiscoveryRequest {
+            type_url: ResourceType::VirtualHost.type_url().into(),
+            initial_resource_versions: seen.held[ResourceType::VirtualHost.index()].clone(),
+            ..Default::default()
+        })
+    }
+}
+
+fn send_message(stream: &mut h2::SendStream<Bytes>, message: &DeltaDiscoveryRequest) -> Result<()> {
+    let mut bytes = vec![0; 5];
+    message.encode(&mut bytes)?;
+    let length = u32::try_from(bytes.len() - 5)?;
+    bytes[1..5].copy_from_slice(&length.to_be_bytes());
+    Ok(stream.send_data(bytes.into(), false)?)
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Bytes> {
+        loop {
+            if let Some((head, _)) = self.buffer.split_at_checked(5) {
+                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                if self.buffer.len() >= 5 + length {
+                    self.buffer.advance(5);
+                    return Ok(self.buffer.split_to(length).freeze());
+                }
+            }
+            let data = self.receive.data().await.context("the stream ended")??;
+            self.receive.flow_control().release_capacity(data.len())?;
+            self.buffer.extend_from_slice(&data);
+        }
+    }
+}
