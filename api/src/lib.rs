@@ -5,6 +5,7 @@
 pub mod config;
 pub mod duration;
 pub mod invalid;
+pub mod labels;
 #[cfg(feature = "reflect")]
 pub mod json;
 pub mod names;
@@ -15,6 +16,7 @@ pub mod yaml;
 
 pub use config::{Config, ConfigKey, Kind, Spec};
 pub use invalid::Invalid;
+pub use labels::Labels;
 pub use names::{ClusterName, Direction, Hostname};
 pub use node::SidecarNode;
 pub use resource_type::ResourceType;

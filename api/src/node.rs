@@ -1,12 +1,12 @@
 //! Who a sidecar is: Istio's node id and metadata.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use prost_types::value::Kind;
 
 use crate::invalid::Invalid;
+use crate::labels::Labels;
 use crate::pb::envoy::config::core::v3 as core;
 
 /// How traffic reaches a sidecar (Istio's `INTERCEPTION_MODE`).
@@ -28,7 +28,7 @@ pub struct SidecarNode {
     /// The addresses at which the application is reached, the first being the sidecar's own.
     pub addresses: Vec<IpAddr>,
     /// The pod's labels; Sidecar objects select by them.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Istio's `CLUSTER_ID`. Empty: not told.
     pub cluster_id: String,
     /// How traffic reaches it.
@@ -157,9 +157,9 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    fn texts(&self, key: &str) -> BTreeMap<String, String> {
+    fn texts(&self, key: &str) -> Labels {
         let Some(Kind::StructValue(map)) = self.kind(key) else {
-            return BTreeMap::new();
+            return Labels::default();
         };
         let inner = Metadata(Some(map));
         map.fields.keys().filter_map(|name| Some((name.clone(), inner.text(name)?.to_owned()))).collect()
@@ -191,7 +191,7 @@ mod tests {
         let sidecar = SidecarNode::try_from(&pb).unwrap();
         assert_eq!(sidecar.id(), "web-1.shop");
         assert_eq!(sidecar.addresses, ["10.1.1.1".parse::<IpAddr>().unwrap(), "fe80::1".parse().unwrap()]);
-        assert_eq!(sidecar.labels["app"], "web");
+        assert_eq!(sidecar.labels.get("app"), Some("web"));
         assert_eq!(sidecar.interception, Interception::None);
     }
 

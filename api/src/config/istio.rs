@@ -3,20 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::duration;
+use crate::labels::Labels;
 use crate::names::Hostname;
-
-/// Labels, as selectors and subsets use them: all must be there.
-pub type Labels = BTreeMap<String, String>;
-
-/// Whether `labels` has everything that `selector` asks for.
-pub fn selects(selector: &Labels, labels: &Labels) -> bool {
-    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
 
 /// How requests to a host are routed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -376,7 +370,7 @@ pub enum Resolution {
 pub struct WorkloadEntry {
     /// An IP address; in a ServiceEntry with DNS also a name.
     #[serde(default)]
-    pub address: String,
+    pub address: Arc<str>,
     /// By port name of the service. Where there is none, the service's target port.
     #[serde(default)]
     pub ports: BTreeMap<String, NonZeroU16>,

@@ -3,6 +3,7 @@
 mod decode;
 pub mod istio;
 mod kind;
+pub mod kubernetes;
 mod unsupported;
 mod validate;
 
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::invalid::Invalid;
+use crate::labels::Labels;
 use istio::{DestinationRule, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 pub use kind::{ConfigKey, Kind};
 pub use validate::ingress_port;
@@ -32,9 +34,9 @@ pub struct Config {
     /// Which one.
     pub key: ConfigKey,
     /// `metadata.labels`
-    pub labels: istio::Labels,
+    pub labels: Labels,
     /// `metadata.annotations`
-    pub annotations: istio::Labels,
+    pub annotations: Labels,
     /// What it says.
     pub spec: Spec,
     /// The store's revision that created it: where two objects collide, the older wins. 0: not stored.
@@ -47,9 +49,9 @@ pub enum Spec {
     /// A Kubernetes namespace.
     Namespace,
     /// A Kubernetes service.
-    Service(Box<Service>),
+    Service(kubernetes::Service),
     /// Some of its endpoints.
-    EndpointSlice(Box<EndpointSlice>),
+    EndpointSlice(kubernetes::EndpointSlice),
     /// A service that Kubernetes does not know.
     ServiceEntry(ServiceEntry),
     /// A workload outside Kubernetes.
@@ -68,7 +70,8 @@ pub struct Object {
     /// Its typed form.
     pub config: Arc<Config>,
     /// What is kept: the object without what servers add (resourceVersion, uid, status, …).
-    pub json: Value,
+    /// As text, with sorted keys: what is equal is written alike.
+    pub json: Arc<str>,
     /// `metadata.resourceVersion`, where given: the write is for this version only.
     pub resource_version: Option<u64>,
 }
@@ -97,22 +100,40 @@ impl Object {
             |faults: Vec<Invalid>| faults.into_iter().map(|fault| fault.of(key.to_string())).collect::<Vec<_>>();
         let resource_version = resource_version(&meta).map_err(|invalid| named(vec![invalid]))?;
         strip(&mut value, &key);
-        let size = value.to_string().len();
-        if size > OBJECT_BYTES_MAX {
-            return Err(named(vec![Invalid::new("", format!("at most {OBJECT_BYTES_MAX} bytes"), size)]));
+        let json = value.to_string();
+        if json.len() > OBJECT_BYTES_MAX {
+            return Err(named(vec![Invalid::new("", format!("at most {OBJECT_BYTES_MAX} bytes"), json.len())]));
         }
-        let (spec, faults) = spec(kind, value.clone()).map_err(&named)?;
-        if !faults.is_empty() {
-            return Err(named(faults));
-        }
-        let config = Config {
-            key: key.clone(),
-            labels: meta.labels.unwrap_or_default(),
-            annotations: meta.annotations.unwrap_or_default(),
-            spec,
-            created: 0,
-        };
-        Ok(Self { config: Arc::new(config), json: value, resource_version })
+        let spec = checked_spec(kind, value).map_err(named)?;
+        let config = Arc::new(Config::new(key, meta, spec));
+        Ok(Self { config, json: json.into(), resource_version })
+    }
+}
+
+impl Config {
+    fn new(key: ConfigKey, meta: ObjectMeta, spec: Spec) -> Self {
+        let (labels, annotations) = (meta.labels.unwrap_or_default(), meta.annotations.unwrap_or_default());
+        Self { key, labels: labels.into(), annotations: annotations.into(), spec, created: 0 }
+    }
+
+    /// Reads what [`Object::json`] was.
+    ///
+    /// # Errors
+    /// Everything because of which this version does not take it.
+    pub fn from_json(key: ConfigKey, json: &str) -> Result<Self, Vec<Invalid>> {
+        let refuse = |error: serde_json::Error| vec![Invalid::new("", "JSON", error)];
+        let value: Value = serde_json::from_str(json).map_err(refuse)?;
+        let kind = kind_of(&value).map_err(|invalid| vec![invalid])?;
+        let meta = metadata(&value).map_err(|invalid| vec![invalid])?;
+        let spec = checked_spec(kind, value)?;
+        Ok(Self::new(key, meta, spec))
+    }
+}
+
+fn checked_spec(kind: Kind, value: Value) -> Result<Spec, Vec<Invalid>> {
+    match spec(kind, value)? {
+        (spec, faults) if faults.is_empty() => Ok(spec),
+        (_, faults) => Err(faults),
     }
 }
 
@@ -128,15 +149,17 @@ fn spec(kind: Kind, value: Value) -> Result<(Spec, Vec<Invalid>), Vec<Invalid>> 
         Kind::Service => {
             let service: Service = decode::decode(kind, value)?;
             let faults = validate::service(&service);
-            (Spec::Service(Box::new(service)), faults)
+            (Spec::Service(service.into()), faults)
         }
         Kind::EndpointSlice => {
             let slice: EndpointSlice = decode::decode(kind, value)?;
             let faults = validate::endpoint_slice(&slice);
-            (Spec::EndpointSlice(Box::new(slice)), faults)
+            (Spec::EndpointSlice(slice.into()), faults)
         }
         Kind::ServiceEntry => {
-            let entry: ServiceEntry = istio(kind, value)?;
+            let mut entry: ServiceEntry = istio(kind, value)?;
+            let mut known = Vec::new();
+            entry.endpoints.iter_mut().for_each(|endpoint| endpoint.labels.share(&mut known));
             let faults = validate::service_entry(&entry);
             (Spec::ServiceEntry(entry), faults)
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::config::istio::{Sidecar, selects};
+use rutter_api::config::istio::Sidecar;
 use rutter_api::{Config, Kind, ResourceType, SidecarNode};
 
 use crate::debounce::ConfigBatch;
@@ -218,7 +218,7 @@ impl Mesh {
         let selector = |config: &Config| sidecar(config).and_then(|spec: &Sidecar| spec.workload_selector.clone());
         let own = || self.index.of_namespace(Kind::Sidecar, &node.namespace);
         let selecting =
-            own().filter(|config| selector(config).is_some_and(|selector| selects(&selector.labels, &node.labels)));
+            own().filter(|config| selector(config).is_some_and(|selector| selector.labels.selects(&node.labels)));
         let oldest = |config: &&Arc<Config>| (config.created, config.key.clone());
         let of_all = own().filter(|config| selector(config).is_none());
         let of_root = self.index.of_namespace(Kind::Sidecar, root).filter(|config| selector(config).is_none());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rutter_api::config::Object;
 use rutter_api::{Config, SidecarNode};
 use rutter_core::index::MeshSettings;
 use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, NodeId, View};
@@ -224,8 +223,8 @@ fn change(event: &ConfigEvent) -> Option<(rutter_api::ConfigKey, ConfigChange)> 
 
 /// A stored object in its typed form. One that this version no longer takes is left out, and said so.
 fn typed(stored: &Stored) -> Option<Arc<Config>> {
-    match Object::from_value(stored.json.clone(), &stored.key.namespace) {
-        Ok(object) => Some(Arc::new(Config { created: stored.created, ..(*object.config).clone() })),
+    match Config::from_json(stored.key.clone(), &stored.json) {
+        Ok(config) => Some(Arc::new(Config { created: stored.created, ..config })),
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             error!(object = %stored.key, error = faults.join("; "), "a stored object is no longer valid and is left out");

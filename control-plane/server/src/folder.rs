@@ -196,7 +196,7 @@ impl Folder {
     }
 }
 
-fn write(key: ConfigKey, file: &str, json: Option<serde_json::Value>) -> Write {
+fn write(key: ConfigKey, file: &str, json: Option<Arc<str>>) -> Write {
     Write { key, json, owner: Owner::File(file.to_owned()), expected: Expected::Any }
 }
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use rutter_api::{ConfigKey, Kind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
 use crate::state::{Objects, apply, decide};
@@ -229,7 +229,7 @@ struct Record {
     kind: String,
     namespace: String,
     name: String,
-    json: Value,
+    json: Box<RawValue>,
     revision: u64,
     created: u64,
     /// None: the API.
@@ -242,7 +242,7 @@ impl Record {
             Owner::Api => None,
             Owner::File(path) => Some(path.clone()),
         };
-        let (key, json) = (&stored.key, stored.json.clone());
+        let (key, json) = (&stored.key, RawValue::from_string(stored.json.to_string()).unwrap_or_default());
         let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
         Self {
             kind: key.kind.name().into(),
@@ -258,7 +258,7 @@ impl Record {
     fn stored(self) -> Option<Stored> {
         let key = ConfigKey::new(Kind::from_word(&self.kind)?, &self.namespace, &self.name);
         let owner = self.file.map_or(Owner::Api, Owner::File);
-        Some(Stored { key, json: self.json, revision: self.revision, created: self.created, owner })
+        Some(Stored { key, json: self.json.get().into(), revision: self.revision, created: self.created, owner })
     }
 }
 

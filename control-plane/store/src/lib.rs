@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rutter_api::ConfigKey;
-use serde_json::Value;
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
@@ -44,8 +43,8 @@ impl std::fmt::Display for Owner {
 pub struct Stored {
     /// Which one.
     pub key: ConfigKey,
-    /// As it was applied.
-    pub json: Value,
+    /// As it was applied: JSON.
+    pub json: Arc<str>,
     /// The commit that last wrote it.
     pub revision: u64,
     /// The commit that created it.
@@ -69,7 +68,7 @@ pub struct Write {
     /// Which object.
     pub key: ConfigKey,
     /// What it becomes. None: it goes.
-    pub json: Option<Value>,
+    pub json: Option<Arc<str>>,
     /// Who writes. An object of another owner is left alone, and the commit fails.
     pub owner: Owner,
     /// What it must be.

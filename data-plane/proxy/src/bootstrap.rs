@@ -77,7 +77,7 @@ mod tests {
         let text = r#"{"xds": "127.0.0.1:1", "admin": "127.0.0.1:2", "node": {"id": "sidecar~127.0.3.1~a.shop~x", "cluster": "c",
             "metadata": {"NAMESPACE": "shop", "LABELS": {"app": "a"}, "INTERCEPTION_MODE": "NONE"}}}"#;
         let sidecar = SidecarNode::try_from(&Bootstrap::read(text).unwrap().node).unwrap();
-        assert_eq!((sidecar.id().as_str(), sidecar.labels["app"].as_str()), ("a.shop", "a"));
+        assert_eq!((sidecar.id().as_str(), sidecar.labels.get("app")), ("a.shop", Some("a")));
         assert!(sidecar.version.starts_with("rutter-proxy "));
         assert!(Bootstrap::read("{}").is_err());
     }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost::Message;
-use rutter_api::config::istio::{Labels, selects};
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
-use rutter_api::{ClusterName, Config, ResourceType};
+use rutter_api::{ClusterName, Config, Labels, ResourceType};
 
 use super::cluster::subsets;
 use super::{EncodedResource, socket_address};
@@ -43,8 +42,8 @@ pub(crate) fn load_assignment(
     endpoints: &[Endpoint],
     labels: Option<&Labels>,
 ) -> pb::ClusterLoadAssignment {
-    let chosen = endpoints.iter().filter(|endpoint| labels.is_none_or(|labels| selects(labels, &endpoint.labels)));
-    let mut localities: BTreeMap<&[String; 3], Vec<pb::LbEndpoint>> = BTreeMap::new();
+    let chosen = endpoints.iter().filter(|endpoint| labels.is_none_or(|labels| labels.selects(&endpoint.labels)));
+    let mut localities: BTreeMap<&[Box<str>; 3], Vec<pb::LbEndpoint>> = BTreeMap::new();
     for endpoint in chosen {
         let Some(target) = endpoint.target(port) else { continue };
         let one = lb_endpoint(socket_address(&endpoint.address, target), endpoint.weight);
@@ -65,11 +64,11 @@ pub(crate) fn locality_of(address: core::Address) -> pb::LocalityLbEndpoints {
     in_locality(&Default::default(), vec![lb_endpoint(address, 1)])
 }
 
-fn in_locality([region, zone, sub_zone]: &[String; 3], lb_endpoints: Vec<pb::LbEndpoint>) -> pb::LocalityLbEndpoints {
+fn in_locality([region, zone, sub_zone]: &[Box<str>; 3], lb_endpoints: Vec<pb::LbEndpoint>) -> pb::LocalityLbEndpoints {
     let weights = lb_endpoints.iter().filter_map(|endpoint| endpoint.load_balancing_weight);
     let sum = weights.fold(0u32, |sum, weight| sum.saturating_add(weight));
     pb::LocalityLbEndpoints {
-        locality: Some(core::Locality { region: region.clone(), zone: zone.clone(), sub_zone: sub_zone.clone() }),
+        locality: Some(core::Locality { region: region.to_string(), zone: zone.to_string(), sub_zone: sub_zone.to_string() }),
         lb_endpoints,
         load_balancing_weight: Some(sum),
         ..Default::default()

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::config::istio::{DestinationRule, Sidecar, VirtualService, selects};
+use rutter_api::config::istio::{DestinationRule, Sidecar, VirtualService};
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Spec};
 
 use crate::debounce::{ConfigBatch, ConfigChange};
@@ -245,7 +245,7 @@ impl MeshIndex {
 
     fn link_slice(&mut self, config: &Arc<Config>, add: bool) {
         let Some(name) = config.labels.get(SERVICE_NAME) else { return };
-        let slices = self.slices.entry((config.key.namespace.clone(), name.clone())).or_default();
+        let slices = self.slices.entry((config.key.namespace.clone(), name.to_owned())).or_default();
         if add {
             slices.insert(config.key.clone());
         } else {
@@ -266,14 +266,14 @@ impl MeshIndex {
         let keys = labels.filter_map(|label| self.selecting.get(&label)).flatten();
         let selects_it = |key: &&ServiceKey| {
             let selector = self.service(key).and_then(|service| service.selector.as_ref());
-            selector.is_some_and(|selector| selects(selector, &entry.labels))
+            selector.is_some_and(|selector| selector.selects(&entry.labels))
         };
         keys.filter(selects_it).cloned().collect()
     }
 
     fn link_workload(&mut self, config: &Config, add: bool) {
         let Spec::WorkloadEntry(entry) = &config.spec else { return };
-        for (key, value) in &entry.labels {
+        for (key, value) in entry.labels.iter() {
             let label = label(&config.key.namespace, (key, value));
             if add {
                 self.workloads.entry(label).or_default().insert(config.key.clone());
@@ -357,7 +357,7 @@ impl MeshIndex {
             let workloads = self.workloads.get(&label).into_iter().flatten();
             for config in workloads.filter_map(|key| self.configs.get(key)) {
                 if let Spec::WorkloadEntry(entry) = &config.spec
-                    && selects(selector, &entry.labels)
+                    && selector.selects(&entry.labels)
                 {
                     all.push(Endpoint::of_workload(entry, service));
                 }
@@ -365,12 +365,17 @@ impl MeshIndex {
         }
         all.sort_unstable();
         all.dedup();
+        for at in 1..all.len() {
+            let (before, rest) = all.split_at_mut(at);
+            rest[0].share(&before[at - 1]);
+        }
+        all.shrink_to_fit();
         all
     }
 }
 
-fn label(namespace: &Arc<str>, (key, value): (&String, &String)) -> Label {
-    (namespace.clone(), key.clone(), value.clone())
+fn label(namespace: &Arc<str>, (key, value): (&str, &str)) -> Label {
+    (namespace.clone(), key.to_owned(), value.to_owned())
 }
 
 /// The label under which a service that selects workloads is kept.

@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1 as k8s;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use rutter_api::config::istio::{Labels, Location, Resolution, ServiceEntry};
-use rutter_api::{Config, ConfigKey, Hostname, Kind, Spec};
+use rutter_api::config::istio::{Location, Resolution, ServiceEntry};
+use rutter_api::config::kubernetes;
+use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels, Spec};
 
 /// A service: the host, and the object that defines it. Two objects may claim one host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,7 +115,7 @@ impl ExportTo {
         let own = &config.key.namespace;
         match &config.spec {
             Spec::Service(_) => {
-                let words = config.annotations.get(EXPORT_TO).map(String::as_str).unwrap_or_default();
+                let words = config.annotations.get(EXPORT_TO).unwrap_or_default();
                 let names: Vec<String> =
                     words.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
                 Self::new(&names, own)
@@ -143,7 +142,7 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// The services that an object defines.
 pub(crate) fn services_of(config: &Config, domain: &str) -> Vec<Service> {
     match &config.spec {
-        Spec::Service(service) => kubernetes(config, service, domain).into_iter().collect(),
+        Spec::Service(service) => vec![from_kubernetes(config, service, domain)],
         Spec::ServiceEntry(entry) => entry.hosts.iter().map(|host| from_entry(config, entry, host)).collect(),
         Spec::Namespace
         | Spec::EndpointSlice(_)
@@ -154,37 +153,24 @@ pub(crate) fn services_of(config: &Config, domain: &str) -> Vec<Service> {
     }
 }
 
-fn kubernetes(config: &Config, service: &k8s::Service, domain: &str) -> Option<Service> {
-    let spec = service.spec.as_ref()?;
+fn from_kubernetes(config: &Config, service: &kubernetes::Service, domain: &str) -> Service {
+    let port = |port: &kubernetes::ServicePort| ServicePort {
+        number: port.number,
+        name: port.name.clone(),
+        protocol: Protocol::from_word(&port.protocol),
+        target: port.target,
+    };
     let host = Hostname::kubernetes(&config.key.name, &config.key.namespace, domain);
-    let is_tcp = |port: &&k8s::ServicePort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
-    let mut ports: Vec<ServicePort> = spec.ports.iter().flatten().filter(is_tcp).filter_map(kubernetes_port).collect();
-    ports.sort_by_key(|port| port.number);
-    let ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let mut addresses: Vec<IpAddr> = ips.filter_map(|ip| ip.parse().ok()).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Some(Service {
+    Service {
         key: ServiceKey { host, origin: config.key.clone() },
-        ports,
-        addresses,
+        ports: service.ports.iter().map(port).collect(),
+        addresses: service.addresses.clone(),
         export_to: ExportTo::of(config),
         created: config.created,
         dns: false,
         external: false,
-        selector: spec.selector.clone(),
-    })
-}
-
-fn kubernetes_port(port: &k8s::ServicePort) -> Option<ServicePort> {
-    let number = u16::try_from(port.port).ok()?;
-    let name = port.name.clone().unwrap_or_default();
-    let word = port.app_protocol.as_deref().or_else(|| name.split('-').next()).unwrap_or_default();
-    let target = match &port.target_port {
-        Some(IntOrString::Int(target)) => u16::try_from(*target).unwrap_or(number),
-        Some(IntOrString::String(_)) | None => number,
-    };
-    Some(ServicePort { number, protocol: Protocol::from_word(word), target, name })
+        selector: service.selector.clone(),
+    }
 }
 
 fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service {

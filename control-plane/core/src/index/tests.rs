@@ -47,7 +47,7 @@ fn endpoints_come_from_ready_slice_addresses_and_selected_workloads() {
     let index = index(&format!("{SERVICE}{SLICE}{WORKLOAD}"));
     let endpoints = index.endpoints(&key());
     let seen: Vec<_> =
-        endpoints.iter().map(|e| (e.address.as_str(), e.target(80), e.weight, e.labels["version"].as_str())).collect();
+        endpoints.iter().map(|e| (&*e.address, e.target(80), e.weight, e.labels.get("version").unwrap())).collect();
     assert_eq!(seen, [("10.0.0.3", Some(8080), 4, "v2"), ("10.0.0.1", Some(9090), 1, "v1")]);
     let own: Vec<_> = index.own_services(&"10.0.0.1".parse().unwrap()).map(|service| service.key.clone()).collect();
     assert_eq!(own, [key()]);

@@ -15,7 +15,7 @@ pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
         pod: pod.into(),
         namespace: namespace.into(),
         addresses: vec![ip.parse().unwrap()],
-        labels: [("app".to_owned(), pod.to_owned())].into(),
+        labels: [("app".to_owned(), pod.to_owned())].into_iter().collect(),
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),

@@ -18,7 +18,8 @@ pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
 
 /// An object as it was applied, with its version.
 pub(super) fn object(stored: &Stored) -> pb::Object {
-    let mut json = stored.json.clone();
+    // What is kept is JSON.
+    let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
     if let Some(Value::Object(meta)) = json.get_mut("metadata") {
         meta.insert("resourceVersion".into(), stored.revision.to_string().into());
     }
