@@ -71,7 +71,7 @@ pub struct MeshIndex {
     /// One empty list for all: pieces made from it are told apart by its address.
     no_endpoints: Arc<Vec<Endpoint>>,
     slices: HashMap<(Arc<str>, String), BTreeSet<ConfigKey>>,
-    own_services: HashMap<IpAddr, BTreeSet<ServiceKey>>,
+    own_services: HashMap<IpAddr, Vec<ServiceKey>>,
     rules: BTreeMap<Hostname, Keys>,
     virtual_services: BTreeMap<Hostname, Keys>,
     virtual_services_to: BTreeMap<Hostname, Keys>,
@@ -320,11 +320,15 @@ impl MeshIndex {
         let (old_ips, new_ips) = (ips(&old), ips(&new));
         for ip in old_ips.difference(&new_ips) {
             if let Some(services) = self.own_services.get_mut(ip) {
-                services.remove(key);
+                services.retain(|other| other != key);
+                if services.is_empty() {
+                    self.own_services.remove(ip);
+                }
             }
         }
-        for ip in &new_ips {
-            self.own_services.entry(*ip).or_default().insert(key.clone());
+        for ip in new_ips.difference(&old_ips) {
+            // Nearly always the only one: a vector of one.
+            self.own_services.entry(*ip).or_insert_with(|| Vec::with_capacity(1)).push(key.clone());
         }
         // Both are sorted.
         let gone = old.iter().filter(|endpoint| new.binary_search(endpoint).is_err());
