@@ -3,6 +3,7 @@
 //! A stream is a position (the view it follows) and the exceptions to it: what is due, what is not
 //! answered, what was refused. The letters in comments are items of `docs/xds.md`.
 
+mod request;
 mod response;
 mod show;
 mod type_state;
@@ -12,12 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
-use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use crate::encode::EncodedResource;
 use crate::encode::route::{is_split, table_of};
 use crate::snapshot::{ResourceName, View};
 use crate::subscription::Wildcard;
+pub use request::{Malformed, Request};
 pub use response::{Push, Response};
 pub use show::{ResourceState, TypeSync};
 use type_state::{Due, Outstanding, Refused, TypeState};
@@ -89,23 +90,20 @@ impl DeltaStream {
     ///
     /// # Errors
     /// When the stream has to be closed.
-    pub fn on_request(&mut self, now: Instant, request: &DeltaDiscoveryRequest) -> Result<(), StreamError> {
-        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+    pub fn on_request(&mut self, now: Instant, request: &Request<'_>) -> Result<(), StreamError> {
+        let Some(kind) = ResourceType::from_type_url(request.type_url) else {
             return self.on_other(request);
         };
-        if let Ok(nonce) = request.response_nonce.parse() {
-            let error = request.error_detail.as_ref().map(|detail| truncated(&detail.message));
+        if let Ok(nonce) = request.nonce.parse() {
+            let error = request.error.as_deref().map(truncated);
             self.on_answer(now, (kind, nonce), error);
         }
         let is_first = !std::mem::replace(&mut self.types[kind.index()].requested, true);
-        // V5: before the first CDS request Envoy is warming and needs its endpoints whatever it lists.
-        let trusts_versions = kind != ResourceType::Endpoint || self.types[ResourceType::Cluster.index()].requested;
-        self.subscribe(kind, request, is_first);
+        let found = self.subscribe(kind, request, is_first);
         self.unsubscribe(kind, request);
         if is_first {
-            self.start(kind, request, trusts_versions);
-        }
-        if !request.resource_names_subscribe.is_empty() {
+            self.start(kind, request, found);
+        } else if !request.subscribe.is_empty() {
             self.types[kind.index()].subscription.compact(&self.view, kind);
         }
         let names: usize = self.types.iter().map(|state| state.subscription.told()).sum();
@@ -191,18 +189,23 @@ impl DeltaStream {
 
 /// Requests.
 impl DeltaStream {
-    fn subscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest, is_first: bool) {
+    /// How many of the names the sidecar says it holds, of those that there are.
+    fn subscribe(&mut self, kind: ResourceType, request: &Request<'_>, is_first: bool) -> usize {
         let state = &mut self.types[kind.index()];
-        if is_first && request.resource_names_subscribe.is_empty() {
+        if is_first && request.subscribe.is_empty() {
             state.subscription.wildcard = Wildcard::Implied;
         }
-        if !request.resource_names_subscribe.is_empty() && state.subscription.wildcard == Wildcard::Implied {
+        if !request.subscribe.is_empty() && state.subscription.wildcard == Wildcard::Implied {
             state.subscription.wildcard = Wildcard::Asked;
         }
         let is_wildcard_new = state.subscription.wildcard == Wildcard::Off && !is_first;
-        for name in &request.resource_names_subscribe {
+        if is_first {
+            state.subscription.list(&request.subscribe, &self.view, kind);
+        }
+        let mut found = 0;
+        for name in &request.subscribe {
             let state = &mut self.types[kind.index()];
-            if name == "*" {
+            if *name == "*" {
                 state.subscription.wildcard = Wildcard::Asked;
                 if is_wildcard_new {
                     self.tell_all(kind);
@@ -210,11 +213,33 @@ impl DeltaStream {
                 continue;
             }
             let known = self.view.get(kind, name);
-            let shared = known.map_or_else(|| Arc::from(name.as_str()), |resource| resource.name.clone());
-            state.subscription.insert(shared.clone(), known.is_some());
+            if let Some(resource) = known.filter(|_| is_first) {
+                found += usize::from(request.version_of(name).is_some());
+                if self.is_held(kind, request, resource) {
+                    continue;
+                }
+            }
+            let state = &mut self.types[kind.index()];
+            let shared = known.map_or_else(|| Arc::from(*name), |resource| resource.name.clone());
+            if !is_first {
+                state.subscription.insert(shared.clone(), known.is_some());
+            }
             state.refused.remove(&shared);
             state.tell(shared, known.is_some());
         }
+        found
+    }
+
+    /// Whether the sidecar holds a resource as it is, by what it says in its first request, and may be believed.
+    fn is_held(&self, kind: ResourceType, request: &Request<'_>, resource: &EncodedResource) -> bool {
+        // V5: before the first CDS request Envoy is warming and needs its endpoints whatever it lists.
+        if kind == ResourceType::Endpoint && !self.types[ResourceType::Cluster.index()].requested {
+            return false;
+        }
+        let name = &*resource.name;
+        let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
+        request.version_of(name).is_some_and(|version| resource.version.is(version))
+            && !self.types[kind.index()].owed.contains(owed)
     }
 
     /// Everything of a type is due; virtual hosts, where their tables are not.
@@ -224,10 +249,10 @@ impl DeltaStream {
         self.types[kind.index()].due.extend(wanted.into_iter().map(|name| (name, Due::Asked)));
     }
 
-    fn unsubscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) {
+    fn unsubscribe(&mut self, kind: ResourceType, request: &Request<'_>) {
         let state = &mut self.types[kind.index()];
-        for name in &request.resource_names_unsubscribe {
-            if name == "*" {
+        for name in &request.unsubscribe {
+            if *name == "*" {
                 state.subscription.wildcard = Wildcard::Off;
                 let subscription = &state.subscription;
                 state.due.retain(|name, _| subscription.names(name, true));
@@ -235,7 +260,7 @@ impl DeltaStream {
                 continue;
             }
             let exists = self.view.get(kind, name).is_some();
-            let name: ResourceName = name.as_str().into();
+            let name: ResourceName = (*name).into();
             if !state.subscription.remove(&name, exists) {
                 continue;
             }
@@ -249,29 +274,28 @@ impl DeltaStream {
     }
 
     /// The first request of a type: everything wanted is due, but for what the sidecar brought along (N7).
-    fn start(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest, trusts_versions: bool) {
+    fn start(&mut self, kind: ResourceType, request: &Request<'_>, mut found: usize) {
         if self.types[kind.index()].subscription.is_wildcard() {
-            self.tell_all(kind);
-            let state = &mut self.types[kind.index()];
-            // N10: otherwise Envoy waits for what will not come. W13: of virtual hosts it wants one word.
-            let is_empty = state.due.is_empty() && request.initial_resource_versions.is_empty();
-            state.owes_empty = is_empty && kind != ResourceType::VirtualHost;
-        }
-        for (name, version) in &request.initial_resource_versions {
-            let known = self.view.get(kind, name);
-            if !self.wants(kind, name, known.is_some()) {
-                continue;
+            found = 0;
+            let mut due = Vec::new();
+            for resource in self.view.iter(kind) {
+                found += usize::from(request.version_of(&resource.name).is_some());
+                if self.wants(kind, &resource.name, true) && !self.is_held(kind, request, resource) {
+                    due.push((resource.name.clone(), Due::Asked));
+                }
             }
             let state = &mut self.types[kind.index()];
-            match known {
-                Some(resource) if trusts_versions && resource.version.to_string() == *version => {
-                    let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
-                    if !state.owed.contains(owed) {
-                        state.due.remove(&resource.name);
-                    }
+            state.due.extend(due);
+            // N10: otherwise Envoy waits for what will not come. W13: of virtual hosts it wants one word.
+            let is_empty = state.due.is_empty() && request.versions.is_empty();
+            state.owes_empty = is_empty && kind != ResourceType::VirtualHost;
+        }
+        // Else all that it holds is there.
+        if found < request.versions.len() {
+            for (name, _) in &request.versions {
+                if self.view.get(kind, name).is_none() && self.wants(kind, name, false) {
+                    self.types[kind.index()].gone.insert(Arc::from(*name));
                 }
-                Some(_) => {}
-                None => drop(state.gone.insert(Arc::from(name.as_str()))),
             }
         }
         if kind == ResourceType::VirtualHost {
@@ -308,15 +332,15 @@ impl DeltaStream {
         }
     }
 
-    fn on_other(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), StreamError> {
-        if !self.others.contains_key(&request.type_url) && self.others.len() >= OTHER_TYPES_MAX {
+    fn on_other(&mut self, request: &Request<'_>) -> Result<(), StreamError> {
+        if !self.others.contains_key(request.type_url) && self.others.len() >= OTHER_TYPES_MAX {
             return Err(StreamError::TooMany { what: "unknown types", max: OTHER_TYPES_MAX });
         }
-        let other = self.others.entry(request.type_url.clone()).or_default();
+        let other = self.others.entry(request.type_url.to_owned()).or_default();
         let is_first = !std::mem::replace(&mut other.requested, true);
-        other.owes_empty |= is_first && request.resource_names_subscribe.is_empty();
-        let named = request.resource_names_subscribe.iter().filter(|name| *name != "*");
-        other.gone.extend(named.map(|name| Arc::from(name.as_str())));
+        other.owes_empty |= is_first && request.subscribe.is_empty();
+        let named = request.subscribe.iter().filter(|name| **name != "*");
+        other.gone.extend(named.map(|name| Arc::from(*name)));
         Ok(())
     }
 }

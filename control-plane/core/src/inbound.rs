@@ -9,9 +9,11 @@ use rutter_api::config::istio::Sidecar;
 use rutter_api::node::Interception;
 use rutter_api::{ResourceType, SidecarNode};
 
+use crate::encode::cache::{Cache, address, hash};
 use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
 use crate::encode::{EncodedResource, cluster};
 use crate::index::{Endpoint, MeshIndex, Protocol, Service};
+use crate::snapshot::{ScopeSnapshot, Write};
 
 /// One port of the application.
 struct Inbound {
@@ -21,26 +23,80 @@ struct Inbound {
     target: Option<(IpAddr, u16)>,
 }
 
-/// The resources of a sidecar's own; `listeners` are those that it binds for what its application asks.
-pub(crate) fn own_resources(
-    index: &MeshIndex,
-    node: &SidecarNode,
-    sidecar: Option<&Sidecar>,
-    listeners: impl Iterator<Item = (u16, BoundListener)>,
-) -> Vec<(ResourceType, EncodedResource)> {
-    let inbound = inbound_ports(index, node, sidecar);
-    let mut own: Vec<(ResourceType, EncodedResource)> = Vec::new();
-    for one in &inbound {
+/// The resources of a sidecar's own, and what they were made from. Sidecars of one service are much alike:
+/// where nothing names the sidecar itself, they share it.
+#[derive(Debug)]
+pub(crate) struct OwnPiece {
+    pub(crate) snapshot: Arc<ScopeSnapshot>,
+    _services: Vec<Option<Arc<Service>>>,
+}
+
+/// Makes each piece once.
+#[derive(Debug, Default)]
+pub(crate) struct OwnEncoder {
+    pieces: Cache<OwnPiece>,
+    last_lineage: u64,
+    /// Pieces made.
+    pub(crate) made: u64,
+}
+
+/// Lineages of sidecars' own snapshots are told from those of scopes by this bit.
+const OWN_LINEAGE: u64 = 1 << 63;
+
+impl OwnEncoder {
+    /// The resources of a sidecar's own; `listeners` are those that it binds for what its application asks.
+    pub(crate) fn own_piece(
+        &mut self,
+        index: &MeshIndex,
+        (node, sidecar): (&SidecarNode, Option<&Sidecar>),
+        listeners: impl Iterator<Item = (u16, BoundListener)>,
+    ) -> Arc<OwnPiece> {
+        let inbound = inbound_ports(index, node, sidecar);
+        match node.interception {
+            Interception::Redirect => {
+                let key: Vec<usize> = inbound.iter().flat_map(Inbound::key).collect();
+                let (made, last) = (&mut self.made, &mut self.last_lineage);
+                self.pieces.get_or_make(&key, || {
+                    *made += 1;
+                    *last += 1;
+                    piece(inbound, *last, |ports| vec![encode_virtual_inbound(&ports)])
+                })
+            }
+            Interception::None => {
+                self.made += 1;
+                self.last_lineage += 1;
+                Arc::new(piece(inbound, self.last_lineage, |ports| bound(node, listeners, ports)))
+            }
+        }
+    }
+}
+
+fn piece(
+    inbound: Vec<Inbound>,
+    lineage: u64,
+    listeners: impl FnOnce(Vec<InboundPort>) -> Vec<EncodedResource>,
+) -> OwnPiece {
+    let cluster = |one: &Inbound| {
         let target = one.target.map(|(ip, port)| (ip.to_string(), port));
-        let resource = cluster::encode_inbound(one.port.port, one.port.protocol, (one.service.as_deref(), target));
-        own.push((ResourceType::Cluster, resource));
+        cluster::encode_inbound(one.port.port, one.port.protocol, (one.service.as_deref(), target))
+    };
+    let clusters = inbound.iter().map(|one| Write::Put(ResourceType::Cluster, cluster(one)));
+    let mut writes: Vec<Write> = clusters.collect();
+    let services = inbound.iter().map(|one| one.service.clone()).collect();
+    let listeners = listeners(inbound.into_iter().map(|one| one.port).collect());
+    writes.extend(listeners.into_iter().map(|listener| Write::Put(ResourceType::Listener, listener)));
+    let empty = ScopeSnapshot::new(OWN_LINEAGE | lineage);
+    OwnPiece { snapshot: Arc::new(empty.apply(writes).unwrap_or(empty)), _services: services }
+}
+
+impl Inbound {
+    fn key(&self) -> [usize; 6] {
+        let target = self.target.map_or(0, |target| hash(&format!("{target:?}")));
+        let service = self.service.as_ref().map_or(0, address);
+        let port = &self.port;
+        let ports = [usize::from(port.port), usize::from(port.service_port), port.protocol as usize];
+        [ports[0], ports[1], ports[2], hash(&port.host), service, target]
     }
-    let ports: Vec<InboundPort> = inbound.into_iter().map(|one| one.port).collect();
-    match node.interception {
-        Interception::Redirect => own.push((ResourceType::Listener, encode_virtual_inbound(&ports))),
-        Interception::None => own.extend(bound(node, listeners, ports)),
-    }
-    own
 }
 
 /// Inbound listeners and outbound ones share the sidecar's address; where both want a port, the
@@ -49,11 +105,11 @@ fn bound(
     node: &SidecarNode,
     outbound: impl Iterator<Item = (u16, BoundListener)>,
     ports: Vec<InboundPort>,
-) -> Vec<(ResourceType, EncodedResource)> {
+) -> Vec<EncodedResource> {
     let mut listeners: BTreeMap<u16, BoundListener> = outbound.collect();
     listeners.extend(ports.into_iter().map(|port| (port.port, BoundListener::Inbound(port))));
     let ip = node.ip().to_string();
-    listeners.iter().map(|(port, what)| (ResourceType::Listener, encode_bound(&ip, *port, what))).collect()
+    listeners.iter().map(|(port, what)| encode_bound(&ip, *port, what)).collect()
 }
 
 fn inbound_ports(index: &MeshIndex, node: &SidecarNode, sidecar: Option<&Sidecar>) -> Vec<Inbound> {

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::config::istio::Sidecar;
-use rutter_api::{Config, Kind, ResourceType, SidecarNode};
+use rutter_api::{Config, Kind, SidecarNode};
 
 use crate::debounce::ConfigBatch;
 use crate::edges::unlink;
 use crate::encode::route::RouteTables;
-use crate::inbound::own_resources;
+use crate::inbound::{OwnEncoder, OwnPiece};
 use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
 use crate::scope::{ScopeId, ScopeKey, ScopeTable};
-use crate::snapshot::{ScopeSnapshot, View, Write};
+use crate::snapshot::{ScopeSnapshot, View};
 
 /// Names a connected sidecar. Two connections of one sidecar are two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,9 +21,11 @@ pub struct NodeId(pub u64);
 
 #[derive(Debug)]
 struct Node {
-    sidecar: SidecarNode,
+    sidecar: Arc<SidecarNode>,
     scope: ScopeId,
     view: View,
+    /// Kept so that others may share it.
+    own: Option<Arc<OwnPiece>>,
 }
 
 /// How much was done, to show that work follows the change.
@@ -35,7 +37,7 @@ pub struct Work {
     pub encodes: u64,
     /// Route tables and listeners of a port put together.
     pub tables: u64,
-    /// Sidecars whose own resources were made again.
+    /// Sets of resources of a sidecar's own that were made.
     pub own: u64,
 }
 
@@ -49,12 +51,9 @@ pub struct Mesh {
     by_namespace: HashMap<Arc<str>, BTreeSet<NodeId>>,
     by_address: HashMap<IpAddr, BTreeSet<NodeId>>,
     by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
-    own_made: u64,
+    own: OwnEncoder,
     revision: u64,
 }
-
-/// Lineages of sidecars' own snapshots are told from those of scopes by this bit.
-const OWN_LINEAGE: u64 = 1 << 63;
 
 impl Mesh {
     /// An empty mesh.
@@ -85,7 +84,7 @@ impl Mesh {
     /// The work done so far.
     pub fn work(&self) -> Work {
         let encoder = self.scopes.encoder();
-        Work { visits: encoder.visits, encodes: encoder.encodes(), tables: encoder.tables, own: self.own_made }
+        Work { visits: encoder.visits, encodes: encoder.encodes(), tables: encoder.tables, own: self.own.made }
     }
 
     /// What a sidecar sees now.
@@ -94,7 +93,8 @@ impl Mesh {
     }
 
     /// A sidecar came.
-    pub fn connect(&mut self, sidecar: SidecarNode) -> NodeId {
+    pub fn connect(&mut self, sidecar: impl Into<Arc<SidecarNode>>) -> NodeId {
+        let sidecar = sidecar.into();
         self.last_node += 1;
         let id = NodeId(self.last_node);
         self.by_namespace.entry(sidecar.namespace.clone()).or_default().insert(id);
@@ -103,10 +103,9 @@ impl Mesh {
         }
         let scope = self.scopes.enter(&self.scope_key(&sidecar), &self.index);
         self.by_scope.entry(scope).or_default().insert(id);
-        let own = Arc::new(ScopeSnapshot::new(OWN_LINEAGE | id.0));
         let (base, shared) = self.scopes.layers(scope).unwrap_or_default();
-        let view = View { base, shared, own, revision: self.revision, since: None };
-        self.nodes.insert(id, Node { sidecar, scope, view });
+        let view = View { base, shared, own: Arc::default(), revision: self.revision, since: None };
+        self.nodes.insert(id, Node { sidecar, scope, view, own: None });
         self.rebuild_own(id);
         id
     }
@@ -206,22 +205,22 @@ impl Mesh {
     }
 
     fn scope_key(&self, node: &SidecarNode) -> ScopeKey {
-        let sidecar = self.sidecar_of(node).map(|config| config.key.clone());
+        let sidecar = Self::sidecar_of(&self.index, node).map(|config| config.key.clone());
         let split = node.takes_virtual_hosts && !self.index.settings().whole_route_tables;
         let tables = if split { RouteTables::Split } else { RouteTables::Whole };
         ScopeKey { namespace: node.namespace.clone(), sidecar, interception: node.interception, tables }
     }
 
     /// Istio's order: one that selects the workload, one for the whole namespace, the root's default.
-    fn sidecar_of<'a>(&'a self, node: &'a SidecarNode) -> Option<&'a Arc<Config>> {
-        let root = &self.index.settings().root_namespace;
+    fn sidecar_of<'a>(index: &'a MeshIndex, node: &'a SidecarNode) -> Option<&'a Arc<Config>> {
+        let root = &index.settings().root_namespace;
         let selector = |config: &Config| sidecar(config).and_then(|spec: &Sidecar| spec.workload_selector.clone());
-        let own = || self.index.of_namespace(Kind::Sidecar, &node.namespace);
+        let own = || index.of_namespace(Kind::Sidecar, &node.namespace);
         let selecting =
             own().filter(|config| selector(config).is_some_and(|selector| selector.labels.selects(&node.labels)));
         let oldest = |config: &&Arc<Config>| (config.created, config.key.clone());
         let of_all = own().filter(|config| selector(config).is_none());
-        let of_root = self.index.of_namespace(Kind::Sidecar, root).filter(|config| selector(config).is_none());
+        let of_root = index.of_namespace(Kind::Sidecar, root).filter(|config| selector(config).is_none());
         selecting.min_by_key(oldest).or_else(|| of_all.min_by_key(oldest)).or_else(|| of_root.min_by_key(oldest))
     }
 
@@ -229,24 +228,15 @@ impl Mesh {
     fn rebuild_own(&mut self, id: NodeId) -> bool {
         let Some(node) = self.nodes.get(&id) else { return false };
         let Some(scope) = self.scopes.get(node.scope) else { return false };
-        self.own_made += 1;
-        let spec = self.sidecar_of(&node.sidecar).and_then(|config| sidecar(config));
+        let spec = Self::sidecar_of(&self.index, &node.sidecar).and_then(|config| sidecar(config));
         let listeners = scope.bound_listeners(self.scopes.base_of(node.scope));
-        let resources = own_resources(&self.index, &node.sidecar, spec, listeners);
-        let old = &node.view.own;
-        let is_kept =
-            |kind, name: &str| resources.iter().any(|(other, resource)| *other == kind && *resource.name == *name);
-        let gone = ResourceType::ALL.into_iter().flat_map(|kind| {
-            let gone = old.iter(kind).filter(move |resource| !is_kept(kind, &resource.name));
-            gone.map(move |resource| Write::Remove(kind, resource.name.clone()))
-        });
-        let mut writes: Vec<Write> = gone.collect();
-        writes.extend(resources.into_iter().map(|(kind, resource)| Write::Put(kind, resource)));
-        let Some(next) = old.apply(writes) else { return false };
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.view.own = Arc::new(next);
-        }
-        true
+        let piece = self.own.own_piece(&self.index, (&node.sidecar, spec), listeners);
+        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        let alone = |own: &Arc<ScopeSnapshot>| View { own: own.clone(), ..View::default() };
+        let differs = alone(&piece.snapshot).differs_from(&alone(&node.view.own));
+        node.view.own = piece.snapshot.clone();
+        node.own = Some(piece);
+        differs
     }
 }
 

@@ -58,6 +58,19 @@ impl Subscription {
         self.names.contains(name, exists)
     }
 
+    /// Takes names in, of which there are none yet.
+    pub fn list(&mut self, names: &[&str], view: &View, kind: ResourceType) {
+        let mut names: Vec<&str> = names.iter().copied().filter(|name| *name != "*").collect();
+        names.sort_unstable();
+        let others = view.iter(kind).filter(|resource| names.binary_search(&&*resource.name).is_err());
+        let others: BTreeSet<ResourceName> =
+            others.take(DIFFERENCE_MAX + 1).map(|resource| resource.name.clone()).collect();
+        let by_difference = names.len() >= LISTED_MIN && others.len() <= DIFFERENCE_MAX;
+        let listed = names.into_iter().filter(|name| !by_difference || view.get(kind, name).is_none());
+        self.names.listed = listed.map(ResourceName::from).collect();
+        self.names.all_but = by_difference.then_some(others);
+    }
+
     /// Adds a name.
     pub fn insert(&mut self, name: ResourceName, exists: bool) {
         match &mut self.names.all_but {

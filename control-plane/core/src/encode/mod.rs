@@ -23,6 +23,13 @@ use twox_hash::XxHash3_64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
+impl Version {
+    /// Whether a text is this version.
+    pub fn is(self, text: &str) -> bool {
+        text.len() == 16 && u64::from_str_radix(text, 16) == Ok(self.0)
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

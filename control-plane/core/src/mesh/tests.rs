@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rutter_api::ConfigKey;
+use rutter_api::{ConfigKey, ResourceType};
 use rutter_api::node::Interception;
 
 use super::*;
