@@ -19,7 +19,7 @@ use crate::encode::route::{is_split, table_of};
 use crate::snapshot::{ResourceName, View};
 use crate::subscription::Wildcard;
 pub use request::{Malformed, Request};
-pub use response::{Push, Response};
+pub use response::{Frames, Push, Response};
 pub use show::{ResourceState, TypeSync};
 use type_state::{Due, Outstanding, Refused, TypeState};
 

@@ -1,17 +1,19 @@
 //! Aggregated discovery over gRPC, framed by hand: the bytes that all streams share go to the socket uncopied.
 
 mod body;
+mod connection;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
-use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{ResourceType, SidecarNode};
+use rutter_core::delta_stream::Request;
 use rutter_core::{DeltaStream, View};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,11 +25,11 @@ use tracing::{debug, info, warn};
 use crate::engine::{Connection, EngineHandle};
 use crate::metrics::Metrics;
 use crate::registry::{Question, Registry};
-use body::{Out, Outgoing, Requests};
+pub(crate) use body::Budget;
+use body::{Out, Requests, Sender, Share};
+pub(crate) use connection::{incoming, listen};
+use connection::Switch;
 
-/// Messages between a stream and its socket: one being written, none waiting, so that a slow sidecar
-/// gets the latest state and not a queue.
-const IN_FLIGHT: usize = 1;
 /// Questions waiting at a stream.
 const QUESTIONS: usize = 4;
 /// Streams accepted and not yet started.
@@ -39,17 +41,31 @@ pub(crate) struct Shared {
     pub(crate) engine: EngineHandle,
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) budget: Arc<Budget>,
 }
+
+/// What a client may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// A client that takes nothing of a response for so long is closed.
+    pub(crate) stuck_after: Duration,
+}
+
+/// The same while the budget is exceeded.
+const STUCK_AFTER_IN_NEED: Duration = Duration::from_secs(1);
 
 /// The gRPC service. It hands streams to [`Streams`], which owns them.
 #[derive(Clone)]
 pub(crate) struct AdsService {
     accepted: mpsc::Sender<Accepted>,
+    budget: Arc<Budget>,
 }
 
 struct Accepted {
     requests: Requests,
-    out: mpsc::Sender<Out>,
+    out: Sender,
+    switch: Switch,
 }
 
 impl NamedService for AdsService {
@@ -66,19 +82,20 @@ impl tower::Service<http::Request<tonic::body::Body>> for AdsService {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let accepted = self.accepted.clone();
+        let (accepted, budget) = (self.accepted.clone(), self.budget.clone());
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default();
             if method != "DeltaAggregatedResources" {
                 let text = format!("{method}: only delta ADS is served yet (Envoy: set api_type DELTA_GRPC)");
                 return Ok(Status::unimplemented(text).into_http());
             }
-            let (out, outgoing) = mpsc::channel(IN_FLIGHT);
-            let stream = Accepted { requests: Requests::new(request.into_body()), out };
+            let (out, outgoing) = body::outgoing();
+            let switch = request.extensions().get::<Switch>().cloned().unwrap_or_default();
+            let stream = Accepted { requests: Requests::new(request.into_body(), budget), out, switch };
             if accepted.send(stream).await.is_err() {
                 return Ok(Status::unavailable("the control plane is ending").into_http());
             }
-            let mut response = http::Response::new(tonic::body::Body::new(Outgoing::new(outgoing)));
+            let mut response = http::Response::new(tonic::body::Body::new(outgoing));
             response
                 .headers_mut()
                 .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
@@ -96,7 +113,7 @@ pub(crate) struct Streams {
 /// The service and the owner of its streams.
 pub(crate) fn ads(shared: Shared) -> (AdsService, Streams) {
     let (accepted, receiver) = mpsc::channel(ACCEPTED);
-    (AdsService { accepted }, Streams { accepted: receiver, shared })
+    (AdsService { accepted, budget: shared.budget.clone() }, Streams { accepted: receiver, shared })
 }
 
 impl Streams {
@@ -131,36 +148,40 @@ async fn run_stream(mut accepted: Accepted, shared: Shared, stop: watch::Receive
         Err(status) => status,
     };
     shared.metrics.streams.dec();
-    // A client that has gone does not want to know how its stream ended.
-    let _ = accepted.out.send(Out::End(status)).await;
+    accepted.out.send(Out::End(status));
 }
 
 async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<bool>) -> Result<(), Status> {
     let Some(first) = accepted.requests.next().await.transpose()? else { return Ok(()) };
-    let first = DeltaDiscoveryRequest::decode(first).map_err(|error| {
-        warn!(error = %error, "a client sent something that is no discovery request");
-        Status::invalid_argument(format!("want a DeltaDiscoveryRequest: {error}"))
-    })?;
-    let node = SidecarNode::try_from(&first.node.clone().unwrap_or_default()).map_err(|invalid| {
-        warn!(error = %invalid, "a client was refused");
-        Status::invalid_argument(invalid.to_string())
-    })?;
-    let id = node.id();
+    let node = Arc::new(read_node(&first)?);
     let ending = || Status::unavailable("the control plane is ending");
     let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
     let (asker, questions) = mpsc::channel(QUESTIONS);
-    let registered = shared.registry.add(node_id, node, asker);
+    let registered = shared.registry.add(node_id, node.clone(), asker);
     let stream = DeltaStream::new(view.borrow().clone());
-    info!(sidecar = %id, "sidecar connected");
-    let mut pump = Pump { stream, view, questions, sidecar: id, metrics: &shared.metrics };
-    let result = match pump.on_request(&first) {
-        Ok(()) => pump.run(accepted, stop).await,
+    info!(sidecar = %node.id(), "sidecar connected");
+    let mut pump = Pump { stream, view, questions, node, metrics: &shared.metrics };
+    // The first request of an Envoy is 61 KB: it must not live as long as the stream.
+    let read = pump.on_bytes(&first);
+    drop(first);
+    let result = match read {
+        Ok(()) => pump.run(accepted, shared, stop).await,
         Err(status) => Err(status),
     };
-    info!(sidecar = %pump.sidecar, reason = result.as_ref().err().map(Status::message), "sidecar left");
+    info!(sidecar = %pump.node.id(), reason = result.as_ref().err().map(Status::message), "sidecar left");
     drop(registered);
     shared.engine.disconnect(node_id).await;
     result
+}
+
+fn read_node(first: &[u8]) -> Result<SidecarNode, Status> {
+    let refuse = |error: String| {
+        warn!(error, "a client was refused");
+        Status::invalid_argument(error)
+    };
+    let request = Request::parse(first).map_err(|error| refuse(error.to_string()))?;
+    let node = Node::decode(request.node).map_err(|error| refuse(format!("node: {error}")))?;
+    SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))
 }
 
 /// Carries between the socket, the engine and the stream's state.
@@ -168,54 +189,70 @@ struct Pump<'a> {
     stream: DeltaStream,
     view: watch::Receiver<View>,
     questions: mpsc::Receiver<Question>,
-    sidecar: String,
+    node: Arc<SidecarNode>,
     metrics: &'a Metrics,
 }
 
 enum Event {
     Request(Option<Result<Bytes, Status>>),
     View,
-    Writable,
+    Writable(bool),
     Question(Question),
     Wake,
+    Look,
     Stop,
 }
 
 impl Pump<'_> {
-    async fn run(&mut self, accepted: &mut Accepted, mut stop: watch::Receiver<bool>) -> Result<(), Status> {
+    async fn run(
+        &mut self,
+        accepted: &mut Accepted,
+        shared: &Shared,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Status> {
         let mut next = None;
+        let mut patience = Patience::default();
         loop {
             if next.is_none() {
                 next = self.stream.next_response(Instant::now());
             }
             // While something waits for the socket, time alone changes nothing.
             let wake = self.stream.wake_at().filter(|_| next.is_none());
+            let look = patience.look_at(accepted.out.moved(), shared);
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
                 request = accepted.requests.next() => Event::Request(request),
                 Some(question) = self.questions.recv() => Event::Question(question),
                 Ok(()) = self.view.changed() => Event::View,
-                permit = accepted.out.reserve(), if next.is_some() => match (permit, next.take()) {
-                    (Ok(permit), Some(response)) => {
-                        self.count(&response);
-                        permit.send(Out::Message(response.frames()));
-                        Event::Writable
-                    }
-                    (Ok(_), None) | (Err(_), _) => return Ok(()),
-                },
+                is_open = accepted.out.ready(), if next.is_some() => Event::Writable(is_open),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => Event::Wake,
+                () = sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => Event::Look,
             };
             match event {
                 Event::Stop => return Err(Status::unavailable("the control plane is ending")),
-                Event::Request(None) => return Ok(()),
-                Event::Request(Some(bytes)) => self.on_bytes(bytes?)?,
+                Event::Request(None) | Event::Writable(false) => return Ok(()),
+                Event::Request(Some(bytes)) => self.on_bytes(&bytes?)?,
                 Event::View => self.catch_up(),
                 Event::Question(question) => {
                     self.catch_up();
                     question(&self.stream);
                 }
-                Event::Writable | Event::Wake => {}
+                Event::Writable(true) => {
+                    if let Some(response) = next.take() {
+                        self.count(&response);
+                        let share = Share::new(shared.budget.clone(), response.wire_len());
+                        accepted.out.send(Out::Message(response.into_frames(), share));
+                    }
+                }
+                Event::Wake => {}
+                Event::Look => {
+                    if patience.is_over(accepted.out.moved(), shared) {
+                        self.metrics.stuck.inc();
+                        accepted.switch.close();
+                        return Err(Status::aborted("it took nothing of a response for too long"));
+                    }
+                }
             }
         }
     }
@@ -225,27 +262,21 @@ impl Pump<'_> {
         self.stream.on_view(Instant::now(), view);
     }
 
-    fn on_bytes(&mut self, bytes: Bytes) -> Result<(), Status> {
-        let bytes = body::without_node(bytes);
-        let request = DeltaDiscoveryRequest::decode(bytes)
-            .map_err(|error| Status::invalid_argument(format!("want a DeltaDiscoveryRequest: {error}")))?;
-        self.on_request(&request)
-    }
-
-    fn on_request(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
-        if let (Some(kind), Some(detail)) = (ResourceType::from_type_url(&request.type_url), &request.error_detail) {
+    fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), Status> {
+        let request = Request::parse(bytes).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let (Some(kind), Some(error)) = (ResourceType::from_type_url(request.type_url), &request.error) {
             self.metrics.nacks.get_or_create(&kind.into()).inc();
-            warn!(sidecar = %self.sidecar, r#type = %kind, nonce = request.response_nonce, error = detail.message, "sidecar refused resources");
+            warn!(sidecar = %self.node.id(), r#type = %kind, nonce = request.nonce, error, "sidecar refused resources");
         }
         let now = Instant::now();
-        let result = self.stream.on_request(now, request);
-        let nonce: Option<u64> = request.response_nonce.parse().ok();
+        let result = self.stream.on_request(now, &request);
+        let nonce: Option<u64> = request.nonce.parse().ok();
         let answered = self.stream.pushes().find(|push| Some(push.nonce) == nonce);
         if let Some(push) = answered.filter(|push| push.revision > 0 && push.answered == Some(now)) {
             self.metrics.convergence.observe((now - push.since).as_secs_f64());
         }
         result.map_err(|error| {
-            warn!(sidecar = %self.sidecar, error = %error, "a stream is closed");
+            warn!(sidecar = %self.node.id(), error = %error, "a stream is closed");
             Status::resource_exhausted(error.to_string())
         })
     }
@@ -255,6 +286,35 @@ impl Pump<'_> {
         let bytes = response.wire_len() as u64;
         self.metrics.pushes.get_or_create(&kind.into()).inc();
         self.metrics.push_bytes.get_or_create(&kind.into()).inc_by(bytes);
-        debug!(sidecar = %self.sidecar, r#type = %kind, nonce = response.nonce, resources = response.resources.len(), removed = response.removed.len(), bytes, "pushed");
+        debug!(sidecar = %self.node.id(), r#type = %kind, nonce = response.nonce, resources = response.resources.len(), removed = response.removed.len(), bytes, "pushed");
+    }
+}
+
+/// How long a response has been waiting for its client.
+#[derive(Default)]
+struct Patience {
+    /// The pieces taken when it was looked at first, when that was, and when to look again.
+    seen: Option<(u64, Instant, Instant)>,
+}
+
+impl Patience {
+    /// When to look whether the client has taken anything. None: nothing waits for it.
+    fn look_at(&mut self, moved: Option<u64>, shared: &Shared) -> Option<Instant> {
+        let now = Instant::now();
+        // Somebody else may bring the budget in need meanwhile.
+        let next = now + STUCK_AFTER_IN_NEED.min(shared.limits.stuck_after);
+        self.seen = match (moved?, self.seen) {
+            (moved, Some((before, since, look))) if moved == before => {
+                Some((moved, since, if look > now { look } else { next }))
+            }
+            (moved, _) => Some((moved, now, next)),
+        };
+        self.seen.map(|(_, _, look)| look)
+    }
+
+    fn is_over(&self, moved: Option<u64>, shared: &Shared) -> bool {
+        let limit = shared.limits.stuck_after;
+        let limit = if shared.budget.is_exceeded() { limit.min(STUCK_AFTER_IN_NEED) } else { limit };
+        self.seen.is_some_and(|(before, since, _)| moved == Some(before) && since.elapsed() >= limit)
     }
 }

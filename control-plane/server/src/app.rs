@@ -11,12 +11,11 @@ use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::info;
 
 use crate::admin;
-use crate::ads::{self, AdsService, Shared, Streams};
+use crate::ads::{self, AdsService, Budget, Limits, Shared, Streams};
 use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::metrics::Metrics;
@@ -52,11 +51,9 @@ impl App {
     /// # Errors
     /// When a socket, the store or the watched folder cannot be opened.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        let listen = |addr: SocketAddr| async move {
-            TcpListener::bind(addr).await.with_context(|| format!("listening at {addr}"))
-        };
-        let xds = listen(settings.xds).await.context("--xds")?;
-        let admin_socket = listen(settings.admin).await.context("--admin")?;
+        let xds = ads::listen(settings.xds).with_context(|| format!("--xds: listening at {}", settings.xds))?;
+        let admin_socket = TcpListener::bind(settings.admin).await;
+        let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", settings.admin))?;
         let store: Arc<dyn ConfigStore> = match &settings.data_dir {
             Some(dir) => Arc::new(EmbeddedStore::open(dir).context("--data-dir")?),
             None => Arc::new(MemoryStore::default()),
@@ -73,7 +70,13 @@ impl App {
         };
         let (engine, handle) = Engine::load(mesh, settings.debounce, store.clone(), metrics.clone()).await?;
         let registry = Registry::default();
-        let shared = Shared { engine: handle.clone(), registry: registry.clone(), metrics: metrics.clone() };
+        let shared = Shared {
+            engine: handle.clone(),
+            registry: registry.clone(),
+            metrics: metrics.clone(),
+            limits: Limits { stuck_after: settings.stuck_after },
+            budget: Arc::new(Budget::new(settings.in_flight_bytes)),
+        };
         let (service, streams) = ads::ads(shared);
         let admin = admin::AdminServer { store, engine: handle, registry, metrics };
         Ok(Self { engine, streams, service, admin, folder, xds, admin_socket })
@@ -141,12 +144,11 @@ async fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>
 
 async fn serve_xds(socket: TcpListener, service: AdsService, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(socket), stopped(stop))
+        .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))
         .await
         .context("serving xDS")
 }

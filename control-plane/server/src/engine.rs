@@ -22,7 +22,7 @@ const CALLS: usize = 256;
 
 /// What others ask of the engine.
 enum Call {
-    Connect(Box<SidecarNode>, oneshot::Sender<Connection>),
+    Connect(Arc<SidecarNode>, oneshot::Sender<Connection>),
     Disconnect(NodeId),
     Check(Vec<Arc<Config>>, oneshot::Sender<Vec<String>>),
 }
@@ -43,9 +43,9 @@ pub(crate) struct EngineHandle {
 
 impl EngineHandle {
     /// A sidecar came. None: the process is ending.
-    pub(crate) async fn connect(&self, node: SidecarNode) -> Option<Connection> {
+    pub(crate) async fn connect(&self, node: Arc<SidecarNode>) -> Option<Connection> {
         let (reply, answer) = oneshot::channel();
-        self.calls.send(Call::Connect(Box::new(node), reply)).await.ok()?;
+        self.calls.send(Call::Connect(node, reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -162,7 +162,7 @@ impl Engine {
     fn answer(&mut self, call: Call) {
         match call {
             Call::Connect(node, reply) => {
-                let id = self.mesh.connect(*node);
+                let id = self.mesh.connect(node);
                 let Some(view) = self.mesh.view(id) else { return };
                 let sender = watch::Sender::new(view.clone());
                 let connection = Connection { id, view: sender.subscribe() };

@@ -19,6 +19,7 @@ pub(crate) struct TypeLabel {
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) streams: Gauge,
+    pub(crate) stuck: Counter,
     pub(crate) pushes: Family<TypeLabel, Counter>,
     pub(crate) push_bytes: Family<TypeLabel, Counter>,
     pub(crate) nacks: Family<TypeLabel, Counter>,
@@ -39,6 +40,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("rutter"),
             streams: Gauge::default(),
+            stuck: Counter::default(),
             pushes: Family::default(),
             push_bytes: Family::default(),
             nacks: Family::default(),
@@ -60,6 +62,7 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("xds_streams", "Open ADS streams", self.streams.clone());
+        registry.register("xds_stuck", "Streams closed because the client took nothing", self.stuck.clone());
         registry.register("xds_pushes", "Responses sent, by type", self.pushes.clone());
         registry.register("xds_push_bytes", "Bytes of responses sent, by type", self.push_bytes.clone());
         registry.register("xds_nacks", "Responses refused by sidecars, by type", self.nacks.clone());

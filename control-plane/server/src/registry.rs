@@ -47,8 +47,8 @@ impl Registry {
     }
 
     /// Puts a stream on the list.
-    pub(crate) fn add(&self, id: NodeId, node: SidecarNode, questions: mpsc::Sender<Question>) -> Registered {
-        self.lock().insert(id, StreamHandle { node: Arc::new(node), since: Instant::now(), questions });
+    pub(crate) fn add(&self, id: NodeId, node: Arc<SidecarNode>, questions: mpsc::Sender<Question>) -> Registered {
+        self.lock().insert(id, StreamHandle { node, since: Instant::now(), questions });
         Registered { registry: self.clone(), id }
     }
 

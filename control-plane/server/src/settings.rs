@@ -66,6 +66,12 @@ struct Given {
     /// Shortest time between two batches of config changes, in milliseconds; the first change of a burst never waits [default: 20]
     #[arg(long, env = "RUTTER_DEBOUNCE_MS", value_name = "MS")]
     debounce_ms: Option<u64>,
+    /// Close a sidecar that takes nothing of a response for so long, in seconds [default: 60]
+    #[arg(long, env = "RUTTER_STUCK_AFTER_S", value_name = "S")]
+    stuck_after_s: Option<u64>,
+    /// Bytes of unfinished requests and responses, of all sidecars together; beyond, those that take nothing for a second are closed, in MB [default: 256]
+    #[arg(long, env = "RUTTER_IN_FLIGHT_MB", value_name = "MB")]
+    in_flight_mb: Option<usize>,
     /// Send every sidecar whole route tables, even where it takes virtual hosts one by one (Envoy from 1.37)
     #[arg(long, env = "RUTTER_WHOLE_ROUTE_TABLES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     whole_route_tables: Option<bool>,
@@ -102,6 +108,10 @@ pub struct Settings {
     pub domain: String,
     /// The shortest time between two batches.
     pub debounce: Duration,
+    /// How long a sidecar may take nothing of a response.
+    pub stuck_after: Duration,
+    /// Unfinished requests and responses of all sidecars together, in bytes.
+    pub in_flight_bytes: usize,
     /// Whether every sidecar is sent whole route tables.
     pub whole_route_tables: bool,
     /// How log lines look.
@@ -141,6 +151,8 @@ impl Given {
             root_namespace: self.root_namespace.or(file.root_namespace),
             domain: self.domain.or(file.domain),
             debounce_ms: self.debounce_ms.or(file.debounce_ms),
+            stuck_after_s: self.stuck_after_s.or(file.stuck_after_s),
+            in_flight_mb: self.in_flight_mb.or(file.in_flight_mb),
             whole_route_tables: self.whole_route_tables.or(file.whole_route_tables),
             log_format: self.log_format.or(file.log_format),
         }
@@ -170,6 +182,8 @@ impl Given {
             root_namespace: self.root_namespace.unwrap_or_else(|| "istio-system".into()),
             domain: self.domain.unwrap_or_else(|| "cluster.local".into()),
             debounce: Duration::from_millis(self.debounce_ms.unwrap_or(20)),
+            stuck_after: Duration::from_secs(self.stuck_after_s.unwrap_or(60)),
+            in_flight_bytes: self.in_flight_mb.unwrap_or(256) << 20,
             whole_route_tables: self.whole_route_tables.unwrap_or(false),
             log_format: self.log_format.unwrap_or_default(),
         })
@@ -188,6 +202,8 @@ impl Settings {
             root_namespace: "istio-system".into(),
             domain: "cluster.local".into(),
             debounce: Duration::from_millis(20),
+            stuck_after: Duration::from_secs(60),
+            in_flight_bytes: 256 << 20,
             whole_route_tables: false,
             log_format: LogFormat::Text,
         }

@@ -12,6 +12,8 @@ use crate::snapshot::{ResourceName, View};
 
 /// Entries below this size are copied together, in bytes: a shared piece costs the transport about as much.
 const SHARE_MIN: usize = 4096;
+/// A piece of small entries is closed at this size, in bytes: HTTP/2's frames are no longer.
+const FRAME_BYTES: usize = 12 << 10;
 /// What a gRPC message starts with: a byte for compression, and the length.
 const GRPC_HEAD: usize = 5;
 
@@ -45,26 +47,51 @@ impl Response {
             + self.resources.iter().map(|resource| resource.entry.len()).sum::<usize>()
     }
 
-    /// The gRPC message in pieces. Protobuf lets a repeated field be continued anywhere, so the head
-    /// and the entries, one after the other, are the message.
-    pub fn frames(&self) -> Vec<Bytes> {
+    /// The gRPC message in pieces, made when they are taken. Protobuf lets a repeated field be continued
+    /// anywhere, so the head and the entries, one after the other, are the message.
+    pub fn into_frames(self) -> Frames {
         let head = self.head();
         let length = self.wire_len() - GRPC_HEAD;
-        let mut frames = Vec::new();
-        let mut buffer = BytesMut::with_capacity(GRPC_HEAD + head.encoded_len() + SHARE_MIN);
+        let mut buffer = BytesMut::with_capacity(GRPC_HEAD + head.encoded_len());
         buffer.put_u8(0);
         buffer.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         buffer.put_slice(&head.encode_to_vec());
-        for resource in &self.resources {
-            if resource.entry.len() < SHARE_MIN {
-                buffer.put_slice(&resource.entry);
-                continue;
-            }
-            frames.extend(Some(buffer.split().freeze()).filter(|bytes| !bytes.is_empty()));
-            frames.push(resource.entry.clone());
+        Frames { buffer, resources: self.resources.into_iter(), large: None }
+    }
+}
+
+/// A response on its way to a socket. Small entries are copied together, large ones are shared; a client
+/// that does not read costs no more than one piece.
+#[derive(Debug)]
+pub struct Frames {
+    buffer: BytesMut,
+    resources: std::vec::IntoIter<EncodedResource>,
+    large: Option<Bytes>,
+}
+
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if let Some(large) = self.large.take() {
+            return Some(large);
         }
-        frames.extend(Some(buffer.freeze()).filter(|bytes| !bytes.is_empty()));
-        frames
+        while self.buffer.len() < FRAME_BYTES {
+            let Some(resource) = self.resources.next() else { break };
+            if resource.entry.len() >= SHARE_MIN {
+                self.large = Some(resource.entry);
+                break;
+            }
+            if self.buffer.capacity() - self.buffer.len() < resource.entry.len() {
+                let rest: usize = self.resources.as_slice().iter().map(|resource| resource.entry.len()).sum();
+                self.buffer.reserve((rest + resource.entry.len()).min(FRAME_BYTES + SHARE_MIN));
+            }
+            self.buffer.put_slice(&resource.entry);
+        }
+        if self.buffer.is_empty() {
+            return self.large.take();
+        }
+        Some(std::mem::take(&mut self.buffer).freeze())
     }
 }
 
@@ -78,7 +105,7 @@ pub struct Push {
     /// The store's revision that caused it; 0: a request did.
     pub revision: u64,
     /// What was sent.
-    pub names: Vec<ResourceName>,
+    pub names: Box<[ResourceName]>,
     /// How many were sent.
     pub resources: usize,
     /// How many were removed.
@@ -94,7 +121,7 @@ pub struct Push {
 }
 
 /// Names of a push that are remembered; more are only counted.
-const NAMES_REMEMBERED: usize = 64;
+const NAMES_REMEMBERED: usize = 8;
 
 impl Push {
     pub(super) fn new(now: Instant, kind: ResourceType, response: &Response, cause: Option<&View>) -> Self {

@@ -467,13 +467,14 @@ fn frames_are_a_grpc_message_of_the_announced_length() {
     bench.put(Cluster, "b", &"x".repeat(10_000));
     bench.subscribe(Cluster, &["*", "nope"]);
     let responses = bench.responses();
-    let bytes = responses[0].frames().concat();
+    let frames: Vec<_> = responses[0].clone().into_frames().collect();
+    let bytes = frames.concat();
     assert_eq!(bytes.len(), responses[0].wire_len());
     let length = u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize;
     assert_eq!(length, bytes.len() - 5);
     let message = DeltaDiscoveryResponse::decode(&bytes[5..]).unwrap();
     assert_eq!((message.resources.len(), message.nonce.as_str()), (2, "1"));
     assert_eq!(responses[1].removed.len(), 1);
-    let shared = responses[0].frames().iter().any(|frame| frame.as_ptr() == responses[0].resources[1].entry.as_ptr());
+    let shared = frames.iter().any(|frame| frame.as_ptr() == responses[0].resources[1].entry.as_ptr());
     assert!(shared, "large entries are shared, not copied");
 }

@@ -1,32 +1,83 @@
 //! gRPC's framing in both directions.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::task::AtomicWaker;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
-use tokio::sync::mpsc;
+use rutter_core::delta_stream::Frames;
 use tonic::Status;
 
 /// A request longer than this ends its stream. A reconnect lists every name: 50,000 resources are 5 MB.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Parts of a request up to this size are not counted, in bytes: nearly all requests are far smaller.
+const SMALL_REQUEST: usize = 64 << 10;
 /// A byte for compression, and the length.
 const HEAD: usize = 5;
-/// `DeltaDiscoveryRequest.node`
-const NODE_FIELD: u32 = 1;
+/// Bytes that all streams together hold for requests that have not come to their end, and for responses
+/// that have not gone out.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    held: AtomicUsize,
+    max: usize,
+}
+
+impl Budget {
+    /// At most `max` bytes, as far as clients can help it.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { held: AtomicUsize::new(0), max }
+    }
+
+    /// Whether more is held than should be.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.max
+    }
+}
+
+/// A share of a budget, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    pub(super) fn new(budget: Arc<Budget>, bytes: usize) -> Self {
+        let mut share = Self { budget, bytes: 0 };
+        share.set(bytes);
+        share
+    }
+
+    fn set(&mut self, bytes: usize) {
+        let held = &self.budget.held;
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => held.fetch_add(more, Ordering::Relaxed),
+            None => held.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 /// The requests of a stream.
 pub(super) struct Requests {
     body: tonic::body::Body,
     buffer: BytesMut,
+    share: Share,
 }
 
 impl Requests {
-    pub(super) fn new(body: tonic::body::Body) -> Self {
-        Self { body, buffer: BytesMut::new() }
+    pub(super) fn new(body: tonic::body::Body, budget: Arc<Budget>) -> Self {
+        Self { body, buffer: BytesMut::new(), share: Share::new(budget, 0) }
     }
 
     /// The next message. None: the client has finished. Safe to be dropped while it waits.
@@ -45,6 +96,13 @@ impl Requests {
                 }
                 // The connection is gone; how is for the transport's log.
                 Err(_) => return None,
+            }
+            if self.buffer.len() > SMALL_REQUEST {
+                self.share.set(self.buffer.len());
+                if self.share.budget.is_exceeded() {
+                    let text = "want less at a time: other clients' requests and responses fill the budget";
+                    return Some(Err(Status::resource_exhausted(text)));
+                }
             }
         }
     }
@@ -67,60 +125,99 @@ impl Requests {
         if self.buffer.is_empty() {
             // Lets the buffer go: it has grown to the largest request, and requests are rare.
             self.buffer = BytesMut::new();
+            self.share.set(0);
         }
         Ok(Some(message))
     }
 }
 
-/// The request without its node, which is known and which Envoy may repeat each time, 61 KB of it (S2).
-pub(super) fn without_node(message: Bytes) -> Bytes {
-    let mut rest = message.clone();
-    let mut kept = BytesMut::new();
-    while rest.has_remaining() {
-        let start = message.len() - rest.remaining();
-        let Ok((field, wire)) = decode_key(&mut rest) else { return message };
-        let skipped = match wire {
-            WireType::LengthDelimited => decode_varint(&mut rest).ok().and_then(|length| {
-                let length = usize::try_from(length).ok().filter(|length| *length <= rest.remaining())?;
-                rest.advance(length);
-                Some(())
-            }),
-            WireType::Varint
-            | WireType::SixtyFourBit
-            | WireType::ThirtyTwoBit
-            | WireType::StartGroup
-            | WireType::EndGroup => skip_field(wire, field, &mut rest, Default::default()).ok(),
-        };
-        if skipped.is_none() {
-            return message;
-        }
-        if field != NODE_FIELD {
-            kept.extend_from_slice(&message[start..message.len() - rest.remaining()]);
-        }
-    }
-    kept.freeze()
-}
-
 /// What a stream writes.
 pub(super) enum Out {
-    /// One message, framed.
-    Message(Vec<Bytes>),
+    /// One message, and what it takes of the budget until it is handed on.
+    Message(Frames, Share),
     /// The end.
     End(Status),
 }
 
+/// The place between a stream and its socket: one message, and no queue, so that a slow sidecar gets the
+/// latest state.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+    body: AtomicWaker,
+    pump: AtomicWaker,
+}
+
+#[derive(Default)]
+struct SlotState {
+    next: Option<Out>,
+    /// The body has a message that it has not handed on whole.
+    writing: bool,
+    /// Counts the pieces handed on.
+    moved: u64,
+    closed: bool,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream's end of the slot.
+pub(super) struct Sender(Arc<Slot>);
+
+impl Sender {
+    /// Waits until the message before is handed on; false: nobody reads any more.
+    pub(super) async fn ready(&self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.0.pump.register(cx.waker());
+            let state = self.0.lock();
+            if state.closed {
+                return Poll::Ready(false);
+            }
+            if state.next.is_some() || state.writing { Poll::Pending } else { Poll::Ready(true) }
+        })
+        .await
+    }
+
+    /// Puts a message into the slot, which must be ready.
+    pub(super) fn send(&self, out: Out) {
+        self.0.lock().next = Some(out);
+        self.0.body.wake();
+    }
+
+    /// Pieces handed on so far; None: there is nothing to hand on.
+    pub(super) fn moved(&self) -> Option<u64> {
+        let state = self.0.lock();
+        (state.next.is_some() || state.writing).then_some(state.moved)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        // What is being written is cut short only where the stream failed without a word.
+        state.next.get_or_insert_with(|| Out::End(Status::internal("the stream's task ended")));
+        drop(state);
+        self.0.body.wake();
+    }
+}
+
 /// The response body of a stream.
 pub(super) struct Outgoing {
-    messages: mpsc::Receiver<Out>,
-    frames: VecDeque<Bytes>,
+    slot: Arc<Slot>,
+    frames: Option<(Frames, Share)>,
     ended: bool,
 }
 
-impl Outgoing {
-    pub(super) fn new(messages: mpsc::Receiver<Out>) -> Self {
-        Self { messages, frames: VecDeque::new(), ended: false }
-    }
+/// A response body, and what fills it.
+pub(super) fn outgoing() -> (Sender, Outgoing) {
+    let slot = Arc::new(Slot::default());
+    (Sender(slot.clone()), Outgoing { slot, frames: None, ended: false })
+}
 
+impl Outgoing {
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
         let mut trailers = http::HeaderMap::new();
@@ -128,6 +225,13 @@ impl Outgoing {
             Ok(()) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Err(status) => Poll::Ready(Some(Err(status))),
         }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.slot.lock().closed = true;
+        self.slot.pump.wake();
     }
 }
 
@@ -139,47 +243,28 @@ impl http_body::Body for Outgoing {
         if self.ended {
             return Poll::Ready(None);
         }
-        loop {
-            if let Some(frame) = self.frames.pop_front() {
-                return Poll::Ready(Some(Ok(Frame::data(frame))));
-            }
-            match self.messages.poll_recv(cx) {
-                Poll::Ready(Some(Out::Message(frames))) => self.frames.extend(frames),
-                Poll::Ready(Some(Out::End(status))) => return self.end(&status),
-                Poll::Ready(None) => return self.end(&Status::internal("the stream's task ended")),
-                Poll::Pending => return Poll::Pending,
-            }
+        if let Some(piece) = self.frames.as_mut().and_then(|(frames, _)| frames.next()) {
+            self.slot.lock().moved += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prost::Message;
-    use rutter_api::pb::envoy::config::core::v3::Node;
-    use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-
-    use super::*;
-
-    #[test]
-    fn s2_a_repeated_node_is_dropped_before_decoding() {
-        let request = DeltaDiscoveryRequest {
-            node: Some(Node { id: "x".repeat(61_000), ..Default::default() }),
-            type_url: "t".into(),
-            response_nonce: "7".into(),
-            ..Default::default()
-        };
-        let bytes = without_node(request.encode_to_vec().into());
-        assert!(bytes.len() < 10);
-        let read = DeltaDiscoveryRequest::decode(bytes).unwrap();
-        assert_eq!(read, DeltaDiscoveryRequest { node: None, ..request });
-    }
-
-    #[test]
-    fn garbage_is_left_for_the_decoder_to_refuse() {
-        for garbage in [&b"\xff\xff\xff"[..], b"\x0a\xff\x01", b"\x0a"] {
-            let bytes = Bytes::copy_from_slice(garbage);
-            assert_eq!(without_node(bytes.clone()), bytes);
+        self.frames = None;
+        self.slot.body.register(cx.waker());
+        let mut state = self.slot.lock();
+        let next = state.next.take();
+        state.writing = matches!(next, Some(Out::Message(..)));
+        state.moved += 1;
+        drop(state);
+        match next {
+            Some(Out::Message(mut frames, share)) => {
+                let piece = frames.next().unwrap_or_default();
+                self.frames = Some((frames, share));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Some(Out::End(status)) => self.end(&status),
+            None => {
+                self.slot.pump.wake();
+                Poll::Pending
+            }
         }
     }
 }
