@@ -214,8 +214,9 @@ impl DeltaStream {
             }
             let known = self.view.get(kind, name);
             if let Some(resource) = known.filter(|_| is_first) {
-                found += usize::from(request.version_of(name).is_some());
-                if self.is_held(kind, request, resource) {
+                let version = request.version_of(name);
+                found += usize::from(version.is_some());
+                if self.is_held(kind, version, resource) {
                     continue;
                 }
             }
@@ -231,14 +232,14 @@ impl DeltaStream {
     }
 
     /// Whether the sidecar holds a resource as it is, by what it says in its first request, and may be believed.
-    fn is_held(&self, kind: ResourceType, request: &Request<'_>, resource: &EncodedResource) -> bool {
+    fn is_held(&self, kind: ResourceType, version: Option<&str>, resource: &EncodedResource) -> bool {
         // V5: before the first CDS request Envoy is warming and needs its endpoints whatever it lists.
         if kind == ResourceType::Endpoint && !self.types[ResourceType::Cluster.index()].requested {
             return false;
         }
         let name = &*resource.name;
         let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
-        request.version_of(name).is_some_and(|version| resource.version.is(version))
+        version.is_some_and(|version| resource.version.is(version))
             && !self.types[kind.index()].owed.contains(owed)
     }
 
@@ -279,8 +280,9 @@ impl DeltaStream {
             found = 0;
             let mut due = Vec::new();
             for resource in self.view.iter(kind) {
-                found += usize::from(request.version_of(&resource.name).is_some());
-                if self.wants(kind, &resource.name, true) && !self.is_held(kind, request, resource) {
+                let version = request.version_of(&resource.name);
+                found += usize::from(version.is_some());
+                if self.wants(kind, &resource.name, true) && !self.is_held(kind, version, resource) {
                     due.push((resource.name.clone(), Due::Asked));
                 }
             }

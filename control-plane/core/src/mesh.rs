@@ -52,6 +52,8 @@ pub struct Mesh {
     by_address: HashMap<IpAddr, BTreeSet<NodeId>>,
     by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
     own: OwnEncoder,
+    /// Of sidecars that went, since the last sweep and the one before: they are likely to come back.
+    resting: [Vec<Arc<OwnPiece>>; 2],
     revision: u64,
 }
 
@@ -118,10 +120,12 @@ impl Mesh {
             unlink(&mut self.by_address, ip, id);
         }
         unlink(&mut self.by_scope, &node.scope, id);
+        self.resting[0].extend(node.own);
     }
 
     /// Drops the scopes that no sidecar is in.
     pub fn sweep(&mut self) {
+        self.resting[1] = std::mem::take(&mut self.resting[0]);
         let in_use = self.by_scope.keys().copied().collect();
         self.scopes.retain(&in_use);
     }

@@ -63,8 +63,8 @@ impl Subscription {
         let mut names: Vec<&str> = names.iter().copied().filter(|name| *name != "*").collect();
         names.sort_unstable();
         let others = view.iter(kind).filter(|resource| names.binary_search(&&*resource.name).is_err());
-        let others: BTreeSet<ResourceName> =
-            others.take(DIFFERENCE_MAX + 1).map(|resource| resource.name.clone()).collect();
+        let limit = if names.len() < LISTED_MIN { 0 } else { DIFFERENCE_MAX + 1 };
+        let others: BTreeSet<ResourceName> = others.take(limit).map(|resource| resource.name.clone()).collect();
         let by_difference = names.len() >= LISTED_MIN && others.len() <= DIFFERENCE_MAX;
         let listed = names.into_iter().filter(|name| !by_difference || view.get(kind, name).is_none());
         self.names.listed = listed.map(ResourceName::from).collect();

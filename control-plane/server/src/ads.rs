@@ -179,8 +179,8 @@ fn read_node(first: &[u8]) -> Result<SidecarNode, Status> {
         warn!(error, "a client was refused");
         Status::invalid_argument(error)
     };
-    let request = Request::parse(first).map_err(|error| refuse(error.to_string()))?;
-    let node = Node::decode(request.node).map_err(|error| refuse(format!("node: {error}")))?;
+    let node = Request::node_of(first).map_err(|error| refuse(error.to_string()))?;
+    let node = Node::decode(node).map_err(|error| refuse(format!("node: {error}")))?;
     SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))
 }
 

@@ -59,6 +59,19 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
+    /// Who asks, without reading the rest.
+    ///
+    /// # Errors
+    /// When the beginning is none of a message.
+    pub fn node_of(mut message: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        while let Some((field, content)) = next_field(&mut message)? {
+            if field == 1 {
+                return Ok(content);
+            }
+        }
+        Ok(&[])
+    }
+
     /// The version that it holds of a resource.
     pub fn version_of(&self, name: &str) -> Option<&'a str> {
         let at = self.versions.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
