@@ -93,7 +93,7 @@ impl Engine {
     /// Loads the store.
     pub(crate) async fn load(
         settings: MeshSettings,
-        window: Duration,
+        (least, most): (Duration, Duration),
         store: Arc<dyn ConfigStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Self, EngineHandle)> {
@@ -105,7 +105,7 @@ impl Engine {
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);
         let handle = EngineHandle { calls, applied: applied.subscribe() };
-        let (watch, debounce) = (Watch::new(store, revision), Debounce::new(window));
+        let (watch, debounce) = (Watch::new(store, revision), Debounce::new(least, most));
         let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics };
         engine.note();
         Ok((engine, handle))
@@ -138,7 +138,9 @@ impl Engine {
         let now = Instant::now();
         for commit in commits {
             let changes = commit.events.iter().filter_map(change).collect();
-            self.debounce.record(now, ConfigBatch { changes, revision: commit.revision, since: Some(now) });
+            let batch = ConfigBatch { changes, revision: commit.revision, since: Some(now) };
+            let urgency = self.mesh.index().urgency(&batch);
+            self.debounce.record(now, batch, urgency);
         }
     }
 
@@ -147,7 +149,7 @@ impl Engine {
         let changed = self.mesh.apply(&batch);
         debug!(revision = batch.revision, objects = batch.changes.len(), sidecars = changed.len(), "applied");
         self.publish(&changed);
-        self.applied.send_replace(self.mesh.revision());
+        self.applied.send_replace(self.debounce.taken());
         self.note();
     }
 

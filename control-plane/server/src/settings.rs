@@ -63,9 +63,12 @@ struct Given {
     /// Suffix of Kubernetes service names [default: cluster.local]
     #[arg(long, env = "RUTTER_DOMAIN", value_name = "NAME")]
     domain: Option<String>,
-    /// Shortest time between two batches of config changes, in milliseconds; the first change of a burst never waits [default: 20]
+    /// Time between the first batches of a burst of config changes, in milliseconds; the first change never waits, nor does the removal of an endpoint [default: 20]
     #[arg(long, env = "RUTTER_DEBOUNCE_MS", value_name = "MS")]
     debounce_ms: Option<u64>,
+    /// Time between the batches of a burst that goes on, in milliseconds [default: 200]
+    #[arg(long, env = "RUTTER_DEBOUNCE_MAX_MS", value_name = "MS")]
+    debounce_max_ms: Option<u64>,
     /// Close a sidecar that takes nothing of a response for so long, in seconds [default: 60]
     #[arg(long, env = "RUTTER_STUCK_AFTER_S", value_name = "S")]
     stuck_after_s: Option<u64>,
@@ -106,8 +109,8 @@ pub struct Settings {
     pub root_namespace: String,
     /// The suffix of service names.
     pub domain: String,
-    /// The shortest time between two batches.
-    pub debounce: Duration,
+    /// The shortest and the longest time between two batches of a burst.
+    pub debounce: (Duration, Duration),
     /// How long a sidecar may take nothing of a response.
     pub stuck_after: Duration,
     /// Unfinished requests and responses of all sidecars together, in bytes.
@@ -151,6 +154,7 @@ impl Given {
             root_namespace: self.root_namespace.or(file.root_namespace),
             domain: self.domain.or(file.domain),
             debounce_ms: self.debounce_ms.or(file.debounce_ms),
+            debounce_max_ms: self.debounce_max_ms.or(file.debounce_max_ms),
             stuck_after_s: self.stuck_after_s.or(file.stuck_after_s),
             in_flight_mb: self.in_flight_mb.or(file.in_flight_mb),
             whole_route_tables: self.whole_route_tables.or(file.whole_route_tables),
@@ -181,7 +185,10 @@ impl Given {
             admin,
             root_namespace: self.root_namespace.unwrap_or_else(|| "istio-system".into()),
             domain: self.domain.unwrap_or_else(|| "cluster.local".into()),
-            debounce: Duration::from_millis(self.debounce_ms.unwrap_or(20)),
+            debounce: (
+                Duration::from_millis(self.debounce_ms.unwrap_or(20)),
+                Duration::from_millis(self.debounce_max_ms.unwrap_or(200)),
+            ),
             stuck_after: Duration::from_secs(self.stuck_after_s.unwrap_or(60)),
             in_flight_bytes: self.in_flight_mb.unwrap_or(256) << 20,
             whole_route_tables: self.whole_route_tables.unwrap_or(false),
@@ -201,7 +208,7 @@ impl Settings {
             admin: any,
             root_namespace: "istio-system".into(),
             domain: "cluster.local".into(),
-            debounce: Duration::from_millis(20),
+            debounce: (Duration::from_millis(20), Duration::from_millis(200)),
             stuck_after: Duration::from_secs(60),
             in_flight_bytes: 256 << 20,
             whole_route_tables: false,

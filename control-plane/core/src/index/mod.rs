@@ -3,6 +3,7 @@
 mod endpoint;
 mod service;
 mod special;
+mod urgency;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
