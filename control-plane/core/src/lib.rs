@@ -15,6 +15,7 @@ pub mod mesh;
 pub mod scope;
 pub mod snapshot;
 pub mod subscription;
+pub mod verify;
 
 pub use debounce::{ConfigBatch, ConfigChange, Debounce};
 pub use delta_stream::{DeltaStream, Response};

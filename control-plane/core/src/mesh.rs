@@ -94,6 +94,11 @@ impl Mesh {
         self.nodes.get(&id).map(|node| &node.view)
     }
 
+    /// Every sidecar and what it sees.
+    pub fn sidecars(&self) -> impl Iterator<Item = (&Arc<SidecarNode>, &View)> {
+        self.nodes.values().map(|node| (&node.sidecar, &node.view))
+    }
+
     /// A sidecar came.
     pub fn connect(&mut self, sidecar: impl Into<Arc<SidecarNode>>) -> NodeId {
         let sidecar = sidecar.into();
@@ -245,4 +250,4 @@ impl Mesh {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,6 +14,7 @@ use tokio::time::{interval, sleep_until};
 use tracing::{debug, error};
 
 use crate::metrics::Metrics;
+use crate::oracle::Oracle;
 
 /// Scopes without sidecars are dropped after one to two of these.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -79,12 +80,14 @@ pub(crate) struct Engine {
     calls: mpsc::Receiver<Call>,
     applied: watch::Sender<u64>,
     metrics: Arc<Metrics>,
+    oracle: Option<Oracle>,
 }
 
 enum Event {
     Commits(Vec<Commit>),
     Call(Call),
     Due,
+    Verified,
     Sweep,
     Stop,
 }
@@ -92,7 +95,7 @@ enum Event {
 impl Engine {
     /// Loads the store.
     pub(crate) async fn load(
-        settings: MeshSettings,
+        (settings, verify): (MeshSettings, bool),
         (least, most): (Duration, Duration),
         store: Arc<dyn ConfigStore>,
         metrics: Arc<Metrics>,
@@ -106,7 +109,8 @@ impl Engine {
         let applied = watch::Sender::new(revision);
         let handle = EngineHandle { calls, applied: applied.subscribe() };
         let (watch, debounce) = (Watch::new(store, revision), Debounce::new(least, most));
-        let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics };
+        let oracle = verify.then(|| Oracle::new(metrics.clone()));
+        let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics, oracle };
         engine.note();
         Ok((engine, handle))
     }
@@ -122,15 +126,19 @@ impl Engine {
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Event::Due,
                 commits = self.watch.next() => Event::Commits(commits.context("watching the store")?),
                 _ = sweep.tick() => Event::Sweep,
+                () = Oracle::finished(&mut self.oracle) => Event::Verified,
             };
             match event {
                 Event::Commits(commits) => self.record(commits),
                 Event::Call(call) => self.answer(call),
-                Event::Due => {}
+                Event::Due | Event::Verified => {}
                 Event::Sweep => self.mesh.sweep(),
                 Event::Stop => return Ok(()),
             }
             self.apply_due();
+            if let Some(oracle) = &mut self.oracle {
+                oracle.begin(&self.mesh);
+            }
         }
     }
 
@@ -147,6 +155,9 @@ impl Engine {
     fn apply_due(&mut self) {
         let Some(batch) = self.debounce.take_due(Instant::now()) else { return };
         let changed = self.mesh.apply(&batch);
+        if let Some(oracle) = &mut self.oracle {
+            oracle.note(&batch);
+        }
         debug!(revision = batch.revision, objects = batch.changes.len(), sidecars = changed.len(), "applied");
         self.publish(&changed);
         self.applied.send_replace(self.debounce.taken());

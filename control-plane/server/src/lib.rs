@@ -6,6 +6,7 @@ mod app;
 mod engine;
 mod folder;
 mod metrics;
+mod oracle;
 mod registry;
 mod settings;
 

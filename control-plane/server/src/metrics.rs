@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) encodes: Gauge,
     pub(crate) scopes: Gauge,
     pub(crate) rejected: Counter,
+    pub(crate) verify_checks: Counter,
+    pub(crate) verify_differences: Counter,
     pub(crate) files_read: Counter,
     pub(crate) files_broken: Gauge,
 }
@@ -50,6 +52,8 @@ impl Default for Metrics {
             encodes: Gauge::default(),
             scopes: Gauge::default(),
             rejected: Counter::default(),
+            verify_checks: Counter::default(),
+            verify_differences: Counter::default(),
             files_read: Counter::default(),
             files_broken: Gauge::default(),
         };
@@ -76,6 +80,12 @@ impl Metrics {
         registry.register("encodes", "Pieces encoded since the start", self.encodes.clone());
         registry.register("scopes", "Distinct scopes kept", self.scopes.clone());
         registry.register("config_rejected", "Applies that were refused", self.rejected.clone());
+        registry.register("verify_checks", "Full recomputations compared (--verify)", self.verify_checks.clone());
+        registry.register(
+            "verify_differences",
+            "Resources found different from a full recomputation (--verify)",
+            self.verify_differences.clone(),
+        );
         registry.register("folder_files_read", "Files of the watched folder that were read", self.files_read.clone());
         registry.register(
             "folder_files_broken",

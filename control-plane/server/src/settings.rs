@@ -66,9 +66,12 @@ struct Given {
     /// Time between the first batches of a burst of config changes, in milliseconds; the first change never waits, nor does the removal of an endpoint [default: 20]
     #[arg(long, env = "RUTTER_DEBOUNCE_MS", value_name = "MS")]
     debounce_ms: Option<u64>,
-    /// Time between the batches of a burst that goes on, in milliseconds [default: 200]
+    /// Time between the batches of a burst that goes on, in milliseconds [default: 100]
     #[arg(long, env = "RUTTER_DEBOUNCE_MAX_MS", value_name = "MS")]
     debounce_max_ms: Option<u64>,
+    /// Compute everything a second time from nothing after each change and compare: for tests and for doubts
+    #[arg(long, env = "RUTTER_VERIFY", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    verify: Option<bool>,
     /// Close a sidecar that takes nothing of a response for so long, in seconds [default: 60]
     #[arg(long, env = "RUTTER_STUCK_AFTER_S", value_name = "S")]
     stuck_after_s: Option<u64>,
@@ -111,6 +114,8 @@ pub struct Settings {
     pub domain: String,
     /// The shortest and the longest time between two batches of a burst.
     pub debounce: (Duration, Duration),
+    /// Whether everything is computed a second time from nothing.
+    pub verify: bool,
     /// How long a sidecar may take nothing of a response.
     pub stuck_after: Duration,
     /// Unfinished requests and responses of all sidecars together, in bytes.
@@ -155,6 +160,7 @@ impl Given {
             domain: self.domain.or(file.domain),
             debounce_ms: self.debounce_ms.or(file.debounce_ms),
             debounce_max_ms: self.debounce_max_ms.or(file.debounce_max_ms),
+            verify: self.verify.or(file.verify),
             stuck_after_s: self.stuck_after_s.or(file.stuck_after_s),
             in_flight_mb: self.in_flight_mb.or(file.in_flight_mb),
             whole_route_tables: self.whole_route_tables.or(file.whole_route_tables),
@@ -187,8 +193,9 @@ impl Given {
             domain: self.domain.unwrap_or_else(|| "cluster.local".into()),
             debounce: (
                 Duration::from_millis(self.debounce_ms.unwrap_or(20)),
-                Duration::from_millis(self.debounce_max_ms.unwrap_or(200)),
+                Duration::from_millis(self.debounce_max_ms.unwrap_or(100)),
             ),
+            verify: self.verify.unwrap_or(false),
             stuck_after: Duration::from_secs(self.stuck_after_s.unwrap_or(60)),
             in_flight_bytes: self.in_flight_mb.unwrap_or(256) << 20,
             whole_route_tables: self.whole_route_tables.unwrap_or(false),
@@ -208,7 +215,8 @@ impl Settings {
             admin: any,
             root_namespace: "istio-system".into(),
             domain: "cluster.local".into(),
-            debounce: (Duration::from_millis(20), Duration::from_millis(200)),
+            debounce: (Duration::from_millis(20), Duration::from_millis(100)),
+            verify: false,
             stuck_after: Duration::from_secs(60),
             in_flight_bytes: 256 << 20,
             whole_route_tables: false,
