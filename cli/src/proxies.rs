@@ -142,8 +142,10 @@ fn summary(kind: &str, json: &Value) -> String {
         "Listener" => address(json),
         "RouteConfiguration" => {
             let hosts: Vec<String> = items(&json["virtual_hosts"]).iter().map(|host| text(&host["name"])).collect();
-            hosts.join(" ")
+            let more = if json["vhds"].is_object() { " and virtual hosts of their own" } else { "" };
+            hosts.join(" ") + more
         }
+        "VirtualHost" => items(&json["domains"]).iter().map(text).collect::<Vec<_>>().join(" "),
         _ => json.get("type").map_or_else(|| "STATIC".to_owned(), text),
     }
 }

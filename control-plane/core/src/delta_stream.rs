@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
 
-use crate::encode::EncodedResource;
+use crate::encode::{EncodedResource, Version};
 use crate::encode::route::{is_split, table_of};
 use crate::snapshot::{ResourceName, View};
 use crate::subscription::Wildcard;
@@ -137,11 +137,26 @@ impl DeltaStream {
                     None => state.vanished(now, &name),
                 }
             }
+            if kind == ResourceType::VirtualHost {
+                self.try_refused_again();
+            }
             let state = &mut self.types[kind.index()];
             if state.is_settled() {
                 // Else an old view, and all that it holds, would be kept.
                 state.acked = self.view.clone();
             }
+        }
+    }
+
+    /// Whether a virtual host is valid depends on the others of its table: it is tried again with them.
+    fn try_refused_again(&mut self) {
+        let state = &mut self.types[ResourceType::VirtualHost.index()];
+        let moved: BTreeSet<&str> = state.due.keys().chain(&state.gone).map(|name| table_of(name)).collect();
+        let again: Vec<ResourceName> =
+            state.refused.keys().filter(|name| moved.contains(table_of(name))).cloned().collect();
+        for name in again {
+            state.refused.remove(&name);
+            state.due.entry(name).or_insert(Due::Changed);
         }
     }
 
@@ -156,7 +171,7 @@ impl DeltaStream {
         }
         let (table, tables) = (table_of(name), &self.types[ResourceType::Route.index()]);
         tables.subscription.wants(table, self.view.get(ResourceType::Route, table).is_some())
-            && !tables.due.contains_key(table)
+            && !(exists && tables.due.contains_key(table))
     }
 
     /// What is to be sent next, if anything. To be called until it says None.
@@ -182,7 +197,7 @@ impl DeltaStream {
     pub fn wake_at(&self) -> Option<Instant> {
         let gone = self.types.iter().filter_map(|state| state.gone_since);
         let waits = self.types.iter().any(|state| !state.due.is_empty());
-        let clusters = self.types[ResourceType::Cluster.index()].outstanding.iter().map(|one| one.sent).max();
+        let clusters = self.types[ResourceType::Cluster.index()].outstanding.iter().map(|one| one.at).max();
         gone.chain(clusters.filter(|_| waits)).min().map(|since| since + ORDER_GRACE)
     }
 }
@@ -315,18 +330,27 @@ impl DeltaStream {
             push.answered = Some(now);
             push.error.clone_from(&error);
         }
-        match (error, &answered.names[..]) {
-            (None, names) => names.iter().for_each(|name| drop(state.refused.remove(name))),
-            (Some(error), [name]) => {
-                // N3: not sent again until its content changes.
-                if let Some(resource) = self.view.get(kind, name).filter(|_| !state.due.contains_key(name)) {
-                    state.refused.insert(name.clone(), Refused { version: resource.version, error });
+        if error.is_some() {
+            let still = answered.removed.iter().filter(|name| self.view.get(kind, name).is_none());
+            state.gone.extend(still.cloned());
+        }
+        let is_latest = |(name, version): &&(ResourceName, Version)| {
+            self.view.get(kind, name).is_some_and(|resource| resource.version == *version)
+        };
+        match (error, &answered.sent[..]) {
+            (None, sent) => sent.iter().filter(is_latest).for_each(|(name, _)| drop(state.refused.remove(name))),
+            (Some(error), [one]) => {
+                // N3: not sent again until its content changes, which it may have done meanwhile.
+                if is_latest(&one) {
+                    state.due.remove(&one.0);
+                    state.refused.insert(one.0.clone(), Refused { version: one.1, error });
                 }
             }
-            (Some(_), names) => {
+            (Some(_), sent) => {
                 // N4: the sidecar's state is unknown; halves find the one at fault.
-                let (a, b) = names.split_at(names.len() / 2);
-                state.retry.extend([a, b].into_iter().filter(|part| !part.is_empty()).map(<[_]>::to_vec));
+                let (a, b) = sent.split_at(sent.len() / 2);
+                let names = |part: &[(ResourceName, Version)]| part.iter().map(|(name, _)| name.clone()).collect();
+                state.retry.extend([a, b].into_iter().filter(|part| !part.is_empty()).map(names));
             }
         }
         if state.is_settled() {
@@ -362,14 +386,15 @@ impl DeltaStream {
     /// never wait: Envoy withholds the ACK of clusters until it has them (O6).
     fn waits_for_clusters(&self, now: Instant, kind: ResourceType) -> bool {
         let clusters = &self.types[ResourceType::Cluster.index()];
-        let is_late = |one: &Outstanding| now >= one.sent + ORDER_GRACE;
-        let warming = clusters.outstanding.iter().any(|one| !one.names.is_empty() && !is_late(one));
+        let is_late = |one: &Outstanding| now >= one.at + ORDER_GRACE;
+        let warming = clusters.outstanding.iter().any(|one| !one.sent.is_empty() && !is_late(one));
         FIRST.contains(&kind) && warming
     }
 
     fn may_remove(&self, now: Instant, kind: ResourceType) -> bool {
         let state = &self.types[kind.index()];
-        if state.gone.is_empty() {
+        // A virtual host goes together with those that get its domains.
+        if state.gone.is_empty() || kind == ResourceType::VirtualHost && !state.due.is_empty() {
             return false;
         }
         let is_idle = |kind: ResourceType| {
@@ -426,7 +451,14 @@ impl DeltaStream {
             }
             ResourceType::Endpoint | ResourceType::Listener | ResourceType::VirtualHost => {}
         }
-        self.respond(now, (kind, cause), (resources, Vec::new()))
+        let mut removed = Vec::new();
+        if kind == ResourceType::VirtualHost {
+            // One that goes and one that gets its domain would clash, were they told apart.
+            let state = &mut self.types[kind.index()];
+            state.gone_since = None;
+            removed.extend(std::mem::take(&mut state.gone));
+        }
+        self.respond(now, (kind, cause), (resources, removed))
     }
 
     /// O3: a cluster that was sent is warm only when its endpoints follow, even unchanged ones.
@@ -451,12 +483,11 @@ impl DeltaStream {
             return;
         }
         let start = format!("{table}/");
-        let names = self.view.starting(ResourceType::VirtualHost, &start).map(|host| host.name.clone());
-        let before = state.due.len();
-        state.due.extend(names.map(|name| (name, Due::Asked)));
-        if state.due.len() == before && !state.due.keys().any(|name| name.starts_with(&start)) {
+        let mut hosts = self.view.starting(ResourceType::VirtualHost, &start).peekable();
+        if hosts.peek().is_none() {
             state.gone.insert(format!("{start}none").into());
         }
+        hosts.for_each(|host| state.tell(host.name.clone(), true));
     }
 
     fn send_removals(&mut self, now: Instant, kind: ResourceType) -> Response {
@@ -474,8 +505,9 @@ impl DeltaStream {
     ) -> Response {
         self.last_nonce += 1;
         let state = &mut self.types[kind.index()];
-        let names: Box<[ResourceName]> = resources.iter().map(|resource| resource.name.clone()).collect();
-        state.outstanding.push_back(Outstanding { nonce: self.last_nonce, names, sent: now });
+        let sent = resources.iter().map(|resource| (resource.name.clone(), resource.version)).collect();
+        let with = if resources.is_empty() { Box::default() } else { removed.iter().cloned().collect() };
+        state.outstanding.push_back(Outstanding { nonce: self.last_nonce, sent, removed: with, at: now });
         state.state_since = Some(now);
         let response = Response { type_url: kind.type_url().to_owned(), nonce: self.last_nonce, resources, removed };
         if self.pushes.len() == PUSHES_MAX {
@@ -495,5 +527,7 @@ fn truncated(text: &str) -> String {
     text[..end].to_owned()
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

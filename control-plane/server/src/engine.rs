@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use crate::metrics::Metrics;
 use crate::oracle::Oracle;
+use crate::parallel;
 
 /// Scopes without sidecars are dropped after one to two of these.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -102,8 +103,10 @@ impl Engine {
     ) -> anyhow::Result<(Self, EngineHandle)> {
         let (revision, stored) = store.list().await.context("reading the store")?;
         let mut mesh = Mesh::new(settings);
-        let changes =
-            stored.iter().filter_map(typed).map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
+        let configs = parallel::map(&stored, typed);
+        drop(stored);
+        let configs = configs.into_iter().flatten();
+        let changes = configs.map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
         mesh.apply(&ConfigBatch { changes, revision, since: None });
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);

@@ -15,11 +15,14 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
+use crate::parallel;
 
 /// Changes that come within this time of one another are taken together.
-const GATHER: Duration = Duration::from_millis(15);
+const GATHER: Duration = Duration::from_millis(5);
 /// Without any event the folder is looked over all the same: some file systems tell nothing.
 const LOOK_OVER: Duration = Duration::from_secs(30);
+/// Files of one transaction.
+const TOGETHER: usize = 256;
 /// Events waiting; when there are more, the folder is looked over instead.
 const EVENTS: usize = 1024;
 
@@ -28,6 +31,15 @@ const EVENTS: usize = 1024;
 struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
+}
+
+/// A file that was read.
+struct File {
+    path: PathBuf,
+    /// The path in the folder.
+    name: String,
+    stamp: Stamp,
+    objects: Vec<Object>,
 }
 
 /// The watched folder.
@@ -104,60 +116,97 @@ impl Folder {
         self.take_in(found).await
     }
 
+    /// Reads the files that changed, and those only.
     async fn take_in(&mut self, paths: BTreeSet<PathBuf>) -> anyhow::Result<()> {
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for path in paths.into_iter().filter(|path| is_config(path)) {
             match stamp(&path) {
                 Some(stamp) if self.files.get(&path) == Some(&stamp) => {}
-                Some(stamp) => {
-                    self.files.insert(path.clone(), stamp);
-                    self.read(&path).await;
-                }
-                None if self.files.remove(&path).is_some() => self.gone(&path).await,
+                Some(stamp) => changed.push((path, stamp)),
+                None if self.files.remove(&path).is_some() => gone.push(path),
                 None => {}
             }
+        }
+        self.metrics.files_read.inc_by(changed.len() as u64);
+        let parsed = parallel::map(&changed, |(path, _)| parse_file(path));
+        let mut good = Vec::new();
+        for ((path, stamp), result) in changed.into_iter().zip(parsed) {
+            match result {
+                Ok(objects) => good.push(File { name: self.name(&path), path, stamp, objects }),
+                Err(fault) => {
+                    self.files.insert(path.clone(), stamp);
+                    self.refuse(&path, &fault);
+                }
+            }
+        }
+        while !good.is_empty() {
+            let rest = good.split_off(good.len().min(TOGETHER));
+            self.commit_together(std::mem::replace(&mut good, rest)).await;
+        }
+        for path in gone {
+            self.gone(&path).await;
         }
         self.metrics.files_broken.set(i64::try_from(self.broken.len()).unwrap_or(i64::MAX));
         Ok(())
     }
 
-    async fn read(&mut self, path: &Path) {
-        self.metrics.files_read.inc();
-        let name = self.name(path);
-        let result = match parse_file(path) {
-            Ok(objects) => self.commit(&name, objects).await,
-            Err(faults) => Err(faults),
-        };
-        match result {
-            Ok(revision) => {
-                self.broken.remove(path);
-                info!(file = name, revision, "a file of the watched folder was taken in");
-            }
-            Err(fault) => {
-                self.broken.insert(path.to_owned());
-                error!(
-                    file = name,
-                    error = fault,
-                    "a file of the watched folder is refused; its last good version stays in force"
-                );
+    /// Files that changed together are one transaction, so that an object may move from one to another. Where
+    /// that is refused, each is one of its own, and it is told which is at fault.
+    async fn commit_together(&mut self, files: Vec<File>) {
+        let result = if files.len() > 1 { self.commit(&files).await } else { Err(String::new()) };
+        if let Ok(revision) = result {
+            files.iter().for_each(|file| self.accept(file));
+            info!(files = files.len(), revision, "files of the watched folder were taken in");
+            return;
+        }
+        for file in files {
+            match self.commit(std::slice::from_ref(&file)).await {
+                Ok(revision) => {
+                    self.accept(&file);
+                    info!(file = file.name, revision, "a file of the watched folder was taken in");
+                }
+                // A file that could not be stored is read again at the next look, though it did not change.
+                Err(fault) => self.refuse(&file.path, &fault),
             }
         }
     }
 
-    /// One file is one transaction: what it no longer has goes.
-    async fn commit(&mut self, name: &str, objects: Vec<Object>) -> Result<u64, String> {
-        let kept: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
-        for key in &kept {
-            if let Some(other) = self.owned.get(key).filter(|other| *other != name && self.root.join(other).exists()) {
-                return Err(format!("{key}: want each object in one file, got it in {other} too"));
+    fn accept(&mut self, file: &File) {
+        self.files.insert(file.path.clone(), file.stamp.clone());
+        self.broken.remove(&file.path);
+    }
+
+    fn refuse(&mut self, path: &Path, fault: &str) {
+        self.broken.insert(path.to_owned());
+        error!(
+            file = self.name(path),
+            error = fault,
+            "a file of the watched folder is refused; its last good version stays in force"
+        );
+    }
+
+    /// What files no longer have goes.
+    async fn commit(&mut self, files: &[File]) -> Result<u64, String> {
+        let mut kept: BTreeMap<&ConfigKey, &str> = BTreeMap::new();
+        for file in files {
+            for object in &file.objects {
+                let key = &object.config.key;
+                let elsewhere = self.owned.get(key).map(String::as_str).filter(|other| {
+                    files.iter().all(|file| file.name != **other) && self.root.join(other).exists()
+                });
+                if let Some(other) = kept.insert(key, &file.name).or(elsewhere) {
+                    return Err(format!("{key}: want each object in one file, got it in {other} too"));
+                }
             }
         }
-        let gone = self.keys_of(|file| file == name).into_iter().filter(|key| !kept.contains(key));
-        let gone: Vec<ConfigKey> = gone.collect();
-        let put = objects.into_iter().map(|object| write(object.config.key.clone(), name, Some(object.json)));
-        let writes = put.chain(gone.iter().map(|key| write(key.clone(), name, None))).collect();
+        let gone = self.keys_of(|name| files.iter().any(|file| file.name == name));
+        let gone: Vec<ConfigKey> = gone.into_iter().filter(|key| !kept.contains_key(key)).collect();
+        let objects = files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));
+        let put = objects.map(|(file, one)| write(one.config.key.clone(), &file.name, Some(one.json.clone())));
+        let writes = put.chain(gone.iter().map(|key| write(key.clone(), "", None))).collect();
         let revision = self.store.commit(writes).await.map_err(|error| error.to_string())?;
         self.owned.retain(|key, _| !gone.contains(key));
-        self.owned.extend(kept.into_iter().map(|key| (key, name.to_owned())));
+        self.owned.extend(kept.into_iter().map(|(key, name)| (key.clone(), name.to_owned())));
         Ok(revision)
     }
 

@@ -7,6 +7,7 @@ mod engine;
 mod folder;
 mod metrics;
 mod oracle;
+mod parallel;
 mod registry;
 mod settings;
 

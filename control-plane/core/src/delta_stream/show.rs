@@ -61,7 +61,7 @@ impl DeltaStream {
         if !state.requested {
             return Vec::new();
         }
-        let in_flight = |name: &str| state.outstanding.iter().any(|one| one.names.iter().any(|other| **other == *name));
+        let in_flight = |name: &str| state.outstanding.iter().any(|one| one.sent.iter().any(|(other, _)| **other == *name));
         let of = |resource: &EncodedResource| {
             let name = &resource.name;
             if state.due.contains_key(name) || state.retry.iter().flatten().any(|other| other == name) {

@@ -40,8 +40,10 @@ pub(super) struct TypeState {
 #[derive(Debug)]
 pub(super) struct Outstanding {
     pub(super) nonce: u64,
-    pub(super) names: Box<[ResourceName]>,
-    pub(super) sent: Instant,
+    pub(super) sent: Box<[(ResourceName, Version)]>,
+    /// What was said to be gone in the same response.
+    pub(super) removed: Box<[ResourceName]>,
+    pub(super) at: Instant,
 }
 
 /// What the sidecar refused of a resource, and why, in its words; it keeps what it had.
@@ -87,8 +89,10 @@ impl TypeState {
     /// What is named is sent, or said to be absent, whatever is believed of it (W6, W7).
     pub(super) fn tell(&mut self, name: ResourceName, exists: bool) {
         if exists {
+            self.gone.remove(&name);
             self.due.insert(name, Due::Asked);
         } else {
+            self.due.remove(&name);
             self.gone.insert(name);
         }
     }

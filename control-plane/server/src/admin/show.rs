@@ -33,7 +33,7 @@ pub(super) fn kinds(word: &str) -> Result<Vec<ResourceType>, Status> {
     }
     let kind = ResourceType::from_word(word);
     kind.map(|kind| vec![kind])
-        .ok_or_else(|| Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener or route")))
+        .ok_or_else(|| Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route or virtualhost")))
 }
 
 pub(super) async fn sidecar(handle: &StreamHandle) -> pb::Sidecar {

@@ -1,0 +1,254 @@
+//! Real Envoys through random changes, cut connections and a killed control plane. The judge is what each
+//! Envoy itself says that it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rutter_tests::http;
+use rutter_tests::process::{ControlPlane, Sidecar, Workload, eventually};
+use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Rounds of changes; each Envoy has to agree at the end of the last.
+const ROUNDS: usize = 60;
+/// The same run every time; another number is another run.
+const SEED: u64 = 0x5EED_0004;
+
+/// Numbers that look random.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Stands between the Envoys and the control plane, and cuts.
+struct Cutter {
+    addr: SocketAddr,
+    cuts: watch::Sender<u64>,
+    connections: Arc<AtomicU64>,
+}
+
+impl Cutter {
+    async fn start(target: SocketAddr) -> Result<Self> {
+        let socket = TcpListener::bind("127.0.0.1:0").await?;
+        let (addr, cuts, connections) = (socket.local_addr()?, watch::Sender::new(0), Arc::new(AtomicU64::new(0)));
+        let (subscriber, count) = (cuts.clone(), connections.clone());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = socket.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let mut cut = subscriber.subscribe();
+                tokio::spawn(async move {
+                    let Ok(mut server) = TcpStream::connect(target).await else { return };
+                    tokio::select! {
+                        // Either end may go at any time: that is what this is for.
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { addr, cuts, connections })
+    }
+
+    fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+const NAMESPACES: [&str; 3] = ["open", "closed", "other"];
+
+fn service(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    let port = [80, 80, 81, 3306][dice.below(4) as usize];
+    let word = if port == 3306 { "tcp" } else { "http" };
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: s{name}, namespace: {ns}}}\nspec: {{clusterIP: 10.9.{name}.{port}, ports: [{{name: {word}, port: {port}}}]}}\n",
+        port = port % 250
+    )
+    .replace(&format!("port: {}}}", port % 250), &format!("port: {port}}}"))
+}
+
+fn slice(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    let ips: Vec<String> = (0..dice.below(4)).map(|_| format!("{{addresses: [10.7.0.{}]}}", dice.below(9) + 1)).collect();
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: e{name}, namespace: {ns}, labels: {{kubernetes.io/service-name: s{name}, version: v{}}}}}\naddressType: IPv4\nendpoints: [{}]\nports: [{{name: http, port: 8080}}, {{name: tcp, port: 3306}}]\n",
+        dice.below(2),
+        ips.join(", ")
+    )
+}
+
+fn routes(dice: &mut Dice) -> String {
+    let (ns, name, to) = (NAMESPACES[dice.below(3) as usize], dice.below(4), dice.below(4));
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r{name}, namespace: {ns}}}\nspec: {{hosts: [s{name}], http: [{{timeout: {}s, route: [{{destination: {{host: s{to}}}}}]}}]}}\n",
+        dice.below(90) + 1
+    )
+}
+
+fn subsets(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    let subset = if dice.below(2) == 0 { "[]" } else { "[{name: v1, labels: {version: v1}}]" };
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d{name}, namespace: {ns}}}\nspec: {{host: s{name}, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {}}}}}}}, subsets: {subset}}}\n",
+        dice.below(50) + 1
+    )
+}
+
+async fn change(plane: &ControlPlane, dice: &mut Dice) -> Result<()> {
+    let kinds: [fn(&mut Dice) -> String; 5] = [service, service, slice, routes, subsets];
+    let texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(5) as usize](dice)).collect();
+    let name = |text: &String| text.lines().take(3).collect::<Vec<_>>().join("\n");
+    let texts: BTreeMap<String, String> = texts.into_iter().map(|text| (name(&text), text)).collect();
+    let text: Vec<String> = texts.into_values().collect();
+    plane.apply(&text.join("---\n"), &[]).await?;
+    if dice.below(4) == 0 {
+        let kind = ["service", "endpointslice", "virtualservice", "destinationrule"][dice.below(4) as usize];
+        let prefix = ["s", "e", "r", "d"].into_iter().find(|prefix| kind.starts_with(*prefix)).unwrap_or("r");
+        let (ns, name) = (NAMESPACES[dice.below(3) as usize], format!("{prefix}{}", dice.below(4)));
+        // There may be none of that name.
+        let _ = plane.ctl(&["-n", ns, "delete", kind, &name]).await;
+    }
+    Ok(())
+}
+
+/// What an Envoy has, by type and name: versions, and for virtual hosts and endpoints what is in them.
+type World = BTreeSet<String>;
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn endpoints(assignment: &Value) -> String {
+    let hosts = items(&assignment["endpoints"]).flat_map(|locality| items(&locality["lb_endpoints"]));
+    let address = |host: &Value| {
+        let address = &host["endpoint"]["address"]["socket_address"];
+        format!("{}:{}", address["address"].as_str().unwrap_or_default(), address["port_value"])
+    };
+    let all: BTreeSet<String> = hosts.map(address).collect();
+    format!("endpoint {} {all:?}", assignment["cluster_name"].as_str().unwrap_or_default())
+}
+
+fn virtual_hosts(table: &Value) -> Vec<String> {
+    let one = |host: &Value| {
+        let routes: Vec<String> =
+            items(&host["routes"]).map(|route| format!("{} {}", route["route"]["timeout"], route["route"]["cluster"])).collect();
+        let mut domains: Vec<&str> = items(&host["domains"]).filter_map(Value::as_str).collect();
+        domains.sort_unstable();
+        format!("host {} {} {domains:?} {routes:?}", table["name"], host["name"])
+    };
+    items(&table["virtual_hosts"]).map(one).collect()
+}
+
+async fn held(envoy: &Sidecar) -> Result<World> {
+    let dump: Value = serde_json::from_str(&http::get(envoy.admin, "/config_dump?include_eds", &[]).await?.body)?;
+    let mut world = World::new();
+    for section in items(&dump["configs"]) {
+        for cluster in items(&section["dynamic_active_clusters"]) {
+            world.insert(format!("cluster {} {}", cluster["cluster"]["name"], cluster["version_info"]));
+        }
+        for listener in items(&section["dynamic_listeners"]) {
+            // One that drains has none.
+            if listener["active_state"].is_object() {
+                world.insert(format!("listener {} {}", listener["name"], listener["active_state"]["version_info"]));
+            }
+        }
+        for table in items(&section["dynamic_route_configs"]) {
+            world.extend(virtual_hosts(&table["route_config"]));
+        }
+        for assignment in items(&section["dynamic_endpoint_configs"]) {
+            let text = endpoints(&assignment["endpoint_config"]);
+            // Those of static clusters are listed too.
+            world.extend(Some(text).filter(|text| text.contains("outbound|")));
+        }
+    }
+    Ok(world)
+}
+
+async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
+    let config: Value = serde_json::from_str(&plane.ctl(&["proxy-config", pod, "-o", "json"]).await?)?;
+    let of = |word: &str| -> Vec<&Value> {
+        items(&config["resources"]).filter(|one| one["type"].as_str().is_some_and(|kind| kind.ends_with(word))).collect()
+    };
+    let mut world = World::new();
+    for (word, kind) in [("Cluster", "cluster"), ("Listener", "listener")] {
+        world.extend(of(word).into_iter().map(|one| format!("{kind} {} {}", one["name"], one["version"])));
+    }
+    world.extend(of("ClusterLoadAssignment").into_iter().map(|one| endpoints(&one["resource"])));
+    for table in of("RouteConfiguration") {
+        let mut table = table["resource"].clone();
+        let start = format!("{}/", table["name"].as_str().unwrap_or_default());
+        let hosts = of("VirtualHost").into_iter().filter(|one| one["name"].as_str().is_some_and(|name| name.starts_with(&start)));
+        let hosts: Vec<Value> = hosts.map(|one| one["resource"].clone()).collect();
+        table["virtual_hosts"].as_array_mut().context("a fallback")?.extend(hosts);
+        world.extend(virtual_hosts(&table));
+    }
+    Ok(world)
+}
+
+#[tokio::test]
+async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let more = ["--verify", "--debounce-ms", "1"];
+    let mut plane = ControlPlane::start(dir.path(), &more).await?;
+    let (xds, admin) = (plane.xds, plane.admin);
+    let cutter = Cutter::start(xds).await?;
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: closed}\nspec: {egress: [{hosts: ['./*', 'other/s1.other.svc.cluster.local']}]}\n";
+    plane.apply(sidecar, &[]).await?;
+    // The Envoys connect through the cutter.
+    plane.xds = cutter.addr;
+    let mut envoys = Vec::new();
+    for (number, (namespace, captured)) in [("open", true), ("closed", true), ("open", false)].into_iter().enumerate() {
+        let ip = IpAddr::from([127, 0, 31, number as u8 + 1]);
+        let workload = Workload { captured, ..Workload::new(&format!("chaos-{number}"), namespace, ip) };
+        envoys.push((format!("chaos-{number}.{namespace}"), Sidecar::start(dir.path(), &plane, &workload).await?));
+    }
+    let mut dice = Dice(SEED);
+    let mut kills = 0;
+    for _ in 0..ROUNDS {
+        change(&plane, &mut dice).await?;
+        match dice.below(10) {
+            // At once, so that some are cut while they warm what they were just sent.
+            0..4 => cutter.cut(),
+            4 => {
+                plane.kill().await?;
+                plane = ControlPlane::start_at(dir.path(), (xds, admin), &more).await?;
+                plane.xds = cutter.addr;
+                kills += 1;
+            }
+            _ => tokio::time::sleep(std::time::Duration::from_millis(dice.below(40))).await,
+        }
+    }
+    for (pod, envoy) in &envoys {
+        let agreed = eventually("the Envoy has what it should", || async {
+            let (held, wanted) = (held(envoy).await.unwrap_or_default(), wanted(&plane, pod).await);
+            wanted.is_ok_and(|wanted| held == wanted && !wanted.is_empty())
+        })
+        .await;
+        if agreed.is_err() {
+            let (held, wanted) = (held(envoy).await?, wanted(&plane, pod).await?);
+            let missing: Vec<_> = wanted.difference(&held).collect();
+            let extra: Vec<_> = held.difference(&wanted).collect();
+            panic!("{pod}: missing {missing:#?}, extra {extra:#?}");
+        }
+        assert_eq!(envoy.stat("warming_clusters").await?, 0);
+        assert_eq!(envoy.stat("update_rejected").await?, 0);
+    }
+    let connections = cutter.connections.load(Ordering::Relaxed);
+    assert!(connections as usize > envoys.len() * 5 && kills > 0, "{connections} connections, {kills} kills");
+    let verified = http::get(admin, "/metrics", &[]).await?.body;
+    assert!(verified.contains("rutter_verify_differences_total 0"), "{verified}");
+    assert!(!verified.contains("rutter_verify_checks_total 0"), "{verified}");
+    Ok(())
+}
