@@ -13,7 +13,7 @@ use crate::encode::route::RouteTables;
 use crate::inbound::{OwnEncoder, OwnPiece};
 use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
 use crate::scope::{ScopeId, ScopeKey, ScopeTable};
-use crate::snapshot::{ScopeSnapshot, View};
+use crate::snapshot::View;
 
 /// Names a connected sidecar. Two connections of one sidecar are two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,11 +175,11 @@ impl Mesh {
         let mut differs = None;
         for id in ids {
             let Some(node) = self.nodes.get_mut(id) else { continue };
-            let old = View { own: Arc::default(), ..node.view.clone() };
+            let old = node.view.clone();
             node.view.base = base.clone();
             node.view.shared = shared.clone();
             // All sidecars of a scope had the same.
-            differs.get_or_insert_with(|| View { own: Arc::default(), ..node.view.clone() }.differs_from(&old));
+            differs.get_or_insert_with(|| node.view.differs_from(&old));
         }
         differs.unwrap_or_default()
     }
@@ -241,8 +241,7 @@ impl Mesh {
         let listeners = scope.bound_listeners(self.scopes.base_of(node.scope));
         let piece = self.own.own_piece(&self.index, (&node.sidecar, spec), listeners);
         let Some(node) = self.nodes.get_mut(&id) else { return false };
-        let alone = |own: &Arc<ScopeSnapshot>| View { own: own.clone(), ..View::default() };
-        let differs = alone(&piece.snapshot).differs_from(&alone(&node.view.own));
+        let differs = piece.snapshot.differs_from(&node.view.own);
         node.view.own = piece.snapshot.clone();
         node.own = Some(piece);
         differs

@@ -110,6 +110,11 @@ impl ScopeSnapshot {
         }
     }
 
+    /// Whether any resource differs.
+    pub fn differs_from(&self, old: &Self) -> bool {
+        ResourceType::ALL.into_iter().any(|kind| !self.changed_since(old, kind).is_empty())
+    }
+
     fn compare(&self, old: &Self, kind: ResourceType) -> BTreeSet<ResourceName> {
         let (new, old) = (&self.resources[kind.index()], &old.resources[kind.index()]);
         let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);

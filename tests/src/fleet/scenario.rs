@@ -325,10 +325,13 @@ impl Bench {
     /// What sidecars hold against what they should: how much is wrong, and how much is missing.
     fn compare(&self) -> Result<(usize, usize)> {
         let mut changes = BTreeMap::<ConfigKey, ConfigChange>::new();
+        let first: BTreeMap<String, String> = self.spec.files().into_iter().collect();
         for (path, text) in &self.files {
+            // What came later is younger: of two services at one port the older names it.
+            let created = if first.contains_key(path) { 1 } else { 2 };
             for document in yaml::parse(text)? {
                 let object = Object::from_value(document.value, "default").map_err(|faults| anyhow::anyhow!("{path}: {faults:?}"))?;
-                let config = Arc::new(Config { created: 1, ..(*object.config).clone() });
+                let config = Arc::new(Config { created, ..(*object.config).clone() });
                 changes.insert(config.key.clone(), ConfigChange::Put(config));
             }
         }

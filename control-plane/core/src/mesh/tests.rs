@@ -192,7 +192,7 @@ fn large(namespaces: usize) -> Mesh {
     for number in 0..namespaces {
         let ns = format!("n{number}");
         for name in ["s0", "s1"] {
-            text.push_str(&service(&ns, name, (80, "http", "")));
+            text.push_str(&addressed(number, name));
             text.push_str("\n---\n");
         }
         text.push_str(&format!("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default, namespace: {ns}}}\nspec: {{egress: [{{hosts: ['./*']}}]}}\n---\n"));
@@ -292,4 +292,89 @@ fn a_sidecar_without_capture_gets_listeners_at_its_own_address() {
     mesh.apply(&ConfigBatch { changes: [(key, ConfigChange::Delete)].into(), ..ConfigBatch::default() });
     let names: Vec<_> = mesh.view(id).unwrap().iter(ResourceType::Listener).map(|one| one.name.to_string()).collect();
     assert_eq!(names, ["127.0.3.1_80"]);
+}
+
+/// A service with an address that no other has.
+fn addressed(number: usize, name: &str) -> String {
+    let last = if name == "s0" { 1 } else { 2 };
+    service(&format!("n{number}"), name, (80, "http", "")).replace("10.9.0.80", &format!("10.9.{number}.{last}"))
+}
+
+/// One more of everything that a namespace may change, as the log of the work that it took.
+fn changes(mesh: &mut Mesh) -> Vec<(&'static str, Work, usize)> {
+    let slice = |ip: &str| ENDPOINT.replace("10.0.7.7", ip);
+    let rule = |spec: &str| format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d, namespace: n0}}\nspec: {{host: s0, {spec}}}");
+    let pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}";
+    let wild = rule(pool).replace("host: s0", "host: '*.n0.svc.cluster.local'").replace("name: d", "name: w");
+    let exported = service("n0", "s1", (80, "http", "n0")).replace("10.9.0.80", "10.9.0.2");
+    let steps: Vec<(&str, String)> = vec![
+        ("endpoint up", slice("10.0.7.7")),
+        ("endpoint moves", slice("10.0.7.8")),
+        ("routes", ROUTE.to_owned()),
+        ("routes alone", ROUTE.replace("http: [{", "http: [{timeout: 3s, ")),
+        ("hosts of routes", ROUTE.replace("[s0]", "[s0, s1]")),
+        ("policy", rule(pool)),
+        ("policy of many", wild),
+        ("subset", rule("subsets: [{name: v1, labels: {version: v1}}]")),
+        ("service", service("n0", "s9", (80, "http", "")).replace("10.9.0.80", "10.8.0.1")),
+        ("port", service("n0", "s9", (81, "http", "")).replace("10.9.0.81", "10.8.0.1")),
+        ("export", exported),
+        ("namespace label", "apiVersion: v1\nkind: Namespace\nmetadata: {name: n0, labels: {a: b}}".to_owned()),
+        ("sidecar", "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x, namespace: n0}\nspec: {workloadSelector: {labels: {app: nobody}}, egress: [{hosts: ['./*']}]}".to_owned()),
+    ];
+    steps.into_iter().map(|(name, text)| (name, cost(mesh, &text))).map(|(name, (work, changed))| (name, work, changed)).collect()
+}
+
+#[test]
+fn law_c_every_kind_of_change_costs_the_same_in_a_mesh_of_any_size() {
+    assert_eq!(changes(&mut large(4)), changes(&mut large(64)));
+    // The same where nothing is restricted, for as many sidecars.
+    let open = |namespaces: usize| {
+        let mut mesh = Mesh::new(MeshSettings::default());
+        let text: Vec<String> = (0..namespaces)
+            .flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name)))
+            .collect();
+        mesh.apply(&batch(configs(&text.join("\n---\n"))));
+        for (pod, namespace) in [("a", "n0"), ("b", "n1"), ("c", "n2")] {
+            mesh.connect(node(pod, namespace, "10.200.0.1"));
+        }
+        changes(&mut mesh)
+    };
+    let small = open(4);
+    assert_eq!(small, open(64));
+    let endpoint = small[0];
+    assert_eq!((endpoint.1.encodes, endpoint.2), (1, 3), "seen by three, encoded once");
+}
+
+#[test]
+fn one_more_sidecar_costs_no_resource() {
+    let mut mesh = large(8);
+    let first = mesh.connect(node("a", "n0", "10.200.0.1"));
+    let before = mesh.work();
+    let second = mesh.connect(node("b", "n0", "10.200.0.2"));
+    assert_eq!(mesh.work(), before, "nothing is looked at, encoded or put together");
+    let (a, b) = (mesh.view(first).unwrap(), mesh.view(second).unwrap());
+    assert!(Arc::ptr_eq(&a.base, &b.base) && Arc::ptr_eq(&a.shared, &b.shared) && Arc::ptr_eq(&a.own, &b.own));
+}
+
+#[test]
+fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise() {
+    for namespaces in [4, 64] {
+        let mut mesh = Mesh::new(MeshSettings::default());
+        let text: Vec<String> = (0..namespaces)
+            .flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name)))
+            .collect();
+        mesh.apply(&batch(configs(&text.join("\n---\n"))));
+        let first = mesh.connect(node("a", "n0", "10.200.0.1"));
+        let before = mesh.work();
+        let second = mesh.connect(node("b", "n1", "10.200.0.2"));
+        let after = mesh.work();
+        // Its own two services, which are called by their short names there.
+        assert_eq!((after.visits - before.visits, after.encodes - before.encodes), (2, 2), "{namespaces}");
+        let (a, b) = (mesh.view(first).unwrap(), mesh.view(second).unwrap());
+        assert!(Arc::ptr_eq(&a.base, &b.base));
+        let own = ResourceType::ALL.into_iter().map(|kind| b.shared.iter(kind).count());
+        assert_eq!(own.sum::<usize>(), 2, "{namespaces}");
+        assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
+    }
 }

@@ -38,6 +38,8 @@ pub struct ScopeTable {
     inferring: HashMap<Hostname, BTreeSet<ScopeId>>,
     /// The worlds that scopes which restrict nothing lie over.
     pub(super) layers: Layers,
+    /// What scopes that lie over no base have under them.
+    nothing: Arc<ScopeSnapshot>,
     /// Whether every scope stands alone, however much of it others have too: for comparison.
     is_flat: bool,
     pub(super) encoder: Encoder,
@@ -92,7 +94,7 @@ impl ScopeTable {
     /// What a scope and its base have.
     pub fn layers(&self, id: ScopeId) -> Option<(Arc<ScopeSnapshot>, Arc<ScopeSnapshot>)> {
         let scope = self.scopes.get(&id)?;
-        let base = self.base_of(id).map(|base| base.snapshot.clone()).unwrap_or_default();
+        let base = self.base_of(id).map_or(&self.nothing, |base| &base.snapshot).clone();
         Some((base, scope.snapshot.clone()))
     }
 

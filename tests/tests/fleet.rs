@@ -1,0 +1,100 @@
+//! The fleet bench, small, against a server that verifies itself: counts, never times.
+
+use anyhow::Result;
+use rutter_tests::fleet::mesh::{MeshSpec, Scopes};
+use rutter_tests::fleet::report::Figures;
+use rutter_tests::fleet::scenario::Bench;
+use rutter_tests::fleet::server::{Server, Via};
+use rutter_tests::fleet::sidecar::Fleet;
+use rutter_tests::process::ControlPlane;
+
+const SIDECARS: usize = 30;
+
+async fn bench(dir: &std::path::Path, scopes: Scopes, via: Via, envoy: u32) -> Result<Bench> {
+    let spec = MeshSpec { scopes, ..MeshSpec { namespaces: 10, services: 3, endpoints: 2, scopes } };
+    let folder = dir.join("config");
+    spec.write(&folder)?;
+    let mut args = vec!["--verify".to_owned()];
+    if via == Via::File {
+        args.extend(["--config-dir".to_owned(), folder.display().to_string()]);
+    }
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let own = ControlPlane::start(dir, &words).await?;
+    let mut server = Server::new(own.xds, Some(own.admin), via);
+    (server.pid, server.config_dir, server.args) = (own.pid(), Some(folder), args);
+    server.own = Some(own);
+    if via == Via::Apply {
+        server.change(&spec.files()).await?;
+    }
+    let fleet = Fleet::new(server.target, envoy);
+    let mut bench = Bench::new(spec, server, fleet, SIDECARS);
+    bench.rollout = (20, 1);
+    let connected = bench.connect().await?;
+    assert_eq!((connected.reached, connected.wrong, connected.missing), (SIDECARS, 0, 0));
+    Ok(bench)
+}
+
+async fn run(bench: &mut Bench, name: &str) -> Result<Figures> {
+    let figures = bench.run(name).await?;
+    assert_eq!((figures.wrong, figures.missing), (0, 0), "{name}: {}", figures.line());
+    Ok(figures)
+}
+
+/// Each scenario, with the sidecars that it reaches and the resources that it sends.
+async fn check(bench: &mut Bench, all: &[(&str, usize, u64)]) -> Result<()> {
+    for (name, reached, resources) in all {
+        let figures = run(bench, name).await?;
+        assert_eq!((figures.reached, figures.resources), (*reached, *resources), "{name}: {}", figures.line());
+    }
+    let differences = bench.server.metric("rutter_verify_differences_total").await;
+    assert_eq!(differences, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn work_and_bytes_follow_the_change_by_apply() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut bench = bench(dir.path(), Scopes::Next, Via::Apply, 40).await?;
+    // Six sidecars see a namespace: three of its own, three of the one before.
+    let all = [
+        ("S2", 0, 0),
+        ("S3", SIDECARS, SIDECARS as u64),
+        ("S5w", 6, 6),
+        // The cluster of the subset, its endpoints.
+        ("S5", 6, 12),
+        ("S8", 0, 0),
+        ("S9", 0, 0),
+    ];
+    check(&mut bench, &all).await?;
+    for name in ["S1", "S4", "S6", "S10", "S11", "S7", "S3"] {
+        run(&mut bench, name).await?;
+    }
+    let storm = run(&mut bench, "S9").await?;
+    assert_eq!((storm.bytes, storm.encodes), (0, Some(0)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn work_and_bytes_follow_the_change_by_files_where_all_see_everything() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut bench = bench(dir.path(), Scopes::All, Via::File, 40).await?;
+    let seen = SIDECARS as u64;
+    let all = [("S2", 0, 0), ("S3", SIDECARS, seen), ("S5w", SIDECARS, seen), ("S8", 0, 0)];
+    check(&mut bench, &all).await?;
+    let read = bench.server.metric("rutter_folder_files_read_total").await;
+    let one = run(&mut bench, "S3").await?;
+    assert_eq!(one.encodes, Some(1), "seen by all, encoded once");
+    let more = bench.server.metric("rutter_folder_files_read_total").await;
+    assert_eq!(more, read.map(|read| read + 1), "one file changed, one is read");
+    for name in ["S1", "S4", "S7"] {
+        run(&mut bench, name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_older_envoy_gets_whole_tables() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut bench = bench(dir.path(), Scopes::Next, Via::Apply, 36).await?;
+    check(&mut bench, &[("S3", SIDECARS, SIDECARS as u64), ("S8", 0, 0)]).await
+}
