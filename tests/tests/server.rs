@@ -248,3 +248,34 @@ async fn s1_bad_clients_are_told_why_and_cost_the_others_nothing() -> Result<()>
     assert_eq!(pushed.resources[0].name, "outbound|80||a.shop.svc.cluster.local");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_closed_and_the_others_are_served() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &["--stuck-after-s", "1"]).await?;
+    plane.apply(SERVICE, &[]).await?;
+    let mut builder = h2::client::Builder::new();
+    // Room for a few bytes of a response, and never more.
+    builder.initial_window_size(10);
+    let socket = tokio::net::TcpStream::connect(plane.xds).await?;
+    let (client, connection) = builder.handshake::<_, bytes::Bytes>(socket).await?;
+    let ended = tokio::spawn(connection);
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let post = hyper::Request::post(format!("http://{}{path}", plane.xds)).header("content-type", "application/grpc");
+    let (response, mut send) = client.ready().await?.send_request(post.body(())?, false)?;
+    let first = request("sidecar~10.0.0.1~stuck.shop~shop.svc.cluster.local", ResourceType::Cluster);
+    let message = prost::Message::encode_to_vec(&first);
+    let head = [&[0][..], &u32::try_from(message.len())?.to_be_bytes()].concat();
+    send.send_data([head, message].concat().into(), false)?;
+    let _response = response.await?;
+    // How it ends does not matter: it ends.
+    // How it ends does not matter: it ends.
+    drop(tokio::time::timeout(std::time::Duration::from_secs(15), ended).await?);
+    eventually("it is counted", || async { metric(&plane, "rutter_xds_stuck_total").await == 1 }).await?;
+    assert_eq!(metric(&plane, "rutter_xds_streams").await, 0);
+
+    let mut other = Client::connect(&plane).await?;
+    other.send(request("sidecar~10.0.0.2~well.shop~shop.svc.cluster.local", ResourceType::Cluster)).await;
+    assert!(!other.next().await?.resources.is_empty());
+    Ok(())
+}

@@ -180,7 +180,7 @@ fn read_node(first: &[u8]) -> Result<SidecarNode, Status> {
         Status::invalid_argument(error)
     };
     let node = Request::node_of(first).map_err(|error| refuse(error.to_string()))?;
-    let node = Node::decode(node).map_err(|error| refuse(format!("node: {error}")))?;
+    let node = Node::decode(node).map_err(|error| refuse(format!("want a DeltaDiscoveryRequest: node: {error}")))?;
     SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))
 }
 
@@ -211,14 +211,14 @@ impl Pump<'_> {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Status> {
         let mut next = None;
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(&accepted.switch);
         loop {
             if next.is_none() {
                 next = self.stream.next_response(Instant::now());
             }
             // While something waits for the socket, time alone changes nothing.
             let wake = self.stream.wake_at().filter(|_| next.is_none());
-            let look = patience.look_at(accepted.out.moved(), shared);
+            let look = patience.look_at(accepted, shared);
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
@@ -241,13 +241,14 @@ impl Pump<'_> {
                 Event::Writable(true) => {
                     if let Some(response) = next.take() {
                         self.count(&response);
+                        patience.hand_on(response.wire_len(), &accepted.switch);
                         let share = Share::new(shared.budget.clone(), response.wire_len());
                         accepted.out.send(Out::Message(response.into_frames(), share));
                     }
                 }
                 Event::Wake => {}
                 Event::Look => {
-                    if patience.is_over(accepted.out.moved(), shared) {
+                    if patience.is_over(accepted, shared) {
                         self.metrics.stuck.inc();
                         accepted.switch.close();
                         return Err(Status::aborted("it took nothing of a response for too long"));
@@ -290,31 +291,58 @@ impl Pump<'_> {
     }
 }
 
-/// How long a response has been waiting for its client.
-#[derive(Default)]
+/// How long a response has been waiting for its client. The transport takes a response before the client
+/// does, so it is the bytes on the connection that count.
 struct Patience {
-    /// The pieces taken when it was looked at first, when that was, and when to look again.
+    /// Bytes on the connection when nothing waited.
+    base: u64,
+    /// Bytes of responses since then.
+    handed: u64,
+    /// What had gone out when it was looked at first, when that was, and when to look again.
     seen: Option<(u64, Instant, Instant)>,
 }
 
+/// Less than so many bytes are not progress: pings go out on a connection whose client takes nothing.
+const PROGRESS: u64 = 1024;
+
 impl Patience {
+    fn new(switch: &Switch) -> Self {
+        Self { base: switch.written(), handed: 0, seen: None }
+    }
+
+    fn hand_on(&mut self, bytes: usize, switch: &Switch) {
+        if switch.written() >= self.base + self.handed {
+            (self.base, self.handed) = (switch.written(), 0);
+        }
+        self.handed += bytes as u64;
+    }
+
+    /// What has gone out. None: all of it.
+    fn waits(&self, accepted: &Accepted) -> Option<u64> {
+        let gone = accepted.switch.written() - self.base;
+        (gone < self.handed || !accepted.out.is_empty()).then_some(gone / PROGRESS)
+    }
+
     /// When to look whether the client has taken anything. None: nothing waits for it.
-    fn look_at(&mut self, moved: Option<u64>, shared: &Shared) -> Option<Instant> {
+    fn look_at(&mut self, accepted: &Accepted, shared: &Shared) -> Option<Instant> {
+        let Some(gone) = self.waits(accepted) else {
+            self.seen = None;
+            return None;
+        };
         let now = Instant::now();
         // Somebody else may bring the budget in need meanwhile.
         let next = now + STUCK_AFTER_IN_NEED.min(shared.limits.stuck_after);
-        self.seen = match (moved?, self.seen) {
-            (moved, Some((before, since, look))) if moved == before => {
-                Some((moved, since, if look > now { look } else { next }))
-            }
-            (moved, _) => Some((moved, now, next)),
+        let (since, look) = match self.seen {
+            Some((before, since, look)) if gone == before => (since, if look > now { look } else { next }),
+            Some(_) | None => (now, next),
         };
-        self.seen.map(|(_, _, look)| look)
+        self.seen = Some((gone, since, look));
+        Some(look)
     }
 
-    fn is_over(&self, moved: Option<u64>, shared: &Shared) -> bool {
+    fn is_over(&self, accepted: &Accepted, shared: &Shared) -> bool {
         let limit = shared.limits.stuck_after;
         let limit = if shared.budget.is_exceeded() { limit.min(STUCK_AFTER_IN_NEED) } else { limit };
-        self.seen.is_some_and(|(before, since, _)| moved == Some(before) && since.elapsed() >= limit)
+        self.seen.is_some_and(|(before, since, _)| self.waits(accepted) == Some(before) && since.elapsed() >= limit)
     }
 }

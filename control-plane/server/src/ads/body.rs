@@ -153,8 +153,6 @@ struct SlotState {
     next: Option<Out>,
     /// The body has a message that it has not handed on whole.
     writing: bool,
-    /// Counts the pieces handed on.
-    moved: u64,
     closed: bool,
 }
 
@@ -187,10 +185,10 @@ impl Sender {
         self.0.body.wake();
     }
 
-    /// Pieces handed on so far; None: there is nothing to hand on.
-    pub(super) fn moved(&self) -> Option<u64> {
+    /// Whether everything was handed on.
+    pub(super) fn is_empty(&self) -> bool {
         let state = self.0.lock();
-        (state.next.is_some() || state.writing).then_some(state.moved)
+        state.next.is_none() && !state.writing
     }
 }
 
@@ -244,7 +242,6 @@ impl http_body::Body for Outgoing {
             return Poll::Ready(None);
         }
         if let Some(piece) = self.frames.as_mut().and_then(|(frames, _)| frames.next()) {
-            self.slot.lock().moved += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         self.frames = None;
@@ -252,7 +249,6 @@ impl http_body::Body for Outgoing {
         let mut state = self.slot.lock();
         let next = state.next.take();
         state.writing = matches!(next, Some(Out::Message(..)));
-        state.moved += 1;
         drop(state);
         match next {
             Some(Out::Message(mut frames, share)) => {

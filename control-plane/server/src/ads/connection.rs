@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,19 +48,38 @@ pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<C
     })
 }
 
-/// Closes a connection, whatever state its streams are in.
+/// Closes a connection, whatever state its streams are in, and says what has gone out on it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Switch(Arc<(AtomicBool, AtomicWaker)>);
+pub(crate) struct Switch(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    closed: AtomicBool,
+    task: AtomicWaker,
+    written: AtomicU64,
+}
 
 impl Switch {
     /// Ends the connection at its next step, which is now.
     pub(crate) fn close(&self) {
-        self.0.0.store(true, Ordering::Release);
-        self.0.1.wake();
+        self.0.closed.store(true, Ordering::Release);
+        self.0.task.wake();
+    }
+
+    /// Bytes that the system has taken, of all streams.
+    pub(crate) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.0.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.0.0.load(Ordering::Acquire) {
+        if self.0.closed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed: the client takes nothing"));
         }
         Ok(())
@@ -85,7 +104,7 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // HTTP/2 always reads, so this one waker is the connection's task.
-        self.switch.0.1.register(cx.waker());
+        self.switch.0.task.register(cx.waker());
         self.switch.check()?;
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
@@ -94,7 +113,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.switch.check()?;
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.switch.count(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -115,6 +135,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.switch.check()?;
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.switch.count(written)
     }
 }
