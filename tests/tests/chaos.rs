@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use rutter_tests::http;
@@ -81,7 +81,8 @@ fn service(dice: &mut Dice) -> String {
 
 fn slice(dice: &mut Dice) -> String {
     let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
-    let ips: Vec<String> = (0..dice.below(4)).map(|_| format!("{{addresses: [10.7.0.{}]}}", dice.below(9) + 1)).collect();
+    let ips: Vec<String> =
+        (0..dice.below(4)).map(|_| format!("{{addresses: [10.7.0.{}]}}", dice.below(9) + 1)).collect();
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: e{name}, namespace: {ns}, labels: {{kubernetes.io/service-name: s{name}, version: v{}}}}}\naddressType: IPv4\nendpoints: [{}]\nports: [{{name: http, port: 8080}}, {{name: tcp, port: 3306}}]\n",
         dice.below(2),
@@ -142,8 +143,9 @@ fn endpoints(assignment: &Value) -> String {
 
 fn virtual_hosts(table: &Value) -> Vec<String> {
     let one = |host: &Value| {
-        let routes: Vec<String> =
-            items(&host["routes"]).map(|route| format!("{} {}", route["route"]["timeout"], route["route"]["cluster"])).collect();
+        let routes: Vec<String> = items(&host["routes"])
+            .map(|route| format!("{} {}", route["route"]["timeout"], route["route"]["cluster"]))
+            .collect();
         let mut domains: Vec<&str> = items(&host["domains"]).filter_map(Value::as_str).collect();
         domains.sort_unstable();
         format!("host {} {} {domains:?} {routes:?}", table["name"], host["name"])
@@ -188,7 +190,9 @@ async fn held(envoy: &Sidecar) -> Result<World> {
 async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
     let config: Value = serde_json::from_str(&plane.ctl(&["proxy-config", pod, "-o", "json"]).await?)?;
     let of = |word: &str| -> Vec<&Value> {
-        items(&config["resources"]).filter(|one| one["type"].as_str().is_some_and(|kind| kind.ends_with(word))).collect()
+        items(&config["resources"])
+            .filter(|one| one["type"].as_str().is_some_and(|kind| kind.ends_with(word)))
+            .collect()
     };
     let mut world = World::new();
     world.extend(of("Cluster").into_iter().map(|one| format!("cluster {} {}", one["name"], one["version"])));
@@ -197,7 +201,9 @@ async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
     for table in of("RouteConfiguration") {
         let mut table = table["resource"].clone();
         let start = format!("{}/", table["name"].as_str().unwrap_or_default());
-        let hosts = of("VirtualHost").into_iter().filter(|one| one["name"].as_str().is_some_and(|name| name.starts_with(&start)));
+        let hosts = of("VirtualHost")
+            .into_iter()
+            .filter(|one| one["name"].as_str().is_some_and(|name| name.starts_with(&start)));
         let hosts: Vec<Value> = hosts.map(|one| one["resource"].clone()).collect();
         table["virtual_hosts"].as_array_mut().context("a fallback")?.extend(hosts);
         world.extend(virtual_hosts(&table));
@@ -210,7 +216,8 @@ async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
 async fn both(plane: &ControlPlane, pod: &str, envoy: &Sidecar) -> Result<(World, World)> {
     let (wanted, mut held) = (wanted(plane, pod).await?, held(envoy).await?);
     let table = |text: &str| text.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    let tables: BTreeSet<String> = wanted.iter().filter(|text| text.starts_with("host ")).map(|text| table(text)).collect();
+    let tables: BTreeSet<String> =
+        wanted.iter().filter(|text| text.starts_with("host ")).map(|text| table(text)).collect();
     held.retain(|text| !text.starts_with("host ") || tables.contains(&table(text)));
     Ok((wanted, held))
 }

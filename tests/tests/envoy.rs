@@ -272,3 +272,26 @@ async fn our_own_proxy_tells_the_same_story() -> Result<()> {
     assert_eq!(ask("reviews:9080").await?.status, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_envoy_below_1_37_gets_whole_tables_and_so_does_any_by_the_setting() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut types = Vec::new();
+    for (number, (proxy, more)) in
+        [(Proxy::OldEnvoy, &[][..]), (Proxy::Envoy, &[]), (Proxy::Envoy, &["--whole-route-tables"])].into_iter().enumerate()
+    {
+        let dir = dir.path().join(number.to_string());
+        std::fs::create_dir(&dir)?;
+        let plane = ControlPlane::start(&dir, more).await?;
+        plane.ctl(&["apply", "-f", &example("bookinfo.yaml"), "-f", &example("reviews-v1.yaml")]).await?;
+        let ip = IpAddr::from([127, 0, 33, u8::try_from(number)? + 1]);
+        let workload = Workload { proxy, ..Workload::new("client", "default", ip) };
+        let envoy = Sidecar::start(&dir, &plane, &workload).await?;
+        plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+        let sent = pushes(&plane, 2).await?;
+        types.extend(sent.iter().filter_map(|push| push["type"].as_str().map(str::to_owned)));
+        assert_eq!(envoy.stat("update_rejected").await?, 0);
+    }
+    assert_eq!(types, ["route", "virtualhost", "route"]);
+    Ok(())
+}

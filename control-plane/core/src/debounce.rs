@@ -80,8 +80,8 @@ impl Debounce {
     pub fn record(&mut self, now: Instant, batch: ConfigBatch, urgency: Urgency) {
         self.recorded = self.recorded.max(batch.revision);
         // An object that waits with other config stays with it, so that its writes keep their order.
-        let is_apart = urgency.only_endpoints
-            && !batch.changes.keys().any(|key| self.config.batch.changes.contains_key(key));
+        let is_apart =
+            urgency.only_endpoints && !batch.changes.keys().any(|key| self.config.batch.changes.contains_key(key));
         let lane = if is_apart { &mut self.endpoints } else { &mut self.config };
         lane.record(now, batch, urgency.removes_endpoints);
     }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
 
-use crate::encode::{EncodedResource, Version};
 use crate::encode::route::{is_split, table_of};
+use crate::encode::{EncodedResource, Version};
 use crate::snapshot::{ResourceName, View};
 use crate::subscription::Wildcard;
 pub use request::{Malformed, Request};
@@ -254,8 +254,7 @@ impl DeltaStream {
         }
         let name = &*resource.name;
         let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
-        version.is_some_and(|version| resource.version.is(version))
-            && !self.types[kind.index()].owed.contains(owed)
+        version.is_some_and(|version| resource.version.is(version)) && !self.types[kind.index()].owed.contains(owed)
     }
 
     /// Everything of a type is due; virtual hosts, where their tables are not.

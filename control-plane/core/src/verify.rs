@@ -110,7 +110,9 @@ mod tests {
         assert!(check(right.clone()).is_empty());
 
         let cluster = "outbound|80||a.n0.svc.cluster.local";
-        let put = |name: &str| Write::Put(ResourceType::Cluster, EncodedResource::new(ResourceType::Cluster, name.into(), b"x"));
+        let put = |name: &str| {
+            Write::Put(ResourceType::Cluster, EncodedResource::new(ResourceType::Cluster, name.into(), b"x"))
+        };
         let hide = Write::Hide(ResourceType::Endpoint, cluster.into());
         let wrong = ScopeSnapshot::new(99).apply(vec![put(cluster), put("extra"), hide]).unwrap();
         let told: Vec<String> = check(View { own: Arc::new(wrong), ..right }).iter().map(ToString::to_string).collect();

@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::registry::{Question, Registry};
 pub(crate) use body::Budget;
 use body::{Out, Requests, Sender, Share};
-pub(crate) use connection::{incoming, listen};
 use connection::Switch;
+pub(crate) use connection::{incoming, listen};
 
 /// Questions waiting at a stream.
 const QUESTIONS: usize = 4;

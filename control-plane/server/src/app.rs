@@ -68,7 +68,8 @@ impl App {
             domain: settings.domain.clone(),
             whole_route_tables: settings.whole_route_tables,
         };
-        let (engine, handle) = Engine::load((mesh, settings.verify), settings.debounce, store.clone(), metrics.clone()).await?;
+        let (engine, handle) =
+            Engine::load((mesh, settings.verify), settings.debounce, store.clone(), metrics.clone()).await?;
         let registry = Registry::default();
         let shared = Shared {
             engine: handle.clone(),

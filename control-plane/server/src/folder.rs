@@ -191,9 +191,10 @@ impl Folder {
         for file in files {
             for object in &file.objects {
                 let key = &object.config.key;
-                let elsewhere = self.owned.get(key).map(String::as_str).filter(|other| {
-                    files.iter().all(|file| file.name != **other) && self.root.join(other).exists()
-                });
+                let elsewhere =
+                    self.owned.get(key).map(String::as_str).filter(|other| {
+                        files.iter().all(|file| file.name != **other) && self.root.join(other).exists()
+                    });
                 if let Some(other) = kept.insert(key, &file.name).or(elsewhere) {
                     return Err(format!("{key}: want each object in one file, got it in {other} too"));
                 }

@@ -17,7 +17,12 @@ fn key(name: &str) -> ConfigKey {
 }
 
 fn put(name: &str, value: u64) -> Write {
-    Write { key: key(name), json: Some(format!("{{\"v\":{value}}}").into()), owner: Owner::Api, expected: Expected::Any }
+    Write {
+        key: key(name),
+        json: Some(format!("{{\"v\":{value}}}").into()),
+        owner: Owner::Api,
+        expected: Expected::Any,
+    }
 }
 
 fn delete(name: &str) -> Write {
@@ -133,7 +138,10 @@ async fn killed_writer() {
         let name = format!("k{}", number % 50);
         let padding = "x".repeat(usize::try_from(number % 7).unwrap() * 900);
         let pair = [name.clone(), format!("{name}-twin")];
-        let writes = pair.map(|name| Write { json: Some(format!("{{\"pad\":{padding:?},\"v\":{number}}}").into()), ..put(&name, 0) });
+        let writes = pair.map(|name| Write {
+            json: Some(format!("{{\"pad\":{padding:?},\"v\":{number}}}").into()),
+            ..put(&name, 0)
+        });
         let revision = store.commit(writes.to_vec()).await.unwrap();
         println!("ACK {revision} {number}");
     }

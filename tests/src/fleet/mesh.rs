@@ -131,14 +131,18 @@ impl MeshSpec {
     /// A route to the service that all see, with a time limit.
     pub fn shared_routes(timeout_s: usize) -> String {
         let head = head("VirtualService", "shared", "all");
-        format!("{head}spec: {{hosts: [{SHARED}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {SHARED}}}}}]}}]}}\n")
+        format!(
+            "{head}spec: {{hosts: [{SHARED}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {SHARED}}}}}]}}]}}\n"
+        )
     }
 
     /// A route in a namespace that no sidecar sees.
     pub fn quiet_routes(&self, timeout_s: usize) -> String {
         let host = "s0.quiet.svc.cluster.local";
         let head = head("VirtualService", "quiet", "s0");
-        format!("{head}spec: {{exportTo: ['.'], hosts: [{host}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {host}}}}}]}}]}}\n")
+        format!(
+            "{head}spec: {{exportTo: ['.'], hosts: [{host}], http: [{{timeout: {timeout_s}s, route: [{{destination: {{host: {host}}}}}]}}]}}\n"
+        )
     }
 
     /// Every file of the mesh: its path in a folder, and its text.

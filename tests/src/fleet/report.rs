@@ -44,8 +44,19 @@ impl Figures {
     pub fn head() -> String {
         format!(
             "{:<10} {:>7} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>8} {:>7} {:>5} {:>7}  {}",
-            "scenario", "reached", "p50 ms", "p99 ms", "last ms", "bytes", "resources", "cpu s", "rss MB", "encodes",
-            "wrong", "missing", "note"
+            "scenario",
+            "reached",
+            "p50 ms",
+            "p99 ms",
+            "last ms",
+            "bytes",
+            "resources",
+            "cpu s",
+            "rss MB",
+            "encodes",
+            "wrong",
+            "missing",
+            "note"
         )
     }
 

@@ -120,7 +120,10 @@ impl Bench {
             "S3" => self.changed(name, vec![("shared/routes.yaml".into(), MeshSpec::shared_routes(turn))]).await,
             "S4" => self.service_comes_and_goes(middle).await,
             "S5" => {
-                let text = MeshSpec::subsets(middle, if self.files[&format!("{dir}/subsets.yaml")].contains("v3") { 2 } else { 3 });
+                let text = MeshSpec::subsets(
+                    middle,
+                    if self.files[&format!("{dir}/subsets.yaml")].contains("v3") { 2 } else { 3 },
+                );
                 self.changed(name, vec![(format!("{dir}/subsets.yaml"), text)]).await
             }
             "S5w" => {
@@ -202,9 +205,8 @@ impl Bench {
         let path = format!("{dir}/{name}.yaml");
         let mut figures = self.changed("S4", vec![(path.clone(), text)]).await?;
         self.files.remove(&path);
-        let gone = self
-            .measured("S4", async |bench| bench.server.remove(&path, ("ServiceEntry", &dir, name)).await)
-            .await?;
+        let gone =
+            self.measured("S4", async |bench| bench.server.remove(&path, ("ServiceEntry", &dir, name)).await).await?;
         figures.note = format!("gone again: {} bytes, last {:.1} ms", gone.bytes, gone.millis[2]);
         figures.wrong += gone.wrong;
         figures.missing += gone.missing;
@@ -258,7 +260,11 @@ impl Bench {
         let open = start.elapsed();
         self.finish(&mut figures, start).await?;
         figures.millis[2] = figures.millis[2].max(open.as_secs_f64() * 1e3);
-        figures.note = format!("ready after {:.0} ms, all streams after {:.0} ms", up.as_secs_f64() * 1e3, open.as_secs_f64() * 1e3);
+        figures.note = format!(
+            "ready after {:.0} ms, all streams after {:.0} ms",
+            up.as_secs_f64() * 1e3,
+            open.as_secs_f64() * 1e3
+        );
         Ok(figures)
     }
 
@@ -298,7 +304,10 @@ impl Bench {
             Ok(())
         };
         let awake = self.measured("S10", wake).await?;
-        figures.note = format!("50 changes past {count} asleep ({behind} resources behind): rss +{grown} kB; awake: {} bytes", awake.bytes);
+        figures.note = format!(
+            "50 changes past {count} asleep ({behind} resources behind): rss +{grown} kB; awake: {} bytes",
+            awake.bytes
+        );
         (figures.wrong, figures.missing) = (awake.wrong, awake.missing);
         Ok(figures)
     }
@@ -313,7 +322,10 @@ impl Bench {
         let mut figures = self.changed("S11", vec![(format!("{dir}/routes.yaml"), text)]).await?;
         *lock(&self.fleet.refused) = None;
         let mended = self.run_one("S3").await?;
-        figures.note = format!("refused by {} in {} responses; mended: {} reached", refused.reached, refused.resources, mended.reached);
+        figures.note = format!(
+            "refused by {} in {} responses; mended: {} reached",
+            refused.reached, refused.resources, mended.reached
+        );
         (figures.wrong, figures.missing) = (mended.wrong, mended.missing);
         Ok(figures)
     }
@@ -330,7 +342,8 @@ impl Bench {
             // What came later is younger: of two services at one port the older names it.
             let created = if first.contains_key(path) { 1 } else { 2 };
             for document in yaml::parse(text)? {
-                let object = Object::from_value(document.value, "default").map_err(|faults| anyhow::anyhow!("{path}: {faults:?}"))?;
+                let object = Object::from_value(document.value, "default")
+                    .map_err(|faults| anyhow::anyhow!("{path}: {faults:?}"))?;
                 let config = Arc::new(Config { created, ..(*object.config).clone() });
                 changes.insert(config.key.clone(), ConfigChange::Put(config));
             }

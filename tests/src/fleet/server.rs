@@ -54,7 +54,8 @@ impl Server {
         match self.via {
             Via::File => self.write(files),
             Via::Apply => {
-                let source = |(name, text): &(String, String)| pb::Source { name: name.clone(), text: text.clone().into() };
+                let source =
+                    |(name, text): &(String, String)| pb::Source { name: name.clone(), text: text.clone().into() };
                 let sources = files.iter().map(source).collect();
                 let request = pb::ApplyRequest { sources, ..Default::default() };
                 self.client().await?.apply(request).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?;

@@ -42,9 +42,8 @@ pub struct Identity {
 impl Identity {
     /// With Istio's metadata, as an Envoy of a given minor version.
     pub fn node(&self, minor_number: u32) -> core::Node {
-        let text = |text: &str| prost_types::Value {
-            kind: Some(prost_types::value::Kind::StringValue(text.to_owned())),
-        };
+        let text =
+            |text: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.to_owned())) };
         let fields = [
             ("NAMESPACE", text(&self.namespace)),
             ("CLUSTER_ID", text("Kubernetes")),
@@ -62,13 +61,18 @@ impl Identity {
         core::Node {
             id: format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.ip, self.pod),
             cluster: format!("{}.{namespace}", self.pod),
-            metadata: Some(prost_types::Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).collect() }),
+            metadata: Some(prost_types::Struct {
+                fields: fields.map(|(key, value)| (key.to_owned(), value)).collect(),
+            }),
             user_agent_name: "envoy".into(),
             user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentBuildVersion(version)),
             ..Default::default()
         }
     }
 }
+
+/// What a resource makes a sidecar ask for.
+type Needs = Arc<Vec<(ResourceType, String)>>;
 
 /// Names and versions that a sidecar holds, by type.
 pub type Held = [BTreeMap<String, String>; ResourceType::COUNT];
@@ -105,7 +109,7 @@ pub struct Fleet {
     pub asleep: watch::Sender<usize>,
     /// Counts how often all connections were cut.
     pub cuts: watch::Sender<u64>,
-    needs: Mutex<HashMap<u64, Arc<Vec<(ResourceType, String)>>>>,
+    needs: Mutex<HashMap<u64, Needs>>,
     uses_virtual_hosts: AtomicBool,
 }
 
@@ -133,8 +137,8 @@ impl Fleet {
         self.resources.store(0, Ordering::Relaxed);
     }
 
-    /// What a resource makes a sidecar ask for. Looked into once for each content.
-    fn needs(&self, kind: ResourceType, body: &[u8]) -> Arc<Vec<(ResourceType, String)>> {
+    /// Looked into once for each content.
+    fn needs(&self, kind: ResourceType, body: &[u8]) -> Needs {
         if !matches!(kind, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route) {
             return Arc::default();
         }
@@ -143,8 +147,12 @@ impl Fleet {
             return known.clone();
         }
         let needs: Vec<(ResourceType, String)> = match kind {
-            ResourceType::Cluster => needs_of_cluster(body).map(|name| (ResourceType::Endpoint, name)).into_iter().collect(),
-            ResourceType::Listener => needs_of_listener(body).into_iter().map(|name| (ResourceType::Route, name)).collect(),
+            ResourceType::Cluster => {
+                needs_of_cluster(body).map(|name| (ResourceType::Endpoint, name)).into_iter().collect()
+            }
+            ResourceType::Listener => {
+                needs_of_listener(body).into_iter().map(|name| (ResourceType::Route, name)).collect()
+            }
             _ => {
                 if RouteConfiguration::decode(body).is_ok_and(|table| table.vhds.is_some()) {
                     self.uses_virtual_hosts.store(true, Ordering::Relaxed);
@@ -198,7 +206,7 @@ pub struct Sidecar {
     /// Names asked for on this stream.
     asked: [BTreeSet<String>; ResourceType::COUNT],
     /// What each cluster, listener or table needs.
-    needs: BTreeMap<(ResourceType, String), Arc<Vec<(ResourceType, String)>>>,
+    needs: BTreeMap<(ResourceType, String), Needs>,
     asked_virtual_hosts: bool,
     /// Clusters of this stream whose endpoints have not come: Envoy withholds its answer until they have.
     warming: BTreeSet<String>,
@@ -318,7 +326,8 @@ impl Sidecar {
         let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return vec![answer] };
         let refused = lock(&self.fleet.refused).clone();
         if refused.is_some_and(|refused| response.resources.iter().any(|one| one.name == refused)) {
-            answer.error_detail = Some(Status { code: 3, message: "the bench refuses it".into(), ..Default::default() });
+            answer.error_detail =
+                Some(Status { code: 3, message: "the bench refuses it".into(), ..Default::default() });
             lock(&self.seen).responses += 1;
             return vec![answer];
         }
@@ -361,8 +370,13 @@ impl Sidecar {
     }
 
     fn follow(&mut self, kind: ResourceType) -> Option<DeltaDiscoveryRequest> {
-        let needed: BTreeSet<String> =
-            self.needs.values().flat_map(|needs| needs.iter()).filter(|(of, _)| *of == kind).map(|(_, n)| n.clone()).collect();
+        let needed: BTreeSet<String> = self
+            .needs
+            .values()
+            .flat_map(|needs| needs.iter())
+            .filter(|(of, _)| *of == kind)
+            .map(|(_, n)| n.clone())
+            .collect();
         let asked = std::mem::take(&mut self.asked[kind.index()]);
         let new: Vec<String> = needed.difference(&asked).cloned().collect();
         let old: Vec<String> = asked.difference(&needed).cloned().collect();
@@ -393,7 +407,8 @@ impl Sidecar {
 
     fn ask_virtual_hosts(&mut self) -> Option<DeltaDiscoveryRequest> {
         let seen = lock(&self.seen);
-        let wants = self.fleet.uses_virtual_hosts.load(Ordering::Relaxed) && !seen.held[ResourceType::Route.index()].is_empty();
+        let wants =
+            self.fleet.uses_virtual_hosts.load(Ordering::Relaxed) && !seen.held[ResourceType::Route.index()].is_empty();
         if !wants || std::mem::replace(&mut self.asked_virtual_hosts, true) {
             return None;
         }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route, VirtualHost};
 use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use rutter_api::pb::google::rpc::Status;
@@ -70,7 +70,9 @@ impl Sidecar {
         let versions = self.held.iter().filter(|((other, _), _)| *other == kind);
         DeltaDiscoveryRequest {
             type_url: kind.type_url().into(),
-            initial_resource_versions: versions.map(|((_, name), (version, _))| (name.clone(), version.to_string())).collect(),
+            initial_resource_versions: versions
+                .map(|((_, name), (version, _))| (name.clone(), version.to_string()))
+                .collect(),
             ..Default::default()
         }
     }

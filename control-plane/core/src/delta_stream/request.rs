@@ -1,8 +1,8 @@
 //! A request, read without a copy: a reconnecting sidecar lists everything that it holds.
 
 use bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 use rutter_api::pb::google::rpc::Status;
 
 /// Bytes that are no DeltaDiscoveryRequest.
@@ -137,7 +137,10 @@ mod tests {
         assert_eq!(Node::decode(request.node).unwrap(), node);
         assert_eq!((request.type_url, request.nonce, request.error.as_deref()), ("t", "7", Some("no")));
         assert_eq!((&request.subscribe[..], &request.unsubscribe[..]), (&["a", "b"][..], &["c"][..]));
-        assert_eq!((request.version_of("z"), request.version_of("a"), request.version_of("b")), (Some("1"), Some("2"), None));
+        assert_eq!(
+            (request.version_of("z"), request.version_of("a"), request.version_of("b")),
+            (Some("1"), Some("2"), None)
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use rutter_api::ResourceType;
 
-use super::{DeltaStream, Push};
 use super::type_state::TypeState;
+use super::{DeltaStream, Push};
 use crate::encode::{EncodedResource, Version};
 use crate::snapshot::ResourceName;
 
@@ -61,7 +61,8 @@ impl DeltaStream {
         if !state.requested {
             return Vec::new();
         }
-        let in_flight = |name: &str| state.outstanding.iter().any(|one| one.sent.iter().any(|(other, _)| **other == *name));
+        let in_flight =
+            |name: &str| state.outstanding.iter().any(|one| one.sent.iter().any(|(other, _)| **other == *name));
         let of = |resource: &EncodedResource| {
             let name = &resource.name;
             if state.due.contains_key(name) || state.retry.iter().flatten().any(|other| other == name) {
@@ -93,4 +94,3 @@ impl DeltaStream {
         self.pushes.iter()
     }
 }
-

@@ -68,7 +68,11 @@ fn in_locality([region, zone, sub_zone]: &[Box<str>; 3], lb_endpoints: Vec<pb::L
     let weights = lb_endpoints.iter().filter_map(|endpoint| endpoint.load_balancing_weight);
     let sum = weights.fold(0u32, |sum, weight| sum.saturating_add(weight));
     pb::LocalityLbEndpoints {
-        locality: Some(core::Locality { region: region.to_string(), zone: zone.to_string(), sub_zone: sub_zone.to_string() }),
+        locality: Some(core::Locality {
+            region: region.to_string(),
+            zone: zone.to_string(),
+            sub_zone: sub_zone.to_string(),
+        }),
         lb_endpoints,
         load_balancing_weight: Some(sum),
         ..Default::default()

@@ -77,7 +77,7 @@ impl EncodedResource {
         // The way there: the entry, its `Resource.resource`, its `Any.value`.
         let mut rest = self.entry.clone();
         let path = [RESOURCES_FIELD, RESOURCE_FIELD, VALUE_FIELD];
-        path.into_iter().all(|field| descend(&mut rest, field)).then_some(rest).unwrap_or_default()
+        if path.into_iter().all(|field| descend(&mut rest, field)) { rest } else { Bytes::new() }
     }
 }
 

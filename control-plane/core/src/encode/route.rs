@@ -150,7 +150,8 @@ pub fn encode_table<'a>(
 
 /// A table that only one service uses.
 pub fn encode_own_table(name: &str, target: Target<'_>) -> EncodedResource {
-    let host = virtual_host(format!("{}:{}", target.host, target.port), vec!["*".to_owned()], vec![default_route(target)]);
+    let host =
+        virtual_host(format!("{}:{}", target.host, target.port), vec!["*".to_owned()], vec![default_route(target)]);
     let table = pb::RouteConfiguration { virtual_hosts: vec![host], ..table(name) };
     EncodedResource::new(ResourceType::Route, Arc::from(name), &table.encode_to_vec())
 }

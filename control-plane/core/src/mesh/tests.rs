@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rutter_api::{ConfigKey, ResourceType};
 use rutter_api::node::Interception;
+use rutter_api::{ConfigKey, ResourceType};
 
 use super::*;
 use crate::debounce::ConfigChange;
@@ -303,7 +303,11 @@ fn addressed(number: usize, name: &str) -> String {
 /// One more of everything that a namespace may change, as the log of the work that it took.
 fn changes(mesh: &mut Mesh) -> Vec<(&'static str, Work, usize)> {
     let slice = |ip: &str| ENDPOINT.replace("10.0.7.7", ip);
-    let rule = |spec: &str| format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d, namespace: n0}}\nspec: {{host: s0, {spec}}}");
+    let rule = |spec: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d, namespace: n0}}\nspec: {{host: s0, {spec}}}"
+        )
+    };
     let pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}";
     let wild = rule(pool).replace("host: s0", "host: '*.n0.svc.cluster.local'").replace("name: d", "name: w");
     let exported = service("n0", "s1", (80, "http", "n0")).replace("10.9.0.80", "10.9.0.2");
@@ -322,7 +326,11 @@ fn changes(mesh: &mut Mesh) -> Vec<(&'static str, Work, usize)> {
         ("namespace label", "apiVersion: v1\nkind: Namespace\nmetadata: {name: n0, labels: {a: b}}".to_owned()),
         ("sidecar", "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x, namespace: n0}\nspec: {workloadSelector: {labels: {app: nobody}}, egress: [{hosts: ['./*']}]}".to_owned()),
     ];
-    steps.into_iter().map(|(name, text)| (name, cost(mesh, &text))).map(|(name, (work, changed))| (name, work, changed)).collect()
+    steps
+        .into_iter()
+        .map(|(name, text)| (name, cost(mesh, &text)))
+        .map(|(name, (work, changed))| (name, work, changed))
+        .collect()
 }
 
 #[test]
@@ -331,9 +339,8 @@ fn law_c_every_kind_of_change_costs_the_same_in_a_mesh_of_any_size() {
     // The same where nothing is restricted, for as many sidecars.
     let open = |namespaces: usize| {
         let mut mesh = Mesh::new(MeshSettings::default());
-        let text: Vec<String> = (0..namespaces)
-            .flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name)))
-            .collect();
+        let text: Vec<String> =
+            (0..namespaces).flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name))).collect();
         mesh.apply(&batch(configs(&text.join("\n---\n"))));
         for (pod, namespace) in [("a", "n0"), ("b", "n1"), ("c", "n2")] {
             mesh.connect(node(pod, namespace, "10.200.0.1"));
@@ -361,9 +368,8 @@ fn one_more_sidecar_costs_no_resource() {
 fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise() {
     for namespaces in [4, 64] {
         let mut mesh = Mesh::new(MeshSettings::default());
-        let text: Vec<String> = (0..namespaces)
-            .flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name)))
-            .collect();
+        let text: Vec<String> =
+            (0..namespaces).flat_map(|number| ["s0", "s1"].map(|name| addressed(number, name))).collect();
         mesh.apply(&batch(configs(&text.join("\n---\n"))));
         let first = mesh.connect(node("a", "n0", "10.200.0.1"));
         let before = mesh.work();

@@ -112,10 +112,10 @@ impl ScopeTable {
         let bases: Vec<BaseKey> = self.layers.bases.keys().copied().collect();
         for key in bases {
             let Some(base) = self.layers.bases.get_mut(&key) else { continue };
-            let moved =
-                base.refresh(Inputs { index, base: None }, &hosts, &Refreshed::default(), &mut self.encoder);
+            let moved = base.refresh(Inputs { index, base: None }, &hosts, &Refreshed::default(), &mut self.encoder);
             let dirty = self.layers.dirty(&key, &hosts, &moved, index);
-            for id in self.layers.over.get(&key).into_iter().flatten().filter(|_| moved.changed || !moved.ports.is_empty())
+            for id in
+                self.layers.over.get(&key).into_iter().flatten().filter(|_| moved.changed || !moved.ports.is_empty())
             {
                 changed.note(*id, &moved);
             }

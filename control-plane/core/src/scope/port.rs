@@ -164,7 +164,8 @@ impl Scope {
         &'a self,
         base: Option<&'a Scope>,
     ) -> impl Iterator<Item = (u16, BoundListener)> + 'a {
-        let ports: BTreeSet<u16> = self.ports.keys().chain(base.iter().flat_map(|base| base.ports.keys())).copied().collect();
+        let ports: BTreeSet<u16> =
+            self.ports.keys().chain(base.iter().flat_map(|base| base.ports.keys())).copied().collect();
         ports.into_iter().filter_map(move |port| {
             let listener = match self.merged(base, port)? {
                 OutboundPort { http: true, .. } => BoundListener::Routes(port.to_string()),

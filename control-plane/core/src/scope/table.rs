@@ -284,7 +284,8 @@ impl ScopeTable {
     fn policy_changed(&self, host: &Hostname, namespace: &Arc<str>, index: &MeshIndex, dirty: &mut Dirty) {
         let is_root = *namespace == index.settings().root_namespace;
         let covered = index.covered_by(host).filter(|one| *one != host);
-        let services: Vec<&Arc<Service>> = [host].into_iter().chain(covered).flat_map(|one| index.definitions(one)).collect();
+        let services: Vec<&Arc<Service>> =
+            [host].into_iter().chain(covered).flat_map(|one| index.definitions(one)).collect();
         for service in services {
             let everywhere = is_root || service.namespace() == namespace;
             let selected = self.selected.get(&service.key).into_iter().flatten();

@@ -179,23 +179,14 @@ fn add_virtual_host(
         let domain = &index.settings().domain;
         let target = Target { host, service: service.as_deref(), port, client: &scope.key.namespace, domain };
         let host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations, scope.key.tables);
-        VirtualHostPiece {
-            _service: service.clone(),
-            _rule: rule.cloned(),
-            _destinations: services.clone(),
-            host,
-        }
+        VirtualHostPiece { _service: service.clone(), _rule: rule.cloned(), _destinations: services.clone(), host }
     });
     unit.virtual_hosts.insert(port, piece);
 }
 
 /// What a host's resources are to be, those that it had before included; virtual hosts only where they
 /// go. With `skip`, the same piece costs nothing.
-pub(super) fn want(
-    (before, after): (Option<&Arc<HostUnit>>, Option<&Arc<HostUnit>>),
-    skip: bool,
-    wanted: &mut Wanted,
-) {
+pub(super) fn want((before, after): (Option<&Arc<HostUnit>>, Option<&Arc<HostUnit>>), skip: bool, wanted: &mut Wanted) {
     let same = |piece: fn(&HostUnit) -> &Option<Arc<Piece>>| {
         let address = |unit: Option<&Arc<HostUnit>>| unit.and_then(|unit| piece(unit).as_ref()).map(address);
         skip && address(before).is_some() && address(before) == address(after)

@@ -32,8 +32,9 @@ pub(super) fn kinds(word: &str) -> Result<Vec<ResourceType>, Status> {
         return Ok(ResourceType::ALL.to_vec());
     }
     let kind = ResourceType::from_word(word);
-    kind.map(|kind| vec![kind])
-        .ok_or_else(|| Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route or virtualhost")))
+    kind.map(|kind| vec![kind]).ok_or_else(|| {
+        Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route or virtualhost"))
+    })
 }
 
 pub(super) async fn sidecar(handle: &StreamHandle) -> pb::Sidecar {
@@ -89,7 +90,7 @@ pub(super) fn resources(stream: &DeltaStream, kinds: &[ResourceType]) -> Vec<pb:
                 name: resource.name.to_string(),
                 version: resource.version.to_string(),
                 state: state as i32,
-                body: resource.body().into(),
+                body: resource.body(),
                 error,
             }
         })

@@ -116,7 +116,10 @@ fn virtual_hosts_are_asked_for_once_and_a_split_table_serves_when_they_came() {
     respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
     let requests = respond(&mut client, ResourceType::Route, &[("80", body(&encode_head("80", false)))]);
     let asked = &requests[1];
-    assert_eq!((asked.type_url.as_str(), asked.resource_names_subscribe.len()), (ResourceType::VirtualHost.type_url(), 0));
+    assert_eq!(
+        (asked.type_url.as_str(), asked.resource_names_subscribe.len()),
+        (ResourceType::VirtualHost.type_url(), 0)
+    );
     assert_eq!(client.config().plan(&before).open, [], "W13: its virtual hosts are not known yet");
     let host = |domain: &str| {
         use rutter_api::pb::envoy::config::route::v3::VirtualHost;
