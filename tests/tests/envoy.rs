@@ -278,7 +278,9 @@ async fn an_envoy_below_1_37_gets_whole_tables_and_so_does_any_by_the_setting() 
     let dir = tempfile::tempdir()?;
     let mut types = Vec::new();
     for (number, (proxy, more)) in
-        [(Proxy::OldEnvoy, &[][..]), (Proxy::Envoy, &[]), (Proxy::Envoy, &["--whole-route-tables"])].into_iter().enumerate()
+        [(Proxy::OldEnvoy, &[][..]), (Proxy::Envoy, &[]), (Proxy::Envoy, &["--whole-route-tables"])]
+            .into_iter()
+            .enumerate()
     {
         let dir = dir.path().join(number.to_string());
         std::fs::create_dir(&dir)?;

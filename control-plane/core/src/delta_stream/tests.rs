@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
 
 use prost::Message;
-use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route};
+use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route, VirtualHost};
 use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use rutter_api::pb::google::rpc::Status;
 
@@ -477,4 +477,67 @@ fn frames_are_a_grpc_message_of_the_announced_length() {
     assert_eq!(responses[1].removed.len(), 1);
     let shared = frames.iter().any(|frame| frame.as_ptr() == responses[0].resources[1].entry.as_ptr());
     assert!(shared, "large entries are shared, not copied");
+}
+
+#[test]
+fn v6_a_table_is_followed_by_its_virtual_hosts_and_then_only_by_what_changed() {
+    let mut bench = Bench::new(&[
+        (Route, "80"),
+        (Route, "81"),
+        (VirtualHost, "80/a"),
+        (VirtualHost, "80/b"),
+        (VirtualHost, "81/a"),
+    ]);
+    bench.subscribe(Route, &["80"]);
+    bench.subscribe(VirtualHost, &[]);
+    assert_eq!(bench.settle(), ["route +80", "virtualhost +80/a +80/b"], "nothing of a table that it has not");
+    bench.put(VirtualHost, "80/a", "2");
+    bench.put(VirtualHost, "81/a", "2");
+    assert_eq!(bench.settle(), ["virtualhost +80/a"]);
+    bench.put(Route, "80", "2");
+    assert_eq!(bench.settle(), ["route +80", "virtualhost +80/a +80/b"]);
+    bench.subscribe(Route, &["81"]);
+    assert_eq!(bench.settle(), ["route +81", "virtualhost +81/a"], "it asks for virtual hosts once");
+    bench.change(vec![
+        Write::Remove(VirtualHost, "80/a".into()),
+        Write::Put(VirtualHost, resource(VirtualHost, "80/b", "2")),
+    ]);
+    assert_eq!(bench.settle(), ["virtualhost +80/b -80/a"], "a domain that moves would clash, were they told apart");
+}
+
+#[test]
+fn v6_a_reconnect_owes_nothing_where_the_table_is_known_and_everything_where_it_is_sent() {
+    let start = [(Route, "80"), (VirtualHost, "80/a"), (VirtualHost, "80/b")];
+    let held = [("80/a", version("1")), ("80/b", version("0")), ("80/gone", version("1"))];
+    let mut bench = Bench::new(&start);
+    bench.request(brings(asks(Route, &["80"]), &[("80", version("1"))]));
+    bench.request(brings(asks(VirtualHost, &[]), &held));
+    assert_eq!(bench.settle(), ["virtualhost +80/b -80/gone"]);
+    let mut bench = Bench::new(&start);
+    bench.request(brings(asks(Route, &["80"]), &[("80", version("0"))]));
+    bench.request(brings(asks(VirtualHost, &[]), &held));
+    assert_eq!(bench.settle(), ["route +80", "virtualhost +80/a +80/b -80/gone"]);
+}
+
+#[test]
+fn w13_a_table_without_virtual_hosts_is_said_to_have_none() {
+    let mut bench = Bench::new(&[(Route, "80")]);
+    bench.subscribe(Route, &["80"]);
+    bench.settle();
+    bench.subscribe(VirtualHost, &[]);
+    assert_eq!(bench.settle(), ["virtualhost -80/none"]);
+}
+
+#[test]
+fn a_refused_virtual_host_is_tried_again_with_the_others_of_its_table() {
+    let mut bench = Bench::new(&[(Route, "80"), (VirtualHost, "80/a"), (VirtualHost, "80/b")]);
+    bench.subscribe(Route, &["80"]);
+    bench.subscribe(VirtualHost, &[]);
+    bench.settle();
+    bench.put(VirtualHost, "80/a", "2");
+    let refused = bench.responses().remove(0);
+    bench.answer(&refused, Some("duplicate domain"));
+    assert!(bench.sent().is_empty());
+    bench.put(VirtualHost, "80/b", "2");
+    assert_eq!(bench.settle(), ["virtualhost +80/a +80/b"]);
 }
