@@ -110,7 +110,8 @@ fn subsets(dice: &mut Dice) -> String {
 async fn change(plane: &ControlPlane, dice: &mut Dice) -> Result<()> {
     let kinds: [fn(&mut Dice) -> String; 5] = [service, service, slice, routes, subsets];
     let texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(5) as usize](dice)).collect();
-    let name = |text: &String| text.lines().take(3).collect::<Vec<_>>().join("\n");
+    // The kind, the name and the namespace: each object once.
+    let name = |text: &String| text.split([',', '}']).take(2).collect::<String>();
     let texts: BTreeMap<String, String> = texts.into_iter().map(|text| (name(&text), text)).collect();
     let text: Vec<String> = texts.into_values().collect();
     plane.apply(&text.join("---\n"), &[]).await?;

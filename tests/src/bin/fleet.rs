@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use rutter_tests::fleet::mesh::{MeshSpec, Scopes};
-use rutter_tests::fleet::report::Figures;
+use rutter_tests::fleet::report::{Figures, plot};
 use rutter_tests::fleet::scenario::{ALL, Bench};
 use rutter_tests::fleet::server::{Server, Via};
 use rutter_tests::fleet::sidecar::Fleet;
@@ -62,6 +62,12 @@ struct Args {
     /// Writes the mesh into --config-dir, and that is all
     #[arg(long)]
     write_only: bool,
+    /// Draws the curves of results that --out wrote, and that is all
+    #[arg(long, value_name = "SVG")]
+    plot: Option<PathBuf>,
+    /// The results to draw
+    #[arg(value_name = "JSON", requires = "plot")]
+    results: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -96,6 +102,11 @@ async fn server(args: &Args, dir: &std::path::Path) -> Result<Server> {
 }
 
 async fn run(args: Args) -> Result<()> {
+    if let Some(picture) = &args.plot {
+        let read = |path: &PathBuf| anyhow::Ok(serde_json::from_slice(&std::fs::read(path)?)?);
+        let results = args.results.iter().map(read).collect::<Result<Vec<serde_json::Value>>>()?;
+        return plot(&results, picture);
+    }
     let spec = MeshSpec { scopes: args.scopes, ..args.mesh };
     let dir = tempfile::tempdir()?;
     if args.write_only {

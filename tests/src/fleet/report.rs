@@ -87,3 +87,60 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
     sorted.get(at).copied().unwrap_or_default()
 }
+
+/// One curve: its name, and its points.
+type Curve = (String, Vec<(f64, f64)>);
+
+/// The curves of several results of the bench, by the number of services or of sidecars, whichever varies.
+fn curves(results: &[Value]) -> (&'static str, Vec<Curve>) {
+    let number = |result: &Value, field: &str| result[field].as_f64().unwrap_or_default();
+    let varies = |field: &str| results.iter().any(|one| number(one, field) != number(&results[0], field));
+    let (axis, field) = if varies("services") { ("services", "services") } else { ("sidecars", "sidecars") };
+    let figure = |result: &Value, name: &str, field: &str| {
+        let found = result["figures"].as_array().into_iter().flatten().find(|one| one["scenario"] == name).cloned();
+        found.unwrap_or_default()[field].as_f64().unwrap_or_default()
+    };
+    let curve = |name: &str, value: &dyn Fn(&Value) -> f64| {
+        (name.to_owned(), results.iter().map(|one| (number(one, field), value(one))).collect())
+    };
+    let all = vec![
+        curve("RSS with the mesh loaded, MB", &|one| number(one, "loadedRssKb") / 1024.0),
+        curve("RSS with all connected, MB", &|one| figure(one, "connect", "rssKb") / 1024.0),
+        curve("connect: server CPU, ms per sidecar", &|one| {
+            figure(one, "connect", "cpuSeconds") * 1e3 / number(one, "sidecars").max(1.0)
+        }),
+        curve("S1: server CPU, ms per sidecar reached", &|one| {
+            figure(one, "S1", "cpuSeconds") * 1e3 / figure(one, "S1", "reached").max(1.0)
+        }),
+    ];
+    (axis, all)
+}
+
+/// Draws the curves of several results, one picture below the other.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub fn plot(results: &[Value], path: &std::path::Path) -> anyhow::Result<()> {
+    use plotters::prelude::*;
+    let failed = |error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", path.display());
+    let (axis, curves) = curves(results);
+    let area = SVGBackend::new(path, (720, 260 * curves.len() as u32)).into_drawing_area();
+    area.fill(&WHITE).map_err(|error| failed(&error))?;
+    for ((name, mut points), part) in curves.iter().cloned().zip(area.split_evenly((curves.len(), 1))) {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let right = points.iter().map(|(x, _)| *x).fold(1.0, f64::max) * 1.05;
+        let top = points.iter().map(|(_, y)| *y).fold(1e-3, f64::max) * 1.2;
+        let mut chart = ChartBuilder::on(&part)
+            .caption(&name, ("sans-serif", 16))
+            .margin(10)
+            .x_label_area_size(32)
+            .y_label_area_size(48)
+            .build_cartesian_2d(0.0..right, 0.0..top)
+            .map_err(|error| failed(&error))?;
+        chart.configure_mesh().x_desc(axis).draw().map_err(|error| failed(&error))?;
+        chart.draw_series(LineSeries::new(points.clone(), &BLUE)).map_err(|error| failed(&error))?;
+        let dots = points.iter().map(|point| Circle::new(*point, 4, BLUE.filled()));
+        chart.draw_series(dots).map_err(|error| failed(&error))?;
+    }
+    area.present().map_err(|error| failed(&error))
+}
