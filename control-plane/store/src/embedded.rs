@@ -149,10 +149,17 @@ impl Writer {
                 ConfigEvent::Delete(key) => batch.remove(object_key(key)),
             }
         }
-        let events: Vec<EventRecord> = commit.events.iter().map(EventRecord::of).collect();
-        batch.insert(commit_key(commit.revision), seal(&events));
+        // A record for each event: sled writes a page again and again, with all that is in it.
+        for (event, number) in commit.events.iter().zip(0u32..) {
+            batch.insert(
+                [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat(),
+                seal(&EventRecord::of(event)),
+            );
+        }
         if let Some(old) = commit.revision.checked_sub(HISTORY_MAX) {
-            batch.remove(commit_key(old));
+            for key in self.shared.db.scan_prefix(commit_key(old)).keys() {
+                batch.remove(key.map_err(|error| CommitError::Failed(error.to_string()))?);
+            }
         }
         batch.insert(REVISION, seal(&commit.revision));
         self.shared.db.apply_batch(batch).map_err(|error| CommitError::Failed(error.to_string()))?;
@@ -214,13 +221,18 @@ impl ConfigStore for EmbeddedStore {
 
 impl Shared {
     fn commit(&self, revision: u64) -> Result<Commit, StoreError> {
-        let bytes = self.db.get(commit_key(revision)).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let bytes = bytes.ok_or(StoreError::Compacted(revision))?;
         let damaged =
             |problem: String| StoreError::Damaged { path: self.path.clone(), record: format!("h{revision}"), problem };
-        let events: Vec<EventRecord> = unseal(&bytes).map_err(damaged)?;
-        let events: Option<Vec<ConfigEvent>> = events.into_iter().map(EventRecord::event).collect();
-        Ok(Commit { revision, events: events.ok_or_else(|| damaged("an unknown kind".into()))? })
+        let mut events = Vec::new();
+        for record in self.db.scan_prefix(commit_key(revision)).values() {
+            let bytes = record.map_err(|error| StoreError::Failed(error.to_string()))?;
+            let event: EventRecord = unseal(&bytes).map_err(damaged)?;
+            events.push(event.event().ok_or_else(|| damaged("an unknown kind".into()))?);
+        }
+        if events.is_empty() {
+            return Err(StoreError::Compacted(revision));
+        }
+        Ok(Commit { revision, events })
     }
 }
 
