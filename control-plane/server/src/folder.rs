@@ -87,12 +87,12 @@ impl Folder {
                 () = tokio::time::sleep(LOOK_OVER) => None,
             };
             let mut paths = Some(BTreeSet::new());
-            note(&mut paths, first);
+            self.note(&mut paths, first);
             let end = Instant::now() + GATHER;
             loop {
                 tokio::select! {
                     () = sleep_until(end) => break,
-                    Some(event) = self.events.recv() => note(&mut paths, Some(event)),
+                    Some(event) = self.events.recv() => self.note(&mut paths, Some(event)),
                 }
             }
             let result = match paths {
@@ -105,6 +105,32 @@ impl Folder {
                     "the watched folder could not be read; its config stays as it was"
                 );
             }
+        }
+    }
+
+    /// Adds an event's paths; None: everything has to be looked over.
+    fn note(&self, paths: &mut Option<BTreeSet<PathBuf>>, event: Option<notify::Result<Event>>) {
+        match event {
+            Some(Ok(event)) if matches!(event.kind, EventKind::Access(_)) => {}
+            Some(Ok(event)) if !event.need_rescan() && !event.paths.iter().any(|path| self.has_files_behind(path)) => {
+                if let Some(paths) = paths {
+                    paths.extend(event.paths);
+                }
+            }
+            Some(Ok(_) | Err(_)) | None => *paths = None,
+        }
+    }
+
+    /// Whether a path is a folder, or a link to one, or was one: what happened to it says nothing of its files.
+    fn has_files_behind(&self, path: &Path) -> bool {
+        match std::fs::metadata(path) {
+            Ok(meta) => meta.is_dir(),
+            // The temporary file of an editor, which has gone again, never had any.
+            Err(_) => self
+                .files
+                .range(path.to_owned()..)
+                .find(|(file, _)| *file != path)
+                .is_some_and(|(file, _)| file.starts_with(path)),
         }
     }
 
@@ -248,20 +274,6 @@ impl Folder {
 
 fn write(key: ConfigKey, file: &str, json: Option<Arc<str>>) -> Write {
     Write { key, json, owner: Owner::File(file.to_owned()), expected: Expected::Any }
-}
-
-/// Adds an event's paths; None: everything has to be looked over.
-fn note(paths: &mut Option<BTreeSet<PathBuf>>, event: Option<notify::Result<Event>>) {
-    match event {
-        Some(Ok(event)) if matches!(event.kind, EventKind::Access(_)) => {}
-        // A folder or a link that moved says nothing of the files behind it.
-        Some(Ok(event)) if !event.need_rescan() && event.paths.iter().all(|path| is_config(path)) => {
-            if let Some(paths) = paths {
-                paths.extend(event.paths);
-            }
-        }
-        Some(Ok(_) | Err(_)) | None => *paths = None,
-    }
 }
 
 fn is_config(path: &Path) -> bool {
