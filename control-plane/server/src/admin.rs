@@ -23,8 +23,8 @@ use crate::folder::parse;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, StreamHandle};
 
-/// Between two looks at the streams while somebody waits for their answers.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Between two looks at the streams while somebody waits for their answers: at first, and at last.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Faults of one apply that are listed.
@@ -143,6 +143,7 @@ impl pb::admin_server::Admin for AdminServer {
         let is_applied = async { applied.wait_for(|revision| *revision >= request.revision).await.is_ok() };
         let is_applied = tokio::time::timeout_at(end.into(), is_applied).await.unwrap_or(false);
         let mut response = pb::WaitForAckResponse::default();
+        let mut pause = LOOK_EVERY.0;
         loop {
             let late = Instant::now() >= end;
             response.waiting.clear();
@@ -157,7 +158,8 @@ impl pb::admin_server::Admin for AdminServer {
             if late || response.waiting.is_empty() && is_applied {
                 return Ok(Response::new(response));
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_EVERY.1);
         }
     }
 }
