@@ -6,23 +6,14 @@ use rutter_tests::fleet::report::Figures;
 use rutter_tests::fleet::scenario::Bench;
 use rutter_tests::fleet::server::{Server, Via};
 use rutter_tests::fleet::sidecar::Fleet;
-use rutter_tests::process::ControlPlane;
 
 const SIDECARS: usize = 30;
 
 async fn bench(dir: &std::path::Path, scopes: Scopes, via: Via, envoy: u32) -> Result<Bench> {
-    let spec = MeshSpec { scopes, ..MeshSpec { namespaces: 10, services: 3, endpoints: 2, scopes } };
+    let spec = MeshSpec { namespaces: 10, services: 3, endpoints: 2, scopes };
     let folder = dir.join("config");
     spec.write(&folder)?;
-    let mut args = vec!["--verify".to_owned()];
-    if via == Via::File {
-        args.extend(["--config-dir".to_owned(), folder.display().to_string()]);
-    }
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let own = ControlPlane::start(dir, &words).await?;
-    let mut server = Server::new(own.xds, Some(own.admin), via);
-    (server.pid, server.config_dir, server.args) = (own.pid(), Some(folder), args);
-    server.own = Some(own);
+    let mut server = Server::start(dir, folder, via, vec!["--verify".to_owned()]).await?;
     if via == Via::Apply {
         server.change(&spec.files()).await?;
     }

@@ -269,7 +269,6 @@ async fn a_client_that_takes_nothing_is_closed_and_the_others_are_served() -> Re
     send.send_data([head, message].concat().into(), false)?;
     let _response = response.await?;
     // How it ends does not matter: it ends.
-    // How it ends does not matter: it ends.
     drop(tokio::time::timeout(std::time::Duration::from_secs(15), ended).await?);
     eventually("it is counted", || async { metric(&plane, "rutter_xds_stuck_total").await == 1 }).await?;
     assert_eq!(metric(&plane, "rutter_xds_streams").await, 0);

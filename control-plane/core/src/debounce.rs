@@ -88,15 +88,13 @@ impl Debounce {
 
     /// When some of the pending changes are due. None: nothing is pending.
     pub fn due(&self) -> Option<Instant> {
-        let lanes = [&self.config, &self.endpoints];
-        let due = |lane: &Lane| {
-            let since = lane.batch.since?;
-            if lane.is_urgent {
-                return Some(since);
-            }
-            Some(self.last_taken.map_or(since, |taken| since.max(taken + self.window)))
-        };
-        lanes.into_iter().filter_map(due).min()
+        [&self.config, &self.endpoints].into_iter().filter_map(|lane| self.lane_due(lane)).min()
+    }
+
+    fn lane_due(&self, lane: &Lane) -> Option<Instant> {
+        let since = lane.batch.since?;
+        let held_back = self.last_taken.filter(|_| !lane.is_urgent);
+        Some(held_back.map_or(since, |taken| since.max(taken + self.window)))
     }
 
     /// The pending changes that are due: all, or those about endpoints.
@@ -104,9 +102,7 @@ impl Debounce {
         if self.due()? > now {
             return None;
         }
-        let config_due = self.config.batch.since.is_some_and(|since| {
-            self.config.is_urgent || self.last_taken.is_none_or(|taken| since.max(taken + self.window) <= now)
-        });
+        let config_due = self.lane_due(&self.config).is_some_and(|due| due <= now);
         let endpoints = std::mem::take(&mut self.endpoints);
         if !config_due && endpoints.is_urgent {
             return Some(endpoints.batch);

@@ -188,8 +188,8 @@ impl DeltaStream {
             return Some(self.send_updates(now, kind));
         }
         // O1: what nobody refers to any more goes last.
-        let order = FIRST.into_iter().chain([ResourceType::Cluster, ResourceType::Endpoint]);
-        let kind = { order }.find(|kind| self.may_remove(now, *kind))?;
+        let mut order = FIRST.into_iter().chain([ResourceType::Cluster, ResourceType::Endpoint]);
+        let kind = order.find(|kind| self.may_remove(now, *kind))?;
         Some(self.send_removals(now, kind))
     }
 

@@ -35,8 +35,7 @@ pub(crate) struct OwnPiece {
 #[derive(Debug, Default)]
 pub(crate) struct OwnEncoder {
     pieces: Cache<OwnPiece>,
-    last_lineage: u64,
-    /// Pieces made.
+    /// Pieces made; also the lineage of the last.
     pub(crate) made: u64,
 }
 
@@ -55,17 +54,15 @@ impl OwnEncoder {
         match node.interception {
             Interception::Redirect => {
                 let key: Vec<usize> = inbound.iter().flat_map(Inbound::key).collect();
-                let (made, last) = (&mut self.made, &mut self.last_lineage);
+                let made = &mut self.made;
                 self.pieces.get_or_make(&key, || {
                     *made += 1;
-                    *last += 1;
-                    piece(inbound, *last, |ports| vec![encode_virtual_inbound(&ports)])
+                    piece(inbound, *made, |ports| vec![encode_virtual_inbound(&ports)])
                 })
             }
             Interception::None => {
                 self.made += 1;
-                self.last_lineage += 1;
-                Arc::new(piece(inbound, self.last_lineage, |ports| bound(node, listeners, ports)))
+                Arc::new(piece(inbound, self.made, |ports| bound(node, listeners, ports)))
             }
         }
     }

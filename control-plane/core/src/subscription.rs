@@ -62,13 +62,10 @@ impl Subscription {
     pub fn list(&mut self, names: &[&str], view: &View, kind: ResourceType) {
         let mut names: Vec<&str> = names.iter().copied().filter(|name| *name != "*").collect();
         names.sort_unstable();
-        let others = view.iter(kind).filter(|resource| names.binary_search(&&*resource.name).is_err());
-        let limit = if names.len() < LISTED_MIN { 0 } else { DIFFERENCE_MAX + 1 };
-        let others: BTreeSet<ResourceName> = others.take(limit).map(|resource| resource.name.clone()).collect();
-        let by_difference = names.len() >= LISTED_MIN && others.len() <= DIFFERENCE_MAX;
+        self.names.all_but = difference(names.len(), view, kind, |name| names.binary_search(&name).is_ok());
+        let by_difference = self.names.all_but.is_some();
         let listed = names.into_iter().filter(|name| !by_difference || view.get(kind, name).is_none());
         self.names.listed = listed.map(ResourceName::from).collect();
-        self.names.all_but = by_difference.then_some(others);
     }
 
     /// Adds a name.
@@ -112,17 +109,30 @@ impl Subscription {
 
     /// Tells it the shorter way.
     pub fn compact(&mut self, view: &View, kind: ResourceType) {
-        if self.names.all_but.is_some() || self.names.listed.len() < LISTED_MIN {
+        if self.names.all_but.is_some() {
             return;
         }
-        let others = view.iter(kind).filter(|resource| !self.names.listed.contains(&resource.name));
-        let others: BTreeSet<ResourceName> =
-            others.take(DIFFERENCE_MAX + 1).map(|resource| resource.name.clone()).collect();
-        if others.len() <= DIFFERENCE_MAX {
-            self.names.listed.retain(|name| view.get(kind, name).is_none());
-            self.names.all_but = Some(others);
+        let listed = &mut self.names.listed;
+        self.names.all_but = difference(listed.len(), view, kind, |name| listed.contains(name));
+        if self.names.all_but.is_some() {
+            listed.retain(|name| view.get(kind, name).is_none());
         }
     }
+}
+
+/// What the view has beside the names that are listed. None: to list those is shorter.
+fn difference(
+    listed: usize,
+    view: &View,
+    kind: ResourceType,
+    is_listed: impl Fn(&str) -> bool,
+) -> Option<BTreeSet<ResourceName>> {
+    if listed < LISTED_MIN {
+        return None;
+    }
+    let others = view.iter(kind).filter(|resource| !is_listed(&resource.name));
+    let others: BTreeSet<_> = others.take(DIFFERENCE_MAX + 1).map(|resource| resource.name.clone()).collect();
+    (others.len() <= DIFFERENCE_MAX).then_some(others)
 }
 
 impl Names {

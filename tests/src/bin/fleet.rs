@@ -11,7 +11,6 @@ use rutter_tests::fleet::report::{Figures, plot};
 use rutter_tests::fleet::scenario::{ALL, Bench};
 use rutter_tests::fleet::server::{Server, Via};
 use rutter_tests::fleet::sidecar::Fleet;
-use rutter_tests::process::ControlPlane;
 use serde_json::json;
 
 /// Simulated delta-xDS sidecars in one process, each with a TCP connection of its own
@@ -84,17 +83,7 @@ fn main() -> ExitCode {
 
 async fn server(args: &Args, dir: &std::path::Path) -> Result<Server> {
     let Some(target) = args.target else {
-        let config_dir = dir.join("config");
-        let mut more: Vec<String> = args.rutter_args.clone();
-        if args.via == Via::File {
-            more.extend(["--config-dir".to_owned(), config_dir.display().to_string()]);
-        }
-        let words: Vec<&str> = more.iter().map(String::as_str).collect();
-        let own = ControlPlane::start(dir, &words).await?;
-        let mut server = Server::new(own.xds, Some(own.admin), args.via);
-        (server.pid, server.config_dir, server.args) = (own.pid(), Some(config_dir), more);
-        server.own = Some(own);
-        return Ok(server);
+        return Server::start(dir, dir.join("config"), args.via, args.rutter_args.clone()).await;
     };
     let mut server = Server::new(target, args.admin, args.via);
     (server.pid, server.config_dir) = (args.pid, args.config_dir.clone());

@@ -1,7 +1,7 @@
 //! The server under test: one of our own that the bench starts, or any other that is there.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -44,6 +44,22 @@ impl Server {
     /// Names a server. Its admin API is connected to when it is first needed.
     pub fn new(target: SocketAddr, admin: Option<SocketAddr>, via: Via) -> Self {
         Self { own: None, target, admin, pid: None, config_dir: None, via, args: Vec::new(), client: None }
+    }
+
+    /// Starts one of ours with its data in `dir`; `folder` is watched, if changes come by files.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start(dir: &Path, folder: PathBuf, via: Via, mut args: Vec<String>) -> Result<Self> {
+        if via == Via::File {
+            args.extend(["--config-dir".to_owned(), folder.display().to_string()]);
+        }
+        let words: Vec<&str> = args.iter().map(String::as_str).collect();
+        let own = ControlPlane::start(dir, &words).await?;
+        let mut server = Self::new(own.xds, Some(own.admin), via);
+        (server.pid, server.config_dir, server.args) = (own.pid(), Some(folder), args);
+        server.own = Some(own);
+        Ok(server)
     }
 
     /// Makes changes known. Each is a path in the watched folder and the text of the file.

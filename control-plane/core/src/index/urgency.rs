@@ -29,9 +29,10 @@ impl MeshIndex {
             | (None, Some(Config { spec: Spec::EndpointSlice(_) | Spec::WorkloadEntry(_), .. })) => true,
             (Some(old), Some(new)) if matches!(old.spec, Spec::ServiceEntry(_)) => {
                 let services = |config: &Config| {
+                    let mut all = services_of(config, &self.settings.domain);
                     // Who created it is known when it is taken in.
-                    let config = Config { created: 0, ..config.clone() };
-                    services_of(&config, &self.settings.domain)
+                    all.iter_mut().for_each(|service| service.created = 0);
+                    all
                 };
                 services(old) == services(new)
             }

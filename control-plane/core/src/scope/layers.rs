@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::node::Interception;
 use rutter_api::{Config, Hostname};
 
 use super::table::{Dirty, ScopeDelta};
@@ -92,7 +91,7 @@ impl ScopeTable {
             tables: RouteTables::Split,
         };
         let mut scope = Scope::new(key, index, self.last_id);
-        scope.allow_any = base.allow_any && base.interception == Interception::Redirect;
+        scope.allow_any = base.allow_any;
         let hosts = index.hosts().chain(index.routed_hosts()).cloned().collect();
         scope.refresh(Inputs { index, base: None }, &hosts, &Refreshed::default(), &mut self.encoder);
         scope
