@@ -8,12 +8,14 @@ mod response;
 mod show;
 mod type_state;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
 
+use crate::batch::{Batch, Sums};
 use crate::encode::route::{is_split, table_of};
 use crate::encode::{EncodedResource, Version};
 use crate::snapshot::{ResourceName, View};
@@ -99,6 +101,9 @@ impl DeltaStream {
             self.on_answer(now, (kind, nonce), error);
         }
         let is_first = !std::mem::replace(&mut self.types[kind.index()].requested, true);
+        if is_first && self.start_whole(kind, request) {
+            return Ok(());
+        }
         let found = self.subscribe(kind, request, is_first);
         self.unsubscribe(kind, request);
         if is_first {
@@ -151,12 +156,12 @@ impl DeltaStream {
     /// Whether a virtual host is valid depends on the others of its table: it is tried again with them.
     fn try_refused_again(&mut self) {
         let state = &mut self.types[ResourceType::VirtualHost.index()];
-        let moved: BTreeSet<&str> = state.due.keys().chain(&state.gone).map(|name| table_of(name)).collect();
+        let moved: BTreeSet<&str> = state.due.names().chain(&state.gone).map(|name| table_of(name)).collect();
         let again: Vec<ResourceName> =
             state.refused.keys().filter(|name| moved.contains(table_of(name))).cloned().collect();
         for name in again {
             state.refused.remove(&name);
-            state.due.entry(name).or_insert(Due::Changed);
+            state.due.insert(name, Due::Changed);
         }
     }
 
@@ -171,7 +176,7 @@ impl DeltaStream {
         }
         let (table, tables) = (table_of(name), &self.types[ResourceType::Route.index()]);
         tables.subscription.wants(table, self.view.get(ResourceType::Route, table).is_some())
-            && !(exists && tables.due.contains_key(table))
+            && !(exists && tables.due.contains(table))
     }
 
     /// What is to be sent next, if anything. To be called until it says None.
@@ -181,7 +186,8 @@ impl DeltaStream {
             other.owes_empty = false;
             let removed = std::mem::take(&mut other.gone).into_iter().collect();
             self.last_nonce += 1;
-            return Some(Response { type_url: type_url.clone(), nonce: self.last_nonce, resources: vec![], removed });
+            let type_url = Cow::from(type_url.clone());
+            return Some(Response::new(type_url, self.last_nonce, (Batch::default(), removed)));
         }
         let kind = ResourceType::ALL.into_iter().find(|kind| self.has_updates(now, *kind));
         if let Some(kind) = kind {
@@ -204,6 +210,52 @@ impl DeltaStream {
 
 /// Requests.
 impl DeltaStream {
+    /// The first request of a type, where it is about everything that there is of it and the sidecar holds
+    /// all of that or nothing: whether it was so.
+    fn start_whole(&mut self, kind: ResourceType, request: &Request<'_>) -> bool {
+        let sums = self.view.sums(kind);
+        let wildcard = match &request.subscribe[..] {
+            [] => Wildcard::Implied,
+            ["*"] => Wildcard::Asked,
+            names if Sums::all(names.iter().map(|name| (*name, 0))).names == sums.names => Wildcard::Off,
+            _ => return false,
+        };
+        let tables = &self.types[ResourceType::Route.index()];
+        let is_partial = kind == ResourceType::VirtualHost
+            && !(tables.subscription.wants_all() && tables.due.is_empty() && tables.requested);
+        let state = &self.types[kind.index()];
+        let believed = !state.owes_all
+            && state.owed.is_empty()
+            // V5: before the first CDS request Envoy is warming and needs its endpoints whatever it lists.
+            && (kind != ResourceType::Endpoint || self.types[ResourceType::Cluster.index()].requested);
+        let holds_all = || believed && request.held().is_some_and(|held| held.versions == sums.versions);
+        if is_partial || !request.unsubscribe.is_empty() || !(request.versions.is_empty() || holds_all()) {
+            return false;
+        }
+        let state = &mut self.types[kind.index()];
+        state.subscription.wildcard = wildcard;
+        if wildcard == Wildcard::Off {
+            state.subscription.list_all();
+        }
+        if request.versions.is_empty() {
+            state.due.insert_all(self.view.batch(kind));
+            // N10, W13: as in `start`.
+            state.owes_empty = state.due.is_empty() && kind != ResourceType::VirtualHost;
+        }
+        self.settle_owed(kind);
+        true
+    }
+
+    /// What went before the first request of a type is made good.
+    fn settle_owed(&mut self, kind: ResourceType) {
+        let state = &mut self.types[kind.index()];
+        state.owes_all = false;
+        let owed = std::mem::take(&mut state.owed);
+        if kind == ResourceType::VirtualHost {
+            owed.iter().for_each(|table| self.owe_virtual_hosts(table));
+        }
+    }
+
     /// How many of the names the sidecar says it holds, of those that there are.
     fn subscribe(&mut self, kind: ResourceType, request: &Request<'_>, is_first: bool) -> usize {
         let state = &mut self.types[kind.index()];
@@ -254,14 +306,16 @@ impl DeltaStream {
         }
         let name = &*resource.name;
         let owed = if kind == ResourceType::VirtualHost { table_of(name) } else { name };
-        version.is_some_and(|version| resource.version.is(version)) && !self.types[kind.index()].owed.contains(owed)
+        let state = &self.types[kind.index()];
+        version.is_some_and(|version| resource.version.is(version)) && !state.owes_all && !state.owed.contains(owed)
     }
 
     /// Everything of a type is due; virtual hosts, where their tables are not.
     fn tell_all(&mut self, kind: ResourceType) {
         let all = self.view.iter(kind).map(|resource| resource.name.clone());
         let wanted: Vec<ResourceName> = all.filter(|name| self.wants(kind, name, true)).collect();
-        self.types[kind.index()].due.extend(wanted.into_iter().map(|name| (name, Due::Asked)));
+        let due = &mut self.types[kind.index()].due;
+        wanted.into_iter().for_each(|name| due.insert(name, Due::Asked));
     }
 
     fn unsubscribe(&mut self, kind: ResourceType, request: &Request<'_>) {
@@ -270,7 +324,7 @@ impl DeltaStream {
             if *name == "*" {
                 state.subscription.wildcard = Wildcard::Off;
                 let subscription = &state.subscription;
-                state.due.retain(|name, _| subscription.names(name, true));
+                state.due.retain(|name| subscription.names(name, true));
                 state.gone.retain(|name| subscription.names(name, false));
                 continue;
             }
@@ -301,7 +355,7 @@ impl DeltaStream {
                 }
             }
             let state = &mut self.types[kind.index()];
-            state.due.extend(due);
+            due.into_iter().for_each(|(name, due)| state.due.insert(name, due));
             // N10: otherwise Envoy waits for what will not come. W13: of virtual hosts it wants one word.
             let is_empty = state.due.is_empty() && request.versions.is_empty();
             state.owes_empty = is_empty && kind != ResourceType::VirtualHost;
@@ -314,10 +368,7 @@ impl DeltaStream {
                 }
             }
         }
-        if kind == ResourceType::VirtualHost {
-            let tables = std::mem::take(&mut self.types[kind.index()].owed);
-            tables.iter().for_each(|table| self.owe_virtual_hosts(table));
-        }
+        self.settle_owed(kind);
     }
 
     fn on_answer(&mut self, now: Instant, (kind, nonce): (ResourceType, u64), error: Option<String>) {
@@ -329,32 +380,37 @@ impl DeltaStream {
             push.answered = Some(now);
             push.error.clone_from(&error);
         }
-        if error.is_some() {
-            let still = answered.removed.iter().filter(|name| self.view.get(kind, name).is_none());
-            state.gone.extend(still.cloned());
-        }
-        let is_latest = |(name, version): &&(ResourceName, Version)| {
-            self.view.get(kind, name).is_some_and(|resource| resource.version == *version)
-        };
-        match (error, &answered.sent[..]) {
-            (None, sent) => sent.iter().filter(is_latest).for_each(|(name, _)| drop(state.refused.remove(name))),
-            (Some(error), [one]) => {
-                // N3: not sent again until its content changes, which it may have done meanwhile.
-                if is_latest(&one) {
-                    state.due.remove(&one.0);
-                    state.refused.insert(one.0.clone(), Refused { version: one.1, error });
-                }
+        match error {
+            None if state.refused.is_empty() => {}
+            None => {
+                let is_latest = |(name, version): &(&ResourceName, Version)| self.view.has(kind, name, *version);
+                answered.sent().filter(is_latest).for_each(|(name, _)| drop(state.refused.remove(name)));
             }
-            (Some(_), sent) => {
-                // N4: the sidecar's state is unknown; halves find the one at fault.
-                let (a, b) = sent.split_at(sent.len() / 2);
-                let names = |part: &[(ResourceName, Version)]| part.iter().map(|(name, _)| name.clone()).collect();
-                state.retry.extend([a, b].into_iter().filter(|part| !part.is_empty()).map(names));
-            }
+            Some(error) => self.on_refusal(kind, &answered, error),
         }
+        let state = &mut self.types[kind.index()];
         if state.is_settled() {
             state.acked = self.view.clone();
         }
+    }
+
+    fn on_refusal(&mut self, kind: ResourceType, refused: &Outstanding, error: String) {
+        let state = &mut self.types[kind.index()];
+        let still = refused.removed.iter().filter(|name| self.view.get(kind, name).is_none());
+        state.gone.extend(still.cloned());
+        let sent: Vec<(&ResourceName, Version)> = refused.sent().collect();
+        if let [(name, version)] = sent[..] {
+            // N3: not sent again until its content changes, which it may have done meanwhile.
+            if self.view.has(kind, name, version) {
+                state.due.remove(name);
+                state.refused.insert(name.clone(), Refused { version, error });
+            }
+            return;
+        }
+        // N4: the sidecar's state is unknown; halves find the one at fault.
+        let (a, b) = sent.split_at(sent.len() / 2);
+        let names = |part: &[(&ResourceName, Version)]| part.iter().map(|(name, _)| (*name).clone()).collect();
+        state.retry.extend([a, b].into_iter().filter(|part| !part.is_empty()).map(names));
     }
 
     fn on_other(&mut self, request: &Request<'_>) -> Result<(), StreamError> {
@@ -378,7 +434,7 @@ impl DeltaStream {
             return true;
         }
         let waits = self.waits_for_clusters(now, kind);
-        state.due.values().any(|due| *due == Due::Asked || !waits)
+        state.due.is_ready(waits)
     }
 
     /// Make before break: a changed listener or route table follows the clusters it may need. Endpoints
@@ -386,7 +442,7 @@ impl DeltaStream {
     fn waits_for_clusters(&self, now: Instant, kind: ResourceType) -> bool {
         let clusters = &self.types[ResourceType::Cluster.index()];
         let is_late = |one: &Outstanding| now >= one.at + ORDER_GRACE;
-        let warming = clusters.outstanding.iter().any(|one| !one.sent.is_empty() && !is_late(one));
+        let warming = clusters.outstanding.iter().any(|one| !one.is_empty() && !is_late(one));
         FIRST.contains(&kind) && warming
     }
 
@@ -410,23 +466,19 @@ impl DeltaStream {
         let waits = self.waits_for_clusters(now, kind);
         let state = &mut self.types[kind.index()];
         state.owes_empty = false;
-        let mut resources = Vec::new();
         let mut cause = Due::Asked;
+        let mut all = Batch::default();
+        let mut listed = Vec::new();
         if let Some(names) = state.retry.pop_front() {
             // What is due anyway, or gone, goes its usual way.
-            let usual = |name: &ResourceName| state.due.contains_key(name);
-            resources
+            let usual = |name: &ResourceName| state.due.contains(name);
+            listed
                 .extend(names.iter().filter(|name| !usual(name)).filter_map(|name| self.view.get(kind, name)).cloned());
         } else {
-            let mut bytes = 0;
-            let ready: Vec<ResourceName> = state
-                .due
-                .iter()
-                .filter(|(_, due)| **due == Due::Asked || !waits)
-                .map(|(name, _)| name.clone())
-                .collect();
-            for name in ready {
-                if bytes >= RESPONSE_BYTES {
+            all = state.due.take_all(RESPONSE_BYTES);
+            let mut bytes = all.bytes();
+            for name in state.due.ready(waits) {
+                if bytes >= RESPONSE_BYTES || !state.due.is_listed() {
                     break;
                 }
                 if state.due.remove(&name) == Some(Due::Changed) {
@@ -434,18 +486,13 @@ impl DeltaStream {
                 }
                 let Some(resource) = self.view.get(kind, &name) else { continue };
                 bytes += resource.entry.len();
-                resources.push(resource.clone());
-            }
-        }
-        if kind == ResourceType::Endpoint && !state.owed.is_empty() {
-            for resource in &resources {
-                state.owed.remove(&resource.name);
+                listed.push(resource.clone());
             }
         }
         match kind {
-            ResourceType::Cluster => self.owe_endpoints(&resources),
+            ResourceType::Cluster => self.owe_endpoints(&all, &listed),
             ResourceType::Route => {
-                let tables = resources.iter().filter(|table| is_split(&table.name));
+                let tables = all.iter().chain(&listed).filter(|table| is_split(&table.name));
                 tables.for_each(|table| self.owe_virtual_hosts(&table.name));
             }
             ResourceType::Endpoint | ResourceType::Listener | ResourceType::VirtualHost => {}
@@ -457,18 +504,22 @@ impl DeltaStream {
             state.gone_since = None;
             removed.extend(std::mem::take(&mut state.gone));
         }
-        self.respond(now, (kind, cause), (resources, removed))
+        self.respond(now, (kind, cause), (all, listed), removed)
     }
 
     /// O3: a cluster that was sent is warm only when its endpoints follow, even unchanged ones.
-    fn owe_endpoints(&mut self, clusters: &[EncodedResource]) {
+    fn owe_endpoints(&mut self, all: &Batch, listed: &[EncodedResource]) {
         let state = &mut self.types[ResourceType::Endpoint.index()];
-        for cluster in clusters {
+        if !state.requested && !all.is_empty() {
+            state.owes_all = true;
+            return;
+        }
+        for cluster in all.iter().chain(listed) {
             let Some(assignment) = self.view.get(ResourceType::Endpoint, &cluster.name) else { continue };
-            if state.subscription.wants(&cluster.name, true) {
-                state.due.insert(assignment.name.clone(), Due::Asked);
-            } else {
+            if !state.requested {
                 state.owed.insert(assignment.name.clone());
+            } else if state.subscription.wants(&cluster.name, true) {
+                state.due.insert(assignment.name.clone(), Due::Asked);
             }
         }
     }
@@ -493,22 +544,35 @@ impl DeltaStream {
         let state = &mut self.types[kind.index()];
         let cause = if state.gone_since.take().is_some() { Due::Changed } else { Due::Asked };
         let removed = std::mem::take(&mut state.gone).into_iter().collect();
-        self.respond(now, (kind, cause), (Vec::new(), removed))
+        self.respond(now, (kind, cause), Default::default(), removed)
     }
 
     fn respond(
         &mut self,
         now: Instant,
         (kind, cause): (ResourceType, Due),
-        (resources, removed): (Vec<EncodedResource>, Vec<ResourceName>),
+        (all, listed): (Batch, Vec<EncodedResource>),
+        removed: Vec<ResourceName>,
     ) -> Response {
         self.last_nonce += 1;
         let state = &mut self.types[kind.index()];
-        let sent = resources.iter().map(|resource| (resource.name.clone(), resource.version)).collect();
-        let with = if resources.is_empty() { Box::default() } else { removed.iter().cloned().collect() };
-        state.outstanding.push_back(Outstanding { nonce: self.last_nonce, sent, removed: with, at: now });
+        let outstanding = Outstanding {
+            nonce: self.last_nonce,
+            listed: listed.iter().map(|resource| (resource.name.clone(), resource.version)).collect(),
+            // Removals alone cannot fail.
+            removed: if all.is_empty() && listed.is_empty() {
+                Box::default()
+            } else {
+                removed.iter().cloned().collect()
+            },
+            all: all.clone(),
+            at: now,
+        };
+        state.outstanding.push_back(outstanding);
         state.state_since = Some(now);
-        let response = Response { type_url: kind.type_url().to_owned(), nonce: self.last_nonce, resources, removed };
+        let mut resources = all;
+        resources.push(listed.into());
+        let response = Response::new(Cow::from(kind.type_url()), self.last_nonce, (resources, removed));
         if self.pushes.len() == PUSHES_MAX {
             self.pushes.pop_front();
         }

@@ -5,6 +5,7 @@
 //! the bytes, [`snapshot`] keeps them, [`mesh`] ties these together, and [`delta_stream`] decides what
 //! one sidecar is sent.
 
+pub mod batch;
 pub mod debounce;
 pub mod delta_stream;
 mod edges;

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use rpds::RedBlackTreeMapSync;
 use rutter_api::ResourceType;
 
-use crate::encode::EncodedResource;
+use crate::batch::{Batch, Piece, Sums};
+use crate::encode::{EncodedResource, Version};
 
 /// How many changes a snapshot remembers. A stream that is further behind compares whole maps.
 const HISTORY_MAX: usize = 64;
@@ -33,8 +34,27 @@ pub struct ScopeSnapshot {
     /// Counts the changes of the lineage.
     sequence: u64,
     resources: [Resources; ResourceType::COUNT],
+    /// Of what is there and not hidden.
+    sums: [Sums; ResourceType::COUNT],
     history: VecDeque<Arc<SnapshotDelta>>,
+    pieces: Pieces,
 }
+
+/// The resources of each type in a list, while somebody is being sent it.
+#[derive(Debug, Default)]
+struct Pieces([Mutex<Weak<Vec<Piece>>>; ResourceType::COUNT]);
+
+impl Clone for Pieces {
+    /// A clone is about to change.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Resources in a piece: few enough that leaving one out costs little.
+const PIECE_LEN: usize = 64;
+/// Bytes of the resources in a piece, unless it is one.
+const PIECE_BYTES: usize = 64 << 10;
 
 impl ScopeSnapshot {
     /// An empty one; `lineage` is unique to its scope.
@@ -63,6 +83,35 @@ impl ScopeSnapshot {
         from.take_while(move |(name, _)| name.starts_with(start)).filter_map(|(_, resource)| resource.as_ref())
     }
 
+    /// How many names it says something of.
+    fn told(&self, kind: ResourceType) -> usize {
+        self.resources[kind.index()].size()
+    }
+
+    /// All resources of a type in pieces, by name.
+    fn pieces(&self, kind: ResourceType) -> Arc<Vec<Piece>> {
+        let mut held = self.pieces.0[kind.index()].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pieces) = held.upgrade() {
+            return pieces;
+        }
+        let mut all = self.iter(kind).cloned().peekable();
+        let mut pieces: Vec<Piece> = Vec::new();
+        while let Some(first) = all.next() {
+            let mut bytes = first.entry.len();
+            let mut piece = vec![first];
+            while let Some(next) =
+                all.next_if(|next| piece.len() < PIECE_LEN && bytes + next.entry.len() <= PIECE_BYTES)
+            {
+                bytes += next.entry.len();
+                piece.push(next);
+            }
+            pieces.push(piece.into());
+        }
+        let pieces = Arc::new(pieces);
+        *held = Arc::downgrade(&pieces);
+        pieces
+    }
+
     /// The next snapshot; None: the writes changed no byte, so there is none.
     pub fn apply(&self, writes: Vec<Write>) -> Option<Self> {
         let mut next = self.clone();
@@ -73,8 +122,12 @@ impl ScopeSnapshot {
                 Write::Hide(kind, name) => (kind, name, Some(None)),
                 Write::Remove(kind, name) => (kind, name, None),
             };
-            let resources = &mut next.resources[kind.index()];
+            let (resources, sums) = (&mut next.resources[kind.index()], &mut next.sums[kind.index()]);
             let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);
+            let sums_of = |value: Option<&Option<EncodedResource>>| {
+                value.and_then(Option::as_ref).map_or_else(Sums::default, EncodedResource::sums)
+            };
+            let moved = sums.minus(sums_of(resources.get(&name))).plus(sums_of(value.as_ref()));
             let changed = match value {
                 Some(value) if resources.get(&name).is_some_and(|old| version(old) == version(&value)) => false,
                 Some(value) => {
@@ -84,6 +137,7 @@ impl ScopeSnapshot {
                 None => resources.remove_mut(&name),
             };
             if changed {
+                *sums = moved;
                 delta.names[kind.index()].insert(name);
             }
         }
@@ -156,6 +210,11 @@ impl View {
         entry.or_else(|| self.base.entry(kind, name))?.as_ref()
     }
 
+    /// Whether there is such a resource in this very version.
+    pub fn has(&self, kind: ResourceType, name: &str, version: Version) -> bool {
+        self.get(kind, name).is_some_and(|resource| resource.version == version)
+    }
+
     /// All resources of a type.
     pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
         self.starting(kind, "")
@@ -168,6 +227,45 @@ impl View {
         let shared = self.shared.starting(kind, start).filter(is_own);
         let base = self.base.starting(kind, start).filter(is_shared).filter(is_own);
         self.own.starting(kind, start).chain(shared).chain(base)
+    }
+
+    /// What all resources of a type are together.
+    pub fn sums(&self, kind: ResourceType) -> Sums {
+        let layers = [&self.own, &self.shared, &self.base];
+        let under = |upper: usize, name: &ResourceName| {
+            let entry = layers[upper + 1..].iter().find_map(|layer| layer.entry(kind, name));
+            entry.and_then(Option::as_ref).map_or_else(Sums::default, EncodedResource::sums)
+        };
+        let mut sums = self.base.sums[kind.index()];
+        for upper in (0..2).rev() {
+            sums = sums.plus(layers[upper].sums[kind.index()]);
+            if layers[upper + 1..].iter().any(|layer| layer.told(kind) > 0) {
+                let names = layers[upper].resources[kind.index()].keys();
+                sums = names.fold(sums, |sums, name| sums.minus(under(upper, name)));
+            }
+        }
+        sums
+    }
+
+    /// All resources of a type in pieces, shared with others who see them.
+    pub fn batch(&self, kind: ResourceType) -> Batch {
+        let mut batch = Batch::default();
+        let mut covered: BTreeSet<&ResourceName> = BTreeSet::new();
+        let layers = [&self.own, &self.shared, &self.base];
+        for (number, layer) in layers.into_iter().enumerate() {
+            for piece in layer.pieces(kind).iter() {
+                let ends = piece.first().zip(piece.last()).map(|(first, last)| &first.name..=&last.name);
+                if ends.is_some_and(|ends| covered.range::<&ResourceName, _>(ends).next().is_some()) {
+                    batch.push(piece.iter().filter(|one| !covered.contains(&one.name)).cloned().collect());
+                } else {
+                    batch.push(piece.clone());
+                }
+            }
+            if layers[number + 1..].iter().any(|lower| lower.told(kind) > 0) {
+                covered.extend(layer.resources[kind.index()].keys());
+            }
+        }
+        batch
     }
 
     /// The names of a type that differ between an older view and this one.

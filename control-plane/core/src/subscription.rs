@@ -58,6 +58,16 @@ impl Subscription {
         self.names.contains(name, exists)
     }
 
+    /// Whether all names in the view are.
+    pub fn wants_all(&self) -> bool {
+        self.is_wildcard() || self.names.all_but.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Every name in the view, and no other.
+    pub fn list_all(&mut self) {
+        self.names = Names { listed: BTreeSet::new(), all_but: Some(BTreeSet::new()) };
+    }
+
     /// Takes names in, of which there are none yet.
     pub fn list(&mut self, names: &[&str], view: &View, kind: ResourceType) {
         let mut names: Vec<&str> = names.iter().copied().filter(|name| *name != "*").collect();

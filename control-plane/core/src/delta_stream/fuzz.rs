@@ -141,7 +141,7 @@ impl Sidecar {
     fn on_response(&mut self, response: &Response) -> Vec<DeltaDiscoveryRequest> {
         let kind = ResourceType::from_type_url(&response.type_url).unwrap();
         let mut answer = DeltaDiscoveryRequest {
-            type_url: response.type_url.clone(),
+            type_url: response.type_url.clone().into(),
             response_nonce: response.nonce.to_string(),
             ..Default::default()
         };
@@ -151,7 +151,7 @@ impl Sidecar {
             answer.error_detail = Some(Status { message: "bad".into(), ..Default::default() });
             return vec![answer];
         }
-        for resource in &response.resources {
+        for resource in response.resources.iter() {
             let name = resource.name.to_string();
             // What crosses with a change of mind is for nobody.
             let is_for_somebody = match kind {

@@ -1,9 +1,14 @@
 //! A request, read without a copy: a reconnecting sidecar lists everything that it holds.
 
+use std::cell::OnceCell;
+
 use bytes::Buf;
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 use rutter_api::pb::google::rpc::Status;
+
+use crate::batch::Sums;
+use crate::encode::Version;
 
 /// Bytes that are no DeltaDiscoveryRequest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +33,10 @@ pub struct Request<'a> {
     pub subscribe: Vec<&'a str>,
     /// Names that it no longer wants.
     pub unsubscribe: Vec<&'a str>,
-    /// What it holds, in which version; sorted.
+    /// What it holds, in which version.
     pub versions: Vec<(&'a str, &'a str)>,
+    /// The same in order, once somebody looks for one.
+    sorted: OnceCell<Vec<(&'a str, &'a str)>>,
     /// The response that it answers.
     pub nonce: &'a str,
     /// Why it refuses that.
@@ -55,7 +62,6 @@ impl<'a> Request<'a> {
                 _ => {}
             }
         }
-        request.versions.sort_unstable();
         Ok(request)
     }
 
@@ -72,10 +78,24 @@ impl<'a> Request<'a> {
         Ok(&[])
     }
 
+    /// What it says that it holds, taken together. None: some of it cannot be of ours.
+    pub fn held(&self) -> Option<Sums> {
+        let parsed = |(name, version): &(&'a str, &str)| Some((*name, Version::parse(version)?.number()));
+        self.versions.iter().try_fold(Sums::default(), |sums, one| {
+            let (name, version) = parsed(one)?;
+            Some(sums.plus(Sums::of(name, version)))
+        })
+    }
+
     /// The version that it holds of a resource.
     pub fn version_of(&self, name: &str) -> Option<&'a str> {
-        let at = self.versions.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
-        Some(self.versions[at].1)
+        let sorted = self.sorted.get_or_init(|| {
+            let mut versions = self.versions.clone();
+            versions.sort_unstable();
+            versions
+        });
+        let at = sorted.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
+        Some(sorted[at].1)
     }
 }
 

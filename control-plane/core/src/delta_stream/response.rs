@@ -1,13 +1,14 @@
 //! A response: a small head of its own, and entries that all streams share.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use rutter_api::ResourceType;
-use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 
-use crate::encode::EncodedResource;
+use crate::batch::{Batch, Piece};
 use crate::snapshot::{ResourceName, View};
 
 /// Entries below this size are copied together, in bytes: a shared piece costs the transport about as much.
@@ -21,42 +22,62 @@ const GRPC_HEAD: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The type that it is about.
-    pub type_url: String,
+    pub type_url: Cow<'static, str>,
     /// Unique on its stream.
     pub nonce: u64,
     /// New or changed.
-    pub resources: Vec<EncodedResource>,
+    pub resources: Batch,
     /// Gone, or never there.
     pub removed: Vec<ResourceName>,
+    /// All but the resources, as it goes over the wire.
+    head: Bytes,
+    /// Of the resources.
+    entry_bytes: usize,
 }
 
+/// `DeltaDiscoveryResponse.type_url`
+const TYPE_URL_FIELD: u32 = 4;
+/// `DeltaDiscoveryResponse.nonce`
+const NONCE_FIELD: u32 = 5;
+/// `DeltaDiscoveryResponse.removed_resources`
+const REMOVED_FIELD: u32 = 6;
+
 impl Response {
-    fn head(&self) -> DeltaDiscoveryResponse {
-        DeltaDiscoveryResponse {
-            type_url: self.type_url.clone(),
-            nonce: self.nonce.to_string(),
-            removed_resources: self.removed.iter().map(ToString::to_string).collect(),
-            ..Default::default()
+    pub(super) fn new(
+        type_url: Cow<'static, str>,
+        nonce: u64,
+        (resources, removed): (Batch, Vec<ResourceName>),
+    ) -> Self {
+        let nonce_text = nonce.to_string();
+        let texts = [(TYPE_URL_FIELD, &*type_url), (NONCE_FIELD, &*nonce_text)];
+        let texts = || texts.into_iter().chain(removed.iter().map(|name| (REMOVED_FIELD, &**name)));
+        let size = texts().map(|(_, text)| 1 + encoded_len_varint(text.len() as u64) + text.len()).sum();
+        let mut head = BytesMut::with_capacity(size);
+        for (field, text) in texts() {
+            encode_key(field, WireType::LengthDelimited, &mut head);
+            encode_varint(text.len() as u64, &mut head);
+            head.put_slice(text.as_bytes());
         }
+        let (head, entry_bytes) = (head.freeze(), resources.bytes());
+        Self { type_url, nonce, resources, removed, head, entry_bytes }
     }
 
     /// Its length on the wire, the gRPC frame included, in bytes.
     pub fn wire_len(&self) -> usize {
-        GRPC_HEAD
-            + self.head().encoded_len()
-            + self.resources.iter().map(|resource| resource.entry.len()).sum::<usize>()
+        GRPC_HEAD + self.head.len() + self.entry_bytes
     }
 
     /// The gRPC message in pieces, made when they are taken. Protobuf lets a repeated field be continued
     /// anywhere, so the head and the entries, one after the other, are the message.
     pub fn into_frames(self) -> Frames {
-        let head = self.head();
         let length = self.wire_len() - GRPC_HEAD;
-        let mut buffer = BytesMut::with_capacity(GRPC_HEAD + head.encoded_len());
+        let first = (GRPC_HEAD + self.head.len() + self.entry_bytes).min(FRAME_BYTES + SHARE_MIN);
+        let mut buffer = BytesMut::with_capacity(first.max(GRPC_HEAD + self.head.len()));
         buffer.put_u8(0);
         buffer.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-        buffer.put_slice(&head.encode_to_vec());
-        Frames { buffer, resources: self.resources.into_iter(), large: None }
+        buffer.put_slice(&self.head);
+        let pieces = self.resources.into_pieces();
+        Frames { buffer, pieces, piece: Arc::new([]), at: 0, left: self.entry_bytes, large: None }
     }
 }
 
@@ -65,8 +86,25 @@ impl Response {
 #[derive(Debug)]
 pub struct Frames {
     buffer: BytesMut,
-    resources: std::vec::IntoIter<EncodedResource>,
+    pieces: std::vec::IntoIter<Piece>,
+    /// The piece that is being written, and the resource in it that comes next.
+    piece: Piece,
+    at: usize,
+    /// Bytes of all entries that come.
+    left: usize,
     large: Option<Bytes>,
+}
+
+impl Frames {
+    fn next_entry(&mut self) -> Option<Bytes> {
+        while self.at == self.piece.len() {
+            (self.piece, self.at) = (self.pieces.next()?, 0);
+        }
+        self.at += 1;
+        let entry = self.piece[self.at - 1].entry.clone();
+        self.left -= entry.len();
+        Some(entry)
+    }
 }
 
 impl Iterator for Frames {
@@ -77,16 +115,15 @@ impl Iterator for Frames {
             return Some(large);
         }
         while self.buffer.len() < FRAME_BYTES {
-            let Some(resource) = self.resources.next() else { break };
-            if resource.entry.len() >= SHARE_MIN {
-                self.large = Some(resource.entry);
+            let Some(entry) = self.next_entry() else { break };
+            if entry.len() >= SHARE_MIN {
+                self.large = Some(entry);
                 break;
             }
-            if self.buffer.capacity() - self.buffer.len() < resource.entry.len() {
-                let rest: usize = self.resources.as_slice().iter().map(|resource| resource.entry.len()).sum();
-                self.buffer.reserve((rest + resource.entry.len()).min(FRAME_BYTES + SHARE_MIN));
+            if self.buffer.capacity() - self.buffer.len() < entry.len() {
+                self.buffer.reserve((self.left + entry.len()).min(FRAME_BYTES + SHARE_MIN));
             }
-            self.buffer.put_slice(&resource.entry);
+            self.buffer.put_slice(&entry);
         }
         if self.buffer.is_empty() {
             return self.large.take();

@@ -61,11 +61,10 @@ impl DeltaStream {
         if !state.requested {
             return Vec::new();
         }
-        let in_flight =
-            |name: &str| state.outstanding.iter().any(|one| one.sent.iter().any(|(other, _)| **other == *name));
+        let in_flight = |name: &str| state.outstanding.iter().any(|one| one.sent().any(|(other, _)| **other == *name));
         let of = |resource: &EncodedResource| {
             let name = &resource.name;
-            if state.due.contains_key(name) || state.retry.iter().flatten().any(|other| other == name) {
+            if state.due.contains(name) || state.retry.iter().flatten().any(|other| other == name) {
                 ResourceState::Due
             } else if in_flight(name) {
                 ResourceState::Sent

@@ -71,7 +71,7 @@ impl Bench {
 
     fn answer(&mut self, response: &Response, error: Option<&str>) {
         let error_detail = error.map(|message| Status { message: message.into(), ..Default::default() });
-        let (type_url, response_nonce) = (response.type_url.clone(), response.nonce.to_string());
+        let (type_url, response_nonce) = (response.type_url.clone().into(), response.nonce.to_string());
         self.request(DeltaDiscoveryRequest { type_url, response_nonce, error_detail, ..Default::default() });
     }
 
@@ -107,7 +107,7 @@ fn brings(mut request: DeltaDiscoveryRequest, versions: &[(&str, Version)]) -> D
 
 fn text(response: &Response) -> String {
     let kind = ResourceType::from_type_url(&response.type_url);
-    let mut text = kind.map_or(response.type_url.clone(), |kind| kind.to_string());
+    let mut text = kind.map_or(response.type_url.to_string(), |kind| kind.to_string());
     response.resources.iter().for_each(|resource| text.push_str(&format!(" +{}", resource.name)));
     response.removed.iter().for_each(|name| text.push_str(&format!(" -{name}")));
     text
@@ -475,7 +475,8 @@ fn frames_are_a_grpc_message_of_the_announced_length() {
     let message = DeltaDiscoveryResponse::decode(&bytes[5..]).unwrap();
     assert_eq!((message.resources.len(), message.nonce.as_str()), (2, "1"));
     assert_eq!(responses[1].removed.len(), 1);
-    let shared = frames.iter().any(|frame| frame.as_ptr() == responses[0].resources[1].entry.as_ptr());
+    let large = responses[0].resources.iter().nth(1).unwrap();
+    let shared = frames.iter().any(|frame| frame.as_ptr() == large.entry.as_ptr());
     assert!(shared, "large entries are shared, not copied");
 }
 

@@ -19,6 +19,8 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::service::discovery::v3::Resource;
 use twox_hash::XxHash3_64;
 
+use crate::batch::Sums;
+
 /// The hash of a resource's bytes: the same config has the same versions everywhere and after every restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
@@ -26,7 +28,18 @@ pub struct Version(u64);
 impl Version {
     /// Whether a text is this version.
     pub fn is(self, text: &str) -> bool {
-        text.len() == 16 && u64::from_str_radix(text, 16) == Ok(self.0)
+        Self::parse(text) == Some(self)
+    }
+
+    /// The version that a text is. None: it is none of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        u64::from_str_radix(text, 16).ok().filter(|_| is_ours).map(Self)
+    }
+
+    /// As a number.
+    pub fn number(self) -> u64 {
+        self.0
     }
 }
 
@@ -70,6 +83,11 @@ impl EncodedResource {
         // Cannot fail: a Vec grows.
         let _ = resource.encode(&mut entry);
         Self { name, version, entry: entry.into() }
+    }
+
+    /// What it is in a sum of many.
+    pub fn sums(&self) -> Sums {
+        Sums::of(&self.name, self.version.0)
     }
 
     /// The encoded message inside, shared.

@@ -7,7 +7,9 @@ use rutter_api::node::Interception;
 use rutter_api::{ConfigKey, ResourceType};
 
 use super::*;
+use crate::batch::Sums;
 use crate::debounce::ConfigChange;
+use crate::encode::EncodedResource;
 use crate::index::tests::{batch, configs, delete};
 use crate::verify::{Difference, differences};
 
@@ -171,6 +173,18 @@ proptest! {
             }
         }
         prop_assert_eq!(driver.differences(), vec![]);
+        for (_, view) in driver.mesh.sidecars() {
+            for kind in ResourceType::ALL {
+                let resource = |one: &EncodedResource| (one.name.clone(), one.version);
+                let (mut one_by_one, batch) = (view.iter(kind).map(resource).collect::<Vec<_>>(), view.batch(kind));
+                let mut in_bulk: Vec<_> = batch.iter().map(resource).collect();
+                let sums = Sums::all(one_by_one.iter().map(|(name, version)| (&**name, version.number())));
+                prop_assert_eq!(view.sums(kind), sums);
+                one_by_one.sort();
+                in_bulk.sort();
+                prop_assert_eq!(in_bulk, one_by_one);
+            }
+        }
     }
 
     #[test]
