@@ -9,10 +9,11 @@ use rutter_tests::root;
 
 /// Production lines that a file may have.
 const LINES_MAX: usize = 600;
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "api",
     "control-plane/core",
     "control-plane/store",
+    "control-plane/malloc",
     "control-plane/server",
     "data-plane/core",
     "data-plane/proxy",

@@ -13,6 +13,7 @@ pub mod encode;
 pub mod inbound;
 pub mod index;
 pub mod mesh;
+mod resources;
 pub mod scope;
 pub mod snapshot;
 pub mod subscription;

@@ -1,24 +1,20 @@
 //! What a scope contains: immutable, sharing structure with what it was before.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
-use rpds::RedBlackTreeMapSync;
 use rutter_api::ResourceType;
 
-use crate::batch::{Batch, Piece, Sums};
+use crate::batch::{Batch, Sums};
 use crate::encode::{EncodedResource, Version};
+use crate::resources::Resources;
 
 /// How many changes a snapshot remembers. A stream that is further behind compares whole maps.
 const HISTORY_MAX: usize = 64;
 
 /// A resource's name; shared wherever it is held.
 pub type ResourceName = Arc<str>;
-
-/// None: what is under this is hidden.
-type Resources = RedBlackTreeMapSync<ResourceName, Option<EncodedResource>>;
 
 /// The resources that one change altered, by type: those that are new, different or gone.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,27 +30,27 @@ pub struct ScopeSnapshot {
     /// Counts the changes of the lineage.
     sequence: u64,
     resources: [Resources; ResourceType::COUNT],
-    /// Of what is there and not hidden.
-    sums: [Sums; ResourceType::COUNT],
+    /// What is under these is hidden.
+    hidden: [Arc<BTreeSet<ResourceName>>; ResourceType::COUNT],
     history: VecDeque<Arc<SnapshotDelta>>,
-    pieces: Pieces,
 }
 
-/// The resources of each type in a list, while somebody is being sent it.
-#[derive(Debug, Default)]
-struct Pieces([Mutex<Weak<Vec<Piece>>>; ResourceType::COUNT]);
+/// What a snapshot says of a name.
+#[derive(Debug, Clone, Copy)]
+enum Entry<'a> {
+    Resource(&'a EncodedResource),
+    /// There is none.
+    Hidden,
+}
 
-impl Clone for Pieces {
-    /// A clone is about to change.
-    fn clone(&self) -> Self {
-        Self::default()
+impl<'a> Entry<'a> {
+    fn resource(self) -> Option<&'a EncodedResource> {
+        match self {
+            Self::Resource(resource) => Some(resource),
+            Self::Hidden => None,
+        }
     }
 }
-
-/// Resources in a piece: few enough that leaving one out costs little.
-const PIECE_LEN: usize = 64;
-/// Bytes of the resources in a piece, unless it is one.
-const PIECE_BYTES: usize = 64 << 10;
 
 impl ScopeSnapshot {
     /// An empty one; `lineage` is unique to its scope.
@@ -64,82 +60,56 @@ impl ScopeSnapshot {
 
     /// A resource.
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
-        self.entry(kind, name)?.as_ref()
+        self.resources[kind.index()].get(name)
     }
 
-    /// What it says of a name. None: nothing; `Some(&None)`: that there is no such resource.
-    fn entry(&self, kind: ResourceType, name: &str) -> Option<&Option<EncodedResource>> {
-        self.resources[kind.index()].get(name)
+    /// What it says of a name. None: nothing.
+    fn entry(&self, kind: ResourceType, name: &str) -> Option<Entry<'_>> {
+        let resource = self.get(kind, name).map(Entry::Resource);
+        resource.or_else(|| self.hidden[kind.index()].contains(name).then_some(Entry::Hidden))
+    }
+
+    /// The names that it says something of.
+    fn names(&self, kind: ResourceType) -> impl Iterator<Item = &ResourceName> {
+        self.iter(kind).map(|resource| &resource.name).chain(self.hidden[kind.index()].iter())
+    }
+
+    fn says_nothing(&self, kind: ResourceType) -> bool {
+        self.resources[kind.index()].len() == 0 && self.hidden[kind.index()].is_empty()
     }
 
     /// All resources of a type, by name.
     pub fn iter(&self, kind: ResourceType) -> impl Iterator<Item = &EncodedResource> {
-        self.resources[kind.index()].values().flatten()
+        self.resources[kind.index()].from("")
     }
 
     /// Those whose names begin so.
     fn starting<'a>(&'a self, kind: ResourceType, start: &'a str) -> impl Iterator<Item = &'a EncodedResource> {
-        let from = self.resources[kind.index()].range::<str, _>((Bound::Included(start), Bound::Unbounded));
-        from.take_while(move |(name, _)| name.starts_with(start)).filter_map(|(_, resource)| resource.as_ref())
-    }
-
-    /// How many names it says something of.
-    fn told(&self, kind: ResourceType) -> usize {
-        self.resources[kind.index()].size()
-    }
-
-    /// All resources of a type in pieces, by name.
-    fn pieces(&self, kind: ResourceType) -> Arc<Vec<Piece>> {
-        let mut held = self.pieces.0[kind.index()].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pieces) = held.upgrade() {
-            return pieces;
-        }
-        let mut all = self.iter(kind).cloned().peekable();
-        let mut pieces: Vec<Piece> = Vec::new();
-        while let Some(first) = all.next() {
-            let mut bytes = first.entry.len();
-            let mut piece = vec![first];
-            while let Some(next) =
-                all.next_if(|next| piece.len() < PIECE_LEN && bytes + next.entry.len() <= PIECE_BYTES)
-            {
-                bytes += next.entry.len();
-                piece.push(next);
-            }
-            pieces.push(piece.into());
-        }
-        let pieces = Arc::new(pieces);
-        *held = Arc::downgrade(&pieces);
-        pieces
+        self.resources[kind.index()].from(start).take_while(move |resource| resource.name.starts_with(start))
     }
 
     /// The next snapshot; None: the writes changed no byte, so there is none.
     pub fn apply(&self, writes: Vec<Write>) -> Option<Self> {
+        let mut changes: [BTreeMap<ResourceName, Write>; ResourceType::COUNT] = Default::default();
+        for write in writes {
+            let (kind, name) = match &write {
+                Write::Put(kind, resource) => (*kind, resource.name.clone()),
+                Write::Hide(kind, name) | Write::Remove(kind, name) => (*kind, name.clone()),
+            };
+            // The last write of a name is the one that counts.
+            changes[kind.index()].insert(name, write);
+        }
         let mut next = self.clone();
         let mut delta = SnapshotDelta::default();
-        for write in writes {
-            let (kind, name, value) = match write {
-                Write::Put(kind, resource) => (kind, resource.name.clone(), Some(Some(resource))),
-                Write::Hide(kind, name) => (kind, name, Some(None)),
-                Write::Remove(kind, name) => (kind, name, None),
+        for (kind, changes) in ResourceType::ALL.into_iter().zip(changes) {
+            let differs = |(name, write): &(ResourceName, Write)| match (write, self.entry(kind, name)) {
+                (Write::Put(_, new), Some(Entry::Resource(old))) => new.version != old.version,
+                (Write::Hide(..), Some(Entry::Hidden)) | (Write::Remove(..), None) => false,
+                (Write::Put(..) | Write::Hide(..) | Write::Remove(..), _) => true,
             };
-            let (resources, sums) = (&mut next.resources[kind.index()], &mut next.sums[kind.index()]);
-            let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);
-            let sums_of = |value: Option<&Option<EncodedResource>>| {
-                value.and_then(Option::as_ref).map_or_else(Sums::default, EncodedResource::sums)
-            };
-            let moved = sums.minus(sums_of(resources.get(&name))).plus(sums_of(value.as_ref()));
-            let changed = match value {
-                Some(value) if resources.get(&name).is_some_and(|old| version(old) == version(&value)) => false,
-                Some(value) => {
-                    resources.insert_mut(name.clone(), value);
-                    true
-                }
-                None => resources.remove_mut(&name),
-            };
-            if changed {
-                *sums = moved;
-                delta.names[kind.index()].insert(name);
-            }
+            let changes: BTreeMap<ResourceName, Write> = changes.into_iter().filter(differs).collect();
+            delta.names[kind.index()] = changes.keys().cloned().collect();
+            next.write(kind, changes);
         }
         if delta.names.iter().all(BTreeSet::is_empty) {
             return None;
@@ -150,6 +120,24 @@ impl ScopeSnapshot {
             next.history.pop_front();
         }
         Some(next)
+    }
+
+    fn write(&mut self, kind: ResourceType, changes: BTreeMap<ResourceName, Write>) {
+        let hidden = &mut self.hidden[kind.index()];
+        for (name, write) in &changes {
+            match write {
+                Write::Hide(..) => drop(Arc::make_mut(hidden).insert(name.clone())),
+                Write::Put(..) | Write::Remove(..) if hidden.contains(name) => {
+                    Arc::make_mut(hidden).remove(name);
+                }
+                Write::Put(..) | Write::Remove(..) => {}
+            }
+        }
+        let value = |write| match write {
+            Write::Put(_, resource) => Some(resource),
+            Write::Hide(..) | Write::Remove(..) => None,
+        };
+        self.resources[kind.index()].write(changes.into_iter().map(|(name, write)| (name, value(write))).collect());
     }
 
     /// The names of a type that differ between an older snapshot and this one.
@@ -170,10 +158,11 @@ impl ScopeSnapshot {
     }
 
     fn compare(&self, old: &Self, kind: ResourceType) -> BTreeSet<ResourceName> {
-        let (new, old) = (&self.resources[kind.index()], &old.resources[kind.index()]);
-        let version = |value: &Option<EncodedResource>| value.as_ref().map(|resource| resource.version);
-        let differs = |name: &ResourceName| new.get(name).map(version) != old.get(name).map(version);
-        new.keys().chain(old.keys()).filter(|name| differs(name)).cloned().collect()
+        let said = |snapshot: &Self, name: &str| {
+            snapshot.entry(kind, name).map(|entry| entry.resource().map(|resource| resource.version))
+        };
+        let differs = |name: &&ResourceName| said(self, name) != said(old, name);
+        self.names(kind).chain(old.names(kind)).filter(differs).cloned().collect()
     }
 }
 
@@ -207,7 +196,7 @@ impl View {
     /// A resource.
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&EncodedResource> {
         let entry = self.own.entry(kind, name).or_else(|| self.shared.entry(kind, name));
-        entry.or_else(|| self.base.entry(kind, name))?.as_ref()
+        entry.or_else(|| self.base.entry(kind, name))?.resource()
     }
 
     /// Whether there is such a resource in this very version.
@@ -231,20 +220,17 @@ impl View {
 
     /// What all resources of a type are together.
     pub fn sums(&self, kind: ResourceType) -> Sums {
-        let layers = [&self.own, &self.shared, &self.base];
-        let under = |upper: usize, name: &ResourceName| {
-            let entry = layers[upper + 1..].iter().find_map(|layer| layer.entry(kind, name));
-            entry.and_then(Option::as_ref).map_or_else(Sums::default, EncodedResource::sums)
-        };
-        let mut sums = self.base.sums[kind.index()];
-        for upper in (0..2).rev() {
-            sums = sums.plus(layers[upper].sums[kind.index()]);
-            if layers[upper + 1..].iter().any(|layer| layer.told(kind) > 0) {
-                let names = layers[upper].resources[kind.index()].keys();
-                sums = names.fold(sums, |sums, name| sums.minus(under(upper, name)));
+        let sums = |layer: &ScopeSnapshot| layer.resources[kind.index()].sums();
+        let covered = |upper: &ScopeSnapshot, lower: &[&ScopeSnapshot]| {
+            if lower.iter().all(|lower| lower.says_nothing(kind)) {
+                return Sums::default();
             }
-        }
-        sums
+            let under = |name: &ResourceName| lower.iter().find_map(|lower| lower.entry(kind, name))?.resource();
+            upper.names(kind).filter_map(under).fold(Sums::default(), |sums, resource| sums.plus(resource.sums()))
+        };
+        let (own, shared, base) = (&*self.own, &*self.shared, &*self.base);
+        let shared_and_base = sums(base).plus(sums(shared)).minus(covered(shared, &[base]));
+        shared_and_base.plus(sums(own)).minus(covered(own, &[shared, base]))
     }
 
     /// All resources of a type in pieces, shared with others who see them.
@@ -253,7 +239,7 @@ impl View {
         let mut covered: BTreeSet<&ResourceName> = BTreeSet::new();
         let layers = [&self.own, &self.shared, &self.base];
         for (number, layer) in layers.into_iter().enumerate() {
-            for piece in layer.pieces(kind).iter() {
+            for piece in layer.resources[kind.index()].pieces() {
                 let ends = piece.first().zip(piece.last()).map(|(first, last)| &first.name..=&last.name);
                 if ends.is_some_and(|ends| covered.range::<&ResourceName, _>(ends).next().is_some()) {
                     batch.push(piece.iter().filter(|one| !covered.contains(&one.name)).cloned().collect());
@@ -261,8 +247,8 @@ impl View {
                     batch.push(piece.clone());
                 }
             }
-            if layers[number + 1..].iter().any(|lower| lower.told(kind) > 0) {
-                covered.extend(layer.resources[kind.index()].keys());
+            if layers[number + 1..].iter().any(|lower| !lower.says_nothing(kind)) {
+                covered.extend(layer.names(kind));
             }
         }
         batch

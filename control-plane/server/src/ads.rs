@@ -4,12 +4,13 @@ mod body;
 mod connection;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use prost::Message;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{ResourceType, SidecarNode};
@@ -212,13 +213,18 @@ impl Pump<'_> {
     ) -> Result<(), Status> {
         let mut next = None;
         let mut patience = Patience::new(&accepted.switch);
+        let mut look = pin!(None);
         loop {
             if next.is_none() {
                 next = self.stream.next_response(Instant::now());
             }
             // While something waits for the socket, time alone changes nothing.
             let wake = self.stream.wake_at().filter(|_| next.is_none());
-            let look = patience.look_at(accepted, shared);
+            if look.is_none()
+                && let Some(at) = patience.look(accepted, shared)
+            {
+                look.set(Some(sleep_until(at.into())));
+            }
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
@@ -227,7 +233,7 @@ impl Pump<'_> {
                 Ok(()) = self.view.changed() => Event::View,
                 is_open = accepted.out.ready(), if next.is_some() => Event::Writable(is_open),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => Event::Wake,
-                () = sleep_until(look.unwrap_or_else(Instant::now).into()), if look.is_some() => Event::Look,
+                Some(()) = OptionFuture::from(look.as_mut().as_pin_mut()) => Event::Look,
             };
             match event {
                 Event::Stop => return Err(Status::unavailable("the control plane is ending")),
@@ -248,7 +254,8 @@ impl Pump<'_> {
                 }
                 Event::Wake => {}
                 Event::Look => {
-                    if patience.is_over(accepted, shared) {
+                    look.set(patience.look(accepted, shared).map(|at| sleep_until(at.into())));
+                    if patience.is_over(shared) {
                         self.metrics.stuck.inc();
                         accepted.switch.close();
                         return Err(Status::aborted("it took nothing of a response for too long"));
@@ -298,8 +305,8 @@ struct Patience {
     base: u64,
     /// Bytes of responses since then.
     handed: u64,
-    /// What had gone out when it was looked at first, when that was, and when to look again.
-    seen: Option<(u64, Instant, Instant)>,
+    /// What had gone out when it was looked at, and since when it has been no more than that.
+    seen: Option<(u64, Instant)>,
 }
 
 /// Less than so many bytes are not progress: pings go out on a connection whose client takes nothing.
@@ -312,7 +319,7 @@ impl Patience {
 
     fn hand_on(&mut self, bytes: usize, switch: &Switch) {
         if switch.written() >= self.base + self.handed {
-            (self.base, self.handed) = (switch.written(), 0);
+            *self = Self::new(switch);
         }
         self.handed += bytes as u64;
     }
@@ -323,26 +330,19 @@ impl Patience {
         (gone < self.handed || !accepted.out.is_empty()).then_some(gone / PROGRESS)
     }
 
-    /// When to look whether the client has taken anything. None: nothing waits for it.
-    fn look_at(&mut self, accepted: &Accepted, shared: &Shared) -> Option<Instant> {
-        let Some(gone) = self.waits(accepted) else {
-            self.seen = None;
-            return None;
-        };
+    /// Looks whether the client has taken anything; when to look again. None: nothing waits for it.
+    fn look(&mut self, accepted: &Accepted, shared: &Shared) -> Option<Instant> {
         let now = Instant::now();
+        let since = |gone| self.seen.filter(|(before, _)| *before == gone).map_or(now, |(_, since)| since);
+        self.seen = self.waits(accepted).map(|gone| (gone, since(gone)));
         // Somebody else may bring the budget in need meanwhile.
-        let next = now + STUCK_AFTER_IN_NEED.min(shared.limits.stuck_after);
-        let (since, look) = match self.seen {
-            Some((before, since, look)) if gone == before => (since, if look > now { look } else { next }),
-            Some(_) | None => (now, next),
-        };
-        self.seen = Some((gone, since, look));
-        Some(look)
+        self.seen.map(|_| now + STUCK_AFTER_IN_NEED.min(shared.limits.stuck_after))
     }
 
-    fn is_over(&self, accepted: &Accepted, shared: &Shared) -> bool {
+    /// Whether it has taken nothing for too long, as far as was looked.
+    fn is_over(&self, shared: &Shared) -> bool {
         let limit = shared.limits.stuck_after;
         let limit = if shared.budget.is_exceeded() { limit.min(STUCK_AFTER_IN_NEED) } else { limit };
-        self.seen.is_some_and(|(before, since, _)| self.waits(accepted) == Some(before) && since.elapsed() >= limit)
+        self.seen.is_some_and(|(_, since)| since.elapsed() >= limit)
     }
 }
