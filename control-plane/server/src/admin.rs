@@ -69,13 +69,13 @@ impl pb::admin_server::Admin for AdminServer {
             "all" => None,
             word => Some(kind_of(word)?),
         };
-        let (revision, all) = self.store.list().await.map_err(|error| Status::internal(error.to_string()))?;
         let wanted = |key: &ConfigKey| {
             kind.is_none_or(|kind| kind == key.kind)
                 && (request.namespace.is_empty() || !key.kind.is_namespaced() || *key.namespace == *request.namespace)
                 && (request.name.is_empty() || *key.name == *request.name)
         };
-        let objects: Vec<pb::Object> = all.iter().filter(|stored| wanted(&stored.key)).map(show::object).collect();
+        let (revision, all) = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
+        let objects: Vec<pb::Object> = all.iter().map(show::object).collect();
         if objects.is_empty() && !request.name.is_empty() {
             return Err(Status::not_found(format!(
                 "{} {}/{}: not found",

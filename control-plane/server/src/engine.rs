@@ -101,13 +101,15 @@ impl Engine {
         store: Arc<dyn ConfigStore>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Self, EngineHandle)> {
-        let (revision, stored) = store.list().await.context("reading the store")?;
+        let (revision, stored) = store.list(rutter_store::ALL).await.context("reading the store")?;
         let mut mesh = Mesh::new(settings);
         let configs = parallel::map(&stored, typed);
         drop(stored);
         let configs = configs.into_iter().flatten();
         let changes = configs.map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
         mesh.apply(&ConfigBatch { changes, revision, since: None });
+        // All the texts were in memory until now.
+        rutter_malloc::trim();
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);
         let handle = EngineHandle { calls, applied: applied.subscribe() };

@@ -66,9 +66,9 @@ impl Folder {
         // When the channel is full the folder is looked over later anyway.
         let mut watcher = notify::recommended_watcher(move |event| drop(sender.try_send(event)))?;
         watcher.watch(&root, RecursiveMode::Recursive).with_context(|| format!("--config-dir {}", root.display()))?;
-        let (_, stored) = store.list().await?;
-        let owned = stored.into_iter().filter_map(|stored| match stored.owner {
-            Owner::File(file) => Some((stored.key, file)),
+        let owners = store.owners().await?;
+        let owned = owners.into_iter().filter_map(|(key, owner)| match owner {
+            Owner::File(file) => Some((key, file)),
             Owner::Api => None,
         });
         let (files, owned, broken) = (BTreeMap::new(), owned.collect(), BTreeSet::new());

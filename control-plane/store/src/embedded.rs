@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{oneshot, watch};
 
-use crate::state::{Objects, apply, decide};
-use crate::{Commit, CommitError, ConfigEvent, ConfigStore, HISTORY_MAX, Owner, StoreError, Stored, Write};
+use crate::state::{Held, Objects, apply, decide};
+use crate::{Commit, CommitError, ConfigEvent, ConfigStore, HISTORY_MAX, Owner, StoreError, Stored, Wanted, Write};
 
 /// Values above a quarter of a segment go to files that sled never syncs; objects are at most 1 MiB.
 const SEGMENT_BYTES: usize = 16 << 20;
-/// What sled may keep of its own; every object is in memory here anyway.
+/// What sled may keep in memory of its own, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Commits waiting for the writer. More wait in their callers.
 const QUEUE: usize = 128;
@@ -54,6 +54,8 @@ struct Shared {
     db: sled::Db,
     path: String,
     objects: RwLock<(u64, Objects)>,
+    /// What opening read, for the first who lists everything.
+    opened: Mutex<Option<(u64, Vec<Stored>)>>,
     latest: watch::Sender<u64>,
 }
 
@@ -71,10 +73,12 @@ impl EmbeddedStore {
         let path = dir.display().to_string();
         let config = sled::Config::new().path(dir).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
         let db = config.open().map_err(|error| open_error(&path, &error))?;
-        let (revision, objects) = load(&db, &path)?;
+        let (revision, stored) = load(&db, &path)?;
+        let objects = stored.iter().map(|stored| (stored.key.clone(), Held::of(stored))).collect();
         let file = File::open(dir.join("db")).map_err(|error| StoreError::Failed(format!("{path}: {error}")))?;
         let latest = watch::Sender::new(revision);
-        let shared = Arc::new(Shared { db, path, objects: RwLock::new((revision, objects)), latest });
+        let (objects, opened) = (RwLock::new((revision, objects)), Mutex::new(Some((revision, stored))));
+        let shared = Arc::new(Shared { db, path, objects, opened, latest });
         let (queue, jobs) = sync_channel(QUEUE);
         let writer = Writer { shared: shared.clone(), file };
         let thread = std::thread::Builder::new()
@@ -94,19 +98,19 @@ fn open_error(path: &str, error: &sled::Error) -> StoreError {
     StoreError::Failed(format!("{path}: {error}"))
 }
 
-fn load(db: &sled::Db, path: &str) -> Result<(u64, Objects), StoreError> {
+fn load(db: &sled::Db, path: &str) -> Result<(u64, Vec<Stored>), StoreError> {
     let failed = |error: sled::Error| StoreError::Failed(format!("{path}: {error}"));
     let damaged = |record: &[u8], problem: String| StoreError::Damaged {
         path: path.to_owned(),
         record: String::from_utf8_lossy(record).into_owned(),
         problem,
     };
-    let mut objects = Objects::new();
+    let mut objects = Vec::new();
     for item in db.scan_prefix([OBJECT]) {
         let (key, bytes) = item.map_err(failed)?;
         let record: Record = unseal(&bytes).map_err(|problem| damaged(&key, problem))?;
         let stored = record.stored().ok_or_else(|| damaged(&key, "an unknown kind".into()))?;
-        objects.insert(stored.key.clone(), stored);
+        objects.push(stored);
     }
     let revision = match db.get(REVISION).map_err(failed)? {
         Some(bytes) => unseal(&bytes).map_err(|problem| damaged(REVISION, problem))?,
@@ -163,6 +167,7 @@ impl Writer {
         }
         batch.insert(REVISION, seal(&commit.revision));
         self.shared.db.apply_batch(batch).map_err(|error| CommitError::Failed(error.to_string()))?;
+        self.shared.take_opened();
         state.0 = commit.revision;
         apply(&mut state.1, &commit);
         Ok(commit.revision)
@@ -183,13 +188,25 @@ impl Shared {
 
 #[async_trait]
 impl ConfigStore for EmbeddedStore {
-    async fn list(&self) -> Result<(u64, Vec<Stored>), StoreError> {
+    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError> {
+        // The writer waits meanwhile, so that all is of one revision.
         let objects = self.shared.objects.read().unwrap_or_else(PoisonError::into_inner);
-        Ok((objects.0, objects.1.values().cloned().collect()))
+        if let Some((revision, mut opened)) = self.shared.take_opened() {
+            opened.retain(|stored| wanted(&stored.key));
+            return Ok((revision, opened));
+        }
+        let keys = objects.1.keys().filter(|key| wanted(key));
+        let found = keys.map(|key| self.shared.read(key)).collect::<Result<Vec<_>, _>>()?;
+        Ok((objects.0, found.into_iter().flatten().collect()))
     }
 
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
-        Ok(self.shared.objects.read().unwrap_or_else(PoisonError::into_inner).1.get(key).cloned())
+        self.shared.read(key)
+    }
+
+    async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError> {
+        let objects = self.shared.objects.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(objects.1.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<u64, CommitError> {
@@ -220,6 +237,18 @@ impl ConfigStore for EmbeddedStore {
 }
 
 impl Shared {
+    fn take_opened(&self) -> Option<(u64, Vec<Stored>)> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn read(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
+        let damaged =
+            |problem: String| StoreError::Damaged { path: self.path.clone(), record: key.to_string(), problem };
+        let bytes = self.db.get(object_key(key)).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let record = bytes.map(|bytes| unseal::<Record>(&bytes)).transpose().map_err(damaged)?;
+        record.map(|record| record.stored().ok_or_else(|| damaged("an unknown kind".into()))).transpose()
+    }
+
     fn commit(&self, revision: u64) -> Result<Commit, StoreError> {
         let damaged =
             |problem: String| StoreError::Damaged { path: self.path.clone(), record: format!("h{revision}"), problem };

@@ -152,11 +152,20 @@ pub enum StoreError {
     Compacted(u64),
 }
 
+/// Which objects somebody asks for.
+pub type Wanted<'a> = &'a (dyn Fn(&ConfigKey) -> bool + Send + Sync);
+
+/// Everything.
+pub const ALL: Wanted<'static> = &|_| true;
+
 /// A place where config is kept.
 #[async_trait]
 pub trait ConfigStore: Send + Sync + 'static {
-    /// Everything, and the revision it is of.
-    async fn list(&self) -> Result<(u64, Vec<Stored>), StoreError>;
+    /// The objects that are wanted, and the revision they are of.
+    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError>;
+
+    /// Who may write each object.
+    async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError>;
 
     /// One object.
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError>;

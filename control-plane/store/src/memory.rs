@@ -1,6 +1,6 @@
 //! A store that forgets when the process ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,7 +8,7 @@ use rutter_api::ConfigKey;
 use tokio::sync::watch;
 
 use crate::state::{Objects, apply, decide};
-use crate::{Commit, CommitError, ConfigStore, HISTORY_MAX, StoreError, Stored, Write};
+use crate::{Commit, CommitError, ConfigEvent, ConfigStore, HISTORY_MAX, Owner, StoreError, Stored, Wanted, Write};
 
 /// Config in memory.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Inner {
     objects: Objects,
+    texts: BTreeMap<ConfigKey, Stored>,
     revision: u64,
     history: VecDeque<Commit>,
 }
@@ -38,13 +39,17 @@ impl MemoryStore {
 
 #[async_trait]
 impl ConfigStore for MemoryStore {
-    async fn list(&self) -> Result<(u64, Vec<Stored>), StoreError> {
+    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError> {
         let inner = self.lock();
-        Ok((inner.revision, inner.objects.values().cloned().collect()))
+        Ok((inner.revision, inner.texts.values().filter(|stored| wanted(&stored.key)).cloned().collect()))
+    }
+
+    async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError> {
+        Ok(self.lock().objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
-        Ok(self.lock().objects.get(key).cloned())
+        Ok(self.lock().texts.get(key).cloned())
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<u64, CommitError> {
@@ -52,6 +57,12 @@ impl ConfigStore for MemoryStore {
         if let Some(commit) = decide(&inner.objects, inner.revision, writes)? {
             inner.revision = commit.revision;
             apply(&mut inner.objects, &commit);
+            for event in &commit.events {
+                match event {
+                    ConfigEvent::Put(stored) => inner.texts.insert(stored.key.clone(), stored.clone()),
+                    ConfigEvent::Delete(key) => inner.texts.remove(key),
+                };
+            }
             inner.history.push_back(commit);
             if inner.history.len() as u64 > HISTORY_MAX {
                 inner.history.pop_front();

@@ -3,11 +3,32 @@
 use std::collections::BTreeMap;
 
 use rutter_api::ConfigKey;
+use twox_hash::XxHash3_128;
 
 use crate::{Commit, CommitError, ConfigEvent, Expected, Owner, Stored, Write};
 
+/// What is kept in memory of an object. Its text is not: most of it is read only when somebody asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    hash: u128,
+    revision: u64,
+    created: u64,
+    pub(crate) owner: Owner,
+}
+
+impl Held {
+    pub(crate) fn of(stored: &Stored) -> Self {
+        let Stored { json, revision, created, owner, .. } = stored;
+        Self { hash: hash(json), revision: *revision, created: *created, owner: owner.clone() }
+    }
+}
+
+fn hash(json: &str) -> u128 {
+    XxHash3_128::oneshot(json.as_bytes())
+}
+
 /// The objects, by key.
-pub(crate) type Objects = BTreeMap<ConfigKey, Stored>;
+pub(crate) type Objects = BTreeMap<ConfigKey, Held>;
 
 /// What the writes come to as the next commit. None: they change nothing.
 pub(crate) fn decide(objects: &Objects, revision: u64, writes: Vec<Write>) -> Result<Option<Commit>, CommitError> {
@@ -19,7 +40,7 @@ pub(crate) fn decide(objects: &Objects, revision: u64, writes: Vec<Write>) -> Re
         let event = match write.json {
             None if old.is_none() => return Err(CommitError::NotFound(write.key)),
             None => ConfigEvent::Delete(write.key.clone()),
-            Some(json) if old.is_some_and(|old| old.json == json && old.owner == write.owner) => {
+            Some(json) if old.is_some_and(|old| old.hash == hash(&json) && old.owner == write.owner) => {
                 events.remove(&write.key);
                 continue;
             }
@@ -34,7 +55,7 @@ pub(crate) fn decide(objects: &Objects, revision: u64, writes: Vec<Write>) -> Re
     Ok((!events.is_empty()).then_some(Commit { revision, events }))
 }
 
-fn check(old: Option<&Stored>, write: &Write) -> Result<(), CommitError> {
+fn check(old: Option<&Held>, write: &Write) -> Result<(), CommitError> {
     if let Some(old) = old.filter(|old| !may_write(&old.owner, &write.owner)) {
         let (key, owner) = (write.key.clone(), old.owner.to_string());
         return Err(CommitError::Owned { key, owner, writer: write.owner.to_string() });
@@ -54,7 +75,7 @@ fn may_write(owner: &Owner, writer: &Owner) -> bool {
 pub(crate) fn apply(objects: &mut Objects, commit: &Commit) {
     for event in &commit.events {
         match event {
-            ConfigEvent::Put(stored) => objects.insert(stored.key.clone(), stored.clone()),
+            ConfigEvent::Put(stored) => objects.insert(stored.key.clone(), Held::of(stored)),
             ConfigEvent::Delete(key) => objects.remove(key),
         };
     }

@@ -30,7 +30,7 @@ fn delete(name: &str) -> Write {
 }
 
 async fn contract(store: Arc<dyn ConfigStore>) {
-    assert_eq!(store.list().await.unwrap(), (0, vec![]));
+    assert_eq!(store.list(rutter_store::ALL).await.unwrap(), (0, vec![]));
     assert_eq!(store.commit(vec![put("a", 1), put("b", 1)]).await, Ok(1));
     let a = store.get(&key("a")).await.unwrap().unwrap();
     assert_eq!((a.revision, a.created, &a.json), (1, 1, &"{\"v\":1}".into()));
@@ -58,7 +58,7 @@ async fn contract(store: Arc<dyn ConfigStore>) {
 
     assert_eq!(store.commit(vec![delete("nope")]).await, Err(CommitError::NotFound(key("nope"))));
     assert_eq!(store.commit(vec![delete("b")]).await, Ok(6));
-    let (revision, all) = store.list().await.unwrap();
+    let (revision, all) = store.list(rutter_store::ALL).await.unwrap();
     assert_eq!((revision, all.len()), (6, 2));
 
     // A watch sees every commit once, in order, and waits for the next.
@@ -173,7 +173,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
 
         let store =
             EmbeddedStore::open(dir.path()).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
-        let (revision, objects) = store.list().await.unwrap();
+        let (revision, objects) = store.list(rutter_store::ALL).await.unwrap();
         assert!(revision >= acknowledged, "seed {seed}, round {round}: {revision} < {acknowledged}");
         for pair in objects.chunks(2) {
             assert_eq!(pair[0].json, pair[1].json, "seed {seed}, round {round}: half a commit");
