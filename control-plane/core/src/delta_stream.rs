@@ -375,6 +375,10 @@ impl DeltaStream {
         let state = &mut self.types[kind.index()];
         let Some(at) = state.outstanding.iter().position(|one| one.nonce == nonce) else { return };
         let Some(answered) = state.outstanding.remove(at) else { return };
+        if state.outstanding.is_empty() {
+            // Thousands of streams have nothing outstanding, nearly always.
+            state.outstanding = VecDeque::new();
+        }
         state.state_since = Some(now);
         if let Some(push) = self.pushes.iter_mut().find(|push| push.nonce == nonce) {
             push.answered = Some(now);

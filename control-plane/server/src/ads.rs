@@ -25,14 +25,12 @@ use tracing::{debug, info, warn};
 
 use crate::engine::{Connection, EngineHandle};
 use crate::metrics::Metrics;
-use crate::registry::{Question, Registry};
+use crate::registry::{Question, Questions, Registry};
 pub(crate) use body::Budget;
 use body::{Out, Requests, Sender, Share};
 use connection::Switch;
 pub(crate) use connection::{incoming, listen};
 
-/// Questions waiting at a stream.
-const QUESTIONS: usize = 4;
 /// Streams accepted and not yet started.
 const ACCEPTED: usize = 64;
 
@@ -157,10 +155,10 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<b
     let node = Arc::new(read_node(&first)?);
     let ending = || Status::unavailable("the control plane is ending");
     let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
-    let (asker, questions) = mpsc::channel(QUESTIONS);
-    let registered = shared.registry.add(node_id, node.clone(), asker);
-    let stream = DeltaStream::new(view.borrow().clone());
+    let questions = Arc::new(Questions::default());
+    let registered = shared.registry.add(node_id, node.clone(), questions.clone());
     info!(sidecar = %node.id(), "sidecar connected");
+    let stream = Box::new(DeltaStream::new(view.borrow().clone()));
     let mut pump = Pump { stream, view, questions, node, metrics: &shared.metrics };
     // The first request of an Envoy is 61 KB: it must not live as long as the stream.
     let read = pump.on_bytes(&first);
@@ -187,9 +185,9 @@ fn read_node(first: &[u8]) -> Result<SidecarNode, Status> {
 
 /// Carries between the socket, the engine and the stream's state.
 struct Pump<'a> {
-    stream: DeltaStream,
+    stream: Box<DeltaStream>,
     view: watch::Receiver<View>,
-    questions: mpsc::Receiver<Question>,
+    questions: Arc<Questions>,
     node: Arc<SidecarNode>,
     metrics: &'a Metrics,
 }
@@ -198,7 +196,7 @@ enum Event {
     Request(Option<Result<Bytes, Status>>),
     View,
     Writable(bool),
-    Question(Question),
+    Questions(Vec<Question>),
     Wake,
     Look,
     Stop,
@@ -229,7 +227,7 @@ impl Pump<'_> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
                 request = accepted.requests.next() => Event::Request(request),
-                Some(question) = self.questions.recv() => Event::Question(question),
+                questions = self.questions.next() => Event::Questions(questions),
                 Ok(()) = self.view.changed() => Event::View,
                 is_open = accepted.out.ready(), if next.is_some() => Event::Writable(is_open),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => Event::Wake,
@@ -240,9 +238,9 @@ impl Pump<'_> {
                 Event::Request(None) | Event::Writable(false) => return Ok(()),
                 Event::Request(Some(bytes)) => self.on_bytes(&bytes?)?,
                 Event::View => self.catch_up(),
-                Event::Question(question) => {
+                Event::Questions(questions) => {
                     self.catch_up();
-                    question(&self.stream);
+                    questions.into_iter().for_each(|question| question(&self.stream));
                 }
                 Event::Writable(true) => {
                     if let Some(response) = next.take() {

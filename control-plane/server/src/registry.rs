@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rutter_api::SidecarNode;
 use rutter_core::{DeltaStream, NodeId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 /// A stream that does not answer for so long is passed over.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -14,12 +14,42 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A question to a stream, run by the stream's own task.
 pub(crate) type Question = Box<dyn FnOnce(&DeltaStream) + Send>;
 
+/// Questions that wait for a stream to answer them: as good as always none, so there is no room kept for them.
+#[derive(Default)]
+pub(crate) struct Questions {
+    waiting: Mutex<Vec<Question>>,
+    asked: Notify,
+}
+
+impl std::fmt::Debug for Questions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Questions")
+    }
+}
+
+impl Questions {
+    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, question: Question) {
+        self.lock().push(question);
+        self.asked.notify_one();
+    }
+
+    /// Waits for some. Safe to be dropped while it waits.
+    pub(crate) async fn next(&self) -> Vec<Question> {
+        self.asked.notified().await;
+        std::mem::take(&mut *self.lock())
+    }
+}
+
 /// One open stream.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamHandle {
     pub(crate) node: Arc<SidecarNode>,
     pub(crate) since: Instant,
-    questions: mpsc::Sender<Question>,
+    questions: Arc<Questions>,
 }
 
 /// Every open stream.
@@ -37,7 +67,10 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.id);
+        if let Some(handle) = self.registry.lock().remove(&self.id) {
+            // Who asked is told at once that there will be no answer.
+            handle.questions.lock().clear();
+        }
     }
 }
 
@@ -47,7 +80,7 @@ impl Registry {
     }
 
     /// Puts a stream on the list.
-    pub(crate) fn add(&self, id: NodeId, node: Arc<SidecarNode>, questions: mpsc::Sender<Question>) -> Registered {
+    pub(crate) fn add(&self, id: NodeId, node: Arc<SidecarNode>, questions: Arc<Questions>) -> Registered {
         self.lock().insert(id, StreamHandle { node, since: Instant::now(), questions });
         Registered { registry: self.clone(), id }
     }
@@ -68,10 +101,7 @@ impl StreamHandle {
     ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |stream| drop(reply.send(question(stream))));
-        let ask = async {
-            self.questions.send(question).await.ok()?;
-            answer.await.ok()
-        };
-        tokio::time::timeout(PATIENCE, ask).await.ok().flatten()
+        self.questions.ask(question);
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }

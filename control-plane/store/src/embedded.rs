@@ -4,9 +4,10 @@
 //! thread writes, makes each group of commits durable itself, and only then answers; the change feed is
 //! a history of our own; and every record carries a checksum that is verified when the folder is opened.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -27,6 +28,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 const QUEUE: usize = 128;
 /// Commits that one reading of the history returns.
 const READ_MAX: usize = 256;
+/// Events of the latest commits that are kept in memory.
+const RECENT_MAX: usize = 64;
 
 const OBJECT: u8 = b'c';
 const COMMIT: u8 = b'h';
@@ -56,6 +59,8 @@ struct Shared {
     objects: RwLock<(u64, Objects)>,
     /// What opening read, for the first who lists everything.
     opened: Mutex<Option<(u64, Vec<Stored>)>>,
+    /// The latest commits, without a gap: who watches need not read them from the disk.
+    recent: Mutex<VecDeque<Commit>>,
     latest: watch::Sender<u64>,
 }
 
@@ -78,7 +83,7 @@ impl EmbeddedStore {
         let file = File::open(dir.join("db")).map_err(|error| StoreError::Failed(format!("{path}: {error}")))?;
         let latest = watch::Sender::new(revision);
         let (objects, opened) = (RwLock::new((revision, objects)), Mutex::new(Some((revision, stored))));
-        let shared = Arc::new(Shared { db, path, objects, opened, latest });
+        let shared = Arc::new(Shared { db, path, objects, opened, recent: Mutex::default(), latest });
         let (queue, jobs) = sync_channel(QUEUE);
         let writer = Writer { shared: shared.clone(), file };
         let thread = std::thread::Builder::new()
@@ -170,7 +175,8 @@ impl Writer {
         self.shared.take_opened();
         state.0 = commit.revision;
         apply(&mut state.1, &commit);
-        Ok(commit.revision)
+        self.shared.remember(commit);
+        Ok(state.0)
     }
 
     /// sled hands its pages to the system; the system has to hand them to the disk.
@@ -214,9 +220,15 @@ impl ConfigStore for EmbeddedStore {
         let (answer, result) = oneshot::channel();
         let job = Job { writes, answer };
         let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(closed)?;
-        let sent = tokio::task::spawn_blocking(move || queue.send(job).is_ok()).await;
-        if !sent.unwrap_or(false) {
-            return Err(closed());
+        match queue.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(closed()),
+            Err(TrySendError::Full(job)) => {
+                let sent = tokio::task::spawn_blocking(move || queue.send(job).is_ok()).await;
+                if !sent.unwrap_or(false) {
+                    return Err(closed());
+                }
+            }
         }
         result.await.map_err(|_| closed())?
     }
@@ -224,6 +236,9 @@ impl ConfigStore for EmbeddedStore {
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError> {
         let shared = self.shared.clone();
         let latest = *shared.latest.borrow();
+        if let Some(recent) = shared.recent_after(revision, latest) {
+            return Ok(recent);
+        }
         let read = tokio::task::spawn_blocking(move || {
             let last = latest.min(revision.saturating_add(READ_MAX as u64));
             (revision + 1..=last).map(|revision| shared.commit(revision)).collect::<Result<Vec<Commit>, StoreError>>()
@@ -237,6 +252,22 @@ impl ConfigStore for EmbeddedStore {
 }
 
 impl Shared {
+    fn remember(&self, commit: Commit) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back(commit);
+        while recent.iter().map(|commit| commit.events.len()).sum::<usize>() > RECENT_MAX {
+            recent.pop_front();
+        }
+    }
+
+    /// The commits after a revision, where they are all remembered.
+    fn recent_after(&self, revision: u64, latest: u64) -> Option<Vec<Commit>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |commit: &&Commit| commit.revision > revision && commit.revision <= latest;
+        let commits: Vec<Commit> = recent.iter().filter(wanted).cloned().collect();
+        (commits.len() as u64 == latest.saturating_sub(revision)).then_some(commits)
+    }
+
     fn take_opened(&self) -> Option<(u64, Vec<Stored>)> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

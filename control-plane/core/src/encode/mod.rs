@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use prost::encoding::{decode_key, decode_varint, encode_key, encode_varint};
+use prost::encoding::{decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len};
 use prost_types::{Any, Struct, Value, value::Kind};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::core::v3 as core;
@@ -77,9 +77,11 @@ impl EncodedResource {
             resource: Some(Any { type_url: kind.type_url().into(), value: body.to_vec() }),
             ..Default::default()
         };
-        let mut entry = Vec::with_capacity(body.len() + 192);
+        let length = resource.encoded_len();
+        // Of this very size: what is more would be kept.
+        let mut entry = Vec::with_capacity(key_len(RESOURCES_FIELD) + encoded_len_varint(length as u64) + length);
         encode_key(RESOURCES_FIELD, prost::encoding::WireType::LengthDelimited, &mut entry);
-        encode_varint(resource.encoded_len() as u64, &mut entry);
+        encode_varint(length as u64, &mut entry);
         // Cannot fail: a Vec grows.
         let _ = resource.encode(&mut entry);
         Self { name, version, entry: entry.into() }

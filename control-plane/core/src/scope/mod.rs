@@ -265,15 +265,15 @@ impl Scope {
                 wanted.push((ResourceType::VirtualHost, route::resource_name(host, port).into(), None));
             }
             let Some(unit) = self.unit(from.base, host).cloned() else { continue };
-            for (port, piece) in &unit.virtual_hosts {
-                let taken = self.taken_domains(from, host, *port, &unit);
+            for (port, piece) in unit.virtual_hosts.iter() {
+                let taken = self.taken_domains(from, host, port, &unit);
                 let resource = match &taken[..] {
                     [] => piece.host.resource().clone(),
                     _ => piece.host.without(&taken).resource().clone(),
                 };
                 let under = from.base.and_then(|base| base.snapshot.get(ResourceType::VirtualHost, &resource.name));
                 if under.is_some_and(|under| under.version != resource.version) && !self.hosts.contains_key(host) {
-                    self.contested.entry(host.clone()).or_default().insert(*port);
+                    self.contested.entry(host.clone()).or_default().insert(port);
                 }
                 wanted.push((ResourceType::VirtualHost, resource.name.clone(), Some(resource)));
             }
@@ -286,7 +286,7 @@ impl Scope {
     /// The domains of a host at a port that another host has: by its full name, or first by an address.
     fn taken_domains(&self, from: Inputs<'_>, host: &Hostname, port: u16, unit: &HostUnit) -> Vec<String> {
         let has_port = |other: &Hostname| {
-            other != host && self.unit(from.base, other).is_some_and(|unit| unit.virtual_hosts.contains_key(&port))
+            other != host && self.unit(from.base, other).is_some_and(|unit| unit.virtual_hosts.get(port).is_some())
         };
         let by_name = |domain: &String| domain.parse().is_ok_and(|other| has_port(&other));
         let domain = &from.index.settings().domain;

@@ -10,6 +10,41 @@ use super::{BoundListener, Encoder, Inputs, OutboundPort, Refreshed, ResourceNam
 use crate::encode::EncodedResource;
 use crate::encode::route::RouteTables;
 
+/// Something for each of a few ports: a host has one or two.
+#[derive(Debug, Clone)]
+pub(super) struct PerPort<T>(Vec<(u16, T)>);
+
+impl<T> Default for PerPort<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> PerPort<T> {
+    pub(super) fn insert(&mut self, port: u16, value: T) {
+        match self.0.binary_search_by_key(&port, |(port, _)| *port) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, (port, value));
+            }
+        }
+    }
+
+    pub(super) fn get(&self, port: u16) -> Option<&T> {
+        let at = self.0.binary_search_by_key(&port, |(port, _)| *port).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &T)> {
+        self.0.iter().map(|(port, value)| (*port, value))
+    }
+
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|(port, _)| *port)
+    }
+}
+
 /// How a host without an address of its own uses a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PortUse {
@@ -70,9 +105,9 @@ impl Scope {
         (before, after): (Option<&HostUnit>, Option<&HostUnit>),
         under: Option<&HostUnit>,
     ) -> BTreeSet<u16> {
-        let of = |unit: Option<&HostUnit>, port: u16| unit.and_then(|unit| unit.port_uses.get(&port)).cloned();
+        let of = |unit: Option<&HostUnit>, port: u16| unit.and_then(|unit| unit.port_uses.get(port)).cloned();
         let ports = |unit: Option<&HostUnit>| -> BTreeSet<u16> {
-            unit.into_iter().flat_map(|unit| unit.port_uses.keys().copied()).collect()
+            unit.into_iter().flat_map(|unit| unit.port_uses.ports()).collect()
         };
         let own: BTreeSet<u16> = [before, after].into_iter().flat_map(ports).collect();
         for port in &own {
@@ -97,7 +132,7 @@ impl Scope {
         let under = base.and_then(|base| base.ports.get(&port));
         let mut http = own.map_or(0, |uses| uses.http) + under.map_or(0, |uses| uses.http);
         if let Some(base) = base.filter(|_| under.is_some()) {
-            let hidden = self.hosts.keys().filter_map(|host| base.hosts.get(host)?.as_ref()?.port_uses.get(&port));
+            let hidden = self.hosts.keys().filter_map(|host| base.hosts.get(host)?.as_ref()?.port_uses.get(port));
             http -= hidden.filter(|port_use| **port_use == PortUse::Http).count();
         }
         let shown = under.into_iter().flat_map(|uses| &uses.other).filter(|(host, _)| !self.hosts.contains_key(host));

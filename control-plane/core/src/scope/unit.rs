@@ -1,12 +1,13 @@
 //! What a scope holds for one host: shared pieces, made once for all scopes that see the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::node::Interception;
 use rutter_api::{ClusterName, Config, Hostname, ResourceType};
 
+use super::port::PerPort;
 use super::{PortUse, Scope, Wanted};
 use crate::encode::cache::{Cache, address, hash};
 use crate::encode::route::{Destination, RouteTables, Target, VirtualHost, encode_own_table};
@@ -53,8 +54,8 @@ pub(super) struct HostUnit {
     pub(super) service: Option<Arc<Service>>,
     clusters: Option<Arc<Piece>>,
     endpoints: Option<Arc<Piece>>,
-    pub(super) virtual_hosts: BTreeMap<u16, Arc<VirtualHostPiece>>,
-    pub(super) port_uses: BTreeMap<u16, PortUse>,
+    pub(super) virtual_hosts: PerPort<Arc<VirtualHostPiece>>,
+    pub(super) port_uses: PerPort<PortUse>,
     /// Listeners at the service's own addresses; another service may claim the same.
     pub(super) addressed: Vec<EncodedResource>,
     /// The route tables of those.
@@ -210,8 +211,8 @@ pub(super) fn want((before, after): (Option<&Arc<HostUnit>>, Option<&Arc<HostUni
             wanted.push((kind, resource.name.clone(), Some(resource.clone())));
         }
     }
-    for (port, piece) in before.into_iter().flat_map(|unit| &unit.virtual_hosts) {
-        if after.is_none_or(|unit| !unit.virtual_hosts.contains_key(port)) {
+    for (port, piece) in before.into_iter().flat_map(|unit| unit.virtual_hosts.iter()) {
+        if after.is_none_or(|unit| unit.virtual_hosts.get(port).is_none()) {
             wanted.push((ResourceType::VirtualHost, piece.host.resource().name.clone(), None));
         }
     }
@@ -222,7 +223,7 @@ pub(super) fn renamed(before: Option<&Arc<HostUnit>>, after: Option<&Arc<HostUni
     let addresses = |unit: Option<&Arc<HostUnit>>| {
         unit.and_then(|unit| unit.service.as_ref()).map(|service| service.addresses.clone()).unwrap_or_default()
     };
-    let ports = |unit: &Arc<HostUnit>| unit.virtual_hosts.keys().copied().collect::<Vec<_>>();
+    let ports = |unit: &Arc<HostUnit>| unit.virtual_hosts.ports().collect::<Vec<_>>();
     let (old, new) = (addresses(before), addresses(after));
     let is_same = old == new && before.map(ports) == after.map(ports);
     (!is_same).then(|| old.into_iter().chain(new).collect())
