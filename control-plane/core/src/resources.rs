@@ -1,7 +1,6 @@
 //! Resources by name, in pieces: a change copies the pieces that it touches, and shares the others with
 //! what was before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::batch::{Piece, Sums};
@@ -52,13 +51,10 @@ impl Resources {
         self.pieces.partition_point(|piece| piece.first().is_some_and(|first| *first.name <= *name)).saturating_sub(1)
     }
 
-    /// Puts what is some, removes what is none.
-    pub(crate) fn write(&mut self, writes: BTreeMap<ResourceName, Option<EncodedResource>>) {
-        if writes.is_empty() {
-            return;
-        }
+    /// Puts what is some, removes what is none; the names are in order, and each comes once.
+    pub(crate) fn write(&mut self, writes: impl Iterator<Item = (ResourceName, Option<EncodedResource>)>) {
         let old = std::mem::take(&mut self.pieces);
-        let mut writes = writes.into_iter().peekable();
+        let mut writes = writes.peekable();
         let mut pieces: Vec<Piece> = Vec::with_capacity(old.len() + 1);
         for (number, piece) in old.iter().enumerate() {
             let next = old.get(number + 1).and_then(|piece| piece.first()).map(|first| &first.name);
@@ -120,6 +116,8 @@ fn cut(resources: impl Iterator<Item = EncodedResource>, pieces: &mut Vec<Piece>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
     use rutter_api::ResourceType;
 
@@ -146,7 +144,7 @@ mod tests {
                     };
                 }
                 let before = resources.clone();
-                resources.write(batch);
+                resources.write(batch.into_iter());
                 prop_assert_eq!(resources.len(), model.len());
                 let (got, want): (Vec<_>, Vec<_>) = (resources.from("").map(|one| (&one.name, one.version)).collect(), model.values().map(|one| (&one.name, one.version)).collect());
                 prop_assert_eq!(got, want);
@@ -166,9 +164,9 @@ mod tests {
     fn a_change_copies_one_piece() {
         let name = |number: usize| ResourceName::from(format!("n{number:05}"));
         let mut resources = Resources::default();
-        resources.write((0..1000).map(|number| (name(number), Some(resource(&name(number), b"x")))).collect());
+        resources.write((0..1000).map(|number| (name(number), Some(resource(&name(number), b"x")))));
         let before = resources.clone();
-        resources.write([(name(500), Some(resource(&name(500), b"y")))].into());
+        resources.write([(name(500), Some(resource(&name(500), b"y")))].into_iter());
         let kept = resources.pieces().iter().filter(|piece| before.pieces().iter().any(|old| Arc::ptr_eq(old, piece)));
         assert_eq!((kept.count(), resources.pieces().len()), (15, 16));
     }

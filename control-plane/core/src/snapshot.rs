@@ -74,6 +74,14 @@ impl ScopeSnapshot {
         self.iter(kind).map(|resource| &resource.name).chain(self.hidden[kind.index()].iter())
     }
 
+    /// What it hides that `base` does not have.
+    pub(crate) fn hidden_without(&self, base: &Self) -> impl Iterator<Item = (ResourceType, &ResourceName)> {
+        let hidden = ResourceType::ALL
+            .into_iter()
+            .flat_map(|kind| self.hidden[kind.index()].iter().map(move |name| (kind, name)));
+        hidden.filter(|(kind, name)| base.get(*kind, name).is_none())
+    }
+
     fn says_nothing(&self, kind: ResourceType) -> bool {
         self.resources[kind.index()].len() == 0 && self.hidden[kind.index()].is_empty()
     }
@@ -101,15 +109,16 @@ impl ScopeSnapshot {
         }
         let mut next = self.clone();
         let mut delta = SnapshotDelta::default();
-        for (kind, changes) in ResourceType::ALL.into_iter().zip(changes) {
-            let differs = |(name, write): &(ResourceName, Write)| match (write, self.entry(kind, name)) {
+        for (kind, mut changes) in ResourceType::ALL.into_iter().zip(changes) {
+            changes.retain(|name, write| match (write, self.entry(kind, name)) {
                 (Write::Put(_, new), Some(Entry::Resource(old))) => new.version != old.version,
                 (Write::Hide(..), Some(Entry::Hidden)) | (Write::Remove(..), None) => false,
                 (Write::Put(..) | Write::Hide(..) | Write::Remove(..), _) => true,
-            };
-            let changes: BTreeMap<ResourceName, Write> = changes.into_iter().filter(differs).collect();
-            delta.names[kind.index()] = changes.keys().cloned().collect();
-            next.write(kind, changes);
+            });
+            if !changes.is_empty() {
+                delta.names[kind.index()] = changes.keys().cloned().collect();
+                next.write(kind, changes);
+            }
         }
         if delta.names.iter().all(BTreeSet::is_empty) {
             return None;
@@ -137,7 +146,7 @@ impl ScopeSnapshot {
             Write::Put(_, resource) => Some(resource),
             Write::Hide(..) | Write::Remove(..) => None,
         };
-        self.resources[kind.index()].write(changes.into_iter().map(|(name, write)| (name, value(write))).collect());
+        self.resources[kind.index()].write(changes.into_iter().map(|(name, write)| (name, value(write))));
     }
 
     /// The names of a type that differ between an older snapshot and this one.

@@ -200,6 +200,22 @@ proptest! {
     }
 }
 
+#[test]
+fn what_a_scope_hides_is_seen_again_when_it_comes_back() {
+    let service = |export: &str, port: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s1, namespace: n0, annotations: {{networking.istio.io/exportTo: '{export}'}}}}\nspec: {{clusterIP: 10.9.0.80, ports: [{{name: {port}, port: 80}}]}}"
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: s0, namespace: n0}\nspec: {hosts: [s1.n0.svc.cluster.local], http: [{route: [{destination: {host: s0}}]}]}";
+    let mut driver = Driver::new();
+    // Others have the rule without the service; n1, which sees the service, has neither; then all have both.
+    for text in [&service("n1", "tcp"), rule, &service("*", "tcp"), &service("*", "http")] {
+        driver.run(&Op::Put(text.to_owned()));
+        assert_eq!(driver.differences(), vec![]);
+    }
+}
+
 /// A mesh of `namespaces` with two services each; every Sidecar sees its own namespace only.
 fn large(namespaces: usize) -> Mesh {
     let mut text = String::new();

@@ -214,6 +214,10 @@ impl Scope {
         for name in &refreshed.addressed {
             wanted.push((ResourceType::Listener, name.clone(), self.addressed_listener(from.base, name)));
         }
+        if let Some(base) = from.base {
+            // What was hidden and is no longer there must not stay hidden when it comes back.
+            wanted.extend(self.snapshot.hidden_without(&base.snapshot).map(|(kind, name)| (kind, name.clone(), None)));
+        }
         if let Some(next) = self.snapshot.apply(over(wanted, from.base)) {
             self.snapshot = Arc::new(next);
             refreshed.changed = true;
