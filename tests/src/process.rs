@@ -188,6 +188,8 @@ pub enum Proxy {
     Envoy,
     /// A real Envoy 1.36, the last that does not take virtual hosts one by one.
     OldEnvoy,
+    /// A real Envoy that is told to ask for the state of the world.
+    SotwEnvoy,
     /// Our own.
     Rutter,
 }
@@ -265,6 +267,10 @@ impl Sidecar {
                 &port_text,
             ])
             .await?;
+        let bootstrap = match workload.proxy {
+            Proxy::SotwEnvoy => bootstrap.replace("\"DELTA_GRPC\"", "\"GRPC\""),
+            Proxy::Envoy | Proxy::OldEnvoy | Proxy::Rutter => bootstrap,
+        };
         let path = dir.join(format!("{}.json", workload.pod));
         std::fs::write(&path, bootstrap)?;
         let path = path.display().to_string();
@@ -272,7 +278,7 @@ impl Sidecar {
             ["-c", &path, "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "warning"];
         let log = dir.join(format!("{}.log", workload.pod));
         let child = match workload.proxy {
-            Proxy::Envoy | Proxy::OldEnvoy => spawn(&envoy_binary(workload.proxy)?, &args, &log)?,
+            Proxy::Envoy | Proxy::OldEnvoy | Proxy::SotwEnvoy => spawn(&envoy_binary(workload.proxy)?, &args, &log)?,
             Proxy::Rutter => spawn(&binary("rutter-proxy")?, &args[..2], &log)?,
         };
         Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })

@@ -8,16 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use rutter_tests::http;
-use rutter_tests::process::{ControlPlane, Sidecar, Workload, eventually};
+use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Rounds of changes; each Envoy has to agree at the end of the last.
-const ROUNDS: usize = 120;
-/// The same run every time; another number is another run.
+/// Rounds of changes; each Envoy has to agree at the end of the last. `CHAOS_ROUNDS` in the environment: others.
+const ROUNDS: u64 = 120;
+/// The same run every time. `CHAOS_SEED` in the environment: another run.
 const SEED: u64 = 0x5EED_0004;
+
+fn setting(name: &str, usual: u64) -> Result<u64> {
+    let Ok(text) = std::env::var(name) else { return Ok(usual) };
+    text.parse().with_context(|| format!("{name}: want a number, got {text:?}"))
+}
 
 /// Numbers that look random.
 struct Dice(u64);
@@ -154,13 +159,14 @@ fn virtual_hosts(table: &Value) -> Vec<String> {
     items(&table["virtual_hosts"]).map(one).collect()
 }
 
-/// A listener: Envoy's word on its version is that of an earlier one where it goes back to what it was.
-fn content(listener: &Value) -> String {
-    let mut listener = listener.clone();
-    if let Some(fields) = listener.as_object_mut() {
+/// A listener or cluster: Envoy's word on a listener's version is that of an earlier one where it goes back
+/// to what it was, and on a cluster's, where it asks for the state of the world, that of the whole state.
+fn content(kind: &str, resource: &Value) -> String {
+    let mut resource = resource.clone();
+    if let Some(fields) = resource.as_object_mut() {
         fields.remove("@type");
     }
-    format!("listener {listener}")
+    format!("{kind} {resource}")
 }
 
 async fn held(envoy: &Sidecar) -> Result<World> {
@@ -168,12 +174,12 @@ async fn held(envoy: &Sidecar) -> Result<World> {
     let mut world = World::new();
     for section in items(&dump["configs"]) {
         for cluster in items(&section["dynamic_active_clusters"]) {
-            world.insert(format!("cluster {} {}", cluster["cluster"]["name"], cluster["version_info"]));
+            world.insert(content("cluster", &cluster["cluster"]));
         }
         for listener in items(&section["dynamic_listeners"]) {
             // One that drains has none.
             if listener["active_state"].is_object() {
-                world.insert(content(&listener["active_state"]["listener"]));
+                world.insert(content("listener", &listener["active_state"]["listener"]));
             }
         }
         for table in items(&section["dynamic_route_configs"]) {
@@ -196,8 +202,8 @@ async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
             .collect()
     };
     let mut world = World::new();
-    world.extend(of("Cluster").into_iter().map(|one| format!("cluster {} {}", one["name"], one["version"])));
-    world.extend(of("Listener").into_iter().map(|one| content(&one["resource"])));
+    world.extend(of("Cluster").into_iter().map(|one| content("cluster", &one["resource"])));
+    world.extend(of("Listener").into_iter().map(|one| content("listener", &one["resource"])));
     world.extend(of("ClusterLoadAssignment").into_iter().map(|one| endpoints(&one["resource"])));
     for table in of("RouteConfiguration") {
         let mut table = table["resource"].clone();
@@ -235,14 +241,25 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     // The Envoys connect through the cutter.
     plane.xds = cutter.addr;
     let mut envoys = Vec::new();
-    for (number, (namespace, captured)) in [("open", true), ("closed", true), ("open", false)].into_iter().enumerate() {
+    let all = [
+        ("open", true, Proxy::Envoy),
+        ("closed", true, Proxy::Envoy),
+        ("open", false, Proxy::Envoy),
+        ("open", true, Proxy::SotwEnvoy),
+        ("closed", false, Proxy::SotwEnvoy),
+        ("closed", true, Proxy::OldEnvoy),
+    ];
+    for (number, (namespace, captured, proxy)) in all.into_iter().enumerate() {
         let ip = IpAddr::from([127, 0, 31, number as u8 + 1]);
-        let workload = Workload { captured, ..Workload::new(&format!("chaos-{number}"), namespace, ip) };
+        let workload = Workload { captured, proxy, ..Workload::new(&format!("chaos-{number}"), namespace, ip) };
         envoys.push((format!("chaos-{number}.{namespace}"), Sidecar::start(dir.path(), &plane, &workload).await?));
     }
-    let mut dice = Dice(SEED);
+    let (seed, rounds) = (setting("CHAOS_SEED", SEED)?, setting("CHAOS_ROUNDS", ROUNDS)?);
+    println!("CHAOS_SEED={seed} CHAOS_ROUNDS={rounds}");
+    // Zero would stay zero.
+    let mut dice = Dice(seed.max(1));
     let mut kills = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         change(&plane, &mut dice).await?;
         match dice.below(10) {
             // At once, so that some are cut while they warm what they were just sent.
@@ -265,7 +282,8 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
             let (wanted, held) = both(&plane, pod, envoy).await?;
             let missing: Vec<_> = wanted.difference(&held).collect();
             let extra: Vec<_> = held.difference(&wanted).collect();
-            panic!("{pod}: missing {missing:#?}, extra {extra:#?}");
+            let pushes = plane.ctl(&["proxy-status"]).await?;
+            panic!("{pod}: missing {missing:#?}, extra {extra:#?}, {pushes}");
         }
         assert_eq!(envoy.stat("warming_clusters").await?, 0);
         assert_eq!(envoy.stat("update_rejected").await?, 0);

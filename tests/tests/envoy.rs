@@ -88,6 +88,29 @@ async fn a_weight_change_sends_each_sidecar_one_virtual_host_and_moves_the_traff
 }
 
 #[tokio::test]
+async fn an_envoy_that_asks_for_the_state_of_the_world_gets_it() -> Result<()> {
+    let mesh = Bookinfo::start_with(Proxy::SotwEnvoy).await?;
+    assert!(mesh.page().await?.contains("reviews-v1"));
+    mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
+    for _ in 0..20 {
+        assert!(mesh.page().await?.contains("reviews-v3 [ratings-v1]"));
+    }
+    // Of routes what changed is sent: one table.
+    for push in pushes(&mesh.plane, 2).await? {
+        let fields = (push["type"].as_str(), push["resources"].as_u64(), push["error"].as_str());
+        assert_eq!(fields, (Some("route"), Some(1), Some("")), "{push}");
+    }
+    // O3, O4: clusters that change want their endpoints again.
+    let subset = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: reviews}\nspec: {host: reviews, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}, {name: v3, labels: {version: v3}}]}";
+    mesh.plane.apply(subset, &["--wait"]).await?;
+    for envoy in &mesh.envoys {
+        assert_eq!((envoy.stat("warming_clusters").await?, envoy.stat("update_rejected").await?), (0, 0));
+    }
+    assert!(mesh.page().await?.contains("reviews-v3 [ratings-v1]"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn headers_choose_the_subset() -> Result<()> {
     let _mesh = Bookinfo::start().await?;
     let headers = [("host", "productpage:9080"), ("end-user", "jason")];

@@ -238,7 +238,7 @@ async fn s1_bad_clients_are_told_why_and_cost_the_others_nothing() -> Result<()>
         Err(status) => status,
     };
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().starts_with("want a DeltaDiscoveryRequest: "), "{status}");
+    assert!(status.message().starts_with("want a discovery request: "), "{status}");
 
     let garbage = http::get(plane.xds, "/", &[]).await;
     assert!(garbage.is_err(), "HTTP/1.1 is no gRPC");

@@ -57,11 +57,6 @@ impl Batch {
         self.pieces.iter().any(|piece| piece.binary_search_by(|one| (*one.name).cmp(name)).is_ok())
     }
 
-    /// All entries together, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.pieces.iter().map(size).sum()
-    }
-
     /// The pieces.
     pub fn into_pieces(self) -> std::vec::IntoIter<Piece> {
         self.pieces.into_iter()
@@ -86,6 +81,12 @@ impl From<Vec<EncodedResource>> for Batch {
 pub struct Sum {
     count: usize,
     hash: u64,
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.hash)
+    }
 }
 
 impl Sum {

@@ -3,7 +3,7 @@
 //! A stream is a position (the view it follows) and the exceptions to it: what is due, what is not
 //! answered, what was refused. The letters in comments are items of `docs/xds.md`.
 
-mod request;
+pub(crate) mod request;
 mod response;
 mod show;
 mod type_state;
@@ -26,15 +26,15 @@ pub use show::{ResourceState, TypeSync};
 use type_state::{Due, Outstanding, Refused, TypeState};
 
 /// How long routes wait for the clusters they need, and clusters for the routes that leave them.
-const ORDER_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const ORDER_GRACE: Duration = Duration::from_secs(5);
 /// A response is closed when it has this many bytes.
-const RESPONSE_BYTES: usize = 1 << 20;
+pub(crate) const RESPONSE_BYTES: usize = 1 << 20;
 /// Names a stream may subscribe to, over all types: a mesh of 20,000 services with subsets.
-const NAMES_MAX: usize = 100_000;
+pub(crate) const NAMES_MAX: usize = 100_000;
 /// Types that Rutter does not serve and a stream may yet ask for.
-const OTHER_TYPES_MAX: usize = 16;
+pub(crate) const OTHER_TYPES_MAX: usize = 16;
 /// The latest pushes that are remembered for people to look at.
-const PUSHES_MAX: usize = 16;
+pub(crate) const PUSHES_MAX: usize = 16;
 /// A refusal's text is kept up to here, in bytes.
 const ERROR_BYTES_MAX: usize = 2048;
 
@@ -480,7 +480,7 @@ impl DeltaStream {
                 .extend(names.iter().filter(|name| !usual(name)).filter_map(|name| self.view.get(kind, name)).cloned());
         } else {
             all = state.due.take_all(RESPONSE_BYTES);
-            let mut bytes = all.bytes();
+            let mut bytes: usize = all.iter().map(|resource| resource.entry.len()).sum();
             for name in state.due.ready(waits) {
                 if bytes >= RESPONSE_BYTES || !state.due.is_listed() {
                     break;
@@ -586,7 +586,7 @@ impl DeltaStream {
     }
 }
 
-fn truncated(text: &str) -> String {
+pub(crate) fn truncated(text: &str) -> String {
     let mut end = text.len().min(ERROR_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -14,8 +14,8 @@ use futures::future::{BoxFuture, OptionFuture};
 use prost::Message;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{ResourceType, SidecarNode};
-use rutter_core::delta_stream::Request;
-use rutter_core::{DeltaStream, View};
+use rutter_core::ads_stream::{RequestError, Told};
+use rutter_core::{AdsStream, Variant, View};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -62,6 +62,7 @@ pub(crate) struct AdsService {
 }
 
 struct Accepted {
+    variant: Variant,
     requests: Requests,
     out: Sender,
     switch: Switch,
@@ -84,13 +85,13 @@ impl tower::Service<http::Request<tonic::body::Body>> for AdsService {
         let (accepted, budget) = (self.accepted.clone(), self.budget.clone());
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default();
-            if method != "DeltaAggregatedResources" {
-                let text = format!("{method}: only delta ADS is served yet (Envoy: set api_type DELTA_GRPC)");
+            let Some(variant) = Variant::of_method(method) else {
+                let text = format!("{method}: want DeltaAggregatedResources or StreamAggregatedResources");
                 return Ok(Status::unimplemented(text).into_http());
-            }
+            };
             let (out, outgoing) = body::outgoing();
             let switch = request.extensions().get::<Switch>().cloned().unwrap_or_default();
-            let stream = Accepted { requests: Requests::new(request.into_body(), budget), out, switch };
+            let stream = Accepted { variant, requests: Requests::new(request.into_body(), budget), out, switch };
             if accepted.send(stream).await.is_err() {
                 return Ok(Status::unavailable("the control plane is ending").into_http());
             }
@@ -152,13 +153,13 @@ async fn run_stream(mut accepted: Accepted, shared: Shared, stop: watch::Receive
 
 async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<bool>) -> Result<(), Status> {
     let Some(first) = accepted.requests.next().await.transpose()? else { return Ok(()) };
-    let node = Arc::new(read_node(&first)?);
+    let node = Arc::new(read_node(accepted.variant, &first)?);
     let ending = || Status::unavailable("the control plane is ending");
     let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
     let questions = Arc::new(Questions::default());
     let registered = shared.registry.add(node_id, node.clone(), questions.clone());
     info!(sidecar = %node.id(), "sidecar connected");
-    let stream = Box::new(DeltaStream::new(view.borrow().clone()));
+    let stream = AdsStream::new(accepted.variant, view.borrow().clone());
     let mut pump = Pump { stream, view, questions, node, metrics: &shared.metrics };
     // The first request of an Envoy is 61 KB: it must not live as long as the stream.
     let read = pump.on_bytes(&first);
@@ -173,19 +174,22 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<b
     result
 }
 
-fn read_node(first: &[u8]) -> Result<SidecarNode, Status> {
+fn read_node(variant: Variant, first: &[u8]) -> Result<SidecarNode, Status> {
     let refuse = |error: String| {
         warn!(error, "a client was refused");
         Status::invalid_argument(error)
     };
-    let node = Request::node_of(first).map_err(|error| refuse(error.to_string()))?;
-    let node = Node::decode(node).map_err(|error| refuse(format!("want a DeltaDiscoveryRequest: node: {error}")))?;
-    SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))
+    let node = variant.node_of(first).map_err(|error| refuse(error.to_string()))?;
+    let node = Node::decode(node).map_err(|error| refuse(format!("want a discovery request: node: {error}")))?;
+    let mut node = SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))?;
+    // Virtual hosts one by one are delta's only.
+    node.takes_virtual_hosts &= variant == Variant::Delta;
+    Ok(node)
 }
 
 /// Carries between the socket, the engine and the stream's state.
 struct Pump<'a> {
-    stream: Box<DeltaStream>,
+    stream: AdsStream,
     view: watch::Receiver<View>,
     questions: Arc<Questions>,
     node: Arc<SidecarNode>,
@@ -269,22 +273,23 @@ impl Pump<'_> {
     }
 
     fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), Status> {
-        let request = Request::parse(bytes).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if let (Some(kind), Some(error)) = (ResourceType::from_type_url(request.type_url), &request.error) {
-            self.metrics.nacks.get_or_create(&kind.into()).inc();
-            warn!(sidecar = %self.node.id(), r#type = %kind, nonce = request.nonce, error, "sidecar refused resources");
-        }
         let now = Instant::now();
-        let result = self.stream.on_request(now, &request);
-        let nonce: Option<u64> = request.nonce.parse().ok();
+        let Told { kind, nonce, error } = self.stream.on_request(now, bytes).map_err(|error| match error {
+            RequestError::Malformed(error) => Status::invalid_argument(error.to_string()),
+            RequestError::Stream(error) => {
+                warn!(sidecar = %self.node.id(), error = %error, "a stream is closed");
+                Status::resource_exhausted(error.to_string())
+            }
+        })?;
+        if let (Some(kind), Some(error)) = (kind, error) {
+            self.metrics.nacks.get_or_create(&kind.into()).inc();
+            warn!(sidecar = %self.node.id(), r#type = %kind, nonce, error, "sidecar refused resources");
+        }
         let answered = self.stream.pushes().find(|push| Some(push.nonce) == nonce);
         if let Some(push) = answered.filter(|push| push.revision > 0 && push.answered == Some(now)) {
             self.metrics.convergence.observe((now - push.since).as_secs_f64());
         }
-        result.map_err(|error| {
-            warn!(sidecar = %self.node.id(), error = %error, "a stream is closed");
-            Status::resource_exhausted(error.to_string())
-        })
+        Ok(())
     }
 
     fn count(&self, response: &rutter_core::Response) {

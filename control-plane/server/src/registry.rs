@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rutter_api::SidecarNode;
-use rutter_core::{DeltaStream, NodeId};
+use rutter_core::{AdsStream, NodeId};
 use tokio::sync::{Notify, oneshot};
 
 /// A stream that does not answer for so long is passed over.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A question to a stream, run by the stream's own task.
-pub(crate) type Question = Box<dyn FnOnce(&DeltaStream) + Send>;
+pub(crate) type Question = Box<dyn FnOnce(&AdsStream) + Send>;
 
 /// Questions that wait for a stream to answer them: as good as always none, so there is no room kept for them.
 #[derive(Default)]
@@ -97,7 +97,7 @@ impl StreamHandle {
     /// What a stream says of itself. None: it has ended or is stuck.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&DeltaStream) -> T + Send + 'static,
+        question: impl FnOnce(&AdsStream) -> T + Send + 'static,
     ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |stream| drop(reply.send(question(stream))));

@@ -10,13 +10,13 @@ use rutter_api::pb::google::rpc::Status;
 use crate::batch::Sums;
 use crate::encode::Version;
 
-/// Bytes that are no DeltaDiscoveryRequest.
+/// Bytes that are no discovery request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("want a DeltaDiscoveryRequest, got other bytes")
+        f.write_str("want a discovery request, got other bytes")
     }
 }
 
@@ -100,7 +100,7 @@ impl<'a> Request<'a> {
 }
 
 /// The next field that has a length; others are passed over.
-fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, &'a [u8])>, Malformed> {
+pub(crate) fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, &'a [u8])>, Malformed> {
     while message.has_remaining() {
         let (field, wire) = decode_key(message).map_err(|_| Malformed)?;
         if wire != WireType::LengthDelimited {
@@ -115,7 +115,7 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<(u32, &'a [u8])>, Mal
     Ok(None)
 }
 
-fn text(content: &[u8]) -> Result<&str, Malformed> {
+pub(crate) fn text(content: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(content).map_err(|_| Malformed)
 }
 

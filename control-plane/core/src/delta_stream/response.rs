@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use rutter_api::ResourceType;
+use rutter_api::pb::envoy::service::discovery::v3::{self as pb, ResourceError};
+use rutter_api::pb::google::rpc::Status;
 
 use crate::batch::{Batch, Piece};
+use crate::encode::EncodedResource;
 use crate::snapshot::{ResourceName, View};
 
 /// Entries below this size are copied together, in bytes: a shared piece costs the transport about as much.
@@ -18,29 +22,58 @@ const FRAME_BYTES: usize = 12 << 10;
 /// What a gRPC message starts with: a byte for compression, and the length.
 const GRPC_HEAD: usize = 5;
 
-/// One DeltaDiscoveryResponse.
+/// One DeltaDiscoveryResponse, or DiscoveryResponse.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The type that it is about.
     pub type_url: Cow<'static, str>,
     /// Unique on its stream.
     pub nonce: u64,
-    /// New or changed.
+    /// New or changed; the whole state.
     pub resources: Batch,
-    /// Gone, or never there.
+    /// Gone, or never there; of a whole state: nothing.
     pub removed: Vec<ResourceName>,
+    form: Form,
     /// All but the resources, as it goes over the wire.
     head: Bytes,
     /// Of the resources.
     entry_bytes: usize,
 }
 
-/// `DeltaDiscoveryResponse.type_url`
+/// Which message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Delta,
+    Whole,
+}
+
+impl Form {
+    fn entry(self, resource: &EncodedResource) -> Bytes {
+        match self {
+            Self::Delta => resource.entry.clone(),
+            Self::Whole => resource.whole_entry(),
+        }
+    }
+}
+
+/// `DiscoveryResponse.version_info`
+const VERSION_FIELD: u32 = 1;
+/// `type_url`, of both.
 const TYPE_URL_FIELD: u32 = 4;
-/// `DeltaDiscoveryResponse.nonce`
+/// `nonce`, of both.
 const NONCE_FIELD: u32 = 5;
 /// `DeltaDiscoveryResponse.removed_resources`
 const REMOVED_FIELD: u32 = 6;
+/// `DiscoveryResponse.resource_errors`
+const ERRORS_FIELD: u32 = 7;
+/// `google.rpc.Code.NOT_FOUND`
+const NOT_FOUND: i32 = 5;
+
+fn put(head: &mut BytesMut, field: u32, content: &[u8]) {
+    encode_key(field, WireType::LengthDelimited, head);
+    encode_varint(content.len() as u64, head);
+    head.put_slice(content);
+}
 
 impl Response {
     pub(super) fn new(
@@ -48,18 +81,44 @@ impl Response {
         nonce: u64,
         (resources, removed): (Batch, Vec<ResourceName>),
     ) -> Self {
-        let nonce_text = nonce.to_string();
-        let texts = [(TYPE_URL_FIELD, &*type_url), (NONCE_FIELD, &*nonce_text)];
-        let texts = || texts.into_iter().chain(removed.iter().map(|name| (REMOVED_FIELD, &**name)));
-        let size = texts().map(|(_, text)| 1 + encoded_len_varint(text.len() as u64) + text.len()).sum();
-        let mut head = BytesMut::with_capacity(size);
-        for (field, text) in texts() {
-            encode_key(field, WireType::LengthDelimited, &mut head);
-            encode_varint(text.len() as u64, &mut head);
-            head.put_slice(text.as_bytes());
+        let names: usize = removed.iter().map(|name| name.len() + 3).sum();
+        let mut head = BytesMut::with_capacity(type_url.len() + names + 32);
+        put(&mut head, TYPE_URL_FIELD, type_url.as_bytes());
+        put(&mut head, NONCE_FIELD, nonce.to_string().as_bytes());
+        removed.iter().for_each(|name| put(&mut head, REMOVED_FIELD, name.as_bytes()));
+        Self::of(Form::Delta, (type_url, nonce, head), resources, removed)
+    }
+
+    /// A DiscoveryResponse, in which `missing` are said not to exist.
+    pub(crate) fn whole(
+        type_url: Cow<'static, str>,
+        nonce: u64,
+        (version, resources): (&str, Batch),
+        missing: &[&ResourceName],
+    ) -> Self {
+        let mut head = BytesMut::with_capacity(type_url.len() + version.len() + 32);
+        put(&mut head, VERSION_FIELD, version.as_bytes());
+        put(&mut head, TYPE_URL_FIELD, type_url.as_bytes());
+        put(&mut head, NONCE_FIELD, nonce.to_string().as_bytes());
+        for name in missing {
+            let message = format!("there is no {name} in what this client may see");
+            let error = ResourceError {
+                resource_name: Some(pb::ResourceName { name: name.to_string(), ..Default::default() }),
+                error_detail: Some(Status { code: NOT_FOUND, message, ..Default::default() }),
+            };
+            put(&mut head, ERRORS_FIELD, &error.encode_to_vec());
         }
-        let (head, entry_bytes) = (head.freeze(), resources.bytes());
-        Self { type_url, nonce, resources, removed, head, entry_bytes }
+        Self::of(Form::Whole, (type_url, nonce, head), resources, Vec::new())
+    }
+
+    fn of(
+        form: Form,
+        (type_url, nonce, head): (Cow<'static, str>, u64, BytesMut),
+        resources: Batch,
+        removed: Vec<ResourceName>,
+    ) -> Self {
+        let entry_bytes = resources.iter().map(|resource| form.entry(resource).len()).sum();
+        Self { type_url, nonce, resources, removed, form, head: head.freeze(), entry_bytes }
     }
 
     /// Its length on the wire, the gRPC frame included, in bytes.
@@ -77,7 +136,7 @@ impl Response {
         buffer.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
         buffer.put_slice(&self.head);
         let pieces = self.resources.into_pieces();
-        Frames { buffer, pieces, piece: Arc::new([]), at: 0, left: self.entry_bytes, large: None }
+        Frames { form: self.form, buffer, pieces, piece: Arc::new([]), at: 0, left: self.entry_bytes, large: None }
     }
 }
 
@@ -85,6 +144,7 @@ impl Response {
 /// that does not read costs no more than one piece.
 #[derive(Debug)]
 pub struct Frames {
+    form: Form,
     buffer: BytesMut,
     pieces: std::vec::IntoIter<Piece>,
     /// The piece that is being written, and the resource in it that comes next.
@@ -101,7 +161,7 @@ impl Frames {
             (self.piece, self.at) = (self.pieces.next()?, 0);
         }
         self.at += 1;
-        let entry = self.piece[self.at - 1].entry.clone();
+        let entry = self.form.entry(&self.piece[self.at - 1]);
         self.left -= entry.len();
         Some(entry)
     }
@@ -161,7 +221,7 @@ pub struct Push {
 const NAMES_REMEMBERED: usize = 8;
 
 impl Push {
-    pub(super) fn new(now: Instant, kind: ResourceType, response: &Response, cause: Option<&View>) -> Self {
+    pub(crate) fn new(now: Instant, kind: ResourceType, response: &Response, cause: Option<&View>) -> Self {
         let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed);
         Self {
             nonce: response.nonce,

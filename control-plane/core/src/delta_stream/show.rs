@@ -1,5 +1,6 @@
 //! What is known of a stream, for people who look.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use rutter_api::ResourceType;
@@ -89,7 +90,7 @@ impl DeltaStream {
     }
 
     /// The latest pushes, the oldest first.
-    pub fn pushes(&self) -> impl Iterator<Item = &Push> {
-        self.pushes.iter()
+    pub fn pushes(&self) -> &VecDeque<Push> {
+        &self.pushes
     }
 }

@@ -53,6 +53,12 @@ pub(crate) fn load_assignment(
     pb::ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints, ..Default::default() }
 }
 
+/// The load assignment of a cluster that has, or is, nothing.
+pub(crate) fn encode_none(name: &str) -> EncodedResource {
+    let assignment = pb::ClusterLoadAssignment { cluster_name: name.to_owned(), ..Default::default() };
+    EncodedResource::new(ResourceType::Endpoint, Arc::from(name), &assignment.encode_to_vec())
+}
+
 /// One address, or name, alone.
 pub(crate) fn single(name: &str, address: &str, port: u16) -> pb::ClusterLoadAssignment {
     let endpoints = vec![locality_of(socket_address(address, port))];

@@ -87,6 +87,25 @@ impl EncodedResource {
         Self { name, version, entry: entry.into() }
     }
 
+    /// One `resources` entry of a DiscoveryResponse, shared: the field there has the number that the content
+    /// has in a `Resource`.
+    pub fn whole_entry(&self) -> Bytes {
+        let mut resource = self.entry.clone();
+        if !descend(&mut resource, RESOURCES_FIELD) {
+            return Bytes::new();
+        }
+        loop {
+            let (start, mut rest) = (resource.clone(), resource);
+            let Ok((field, _)) = decode_key(&mut rest) else { return Bytes::new() };
+            let length = decode_varint(&mut rest).ok().and_then(|length| usize::try_from(length).ok());
+            let Some(length) = length.filter(|length| *length <= rest.len()) else { return Bytes::new() };
+            resource = rest.split_off(length);
+            if field == RESOURCE_FIELD {
+                return start.slice(..start.len() - resource.len());
+            }
+        }
+    }
+
     /// What it is in a sum of many.
     pub fn sums(&self) -> Sums {
         Sums::of(&self.name, self.version.0)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, ResourceType};
-use rutter_core::DeltaStream;
+use rutter_core::AdsStream;
 use rutter_core::delta_stream::{ResourceState, TypeSync};
 use rutter_store::Stored;
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(super) async fn sidecar(handle: &StreamHandle) -> pb::Sidecar {
     }
 }
 
-fn types(stream: &DeltaStream) -> Vec<pb::TypeStatus> {
+fn types(stream: &AdsStream) -> Vec<pb::TypeStatus> {
     use pb::type_status::State;
     let of = |kind: ResourceType| {
         let (sync, since) = stream.sync(kind);
@@ -75,7 +75,7 @@ fn types(stream: &DeltaStream) -> Vec<pb::TypeStatus> {
     ResourceType::ALL.into_iter().map(of).collect()
 }
 
-pub(super) fn resources(stream: &DeltaStream, kinds: &[ResourceType]) -> Vec<pb::SentResource> {
+pub(super) fn resources(stream: &AdsStream, kinds: &[ResourceType]) -> Vec<pb::SentResource> {
     use pb::sent_resource::State;
     let of = |kind: ResourceType| {
         stream.resources(kind).into_iter().map(move |(resource, state)| {
@@ -98,7 +98,7 @@ pub(super) fn resources(stream: &DeltaStream, kinds: &[ResourceType]) -> Vec<pb:
     kinds.iter().copied().flat_map(of).collect()
 }
 
-pub(super) fn pushes(stream: &DeltaStream, sidecar: &str, since: u64) -> Vec<pb::Push> {
+pub(super) fn pushes(stream: &AdsStream, sidecar: &str, since: u64) -> Vec<pb::Push> {
     let micros = |from: Instant, to: Instant| u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let recent = stream.pushes().filter(|push| push.revision >= since);
@@ -122,7 +122,7 @@ pub(super) struct Settled {
     pub(super) refused: bool,
 }
 
-pub(super) fn settled(stream: &DeltaStream) -> Settled {
+pub(super) fn settled(stream: &AdsStream) -> Settled {
     let refuses = |kind| matches!(stream.sync(kind).0, TypeSync::Refused(_));
     Settled { settled: stream.is_settled(), refused: ResourceType::ALL.into_iter().any(refuses) }
 }

@@ -1,0 +1,208 @@
+//! The letters are the items of `docs/xds.md` that a test proves.
+#![expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
+
+use std::sync::Arc;
+
+use prost::Message;
+use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route};
+use rutter_api::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use rutter_api::pb::google::rpc::Status;
+
+use super::*;
+use crate::snapshot::{ScopeSnapshot, Write};
+
+struct Bench {
+    stream: SotwStream,
+    snapshot: ScopeSnapshot,
+    now: Instant,
+    names: BTreeMap<ResourceType, Vec<String>>,
+}
+
+fn put(kind: ResourceType, name: &str, body: &str) -> Write {
+    Write::Put(kind, EncodedResource::new(kind, name.into(), body.as_bytes()))
+}
+
+fn view(snapshot: &ScopeSnapshot) -> View {
+    View { shared: Arc::new(snapshot.clone()), ..View::default() }
+}
+
+impl Bench {
+    fn new(resources: &[(ResourceType, &str)]) -> Self {
+        let empty = ScopeSnapshot::new(1);
+        let writes = resources.iter().map(|(kind, name)| put(*kind, name, "1")).collect();
+        let snapshot = empty.apply(writes).unwrap_or(empty);
+        Self { stream: SotwStream::new(view(&snapshot)), snapshot, now: Instant::now(), names: BTreeMap::new() }
+    }
+
+    fn change(&mut self, writes: Vec<Write>) {
+        if let Some(next) = self.snapshot.apply(writes) {
+            self.snapshot = next;
+            self.stream.on_view(self.now, view(&self.snapshot));
+        }
+    }
+
+    fn request(&mut self, kind: ResourceType, nonce: &str, error: Option<&str>) {
+        let request = DiscoveryRequest {
+            type_url: kind.type_url().into(),
+            resource_names: self.names.get(&kind).cloned().unwrap_or_default(),
+            response_nonce: nonce.into(),
+            error_detail: error.map(|message| Status { message: message.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let bytes = request.encode_to_vec();
+        self.stream.on_request(self.now, &SotwRequest::parse(&bytes).unwrap()).unwrap();
+    }
+
+    fn subscribe(&mut self, kind: ResourceType, names: &[&str], nonce: &str) {
+        self.names.insert(kind, names.iter().map(|name| (*name).to_owned()).collect());
+        self.request(kind, nonce, None);
+    }
+
+    fn responses(&mut self) -> Vec<DiscoveryResponse> {
+        std::iter::from_fn(|| self.stream.next_response(self.now)).map(|response| decoded(&response)).collect()
+    }
+
+    /// Sends and acknowledges until nothing is left.
+    fn settle(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let responses = self.responses();
+            if responses.is_empty() {
+                return all;
+            }
+            for response in responses {
+                all.push(text(&response));
+                let kind = ResourceType::from_type_url(&response.type_url).unwrap();
+                self.request(kind, &response.nonce, None);
+            }
+        }
+    }
+}
+
+fn decoded(response: &Response) -> DiscoveryResponse {
+    let bytes: Vec<u8> = response.clone().into_frames().flatten().collect();
+    assert_eq!(bytes.len(), response.wire_len());
+    DiscoveryResponse::decode(&bytes[5..]).unwrap()
+}
+
+/// The type, and the bodies: tests name a resource by its body too.
+fn text(response: &DiscoveryResponse) -> String {
+    let kind = ResourceType::from_type_url(&response.type_url).map_or("?".into(), |kind| kind.to_string());
+    let bodies = response.resources.iter().map(|any| String::from_utf8_lossy(&any.value).into_owned());
+    let missing =
+        response.resource_errors.iter().map(|error| format!("!{}", error.resource_name.as_ref().unwrap().name));
+    std::iter::once(kind).chain(bodies).chain(missing).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn q1_of_clusters_and_listeners_all_is_sent_and_of_others_what_changed() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b"), (Endpoint, "a"), (Endpoint, "b")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.subscribe(Endpoint, &["a", "b"], "");
+    assert_eq!(bench.settle(), ["cluster 1 1", "endpoint 1 1"]);
+    bench.change(vec![put(Endpoint, "b", "2")]);
+    assert_eq!(bench.settle(), ["endpoint 2"]);
+    bench.change(vec![put(Cluster, "b", "2")]);
+    // O3: its endpoints follow.
+    assert_eq!(bench.settle(), ["cluster 1 2", "endpoint 2"]);
+    bench.change(vec![Write::Remove(Endpoint, "a".into())]);
+    assert_eq!(bench.settle(), [""; 0]);
+}
+
+#[test]
+fn q2_an_empty_list_after_names_is_none_and_not_all() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b")]);
+    bench.subscribe(Cluster, &["a"], "");
+    assert_eq!(bench.settle(), ["cluster 1"]);
+    bench.subscribe(Cluster, &[], "1");
+    bench.change(vec![put(Cluster, "a", "2"), put(Cluster, "b", "2")]);
+    assert_eq!(bench.settle(), [""; 0]);
+}
+
+#[test]
+fn q3_late_requests_are_passed_over_and_without_a_nonce_all_begins_anew() {
+    let mut bench = Bench::new(&[(Endpoint, "a"), (Endpoint, "b")]);
+    bench.subscribe(Endpoint, &["a"], "");
+    assert_eq!(bench.settle(), ["endpoint 1"]);
+    bench.subscribe(Endpoint, &["a", "b"], "77");
+    assert_eq!(bench.settle(), [""; 0]);
+    bench.subscribe(Endpoint, &["b"], "");
+    assert_eq!(bench.settle(), ["endpoint 1"]);
+}
+
+#[test]
+fn q5_q7_new_names_bring_everything_and_what_is_not_there_is_said() {
+    let mut bench = Bench::new(&[(Listener, "a"), (Listener, "b"), (Route, "r")]);
+    bench.subscribe(Listener, &["a"], "");
+    bench.subscribe(Route, &["r", "none"], "");
+    assert_eq!(bench.settle(), ["listener 1", "route 1"]);
+    bench.subscribe(Listener, &["a", "b", "c"], "1");
+    assert_eq!(bench.settle(), ["listener 1 1 !c"]);
+    bench.change(vec![put(Listener, "c", "3"), put(Route, "none", "3")]);
+    assert_eq!(bench.settle(), ["listener 1 1 3", "route 3"]);
+}
+
+#[test]
+fn o7_who_asks_for_the_endpoints_of_what_is_gone_is_told_that_there_are_none() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Endpoint, "a")]);
+    bench.subscribe(Endpoint, &["a", "gone"], "");
+    let sent = bench.responses();
+    let none = endpoint::encode_none("gone").body();
+    assert_eq!(sent[0].resources.iter().map(|any| &any.value[..]).collect::<Vec<_>>(), [&b"1"[..], &none[..]]);
+}
+
+#[test]
+fn n10_who_asks_for_all_of_nothing_is_told_so() {
+    let mut bench = Bench::new(&[]);
+    bench.subscribe(Cluster, &[], "");
+    bench.subscribe(Route, &["r"], "");
+    assert_eq!(bench.settle(), ["cluster"]);
+}
+
+#[test]
+fn n3_what_is_refused_stays_as_it_was_until_it_changes() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.settle();
+    bench.change(vec![put(Cluster, "b", "bad")]);
+    let sent = bench.responses();
+    assert_eq!(text(&sent[0]), "cluster 1 bad");
+    bench.request(Cluster, &sent[0].nonce, Some("no"));
+    assert_eq!(bench.settle(), [""; 0]);
+    assert!(matches!(bench.stream.sync(Cluster).0, TypeSync::Refused(refused) if refused[0].2 == "no"));
+    bench.change(vec![put(Cluster, "a", "2")]);
+    assert_eq!(bench.settle(), ["cluster 2 1"]);
+    bench.change(vec![put(Cluster, "b", "3")]);
+    assert_eq!(bench.settle(), ["cluster 2 3"]);
+    assert_eq!(bench.stream.sync(Cluster).0, TypeSync::Synced);
+}
+
+#[test]
+fn o1_o2_clusters_come_before_and_go_after_the_routes_that_use_them() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Route, "r")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.subscribe(Route, &["r"], "");
+    bench.settle();
+    bench.change(vec![put(Cluster, "b", "new"), Write::Remove(Cluster, "a".into()), put(Route, "r", "2")]);
+    let first = bench.responses();
+    assert_eq!(first.iter().map(text).collect::<Vec<_>>(), ["cluster 1 new"]);
+    bench.request(Cluster, &first[0].nonce, None);
+    assert_eq!(bench.settle(), ["route 2", "cluster new"]);
+    assert!(bench.stream.is_settled());
+}
+
+#[test]
+fn s3_unknown_types_are_empty_and_answered_once() {
+    let mut bench = Bench::new(&[]);
+    let ask = |nonce: &str| DiscoveryRequest {
+        type_url: "type.googleapis.com/envoy.service.runtime.v3.Runtime".into(),
+        resource_names: vec!["x".into()],
+        response_nonce: nonce.into(),
+        ..Default::default()
+    };
+    for (nonce, answers) in [("", 1), ("1", 0)] {
+        let bytes = ask(nonce).encode_to_vec();
+        bench.stream.on_request(bench.now, &SotwRequest::parse(&bytes).unwrap()).unwrap();
+        assert_eq!(bench.responses().len(), answers);
+    }
+}
