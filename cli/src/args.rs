@@ -142,6 +142,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(crate) enum Proxy {
     Envoy,
     Rutter,
+    /// None: the gRPC library in the application (GRPC_XDS_BOOTSTRAP names the file)
+    Grpc,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,6 +10,7 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
     let json = match (wanted.proxy, wanted.interception) {
         (Proxy::Envoy, _) => envoy(wanted, namespace, (host.trim_matches(['[', ']']), port)),
+        (Proxy::Grpc, _) => grpc(wanted, namespace),
         (Proxy::Rutter, Interception::None) => rutter(wanted, namespace),
         (Proxy::Rutter, Interception::Redirect) => {
             bail!("--proxy rutter: want --interception none: it does not take captured traffic yet")
@@ -20,6 +21,23 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
 
 fn rutter(wanted: &Bootstrap, namespace: &str) -> Value {
     json!({"xds": wanted.xds, "admin": format!("127.0.0.1:{}", wanted.admin_port), "node": node(wanted, namespace)})
+}
+
+/// Istio's names: a client that is set up for istiod has the same.
+fn grpc(wanted: &Bootstrap, namespace: &str) -> Value {
+    let mut node = node(wanted, namespace);
+    node["metadata"]["GENERATOR"] = "grpc".into();
+    // grpc-js refuses a node without one.
+    node["locality"] = json!({});
+    json!({
+        "xds_servers": [{
+            "server_uri": wanted.xds,
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["xds_v3"],
+        }],
+        "node": node,
+        "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s",
+    })
 }
 
 /// Istio's node id and metadata.

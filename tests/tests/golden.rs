@@ -57,6 +57,7 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
             interception: Interception::Redirect,
             version: String::new(),
             // istiod sends whole tables.
+            proxyless: false,
             takes_virtual_hosts: false,
         }
     });

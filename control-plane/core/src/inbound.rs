@@ -52,6 +52,10 @@ impl OwnEncoder {
     ) -> Arc<OwnPiece> {
         let inbound = inbound_ports(index, node, sidecar);
         match node.interception {
+            // What a gRPC server asks for is made when it does: it says where it listens.
+            Interception::None if node.proxyless => {
+                self.pieces.get_or_make(&[], || OwnPiece { snapshot: Arc::default(), _services: Vec::new() })
+            }
             Interception::Redirect => {
                 let key: Vec<usize> = inbound.iter().flat_map(Inbound::key).collect();
                 let made = &mut self.made;

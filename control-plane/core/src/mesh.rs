@@ -216,7 +216,11 @@ impl Mesh {
     fn scope_key(&self, node: &SidecarNode) -> ScopeKey {
         let sidecar = Self::sidecar_of(&self.index, node).map(|config| config.key.clone());
         let split = node.takes_virtual_hosts && !self.index.settings().whole_route_tables;
-        let tables = if split { RouteTables::Split } else { RouteTables::Whole };
+        let tables = match split {
+            _ if node.proxyless => RouteTables::PerHost,
+            true => RouteTables::Split,
+            false => RouteTables::Whole,
+        };
         ScopeKey { namespace: node.namespace.clone(), sidecar, interception: node.interception, tables }
     }
 

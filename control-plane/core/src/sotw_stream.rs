@@ -16,7 +16,7 @@ use crate::delta_stream::{
     NAMES_MAX, ORDER_GRACE, OTHER_TYPES_MAX, PUSHES_MAX, Push, RESPONSE_BYTES, ResourceState, Response, StreamError,
     TypeSync, truncated,
 };
-use crate::encode::{EncodedResource, Version, endpoint};
+use crate::encode::{EncodedResource, Version, endpoint, listener};
 use crate::snapshot::{ResourceName, View};
 pub use request::SotwRequest;
 
@@ -85,6 +85,18 @@ impl TypeState {
 /// Whether responses of a type are the whole state.
 fn is_whole(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Cluster | ResourceType::Listener)
+}
+
+/// A resource, also one that is made for who asks.
+fn resource(view: &View, kind: ResourceType, name: &str) -> Option<EncodedResource> {
+    let known = view.get(kind, name).cloned();
+    known.or_else(|| match kind {
+        // O7: an Envoy that comes back warming waits for the endpoints of a cluster that is gone, and asks for
+        // clusters only then.
+        ResourceType::Endpoint => Some(endpoint::encode_none(name)),
+        ResourceType::Listener => listener::encode_grpc_inbound(name),
+        ResourceType::Cluster | ResourceType::Route | ResourceType::VirtualHost => None,
+    })
 }
 
 impl SotwStream {
@@ -268,8 +280,8 @@ impl SotwStream {
         let mut whole: BTreeMap<ResourceName, EncodedResource> = if state.wildcard {
             self.view.iter(kind).map(|resource| (resource.name.clone(), resource.clone())).collect()
         } else {
-            let known = state.names.iter().filter_map(|name| self.view.get(kind, name));
-            known.map(|resource| (resource.name.clone(), resource.clone())).collect()
+            let known = state.names.iter().filter_map(|name| resource(&self.view, kind, name));
+            known.map(|resource| (resource.name.clone(), resource)).collect()
         };
         whole.extend(
             state.kept.iter().filter(|(name, _)| is_wanted(name)).map(|(name, one)| (name.clone(), one.clone())),
@@ -301,11 +313,7 @@ impl SotwStream {
         while bytes < RESPONSE_BYTES
             && let Some(name) = state.due.pop_first()
         {
-            let known = self.view.get(kind, &name).cloned();
-            // O7: an Envoy that comes back warming waits for the endpoints of a cluster that is gone, and asks
-            // for clusters only then.
-            let none = || endpoint::encode_none(&name);
-            let Some(resource) = known.or_else(|| (kind == ResourceType::Endpoint).then(none)) else {
+            let Some(resource) = resource(&self.view, kind, &name) else {
                 state.refused.remove(&name);
                 continue;
             };
@@ -342,8 +350,8 @@ impl SotwStream {
         state.outstanding = Some(Outstanding { changed, at: now });
         (state.nonce, state.state_since) = (self.last_nonce, Some(now));
         // Q7: what does not exist is said to, for those who listen to that.
-        let missing: Vec<&ResourceName> =
-            state.names.iter().filter(|name| is_whole(kind) && self.view.get(kind, name).is_none()).collect();
+        let is_missing = |name: &&ResourceName| is_whole(kind) && !state.sent.contains_key(*name);
+        let missing: Vec<&ResourceName> = state.names.iter().filter(is_missing).collect();
         let sums = Sums::all(resources.iter().map(|one| (&*one.name, one.version.number())));
         let version = sums.versions.to_string();
         let type_url = Cow::from(kind.type_url());
@@ -385,7 +393,8 @@ impl SotwStream {
             state.outstanding.as_ref().is_some_and(|one| one.changed.iter().any(|(other, _)| other == name))
         };
         let wanted = self.view.iter(kind).filter(|resource| state.wants(&resource.name));
-        let kept = state.kept.values().filter(|resource| self.view.get(kind, &resource.name).is_none());
+        // Clusters that stay for a while, and what was made for those who asked.
+        let kept = state.sent.values().filter(|resource| self.view.get(kind, &resource.name).is_none());
         let of = |resource: &EncodedResource| {
             let name = &resource.name;
             let had = || state.good.get(name).or(state.sent.get(name)).unwrap_or(resource).clone();

@@ -45,6 +45,25 @@ pub fn encode_clusters(service: &Service, rule: Option<&Config>, endpoints: &[En
     all
 }
 
+/// The same for the gRPC library, as far as it can: one name to ask DNS for, turns, and no options of HTTP.
+pub fn encode_grpc_clusters(service: &Service, rule: Option<&Config>, endpoints: &[Endpoint]) -> Vec<EncodedResource> {
+    if service.dns && endpoints.len() > 1 {
+        return Vec::new();
+    }
+    let spec = rule.and_then(destination_rule);
+    let of_port = |port| subsets(spec).map(move |subset| (port, Choice { rule, spec, subset, endpoints }));
+    let grpc = |(port, choice): (&ServicePort, Choice<'_>)| {
+        let mut cluster = outbound(service, port, &choice);
+        cluster.lb_policy = pb::cluster::LbPolicy::RoundRobin as i32;
+        cluster.typed_extension_protocol_options.clear();
+        if service.dns {
+            cluster.cluster_discovery_type = discovery(pb::cluster::DiscoveryType::LogicalDns);
+        }
+        encoded(&cluster)
+    };
+    service.ports.iter().flat_map(of_port).map(grpc).collect()
+}
+
 /// All endpoints first, then each subset of the rule.
 pub(crate) fn subsets(rule: Option<&DestinationRule>) -> impl Iterator<Item = Option<&Subset>> {
     std::iter::once(None).chain(rule.into_iter().flat_map(|rule| rule.subsets.iter().map(Some)))

@@ -1,6 +1,7 @@
 //! Listeners: where traffic arrives, and which chain takes it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const ANY: &str = "0.0.0.0";
 const TRANSPORT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// First bytes of a connection that the TLS inspector reads at once: Istio's value.
 const TLS_INSPECTOR_BUFFER: u32 = 512;
+
+const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
 /// What a port of the own application is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +123,53 @@ pub fn encode_bound(ip: &str, port: u16, what: &BoundListener) -> EncodedResourc
         traffic_direction: direction as i32,
         ..Default::default()
     })
+}
+
+/// What a gRPC client asks for by its target's name: no address, just the way to a route table.
+pub fn encode_api(name: &str, table: &str) -> EncodedResource {
+    let rds = hcm::Rds { config_source: Some(ads()), route_config_name: table.to_owned() };
+    let manager = hcm::HttpConnectionManager {
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)),
+        http_filters: vec![router()],
+        ..Default::default()
+    };
+    let api_listener = Some(pb::ApiListener { api_listener: Some(any(MANAGER, &manager)) });
+    encoded(pb::Listener { name: name.to_owned(), api_listener, ..Default::default() })
+}
+
+/// Istio's names of the listeners that gRPC servers ask for; where they listen follows.
+const GRPC_INBOUND: &str = "xds.istio.io/grpc/lds/inbound/";
+
+/// What a gRPC server asks for by a name: every call is its own. It may listen wherever it likes: it takes no
+/// call before it has this, and so is not ready, and no endpoint of a service, when it asks. None: another name.
+pub fn encode_grpc_inbound(name: &str) -> Option<EncodedResource> {
+    let listens: SocketAddr = name.strip_prefix(GRPC_INBOUND)?.parse().ok()?;
+    let own = route::Route {
+        r#match: Some(route::RouteMatch {
+            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+            ..Default::default()
+        }),
+        action: Some(route::route::Action::NonForwardingAction(Default::default())),
+        ..Default::default()
+    };
+    let host = route::VirtualHost { domains: vec!["*".into()], routes: vec![own], ..Default::default() };
+    let table = route::RouteConfiguration { virtual_hosts: vec![host], ..Default::default() };
+    let manager = hcm::HttpConnectionManager {
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(table)),
+        http_filters: vec![router()],
+        ..Default::default()
+    };
+    let filter = pb::Filter {
+        name: "inbound".into(),
+        config_type: Some(pb::filter::ConfigType::TypedConfig(any(MANAGER, &manager))),
+    };
+    Some(encoded(pb::Listener {
+        name: name.to_owned(),
+        address: Some(socket_address(&listens.ip().to_string(), listens.port())),
+        filter_chains: vec![pb::FilterChain { name: "inbound".into(), filters: vec![filter], ..Default::default() }],
+        traffic_direction: core::TrafficDirection::Inbound as i32,
+        ..Default::default()
+    }))
 }
 
 /// What a bound listener does.
@@ -259,10 +309,9 @@ fn chain_of(name: &str, config: prost_types::Any) -> pb::FilterChain {
 }
 
 fn http_chain(manager: hcm::HttpConnectionManager) -> pb::FilterChain {
-    const TYPE: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     pb::FilterChain {
         transport_socket_connect_timeout: Some(to_pb(TRANSPORT_CONNECT_TIMEOUT)),
-        ..chain_of("envoy.filters.network.http_connection_manager", any(TYPE, &manager))
+        ..chain_of("envoy.filters.network.http_connection_manager", any(MANAGER, &manager))
     }
 }
 
@@ -335,19 +384,22 @@ fn inbound_http(listener: &str, port: &InboundPort) -> hcm::HttpConnectionManage
     }
 }
 
-fn manager() -> hcm::HttpConnectionManager {
-    let router = hcm::HttpFilter {
+fn router() -> hcm::HttpFilter {
+    hcm::HttpFilter {
         name: "envoy.filters.http.router".into(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(
             "envoy.extensions.filters.http.router.v3.Router",
             &Router::default(),
         ))),
         ..Default::default()
-    };
+    }
+}
+
+fn manager() -> hcm::HttpConnectionManager {
     let websocket =
         hcm::http_connection_manager::UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() };
     hcm::HttpConnectionManager {
-        http_filters: vec![router],
+        http_filters: vec![router()],
         upgrade_configs: vec![websocket],
         use_remote_address: Some(false),
         proxy_100_continue: true,

@@ -32,6 +32,8 @@ pub enum RouteTables {
     Split,
     /// In the table, by RDS.
     Whole,
+    /// There are no tables of ports: each port of a host has one of its own, for the gRPC library.
+    PerHost,
 }
 
 /// A virtual host of a port's table.
@@ -81,11 +83,17 @@ impl VirtualHost {
         let resource_name = resource_name(target.host, target.port);
         // Envoy knows a virtual host that came by VHDS by the name of its resource.
         let name = if tables == RouteTables::Split { resource_name.clone() } else { name };
+        if tables == RouteTables::PerHost {
+            let host = virtual_host(name, vec!["*".to_owned()], routes);
+            let name = grpc_table(target.host, target.port);
+            let table = pb::RouteConfiguration { name: name.clone(), virtual_hosts: vec![host], ..Default::default() };
+            return Self(EncodedResource::new(ResourceType::Route, name.into(), &table.encode_to_vec()));
+        }
         let host = virtual_host(name, domains(target), routes);
         Self(EncodedResource::new(ResourceType::VirtualHost, resource_name.into(), &host.encode_to_vec()))
     }
 
-    /// As a resource, for VHDS.
+    /// As a resource, for VHDS; where each host has a table, that.
     pub fn resource(&self) -> &EncodedResource {
         &self.0
     }
@@ -159,6 +167,11 @@ pub fn encode_own_table(name: &str, target: Target<'_>) -> EncodedResource {
 /// Whether the virtual hosts of a table travel by themselves, where they do at all: those of a port do.
 pub fn is_split(table: &str) -> bool {
     table.parse::<u16>().is_ok()
+}
+
+/// The name of the table that a port of a host has for itself: that of its cluster, as with Istio.
+pub(crate) fn grpc_table(host: &Hostname, port: u16) -> String {
+    ClusterName::outbound(port, host).to_string()
 }
 
 /// The name of a host's virtual host in the table of a port.

@@ -22,6 +22,7 @@ pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),
+        proxyless: false,
         takes_virtual_hosts: true,
     }
 }

@@ -176,7 +176,7 @@ impl Scope {
         let listener = listener.map(|merged| listener::encode_outbound_port(port, merged, self.allow_any));
         let table = merged.filter(|merged| merged.http).map(|_| match self.key.tables {
             RouteTables::Split => route::encode_head(&name, self.allow_any),
-            RouteTables::Whole => {
+            RouteTables::Whole | RouteTables::PerHost => {
                 let hosts = self.tables.get(&port).into_iter().flat_map(BTreeMap::values);
                 route::encode_table(&name, hosts, self.allow_any)
             }

@@ -10,7 +10,7 @@ use rutter_api::{ClusterName, Config, Hostname, ResourceType};
 use super::port::PerPort;
 use super::{PortUse, Scope, Wanted};
 use crate::encode::cache::{Cache, address, hash};
-use crate::encode::route::{Destination, RouteTables, Target, VirtualHost, encode_own_table};
+use crate::encode::route::{self, Destination, RouteTables, Target, VirtualHost, encode_own_table};
 use crate::encode::{EncodedResource, cluster, endpoint, listener};
 use crate::index::{Endpoint, MeshIndex, Protocol, Service, ServiceKey, ServicePort};
 
@@ -60,6 +60,8 @@ pub(super) struct HostUnit {
     pub(super) addressed: Vec<EncodedResource>,
     /// The route tables of those.
     tables: Vec<EncodedResource>,
+    /// The tables of its ports, where each has one for itself.
+    alone: Vec<Arc<VirtualHostPiece>>,
 }
 
 impl HostUnit {
@@ -71,7 +73,8 @@ impl HostUnit {
     fn resources(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
         let clusters = self.clusters.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Cluster, r));
         let endpoints = self.endpoints.iter().flat_map(|piece| &piece.resources).map(|r| (ResourceType::Endpoint, r));
-        clusters.chain(endpoints).chain(self.tables.iter().map(|resource| (ResourceType::Route, resource)))
+        let alone = self.alone.iter().map(|piece| piece.host.resource());
+        clusters.chain(endpoints).chain(self.tables.iter().chain(alone).map(|resource| (ResourceType::Route, resource)))
     }
 }
 
@@ -82,7 +85,7 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
     let mut unit = HostUnit { service: service.clone(), ..HostUnit::default() };
     let Some(service) = service else {
         // Istio keeps rules about unknown hosts in the table of port 80.
-        let rule = rule.filter(|_| !host.is_wildcard())?;
+        let rule = rule.filter(|_| !host.is_wildcard() && scope.key.tables != RouteTables::PerHost)?;
         if !index.virtual_service_hosts(&rule).contains(host) {
             return None;
         }
@@ -93,9 +96,11 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
     let endpoints = index.endpoints(&service.key);
     let inputs = [address(&service), policy.as_ref().map_or(0, address), address(&endpoints)];
     let held = || (service.clone(), policy.clone(), endpoints.clone());
-    let cluster_key = if service.dns { &inputs[..] } else { &inputs[..2] };
-    unit.clusters = Some(encoder.clusters.get_or_make(cluster_key, || Piece {
-        resources: cluster::encode_clusters(&service, policy.as_deref(), &endpoints),
+    let is_grpc = scope.key.tables == RouteTables::PerHost;
+    let cluster_key = [inputs[0], inputs[1], if service.dns { inputs[2] } else { 0 }, usize::from(is_grpc)];
+    let encode = if is_grpc { cluster::encode_grpc_clusters } else { cluster::encode_clusters };
+    unit.clusters = Some(encoder.clusters.get_or_make(&cluster_key, || Piece {
+        resources: encode(&service, policy.as_deref(), &endpoints),
         _inputs: held(),
     }));
     unit.endpoints = Some(encoder.endpoints.get_or_make(&inputs, || Piece {
@@ -104,6 +109,10 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
     }));
     for port in &service.ports {
         match role(scope, &service, port) {
+            Role::Alone => {
+                add_virtual_host(scope, index, (&mut unit, encoder), (host, port.number, rule.as_ref()));
+                add_api_listeners(scope, index, &mut unit, port);
+            }
             Role::Routed => {
                 add_virtual_host(scope, index, (&mut unit, encoder), (host, port.number, rule.as_ref()));
                 unit.port_uses.insert(port.number, PortUse::Http);
@@ -112,6 +121,7 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
                 unit.port_uses.insert(port.number, port_use);
             }
             Role::Addressed => add_addressed(&mut unit, &service, port),
+            Role::None => {}
         }
     }
     Some(unit)
@@ -124,12 +134,19 @@ enum Role {
     Shared(PortUse),
     /// Listeners at its own addresses.
     Addressed,
+    /// A listener that is no more than a name, and a table.
+    Alone,
+    /// Nothing that the client could ask for.
+    None,
 }
 
 fn role(scope: &Scope, service: &Service, port: &ServicePort) -> Role {
     let cluster = || ClusterName::outbound(port.number, &service.key.host).to_string();
     let captured = scope.key.interception == Interception::Redirect;
     let has_address = captured && !service.addresses.is_empty();
+    if scope.key.tables == RouteTables::PerHost {
+        return if matches!(port.protocol, Protocol::Tls | Protocol::Tcp) { Role::None } else { Role::Alone };
+    }
     match port.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => Role::Routed,
         Protocol::Unknown | Protocol::Tls | Protocol::Tcp if has_address => Role::Addressed,
@@ -154,6 +171,17 @@ fn add_addressed(unit: &mut HostUnit, service: &Arc<Service>, port: &ServicePort
     }
 }
 
+/// One for each name by which a client may call the port.
+fn add_api_listeners(scope: &Scope, index: &MeshIndex, unit: &mut HostUnit, port: &ServicePort) {
+    let Some(service) = &unit.service else { return };
+    let domain = &index.settings().domain;
+    let (host, port) = (&service.key.host, port.number);
+    let target = Target { host, service: None, port, client: &scope.key.namespace, domain };
+    let names = route::domains(target).into_iter().filter(|name| !name.ends_with('.'));
+    let table = route::grpc_table(host, port);
+    unit.addressed.extend(names.map(|name| listener::encode_api(&format!("{name}:{port}"), &table)));
+}
+
 fn add_virtual_host(
     scope: &Scope,
     index: &MeshIndex,
@@ -163,8 +191,7 @@ fn add_virtual_host(
     let hosts = rule.map(|rule| index.destinations(rule)).unwrap_or_default();
     let services: Vec<Option<Arc<Service>>> = hosts.iter().map(|host| scope.select(index, host).cloned()).collect();
     let is_near = host.as_str().split('.').nth(1) == Some(&*scope.key.namespace);
-    let is_split = scope.key.tables == RouteTables::Split;
-    let mut key = vec![usize::from(port), usize::from(is_near), usize::from(is_split), hash(host.as_str())];
+    let mut key = vec![usize::from(port), usize::from(is_near), scope.key.tables as usize, hash(host.as_str())];
     key.extend([unit.service.as_ref().map_or(0, address), rule.map_or(0, address)]);
     key.extend(services.iter().map(|service| service.as_ref().map_or(0, address)));
     let service = unit.service.clone();
@@ -182,7 +209,11 @@ fn add_virtual_host(
         let host = VirtualHost::encode(target, rule.map(|rule| &**rule), &destinations, scope.key.tables);
         VirtualHostPiece { _service: service.clone(), _rule: rule.cloned(), _destinations: services.clone(), host }
     });
-    unit.virtual_hosts.insert(port, piece);
+    if scope.key.tables == RouteTables::PerHost {
+        unit.alone.push(piece);
+    } else {
+        unit.virtual_hosts.insert(port, piece);
+    }
 }
 
 /// What a host's resources are to be, those that it had before included; virtual hosts only where they

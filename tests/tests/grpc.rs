@@ -1,0 +1,151 @@
+//! Real gRPC clients and servers without sidecars, against a real control plane.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rutter_tests::process::{ControlPlane, eventually};
+use rutter_tests::root;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+const MESH: &str = "apiVersion: v1
+kind: Service
+metadata: {name: names, namespace: shop}
+spec: {clusterIP: 10.96.7.1, ports: [{name: grpc, port: 7070}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: names, namespace: shop}
+spec: {host: names, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+";
+
+fn slice(name: &str, ip: &str) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: names, version: {name}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [{ip}], targetRef: {{kind: Pod, name: {name}, namespace: shop}}}}]\nports: [{{name: grpc, port: 7070}}]\n"
+    )
+}
+
+/// A VirtualService with weights for v1 and v2.
+fn routes(v1: u32) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: names, namespace: shop}}\nspec: {{hosts: [names], http: [{{match: [{{headers: {{user: {{exact: jason}}}}}}], route: [{{destination: {{host: names, subset: v1}}}}]}}, {{route: [{{destination: {{host: names, subset: v1}}, weight: {v1}}}, {{destination: {{host: names, subset: v2}}, weight: {}}}]}}]}}\n",
+        100 - v1
+    )
+}
+
+async fn python(dir: &Path, plane: &ControlPlane, (pod, ip): (&str, &str), args: &[&str]) -> Result<Child> {
+    let xds = plane.xds.to_string();
+    let bootstrap =
+        plane.ctl(&["-n", "shop", "bootstrap", "--proxy", "grpc", "--pod", pod, "--ip", ip, "--xds", &xds]).await?;
+    let path = dir.join(format!("{pod}.json"));
+    std::fs::write(&path, bootstrap)?;
+    let interpreter = root().join(".venv/bin/python");
+    Command::new(&interpreter)
+        .args(args)
+        .env("GRPC_XDS_BOOTSTRAP", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(dir.join(format!("{pod}.log")))?)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{}: run `make venv`", interpreter.display()))
+}
+
+async fn server(dir: &Path, plane: &ControlPlane, name: &str, ip: &str) -> Result<Child> {
+    let (script, address) = (root().join("tests/grpc/server.py").display().to_string(), format!("{ip}:7070"));
+    let child = python(dir, plane, (name, ip), &[&script, name, &address]).await?;
+    let address: SocketAddr = address.parse()?;
+    let serves = eventually("the server serves", || async { tokio::net::TcpStream::connect(address).await.is_ok() });
+    let log = || std::fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
+    serves.await.with_context(|| format!("{name}: {}", log()))?;
+    Ok(child)
+}
+
+/// What one client saw.
+struct Client {
+    _child: Child,
+    stdin: ChildStdin,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Client {
+    async fn start(dir: &Path, plane: &ControlPlane, target: &str) -> Result<Self> {
+        let script = root().join("tests/grpc/client.py").display().to_string();
+        let mut child = python(dir, plane, ("client", "127.0.41.9"), &[&script, target]).await?;
+        let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
+        Ok(Self { _child: child, stdin, said: BufReader::new(stdout).lines() })
+    }
+
+    /// What happened since the last time; calls have `header` from now on.
+    async fn since(&mut self, header: &str) -> Result<Value> {
+        self.stdin.write_all(format!("{header}\n").as_bytes()).await?;
+        let line = timeout(Duration::from_secs(10), self.said.next_line()).await??.context("the client ended")?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+/// Waits until just these answer, and counts every failure on the way.
+async fn answered_by(client: &Mutex<Client>, header: &str, names: &[&str]) -> Result<()> {
+    let failures = Mutex::new(Vec::new());
+    let result = eventually("the right ones answer", || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let Ok(said) = client.lock().await.since(header).await else { return false };
+        failures.lock().await.extend(said["failures"].as_array().into_iter().flatten().cloned());
+        let mut who: Vec<&str> =
+            said["answers"].as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+        who.sort_unstable();
+        who == names
+    })
+    .await;
+    let failures = failures.into_inner();
+    if !failures.is_empty() {
+        bail!("{names:?}: calls failed: {}", json!(failures));
+    }
+    result
+}
+
+#[tokio::test]
+async fn grpc_clients_and_servers_follow_every_change_without_a_failed_call() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut plane = ControlPlane::start(dir.path(), &[]).await?;
+    let (xds, admin) = (plane.xds, plane.admin);
+    let text = [MESH, &slice("v1", "127.0.41.1"), &slice("v2", "127.0.41.2"), "---\n", &routes(100)].concat();
+    plane.apply(&text, &[]).await?;
+    let _one = server(dir.path(), &plane, "v1", "127.0.41.1").await?;
+    let _two = server(dir.path(), &plane, "v2", "127.0.41.2").await?;
+    let client = Mutex::new(Client::start(dir.path(), &plane, "xds:///names.shop.svc.cluster.local:7070").await?);
+    answered_by(&client, "", &["v1"]).await?;
+    // Weights.
+    plane.apply(&routes(0), &["--wait"]).await?;
+    answered_by(&client, "", &["v2"]).await?;
+    plane.apply(&routes(50), &["--wait"]).await?;
+    answered_by(&client, "", &["v1", "v2"]).await?;
+    // A header.
+    answered_by(&client, "user=jason", &["v1"]).await?;
+    answered_by(&client, "", &["v1", "v2"]).await?;
+    // A restart of the control plane, and a change after it.
+    plane.kill().await?;
+    answered_by(&client, "", &["v1", "v2"]).await?;
+    plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    plane.apply(&routes(100), &[]).await?;
+    answered_by(&client, "", &["v1"]).await?;
+    // A subset that moves, and an endpoint that goes: v1 is now where v2 was.
+    let _three = server(dir.path(), &plane, "v3", "127.0.41.3").await?;
+    plane.apply(&slice("v1", "127.0.41.3"), &["--wait"]).await?;
+    answered_by(&client, "", &["v3"]).await?;
+    // Without the rule: turns.
+    plane.ctl(&["-n", "shop", "delete", "virtualservice", "names"]).await?;
+    answered_by(&client, "", &["v2", "v3"]).await?;
+    let status = plane.ctl(&["proxy-status"]).await?;
+    for name in ["client.shop", "v1.shop", "v2.shop", "v3.shop"] {
+        assert!(status.lines().any(|line| line.contains(name) && line.contains("SYNCED")), "{status}");
+    }
+    assert!(!status.contains("NACK") && status.contains("gRPC"), "{status}");
+    Ok(())
+}
