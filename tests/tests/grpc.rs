@@ -39,15 +39,18 @@ fn routes(v1: u32) -> String {
     )
 }
 
-async fn python(dir: &Path, plane: &ControlPlane, (pod, ip): (&str, &str), args: &[&str]) -> Result<Child> {
+/// Runs a script of `tests/grpc` as a workload, with the bootstrap that rutterctl prints.
+async fn run(dir: &Path, plane: &ControlPlane, (pod, ip): (&str, &str), args: &[&str]) -> Result<Child> {
     let xds = plane.xds.to_string();
     let bootstrap =
         plane.ctl(&["-n", "shop", "bootstrap", "--proxy", "grpc", "--pod", pod, "--ip", ip, "--xds", &xds]).await?;
     let path = dir.join(format!("{pod}.json"));
     std::fs::write(&path, bootstrap)?;
-    let interpreter = root().join(".venv/bin/python");
+    let (script, more) = args.split_first().context("want a script")?;
+    let interpreter = root().join(if script.ends_with(".js") { ".venv/bin/node" } else { ".venv/bin/python" });
     Command::new(&interpreter)
-        .args(args)
+        .arg(root().join("tests/grpc").join(script))
+        .args(more)
         .env("GRPC_XDS_BOOTSTRAP", path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -58,8 +61,8 @@ async fn python(dir: &Path, plane: &ControlPlane, (pod, ip): (&str, &str), args:
 }
 
 async fn server(dir: &Path, plane: &ControlPlane, name: &str, ip: &str) -> Result<Child> {
-    let (script, address) = (root().join("tests/grpc/server.py").display().to_string(), format!("{ip}:7070"));
-    let child = python(dir, plane, (name, ip), &[&script, name, &address]).await?;
+    let address = format!("{ip}:7070");
+    let child = run(dir, plane, (name, ip), &["server.py", name, &address]).await?;
     let address: SocketAddr = address.parse()?;
     let serves = eventually("the server serves", || async { tokio::net::TcpStream::connect(address).await.is_ok() });
     let log = || std::fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
@@ -75,9 +78,10 @@ struct Client {
 }
 
 impl Client {
-    async fn start(dir: &Path, plane: &ControlPlane, target: &str) -> Result<Self> {
-        let script = root().join("tests/grpc/client.py").display().to_string();
-        let mut child = python(dir, plane, ("client", "127.0.41.9"), &[&script, target]).await?;
+    async fn start(dir: &Path, plane: &ControlPlane, script: &str) -> Result<Self> {
+        let modules = root().join(".venv/js/node_modules").display().to_string();
+        let args = [script, "xds:///names.shop.svc.cluster.local:7070", &modules];
+        let mut child = run(dir, plane, ("client", "127.0.41.9"), &args).await?;
         let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
         Ok(Self { _child: child, stdin, said: BufReader::new(stdout).lines() })
     }
@@ -111,7 +115,16 @@ async fn answered_by(client: &Mutex<Client>, header: &str, names: &[&str]) -> Re
 }
 
 #[tokio::test]
-async fn grpc_clients_and_servers_follow_every_change_without_a_failed_call() -> Result<()> {
+async fn the_grpc_library_for_python_follows_every_change_without_a_failed_call() -> Result<()> {
+    follows_every_change("client.py").await
+}
+
+#[tokio::test]
+async fn the_grpc_library_for_node_follows_every_change_without_a_failed_call() -> Result<()> {
+    follows_every_change("client.js").await
+}
+
+async fn follows_every_change(script: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut plane = ControlPlane::start(dir.path(), &[]).await?;
     let (xds, admin) = (plane.xds, plane.admin);
@@ -119,7 +132,7 @@ async fn grpc_clients_and_servers_follow_every_change_without_a_failed_call() ->
     plane.apply(&text, &[]).await?;
     let _one = server(dir.path(), &plane, "v1", "127.0.41.1").await?;
     let _two = server(dir.path(), &plane, "v2", "127.0.41.2").await?;
-    let client = Mutex::new(Client::start(dir.path(), &plane, "xds:///names.shop.svc.cluster.local:7070").await?);
+    let client = Mutex::new(Client::start(dir.path(), &plane, script).await?);
     answered_by(&client, "", &["v1"]).await?;
     // Weights.
     plane.apply(&routes(0), &["--wait"]).await?;
