@@ -26,45 +26,18 @@ pub struct ConfigBatch {
     pub since: Option<Instant>,
 }
 
-/// How urgent a commit is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Urgency {
-    /// It is about endpoints and nothing else, so that it need not wait for other config.
-    pub only_endpoints: bool,
-    /// Some endpoint goes: requests sent there fail until every sidecar knows.
-    pub removes_endpoints: bool,
-}
-
-/// Changes that wait, and the first revision among them.
-#[derive(Debug, Default)]
-struct Lane {
-    batch: ConfigBatch,
-    first_revision: u64,
-    is_urgent: bool,
-}
-
-impl Lane {
-    fn record(&mut self, now: Instant, batch: ConfigBatch, is_urgent: bool) {
-        if self.batch.changes.is_empty() {
-            self.first_revision = batch.revision;
-        }
-        self.batch.changes.extend(batch.changes);
-        self.batch.revision = self.batch.revision.max(batch.revision);
-        self.batch.since.get_or_insert(batch.since.unwrap_or(now));
-        self.is_urgent |= is_urgent;
-    }
-}
-
-/// Holds changes back while they come in a burst; the first of one is not held back, and neither is the
-/// removal of an endpoint, with all that waits about endpoints.
+/// Holds changes back while they come in a burst. The first of one is not held back, and neither is the
+/// removal of an endpoint, for requests sent there fail until every sidecar knows; all that waits goes with it,
+/// so that nothing overtakes what was committed before.
 #[derive(Debug)]
 pub struct Debounce {
     least: Duration,
     most: Duration,
     /// Between the last batch and the next: longer while a burst goes on.
     window: Duration,
-    config: Lane,
-    endpoints: Lane,
+    pending: ConfigBatch,
+    first_revision: u64,
+    is_urgent: bool,
     last_taken: Option<Instant>,
     recorded: u64,
 }
@@ -72,58 +45,46 @@ pub struct Debounce {
 impl Debounce {
     /// Between two batches of a burst there is at first `least`, and twice as long each time, up to `most`.
     pub fn new(least: Duration, most: Duration) -> Self {
-        let (config, endpoints) = (Lane::default(), Lane::default());
-        Self { least, most: most.max(least), window: least, config, endpoints, last_taken: None, recorded: 0 }
+        let (pending, most) = (ConfigBatch::default(), most.max(least));
+        Self { least, most, window: least, pending, first_revision: 0, is_urgent: false, last_taken: None, recorded: 0 }
     }
 
     /// Adds the changes of one store transaction.
-    pub fn record(&mut self, now: Instant, batch: ConfigBatch, urgency: Urgency) {
+    pub fn record(&mut self, now: Instant, batch: ConfigBatch, is_urgent: bool) {
         self.recorded = self.recorded.max(batch.revision);
-        // An object that waits with other config stays with it, so that its writes keep their order.
-        let is_apart =
-            urgency.only_endpoints && !batch.changes.keys().any(|key| self.config.batch.changes.contains_key(key));
-        let lane = if is_apart { &mut self.endpoints } else { &mut self.config };
-        lane.record(now, batch, urgency.removes_endpoints);
+        if self.pending.changes.is_empty() {
+            self.first_revision = batch.revision;
+        }
+        self.pending.changes.extend(batch.changes);
+        self.pending.revision = self.pending.revision.max(batch.revision);
+        self.pending.since.get_or_insert(batch.since.unwrap_or(now));
+        self.is_urgent |= is_urgent;
     }
 
-    /// When some of the pending changes are due. None: nothing is pending.
+    /// When the pending changes are due. None: nothing is pending.
     pub fn due(&self) -> Option<Instant> {
-        [&self.config, &self.endpoints].into_iter().filter_map(|lane| self.lane_due(lane)).min()
-    }
-
-    fn lane_due(&self, lane: &Lane) -> Option<Instant> {
-        let since = lane.batch.since?;
-        let held_back = self.last_taken.filter(|_| !lane.is_urgent);
+        let since = self.pending.since?;
+        let held_back = self.last_taken.filter(|_| !self.is_urgent);
         Some(held_back.map_or(since, |taken| since.max(taken + self.window)))
     }
 
-    /// The pending changes that are due: all, or those about endpoints.
+    /// The pending changes, if they are due.
     pub fn take_due(&mut self, now: Instant) -> Option<ConfigBatch> {
         if self.due()? > now {
             return None;
         }
-        let config_due = self.lane_due(&self.config).is_some_and(|due| due <= now);
-        let endpoints = std::mem::take(&mut self.endpoints);
-        if !config_due && endpoints.is_urgent {
-            return Some(endpoints.batch);
+        let batch = std::mem::take(&mut self.pending);
+        if !std::mem::take(&mut self.is_urgent) {
+            let goes_on = self.last_taken.zip(batch.since).is_some_and(|(taken, first)| first < taken + self.window);
+            self.window = if goes_on { (self.window * 2).min(self.most) } else { self.least };
+            self.last_taken = Some(now);
         }
-        let mut config = std::mem::take(&mut self.config);
-        let first = [endpoints.batch.since, config.batch.since].into_iter().flatten().min();
-        let goes_on = self.last_taken.zip(first).is_some_and(|(taken, first)| first < taken + self.window);
-        self.window = if goes_on { (self.window * 2).min(self.most) } else { self.least };
-        self.last_taken = Some(now);
-        // What waits with other config is later than the same object in the other lane.
-        let mut batch = endpoints.batch;
-        batch.changes.append(&mut config.batch.changes);
-        batch.revision = batch.revision.max(config.batch.revision);
-        batch.since = first;
         Some(batch)
     }
 
     /// The revision up to which everything that was recorded has been taken.
     pub fn taken(&self) -> u64 {
-        let pending = [&self.config, &self.endpoints].into_iter().filter(|lane| !lane.batch.changes.is_empty());
-        pending.map(|lane| lane.first_revision - 1).min().unwrap_or(self.recorded)
+        if self.pending.changes.is_empty() { self.recorded } else { self.first_revision - 1 }
     }
 }
 
@@ -134,9 +95,6 @@ mod tests {
     use super::*;
 
     const WINDOW: Duration = Duration::from_millis(10);
-    const CONFIG: Urgency = Urgency { only_endpoints: false, removes_endpoints: false };
-    const ADDS: Urgency = Urgency { only_endpoints: true, removes_endpoints: false };
-    const REMOVES: Urgency = Urgency { only_endpoints: true, removes_endpoints: true };
 
     fn delete(kind: Kind, name: &str, revision: u64) -> ConfigBatch {
         let changes = [(ConfigKey::new(kind, "", name), ConfigChange::Delete)].into();
@@ -152,12 +110,12 @@ mod tests {
     fn first_change_is_due_at_once_and_a_burst_is_gathered() {
         let (start, mut debounce) = start();
         assert!(debounce.due().is_none());
-        debounce.record(start, delete(Kind::Namespace, "a", 1), CONFIG);
+        debounce.record(start, delete(Kind::Namespace, "a", 1), false);
         assert_eq!(debounce.take_due(start).unwrap().revision, 1);
 
         let soon = start + Duration::from_millis(1);
         for (name, revision) in [("a", 2), ("b", 3), ("a", 4)] {
-            debounce.record(soon, delete(Kind::Namespace, name, revision), CONFIG);
+            debounce.record(soon, delete(Kind::Namespace, name, revision), false);
         }
         assert!(debounce.take_due(soon).is_none());
         assert_eq!((debounce.due(), debounce.taken()), (Some(start + WINDOW), 1));
@@ -172,7 +130,7 @@ mod tests {
         let mut now = start;
         let mut windows = Vec::new();
         for revision in 1..6 {
-            debounce.record(now, delete(Kind::Namespace, "a", revision), CONFIG);
+            debounce.record(now, delete(Kind::Namespace, "a", revision), false);
             let due = debounce.due().unwrap();
             windows.push((due - now).as_millis());
             now = due;
@@ -180,36 +138,22 @@ mod tests {
         }
         assert_eq!(windows, [0, 10, 20, 30, 30]);
         now += WINDOW * 4;
-        debounce.record(now, delete(Kind::Namespace, "a", 9), CONFIG);
+        debounce.record(now, delete(Kind::Namespace, "a", 9), false);
         assert_eq!(debounce.due(), Some(now));
     }
 
     #[test]
-    fn a_removed_endpoint_does_not_wait_for_config() {
+    fn a_removed_endpoint_does_not_wait_and_takes_along_what_was_committed_before() {
         let (start, mut debounce) = start();
-        debounce.record(start, delete(Kind::Namespace, "a", 1), CONFIG);
+        debounce.record(start, delete(Kind::Namespace, "a", 1), false);
         debounce.take_due(start).unwrap();
-        debounce.record(start, delete(Kind::VirtualService, "r", 2), CONFIG);
-        debounce.record(start, delete(Kind::EndpointSlice, "e", 3), ADDS);
+        debounce.record(start, delete(Kind::VirtualService, "r", 2), false);
         assert!(debounce.take_due(start).is_none());
-        debounce.record(start, delete(Kind::EndpointSlice, "f", 4), REMOVES);
+        debounce.record(start, delete(Kind::EndpointSlice, "f", 3), true);
         let batch = debounce.take_due(start).unwrap();
-        assert_eq!((batch.changes.len(), batch.revision), (2, 4));
-        assert_eq!(debounce.taken(), 1, "the rule is not in force yet");
-        let batch = debounce.take_due(start + WINDOW).unwrap();
-        assert_eq!((batch.changes.len(), batch.revision, debounce.taken()), (1, 2, 4));
-    }
-
-    #[test]
-    fn what_came_with_other_config_goes_with_it_at_once_if_it_removes_an_endpoint() {
-        let (start, mut debounce) = start();
-        debounce.record(start, delete(Kind::Namespace, "a", 1), CONFIG);
-        debounce.take_due(start).unwrap();
-        let mut mixed = delete(Kind::EndpointSlice, "e", 2);
-        mixed.changes.append(&mut delete(Kind::Service, "s", 2).changes);
-        debounce.record(start, mixed, CONFIG);
-        assert!(debounce.take_due(start).is_none());
-        debounce.record(start, delete(Kind::EndpointSlice, "e", 3), REMOVES);
-        assert_eq!(debounce.take_due(start).unwrap().changes.len(), 2, "the same object keeps its order");
+        assert_eq!((batch.changes.len(), batch.revision, debounce.taken()), (2, 3, 3));
+        // What comes after it waits no longer than it would have.
+        debounce.record(start, delete(Kind::VirtualService, "r", 4), false);
+        assert_eq!((debounce.due(), debounce.taken()), (Some(start + WINDOW), 3));
     }
 }

@@ -152,8 +152,8 @@ impl Engine {
         for commit in commits {
             let changes = commit.events.iter().filter_map(change).collect();
             let batch = ConfigBatch { changes, revision: commit.revision, since: Some(now) };
-            let urgency = self.mesh.index().urgency(&batch);
-            self.debounce.record(now, batch, urgency);
+            let is_urgent = self.mesh.index().removes_endpoints(&batch);
+            self.debounce.record(now, batch, is_urgent);
         }
     }
 

@@ -1,44 +1,20 @@
 //! How urgent a commit is, told before it is taken in.
 
-use rutter_api::{Config, ConfigKey, Spec};
+use rutter_api::{Config, Spec};
 
 use super::MeshIndex;
-use super::service::services_of;
-use crate::debounce::{ConfigBatch, ConfigChange, Urgency};
+use crate::debounce::{ConfigBatch, ConfigChange};
 
 impl MeshIndex {
-    /// Whether a commit is about endpoints only, and whether some endpoint goes.
-    pub fn urgency(&self, batch: &ConfigBatch) -> Urgency {
-        let mut urgency = Urgency { only_endpoints: true, removes_endpoints: false };
-        for (key, change) in &batch.changes {
-            let one = self.urgency_of(key, change);
-            urgency.only_endpoints &= one.only_endpoints;
-            urgency.removes_endpoints |= one.removes_endpoints;
-        }
-        urgency
-    }
-
-    fn urgency_of(&self, key: &ConfigKey, change: &ConfigChange) -> Urgency {
-        let old = self.configs.get(key).map(|config| &**config);
-        let new = match change {
-            ConfigChange::Put(config) => Some(&**config),
-            ConfigChange::Delete => None,
-        };
-        let only_endpoints = match (old, new) {
-            (Some(Config { spec: Spec::EndpointSlice(_) | Spec::WorkloadEntry(_), .. }), _)
-            | (None, Some(Config { spec: Spec::EndpointSlice(_) | Spec::WorkloadEntry(_), .. })) => true,
-            (Some(old), Some(new)) if matches!(old.spec, Spec::ServiceEntry(_)) => {
-                let services = |config: &Config| {
-                    let mut all = services_of(config, &self.settings.domain);
-                    // Who created it is known when it is taken in.
-                    all.iter_mut().for_each(|service| service.created = 0);
-                    all
-                };
-                services(old) == services(new)
+    /// Whether some endpoint goes with a commit.
+    pub fn removes_endpoints(&self, batch: &ConfigBatch) -> bool {
+        batch.changes.iter().any(|(key, change)| {
+            let old = self.configs.get(key).map(|config| &**config);
+            match change {
+                ConfigChange::Put(new) => removes(old, Some(&**new)),
+                ConfigChange::Delete => removes(old, None),
             }
-            _ => false,
-        };
-        Urgency { only_endpoints, removes_endpoints: removes(old, new) }
+        })
     }
 }
 
@@ -79,17 +55,13 @@ mod tests {
     fn what_removes_an_endpoint_is_told_from_what_adds_one() {
         let mut index = MeshIndex::new(MeshSettings::default());
         index.apply(&batch(configs(&format!("{ENTRY}{SLICE}"))));
-        let urgency = |batch| {
-            let urgency = index.urgency(&batch);
-            (urgency.only_endpoints, urgency.removes_endpoints)
-        };
-        let of = |text: &str| urgency(batch(configs(text)));
-        assert_eq!(of(&ENTRY.replace("{address: 10.0.0.1}, ", "")), (true, true));
-        assert_eq!(of(&ENTRY.replace("endpoints: [", "endpoints: [{address: 10.0.0.3}, ")), (true, false));
-        assert_eq!(of(&ENTRY.replace("number: 80", "number: 81")), (false, false));
-        assert_eq!(of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1], conditions: {ready: false}")), (true, true));
-        assert_eq!(of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1, 10.0.0.2]")), (true, false));
-        assert_eq!(urgency(delete(Kind::EndpointSlice, "default", "s")), (true, true));
-        assert_eq!(urgency(delete(Kind::ServiceEntry, "default", "e")), (false, true));
+        let of = |text: &str| index.removes_endpoints(&batch(configs(text)));
+        assert!(of(&ENTRY.replace("{address: 10.0.0.1}, ", "")));
+        assert!(!of(&ENTRY.replace("endpoints: [", "endpoints: [{address: 10.0.0.3}, ")));
+        assert!(!of(&ENTRY.replace("number: 80", "number: 81")));
+        assert!(of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1], conditions: {ready: false}")));
+        assert!(!of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1, 10.0.0.2]")));
+        assert!(index.removes_endpoints(&delete(Kind::EndpointSlice, "default", "s")));
+        assert!(index.removes_endpoints(&delete(Kind::ServiceEntry, "default", "e")));
     }
 }
