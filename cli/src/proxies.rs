@@ -49,9 +49,21 @@ pub(crate) async fn status(admin: &mut Admin, wanted: Status) -> Result<()> {
         .iter()
         .flat_map(|one| one.types.iter().flat_map(move |t| t.refused.iter().map(move |r| (one, r))))
     {
-        println!("{} refuses {} (version {}): {}", sidecar.id, refused.name, refused.version, refused.error);
+        println!("{} refuses {} (version {}): {}", sidecar.id, refused.name, refused.version, brief(&refused.error));
+        if !refused.sources.is_empty() {
+            println!("  it is made from {}", refused.sources.join(", "));
+        }
     }
     Ok(())
+}
+
+/// Envoy puts the whole resource between the beginning of what it says and the reason; -o json has all of it.
+fn brief(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines[..] {
+        [first, .., last] if lines.len() > 3 => format!("{first} … {last}"),
+        _ => error.trim_end().to_owned(),
+    }
 }
 
 fn state(state: pb::type_status::State) -> &'static str {
@@ -77,7 +89,7 @@ fn sidecar_json(sidecar: &pb::Sidecar) -> Value {
         .iter()
         .map(|one| {
             let refused: Vec<Value> =
-                one.refused.iter().map(|r| json!({"name": r.name, "version": r.version, "error": r.error})).collect();
+                one.refused.iter().map(|r| json!({"name": r.name, "version": r.version, "error": r.error, "sources": r.sources})).collect();
             json!({"type": one.r#type, "state": state(one.state()), "ageMs": one.age_ms, "resources": one.resources, "refused": refused})
         })
         .collect();

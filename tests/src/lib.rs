@@ -4,6 +4,7 @@
 //! even when that is killed (`setpriv --pdeathsig`).
 
 pub mod apps;
+pub mod dice;
 pub mod fleet;
 pub mod http;
 pub mod process;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use rutter_tests::dice::Dice;
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use serde_json::Value;
@@ -22,19 +23,6 @@ const SEED: u64 = 0x5EED_0004;
 fn setting(name: &str, usual: u64) -> Result<u64> {
     let Ok(text) = std::env::var(name) else { return Ok(usual) };
     text.parse().with_context(|| format!("{name}: want a number, got {text:?}"))
-}
-
-/// Numbers that look random.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        // xorshift64
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 /// Stands between the Envoys and the control plane, and cuts.
@@ -256,8 +244,7 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     }
     let (seed, rounds) = (setting("CHAOS_SEED", SEED)?, setting("CHAOS_ROUNDS", ROUNDS)?);
     println!("CHAOS_SEED={seed} CHAOS_ROUNDS={rounds}");
-    // Zero would stay zero.
-    let mut dice = Dice(seed.max(1));
+    let mut dice = Dice::new(seed);
     let mut kills = 0;
     for _ in 0..rounds {
         change(&plane, &mut dice).await?;

@@ -259,6 +259,30 @@ async fn a_refused_resource_is_shown_with_its_reason_and_the_rest_flows_on() -> 
 }
 
 #[tokio::test]
+async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    let rule = |interval: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: details}}\nspec: {{host: details, trafficPolicy: {{outlierDetection: {{consecutive5xxErrors: 3, interval: {interval}}}}}}}\n"
+        )
+    };
+    // Envoy wants more than none.
+    mesh.plane.apply(&rule("0s"), &[]).await?;
+    let status = async || mesh.plane.ctl(&["proxy-status"]).await.unwrap_or_default();
+    let says = "it is made from service default/details, destinationRule default/details";
+    let named = eventually("the object is named", || async { status().await.contains(says) }).await;
+    assert!(named.is_ok(), "want {says}, got {}", status().await);
+    assert!(status().await.contains("refuses outbound|9080||details.default.svc.cluster.local"), "{}", status().await);
+    assert!(status().await.lines().count() < 40, "{}", status().await);
+    // What it had serves on, and so does what comes.
+    mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml")]).await?;
+    let page = || async { mesh.page().await.is_ok_and(|page| page.contains("[details-v1] [reviews-v3")) };
+    eventually("the rest flows on", page).await?;
+    mesh.plane.apply(&rule("7s"), &[]).await?;
+    eventually("nothing is refused", || async { !status().await.contains("refuses") }).await
+}
+
+#[tokio::test]
 async fn our_own_proxy_tells_the_same_story() -> Result<()> {
     let Bookinfo { dir, plane, envoys: _proxies, _apps } = Bookinfo::start_with(Proxy::Rutter).await?;
     let client = BOOKINFO[0].outbound();

@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rutter_tests::dice::Dice;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,19 +27,6 @@ const PAUSE: Duration = Duration::from_millis(3);
 /// Applications, at 127.0.52.N.
 const APPS: u8 = 6;
 const PORT: u16 = 8085;
-
-/// Numbers that look random.
-struct Dice(u32);
-
-impl Dice {
-    fn below(&mut self, limit: u32) -> u32 {
-        // xorshift32
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0 % limit
-    }
-}
 
 async fn app(number: u8, tasks: &mut JoinSet<()>) -> Result<()> {
     let socket = TcpListener::bind((IpAddr::from([127, 0, 52, number]), PORT)).await?;
@@ -98,7 +86,7 @@ fn subsets(host: &str, some: bool) -> String {
 }
 
 async fn change(plane: &ControlPlane, dice: &mut Dice, number: usize) -> Result<()> {
-    let app = |dice: &mut Dice| dice.below(u32::from(APPS)) as u8 + 1;
+    let app = |dice: &mut Dice| dice.below(u64::from(APPS)) as u8 + 1;
     match dice.below(4) {
         // The route moves between services that stay.
         0 => drop(plane.apply(&route(["a", "b"][dice.below(2) as usize], false), &[]).await?),
@@ -106,7 +94,7 @@ async fn change(plane: &ControlPlane, dice: &mut Dice, number: usize) -> Result<
         1 => {
             let name = format!("new-{number}");
             plane.apply(&(service(&name, &[app(dice)]) + &route(&name, false)), &[]).await?;
-            sleep(Duration::from_millis(u64::from(dice.below(60)))).await;
+            sleep(Duration::from_millis(dice.below(60))).await;
             plane.apply(&route("a", false), &[]).await?;
             plane.ctl(&["delete", "service", &name]).await?;
             plane.ctl(&["delete", "endpointslice", &name]).await?;
@@ -114,7 +102,7 @@ async fn change(plane: &ControlPlane, dice: &mut Dice, number: usize) -> Result<
         // To a subset that comes with it; and away as the subset goes.
         2 => {
             plane.apply(&(subsets("b", true) + &route("b", true)), &[]).await?;
-            sleep(Duration::from_millis(u64::from(dice.below(60)))).await;
+            sleep(Duration::from_millis(dice.below(60))).await;
             plane.apply(&(route("b", false) + &subsets("b", false)), &[]).await?;
         }
         // Endpoints move.
@@ -137,10 +125,10 @@ async fn nothing_fails(proxy: Proxy) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     (0..CALLERS).for_each(|_| drop(callers.spawn(call(SocketAddr::new(ip, PORT), stop.clone()))));
-    let mut dice = Dice(0x5EED);
+    let mut dice = Dice::new(0x5EED);
     for number in 0..CHANGES {
         change(&plane, &mut dice, number).await?;
-        sleep(Duration::from_millis(u64::from(dice.below(30)))).await;
+        sleep(Duration::from_millis(dice.below(30))).await;
     }
     stop.store(true, Ordering::Relaxed);
     let mut answers = Answers::new();

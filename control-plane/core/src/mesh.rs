@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::config::istio::Sidecar;
-use rutter_api::{Config, Kind, SidecarNode};
+use rutter_api::{Config, ConfigKey, Kind, ResourceType, SidecarNode};
 
 use crate::debounce::ConfigBatch;
 use crate::edges::unlink;
@@ -92,6 +92,12 @@ impl Mesh {
     /// What a sidecar sees now.
     pub fn view(&self, id: NodeId) -> Option<&View> {
         self.nodes.get(&id).map(|node| &node.view)
+    }
+
+    /// The objects that a resource of a sidecar is made from.
+    pub fn sources(&self, id: NodeId, kind: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
+        let scope = self.nodes.get(&id).and_then(|node| self.scopes.get(node.scope));
+        scope.map(|scope| scope.sources(&self.index, kind, name)).unwrap_or_default()
     }
 
     /// Every sidecar and what it sees.

@@ -102,7 +102,7 @@ impl pb::admin_server::Admin for AdminServer {
     ) -> Result<Response<pb::ProxyStatusResponse>, Status> {
         let mut sidecars = Vec::new();
         for handle in self.registry.all() {
-            sidecars.push(show::sidecar(&handle).await);
+            sidecars.push(show::sidecar(&handle, &self.engine).await);
         }
         let revision = *self.engine.applied().borrow();
         Ok(Response::new(pb::ProxyStatusResponse { sidecars, revision }))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rutter_api::{Config, SidecarNode};
+use rutter_api::{Config, ConfigKey, ResourceType, SidecarNode};
 use rutter_core::index::MeshSettings;
 use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, NodeId, View};
 use rutter_store::{Commit, ConfigEvent, ConfigStore, Stored, Watch};
@@ -26,6 +26,7 @@ const CALLS: usize = 256;
 enum Call {
     Connect(Arc<SidecarNode>, oneshot::Sender<Connection>),
     Disconnect(NodeId),
+    Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
     Check(Vec<Arc<Config>>, oneshot::Sender<Vec<String>>),
 }
 
@@ -55,6 +56,15 @@ impl EngineHandle {
     pub(crate) async fn disconnect(&self, id: NodeId) {
         // An engine that has ended has forgotten it.
         let _ = self.calls.send(Call::Disconnect(id)).await;
+    }
+
+    /// The objects that a resource of a sidecar is made from.
+    pub(crate) async fn sources(&self, id: NodeId, kind: ResourceType, name: String) -> BTreeSet<ConfigKey> {
+        let (reply, answer) = oneshot::channel();
+        if self.calls.send(Call::Sources(id, kind, name, reply)).await.is_err() {
+            return BTreeSet::new();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// What an operator should know about objects that are to be applied.
@@ -190,6 +200,10 @@ impl Engine {
                 }
             }
             Call::Disconnect(id) => self.forget(id),
+            Call::Sources(id, kind, name, reply) => {
+                // As below.
+                let _ = reply.send(self.mesh.sources(id, kind, &name));
+            }
             Call::Check(configs, reply) => {
                 // Who asked may have gone.
                 let _ = reply.send(self.check(&configs));

@@ -47,6 +47,7 @@ impl Questions {
 /// One open stream.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamHandle {
+    pub(crate) id: NodeId,
     pub(crate) node: Arc<SidecarNode>,
     pub(crate) since: Instant,
     questions: Arc<Questions>,
@@ -81,7 +82,7 @@ impl Registry {
 
     /// Puts a stream on the list.
     pub(crate) fn add(&self, id: NodeId, node: Arc<SidecarNode>, questions: Arc<Questions>) -> Registered {
-        self.lock().insert(id, StreamHandle { node, since: Instant::now(), questions });
+        self.lock().insert(id, StreamHandle { id, node, since: Instant::now(), questions });
         Registered { registry: self.clone(), id }
     }
 

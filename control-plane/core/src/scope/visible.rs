@@ -1,11 +1,13 @@
 //! Which services and rules a scope may see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rutter_api::config::istio::Sidecar;
-use rutter_api::{Config, Hostname};
+use rutter_api::{ClusterName, Config, ConfigKey, Hostname, ResourceType};
 
 use super::Scope;
+use crate::encode::route::host_of;
 use crate::index::{ExportTo, MeshIndex, Service, virtual_service};
 
 /// A Sidecar's `egress.hosts`, all listeners together.
@@ -108,6 +110,27 @@ impl Scope {
         let Some(spec) = virtual_service(config) else { return false };
         ExportTo::new(&spec.export_to, &config.key.namespace).reaches(own)
             && index.virtual_service_hosts(config).iter().any(|host| self.egress.admits(&config.key.namespace, host))
+    }
+
+    /// The objects that a resource is made from, as its name tells: those of its host; of what belongs to no
+    /// host, the Sidecar object.
+    pub fn sources(&self, index: &MeshIndex, kind: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
+        let host = match kind {
+            ResourceType::VirtualHost => host_of(name),
+            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener | ResourceType::Route => {
+                name.parse::<ClusterName>().ok().and_then(|cluster| cluster.host)
+            }
+        };
+        let Some(host) = host else { return self.key.sidecar.iter().cloned().collect() };
+        let service = self.select(index, &host);
+        let policy = || service.and_then(|service| index.rule_for(service, &self.key.namespace));
+        let rule = match kind {
+            ResourceType::Cluster => policy(),
+            ResourceType::Route | ResourceType::VirtualHost => self.route_rule(index, &host),
+            ResourceType::Endpoint | ResourceType::Listener => None,
+        };
+        let services = service.map(|service| service.key.origin.clone());
+        rule.map(|rule| rule.key.clone()).into_iter().chain(services).collect()
     }
 
     fn is_private(&self, config: &Config) -> bool {

@@ -10,6 +10,7 @@ use rutter_store::Stored;
 use serde_json::Value;
 use tonic::Status;
 
+use crate::engine::EngineHandle;
 use crate::registry::StreamHandle;
 
 pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
@@ -37,8 +38,14 @@ pub(super) fn kinds(word: &str) -> Result<Vec<ResourceType>, Status> {
     })
 }
 
-pub(super) async fn sidecar(handle: &StreamHandle) -> pb::Sidecar {
-    let types = handle.ask(types).await.unwrap_or_default();
+pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb::Sidecar {
+    let mut types = handle.ask(types).await.unwrap_or_default();
+    for (status, kind) in types.iter_mut().zip(ResourceType::ALL) {
+        for refused in &mut status.refused {
+            let sources = engine.sources(handle.id, kind, refused.name.clone()).await;
+            refused.sources = sources.iter().map(ToString::to_string).collect();
+        }
+    }
     pb::Sidecar {
         id: handle.node.id(),
         ip: handle.node.ip().to_string(),
@@ -63,6 +70,7 @@ fn types(stream: &AdsStream) -> Vec<pb::TypeStatus> {
             name: name.to_string(),
             version: version.to_string(),
             error,
+            sources: Vec::new(),
         });
         pb::TypeStatus {
             r#type: kind.word().into(),
