@@ -168,6 +168,29 @@ async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twi
 }
 
 #[tokio::test]
+async fn another_replica_with_the_same_config_sends_nothing_again() -> Result<()> {
+    let Bookinfo { dir: _dir, plane, envoys: _envoys, _apps } = Bookinfo::start().await?;
+    let (xds, admin) = (plane.xds, plane.admin);
+    // Its store is its own, and its config came in other commits.
+    let dir = tempfile::tempdir()?;
+    let replica = ControlPlane::start(dir.path(), &[]).await?;
+    replica.ctl(&["apply", "-f", &example("reviews-v3.yaml")]).await?;
+    replica.ctl(&["apply", "-f", &example("bookinfo.yaml")]).await?;
+    replica.ctl(&["apply", "-f", &example("reviews-v1.yaml")]).await?;
+    replica.kill().await?;
+    plane.kill().await?;
+    let replica = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    eventually("every Envoy is back", || async {
+        let status = replica.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
+        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
+    })
+    .await?;
+    let sent = pushes(&replica, 0).await?;
+    assert!(sent.is_empty(), "the Envoys had it all, yet: {sent:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_control_plane_killed_while_a_delta_is_in_flight_loses_nothing() -> Result<()> {
     let Bookinfo { dir, mut plane, envoys, _apps } = Bookinfo::start().await?;
     let (xds, admin) = (plane.xds, plane.admin);
