@@ -12,7 +12,7 @@ use crate::edges::unlink;
 use crate::encode::route::RouteTables;
 use crate::inbound::{OwnEncoder, OwnPiece};
 use crate::index::{IndexDelta, MeshIndex, MeshSettings, sidecar};
-use crate::scope::{ScopeId, ScopeKey, ScopeTable};
+use crate::scope::{ScopeId, ScopeKey, ScopeTable, Spread};
 use crate::snapshot::View;
 
 /// Names a connected sidecar. Two connections of one sidecar are two.
@@ -66,6 +66,13 @@ impl Mesh {
     /// One in which no scope shares anything with another: what each should see, found the simple way.
     pub fn flat(settings: MeshSettings) -> Self {
         Self { scopes: ScopeTable::flat(), ..Self::new(settings) }
+    }
+
+    /// The same, which builds large scopes on several threads.
+    #[must_use]
+    pub fn with_spread(mut self, spread: Spread) -> Self {
+        self.scopes.encoder.spread = Some(spread);
+        self
     }
 
     /// The config that it is made from.

@@ -124,7 +124,10 @@ impl ScopeSnapshot {
             return None;
         }
         next.sequence += 1;
-        next.history.push_back(Arc::new(delta));
+        if self.sequence > 0 {
+            // Nobody has followed a scope since before it was built.
+            next.history.push_back(Arc::new(delta));
+        }
         if next.history.len() > HISTORY_MAX {
             next.history.pop_front();
         }

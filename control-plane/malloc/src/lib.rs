@@ -8,13 +8,19 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM: libc::c_int = 128 << 10;
 
-/// To be called once, before there are threads.
-pub fn map_large_blocks() {
+/// To be called once, before there are threads. As many heaps as cores are enough: glibc has eight times as
+/// many, and what is free in one is of no use to another.
+pub fn set_up() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(unsafe_code, reason = "libc has no safe form of it")]
-    // SAFETY: mallopt(3) takes two numbers; the parameter is one that glibc knows.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
+    {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let heaps = libc::c_int::try_from(cores).unwrap_or(libc::c_int::MAX);
+        #[expect(unsafe_code, reason = "libc has no safe form of it")]
+        // SAFETY: mallopt(3) takes two numbers; the parameters are ones that glibc knows.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
+            libc::mallopt(libc::M_ARENA_MAX, heaps);
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Self, EngineHandle)> {
         let (revision, stored) = store.list(rutter_store::ALL).await.context("reading the store")?;
-        let mut mesh = Mesh::new(settings);
+        let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
         let configs = parallel::map(&stored, typed);
         drop(stored);
         let configs = configs.into_iter().flatten();

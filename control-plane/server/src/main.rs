@@ -6,7 +6,7 @@ use rutter_server::{App, Command, shutdown_signal};
 use tracing::error;
 
 fn main() -> ExitCode {
-    rutter_malloc::map_large_blocks();
+    rutter_malloc::set_up();
     let Command::Serve(settings) = match Command::read() {
         Ok(command) => command,
         Err(error) => {

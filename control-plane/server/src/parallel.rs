@@ -18,6 +18,11 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> 
     })
 }
 
+/// Runs a job for each number below `count`, on all cores.
+pub(crate) fn spread(count: usize, job: &(dyn Fn(usize) + Sync)) {
+    map(&(0..count).collect::<Vec<_>>(), |at| job(*at));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

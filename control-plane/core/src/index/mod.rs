@@ -56,7 +56,8 @@ pub struct IndexDelta {
 pub struct MeshIndex {
     settings: MeshSettings,
     configs: BTreeMap<ConfigKey, Arc<Config>>,
-    services: BTreeMap<Hostname, BTreeMap<ConfigKey, Arc<Service>>>,
+    /// The definitions of each host, nearly always one, by their origins.
+    services: BTreeMap<Hostname, Vec<Arc<Service>>>,
     hosts_of_namespace: HashMap<Arc<str>, BTreeMap<Hostname, usize>>,
     /// Every host of a service or a VirtualService, ordered from its end, for wildcards.
     suffixes: BTreeMap<Box<[u8]>, Hostname>,
@@ -72,7 +73,8 @@ pub struct MeshIndex {
     /// One empty list for all: pieces made from it are told apart by its address.
     no_endpoints: Arc<Vec<Endpoint>>,
     slices: HashMap<(Arc<str>, String), BTreeSet<ConfigKey>>,
-    own_services: HashMap<IpAddr, Vec<ServiceKey>>,
+    /// Services by the addresses of their endpoints. Those of one service, nearly always, share one list.
+    own_services: HashMap<IpAddr, Arc<[ServiceKey]>>,
     rules: BTreeMap<Hostname, Keys>,
     virtual_services: BTreeMap<Hostname, Keys>,
     virtual_services_to: BTreeMap<Hostname, Keys>,
@@ -199,16 +201,21 @@ impl MeshIndex {
         for ip in &service.addresses {
             self.hosts_at.entry(*ip).or_default().insert(key.host.clone());
         }
-        self.services.entry(key.host.clone()).or_default().insert(key.origin, service);
+        let definitions = self.services.entry(key.host.clone()).or_insert_with(|| Vec::with_capacity(1));
+        match definitions.binary_search_by_key(&&key.origin, |one| &one.key.origin) {
+            Ok(at) => definitions[at] = service,
+            Err(at) => definitions.insert(at, service),
+        }
         self.note_host(&key.host);
     }
 
     fn remove_service(&mut self, service: &Service, delta: &mut IndexDelta) {
         let key = &service.key;
         let Some(definitions) = self.services.get_mut(&key.host) else { return };
-        let Some(removed) = definitions.remove(&key.origin) else { return };
+        let Ok(at) = definitions.binary_search_by_key(&&key.origin, |one| &one.key.origin) else { return };
+        let removed = definitions.remove(at);
         for ip in &removed.addresses {
-            if !definitions.values().any(|other| other.addresses.contains(ip)) {
+            if !definitions.iter().any(|other| other.addresses.contains(ip)) {
                 unlink(&mut self.hosts_at, ip, key.host.clone());
             }
         }
@@ -319,17 +326,20 @@ impl MeshIndex {
         }
         let ips = |endpoints: &[Endpoint]| endpoints.iter().filter_map(Endpoint::ip).collect::<BTreeSet<_>>();
         let (old_ips, new_ips) = (ips(&old), ips(&new));
+        let alone = old_ips.iter().filter_map(|ip| self.own_services.get(ip)).find(|services| services.len() == 1);
+        let alone = alone.cloned().unwrap_or_else(|| [key.clone()].into());
         for ip in old_ips.difference(&new_ips) {
-            if let Some(services) = self.own_services.get_mut(ip) {
-                services.retain(|other| other != key);
-                if services.is_empty() {
-                    self.own_services.remove(ip);
-                }
+            let Some(services) = self.own_services.remove(ip) else { continue };
+            let others: Vec<ServiceKey> = services.iter().filter(|other| *other != key).cloned().collect();
+            if !others.is_empty() {
+                self.own_services.insert(*ip, others.into());
             }
         }
         for ip in new_ips.difference(&old_ips) {
-            // Nearly always the only one: a vector of one.
-            self.own_services.entry(*ip).or_insert_with(|| Vec::with_capacity(1)).push(key.clone());
+            let services = self.own_services.entry(*ip).or_insert_with(|| alone.clone());
+            if !services.contains(key) {
+                *services = services.iter().chain([key]).cloned().collect();
+            }
         }
         // Both are sorted.
         let gone = old.iter().filter(|endpoint| new.binary_search(endpoint).is_err());
@@ -444,12 +454,12 @@ impl MeshIndex {
 
     /// One definition of a service.
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        self.services.get(&key.host)?.get(&key.origin)
+        self.services.get(&key.host)?.iter().find(|service| service.key.origin == key.origin)
     }
 
     /// Every definition of a host.
     pub fn definitions(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.get(host).into_iter().flat_map(BTreeMap::values)
+        self.services.get(host).into_iter().flatten()
     }
 
     /// The hosts of services and VirtualServices that a host, perhaps a wildcard, covers.
@@ -482,7 +492,7 @@ impl MeshIndex {
 
     /// The services that have an endpoint at an address.
     pub fn own_services(&self, ip: &IpAddr) -> impl Iterator<Item = &Arc<Service>> {
-        self.own_services.get(ip).into_iter().flatten().filter_map(|key| self.service(key))
+        self.own_services.get(ip).into_iter().flat_map(|keys| &keys[..]).filter_map(|key| self.service(key))
     }
 
     /// The hosts that a VirtualService is about, in full.

@@ -282,6 +282,19 @@ fn scopes_that_see_the_same_share_its_encoding() {
 }
 
 #[test]
+fn a_large_scope_is_built_in_any_order_and_is_the_same() {
+    let spread: crate::scope::Spread = |count, job| (0..count).rev().for_each(job);
+    let (mut one, mut other) = (large(150), large(150).with_spread(spread));
+    let views = [&mut one, &mut other].map(|mesh| {
+        let id = mesh.connect(node("x", "elsewhere", "10.8.0.9"));
+        contents(mesh.view(id).unwrap())
+    });
+    assert!(views[0].len() > 600);
+    assert_eq!(views[0], views[1]);
+    assert_eq!(one.work(), other.work());
+}
+
+#[test]
 fn sidecars_of_one_scope_share_one_snapshot() {
     let mut mesh = large(1);
     let (a, b) = (mesh.connect(node("a", "n0", "10.0.0.2")), mesh.connect(node("b", "n0", "10.0.0.3")));

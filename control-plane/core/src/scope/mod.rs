@@ -24,8 +24,8 @@ use crate::index::{MeshIndex, ServiceKey, sidecar};
 use crate::snapshot::{ResourceName, ScopeSnapshot, Write};
 use port::{PortUse, PortUses};
 pub use table::{ScopeId, ScopeTable};
-pub use unit::Encoder;
 use unit::HostUnit;
+pub use unit::{Encoder, Spread};
 use visible::Egress;
 
 /// What makes two sidecars see the same.
@@ -178,11 +178,16 @@ impl Scope {
             ports.extend(self.ports.keys().copied());
             wanted.extend(self.constant());
         }
+        let is_special =
+            |host: &Hostname| from.base.is_none() || from.index.special_namespaces(host).contains(&self.key.namespace);
+        let special: Vec<&Hostname> = hosts.iter().filter(|host| is_special(host)).collect();
+        let mut built = special.iter().copied().zip(unit::build_all(self, from.index, &special, encoder)).peekable();
         for host in hosts {
             encoder.visits += 1;
             let under = from.base.and_then(|base| base.hosts.get(host)).and_then(Option::as_ref);
-            let is_special = from.base.is_none() || from.index.special_namespaces(host).contains(&self.key.namespace);
-            let own = if is_special { unit::build(self, from.index, host, encoder).map(Arc::new) } else { None };
+            let special = built.next_if(|(other, _)| *other == host);
+            let is_special = special.is_some();
+            let own = special.and_then(|(_, unit)| unit);
             let old = if own.is_some() || is_special && under.is_some() {
                 self.hosts.insert(host.clone(), own.clone())
             } else {

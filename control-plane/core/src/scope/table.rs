@@ -42,7 +42,7 @@ pub struct ScopeTable {
     nothing: Arc<ScopeSnapshot>,
     /// Whether every scope stands alone, however much of it others have too: for comparison.
     is_flat: bool,
-    pub(super) encoder: Encoder,
+    pub(crate) encoder: Encoder,
 }
 
 /// Scopes that a batch changed.

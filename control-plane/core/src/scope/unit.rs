@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rutter_api::node::Interception;
 use rutter_api::{ClusterName, Config, Hostname, ResourceType};
@@ -24,12 +24,20 @@ pub struct Encoder {
     pub visits: u64,
     /// Route tables put together.
     pub tables: u64,
+    /// How many hosts at once are built. None: one after the other.
+    pub(crate) spread: Option<Spread>,
 }
+
+/// Runs a job for each number below a count, in any order, perhaps on several threads at once.
+pub type Spread = fn(usize, &(dyn Fn(usize) + Sync));
+
+/// Fewer hosts than this are not worth a second thread.
+const SPREAD_MIN: usize = 256;
 
 impl Encoder {
     /// Pieces encoded so far: clusters, load assignments and virtual hosts of one service each.
     pub fn encodes(&self) -> u64 {
-        self.clusters.made + self.endpoints.made + self.virtual_hosts.made
+        self.clusters.made() + self.endpoints.made() + self.virtual_hosts.made()
     }
 }
 
@@ -37,7 +45,7 @@ impl Encoder {
 #[derive(Debug)]
 struct Piece {
     _inputs: (Arc<Service>, Option<Arc<Config>>, Arc<Vec<Endpoint>>),
-    resources: Vec<EncodedResource>,
+    resources: Box<[EncodedResource]>,
 }
 
 #[derive(Debug)]
@@ -78,8 +86,24 @@ impl HostUnit {
     }
 }
 
+/// What the scope has for each host now.
+pub(super) fn build_all(
+    scope: &Scope,
+    index: &MeshIndex,
+    hosts: &[&Hostname],
+    encoder: &Encoder,
+) -> Vec<Option<Arc<HostUnit>>> {
+    let one = |host: &Hostname| build(scope, index, host, encoder).map(Arc::new);
+    let Some(spread) = encoder.spread.filter(|_| hosts.len() >= SPREAD_MIN) else {
+        return hosts.iter().map(|host| one(host)).collect();
+    };
+    let built: Vec<OnceLock<Option<Arc<HostUnit>>>> = hosts.iter().map(|_| OnceLock::new()).collect();
+    spread(hosts.len(), &|at| drop(built[at].set(one(hosts[at]))));
+    built.into_iter().map(|unit| unit.into_inner().flatten()).collect()
+}
+
 /// What the scope has for a host now. None: nothing.
-pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: &mut Encoder) -> Option<HostUnit> {
+fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: &Encoder) -> Option<HostUnit> {
     let service = scope.select(index, host).cloned();
     let rule = scope.route_rule(index, host).cloned();
     let mut unit = HostUnit { service: service.clone(), ..HostUnit::default() };
@@ -100,11 +124,11 @@ pub(super) fn build(scope: &Scope, index: &MeshIndex, host: &Hostname, encoder: 
     let cluster_key = [inputs[0], inputs[1], if service.dns { inputs[2] } else { 0 }, usize::from(is_grpc)];
     let encode = if is_grpc { cluster::encode_grpc_clusters } else { cluster::encode_clusters };
     unit.clusters = Some(encoder.clusters.get_or_make(&cluster_key, || Piece {
-        resources: encode(&service, policy.as_deref(), &endpoints),
+        resources: encode(&service, policy.as_deref(), &endpoints).into(),
         _inputs: held(),
     }));
     unit.endpoints = Some(encoder.endpoints.get_or_make(&inputs, || Piece {
-        resources: endpoint::encode_load_assignments(&service, policy.as_deref(), &endpoints),
+        resources: endpoint::encode_load_assignments(&service, policy.as_deref(), &endpoints).into(),
         _inputs: held(),
     }));
     for port in &service.ports {
@@ -185,7 +209,7 @@ fn add_api_listeners(scope: &Scope, index: &MeshIndex, unit: &mut HostUnit, port
 fn add_virtual_host(
     scope: &Scope,
     index: &MeshIndex,
-    (unit, encoder): (&mut HostUnit, &mut Encoder),
+    (unit, encoder): (&mut HostUnit, &Encoder),
     (host, port, rule): (&Hostname, u16, Option<&Arc<Config>>),
 ) {
     let hosts = rule.map(|rule| index.destinations(rule)).unwrap_or_default();
