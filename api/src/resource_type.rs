@@ -13,6 +13,8 @@ pub enum ResourceType {
     Listener,
     /// RDS.
     Route,
+    /// SDS: certificates and what they are checked with.
+    Secret,
     /// VHDS: one virtual host of a route table.
     VirtualHost,
 }
@@ -20,10 +22,10 @@ pub enum ResourceType {
 impl ResourceType {
     /// Every type, in push order.
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::VirtualHost];
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret, Self::VirtualHost];
 
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// The type URL of the protobuf message.
     pub fn type_url(self) -> &'static str {
@@ -32,6 +34,7 @@ impl ResourceType {
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Self::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
         }
     }
@@ -48,6 +51,7 @@ impl ResourceType {
             Self::Endpoint => "endpoint",
             Self::Listener => "listener",
             Self::Route => "route",
+            Self::Secret => "secret",
             Self::VirtualHost => "virtualhost",
         }
     }

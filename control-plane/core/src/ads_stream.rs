@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use rutter_api::ResourceType;
 
-use crate::delta_stream::{DeltaStream, Malformed, Push, Request, ResourceState, Response, StreamError, TypeSync};
+use crate::delta_stream::{
+    DeltaStream, Limits, Malformed, Push, Request, ResourceState, Response, StreamError, TypeSync,
+};
 use crate::encode::EncodedResource;
 use crate::snapshot::View;
 use crate::sotw_stream::{SotwRequest, SotwStream};
@@ -71,10 +73,10 @@ pub enum RequestError {
 
 impl AdsStream {
     /// A stream at whose start the client sees `view`.
-    pub fn new(variant: Variant, view: View) -> Self {
+    pub fn new(variant: Variant, view: View, limits: Limits) -> Self {
         match variant {
-            Variant::Delta => Self::Delta(Box::new(DeltaStream::new(view))),
-            Variant::Sotw => Self::Sotw(Box::new(SotwStream::new(view))),
+            Variant::Delta => Self::Delta(Box::new(DeltaStream::with_limits(view, limits))),
+            Variant::Sotw => Self::Sotw(Box::new(SotwStream::with_limits(view, limits))),
         }
     }
 

@@ -5,22 +5,24 @@
 
 pub(crate) mod request;
 mod response;
+mod send;
 mod show;
 mod type_state;
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
 
-use crate::batch::{Batch, Sums};
-use crate::encode::route::{is_split, table_of};
+use crate::batch::Sums;
+use crate::encode::route::table_of;
 use crate::encode::{EncodedResource, Version};
+use crate::others::{OtherAnswer, Others};
 use crate::snapshot::{ResourceName, View};
 use crate::subscription::Wildcard;
 pub use request::{Malformed, Request};
+pub(crate) use response::Missing;
 pub use response::{Frames, Push, Response};
 pub use show::{ResourceState, TypeSync};
 use type_state::{Due, Outstanding, Refused, TypeState};
@@ -29,10 +31,6 @@ use type_state::{Due, Outstanding, Refused, TypeState};
 pub(crate) const ORDER_GRACE: Duration = Duration::from_secs(5);
 /// A response is closed when it has this many bytes.
 pub(crate) const RESPONSE_BYTES: usize = 1 << 20;
-/// Names a stream may subscribe to, over all types: a mesh of 20,000 services with subsets.
-pub(crate) const NAMES_MAX: usize = 100_000;
-/// Types that Rutter does not serve and a stream may yet ask for.
-pub(crate) const OTHER_TYPES_MAX: usize = 16;
 /// The latest pushes that are remembered for people to look at.
 pub(crate) const PUSHES_MAX: usize = 16;
 /// A refusal's text is kept up to here, in bytes.
@@ -63,29 +61,56 @@ impl std::fmt::Display for StreamError {
 
 impl std::error::Error for StreamError {}
 
+/// What one stream may ask for, and be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Names that it may subscribe to, over all types.
+    pub names_max: usize,
+    /// What a resource may weigh that the client is to take, in bytes.
+    pub resource_bytes_max: usize,
+}
+
+impl Limits {
+    /// Names of a mesh of 20,000 services with subsets.
+    pub const NAMES_MAX: usize = 100_000;
+    /// A gRPC client breaks the stream off over a message of more than 4 MiB; the rest is for the envelope.
+    pub const GRPC_RESOURCE_BYTES_MAX: usize = (4 << 20) - (64 << 10);
+
+    pub(crate) fn check_names(&self, names: usize) -> Result<(), StreamError> {
+        if names > self.names_max {
+            return Err(StreamError::TooMany { what: "names", max: self.names_max });
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { names_max: Self::NAMES_MAX, resource_bytes_max: usize::MAX }
+    }
+}
+
 /// A stream.
 #[derive(Debug)]
 pub struct DeltaStream {
     view: View,
+    limits: Limits,
     types: [TypeState; ResourceType::COUNT],
-    others: BTreeMap<String, OtherType>,
+    others: Others,
     last_nonce: u64,
     pushes: VecDeque<Push>,
-}
-
-/// A type that Rutter does not serve: whatever is asked for does not exist.
-#[derive(Debug, Default)]
-struct OtherType {
-    requested: bool,
-    owes_empty: bool,
-    gone: BTreeSet<ResourceName>,
 }
 
 impl DeltaStream {
     /// A stream at whose start the sidecar sees `view`.
     pub fn new(view: View) -> Self {
+        Self::with_limits(view, Limits::default())
+    }
+
+    /// The same, with bounds on what the client may ask for.
+    pub fn with_limits(view: View, limits: Limits) -> Self {
         let types = std::array::from_fn(|_| TypeState::new(view.clone()));
-        Self { view, types, others: BTreeMap::new(), last_nonce: 0, pushes: VecDeque::new() }
+        Self { view, limits, types, others: Others::default(), last_nonce: 0, pushes: VecDeque::new() }
     }
 
     /// Takes a request in.
@@ -94,7 +119,7 @@ impl DeltaStream {
     /// When the stream has to be closed.
     pub fn on_request(&mut self, now: Instant, request: &Request<'_>) -> Result<(), StreamError> {
         let Some(kind) = ResourceType::from_type_url(request.type_url) else {
-            return self.on_other(request);
+            return self.others.on_delta(request.type_url, &request.subscribe);
         };
         if let Ok(nonce) = request.nonce.parse() {
             let error = request.error.as_deref().map(truncated);
@@ -112,10 +137,7 @@ impl DeltaStream {
             self.types[kind.index()].subscription.compact(&self.view, kind);
         }
         let names: usize = self.types.iter().map(|state| state.subscription.told()).sum();
-        if names > NAMES_MAX {
-            return Err(StreamError::TooMany { what: "names", max: NAMES_MAX });
-        }
-        Ok(())
+        self.limits.check_names(names)
     }
 
     /// Follows its scope to a newer view.
@@ -133,6 +155,7 @@ impl DeltaStream {
                     (Some(_), None) => state.subscription.vanished(&name),
                     (Some(_), Some(_)) | (None, None) => {}
                 }
+                state.due.outdate(&name);
                 if !self.wants(kind, &name, after.is_some()) {
                     continue;
                 }
@@ -181,20 +204,16 @@ impl DeltaStream {
 
     /// What is to be sent next, if anything. To be called until it says None.
     pub fn next_response(&mut self, now: Instant) -> Option<Response> {
-        let other = self.others.iter_mut().find(|(_, other)| other.owes_empty || !other.gone.is_empty());
-        if let Some((type_url, other)) = other {
-            other.owes_empty = false;
-            let removed = std::mem::take(&mut other.gone).into_iter().collect();
+        if let Some(OtherAnswer { type_url, resources, absent }) = self.others.next() {
             self.last_nonce += 1;
-            let type_url = Cow::from(type_url.clone());
-            return Some(Response::new(type_url, self.last_nonce, (Batch::default(), removed)));
+            return Some(Response::new(type_url, self.last_nonce, (resources, absent)));
         }
         let kind = ResourceType::ALL.into_iter().find(|kind| self.has_updates(now, *kind));
         if let Some(kind) = kind {
             return Some(self.send_updates(now, kind));
         }
         // O1: what nobody refers to any more goes last.
-        let mut order = FIRST.into_iter().chain([ResourceType::Cluster, ResourceType::Endpoint]);
+        let mut order = FIRST.into_iter().chain([ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Secret]);
         let kind = order.find(|kind| self.may_remove(now, *kind))?;
         Some(self.send_removals(now, kind))
     }
@@ -293,7 +312,10 @@ impl DeltaStream {
                 state.subscription.insert(shared.clone(), known.is_some());
             }
             state.refused.remove(&shared);
-            state.tell(shared, known.is_some());
+            // D2: who waits for a virtual host is told by an empty one that there is none. Who has one that is
+            // no longer there is told that it is gone.
+            let is_miss = kind == ResourceType::VirtualHost && request.version_of(name).is_none();
+            state.tell(shared, known.is_some() || is_miss);
         }
         found
     }
@@ -415,174 +437,6 @@ impl DeltaStream {
         let (a, b) = sent.split_at(sent.len() / 2);
         let names = |part: &[(&ResourceName, Version)]| part.iter().map(|(name, _)| (*name).clone()).collect();
         state.retry.extend([a, b].into_iter().filter(|part| !part.is_empty()).map(names));
-    }
-
-    fn on_other(&mut self, request: &Request<'_>) -> Result<(), StreamError> {
-        if !self.others.contains_key(request.type_url) && self.others.len() >= OTHER_TYPES_MAX {
-            return Err(StreamError::TooMany { what: "unknown types", max: OTHER_TYPES_MAX });
-        }
-        let other = self.others.entry(request.type_url.to_owned()).or_default();
-        let is_first = !std::mem::replace(&mut other.requested, true);
-        other.owes_empty |= is_first && request.subscribe.is_empty();
-        let named = request.subscribe.iter().filter(|name| **name != "*");
-        other.gone.extend(named.map(|name| Arc::from(*name)));
-        Ok(())
-    }
-}
-
-/// Responses.
-impl DeltaStream {
-    fn has_updates(&self, now: Instant, kind: ResourceType) -> bool {
-        let state = &self.types[kind.index()];
-        if state.owes_empty || !state.retry.is_empty() {
-            return true;
-        }
-        let waits = self.waits_for_clusters(now, kind);
-        state.due.is_ready(waits)
-    }
-
-    /// Make before break: a changed listener or route table follows the clusters it may need. Endpoints
-    /// never wait: Envoy withholds the ACK of clusters until it has them (O6).
-    fn waits_for_clusters(&self, now: Instant, kind: ResourceType) -> bool {
-        let clusters = &self.types[ResourceType::Cluster.index()];
-        let is_late = |one: &Outstanding| now >= one.at + ORDER_GRACE;
-        let warming = clusters.outstanding.iter().any(|one| !one.is_empty() && !is_late(one));
-        FIRST.contains(&kind) && warming
-    }
-
-    fn may_remove(&self, now: Instant, kind: ResourceType) -> bool {
-        let state = &self.types[kind.index()];
-        // A virtual host goes together with those that get its domains.
-        if state.gone.is_empty() || kind == ResourceType::VirtualHost && !state.due.is_empty() {
-            return false;
-        }
-        let is_idle = |kind: ResourceType| {
-            let state = &self.types[kind.index()];
-            state.due.is_empty() && state.outstanding.is_empty()
-        };
-        // O2: a cluster goes when those that used it have answered.
-        let asked = state.gone_since.is_none();
-        let late = state.gone_since.is_some_and(|since| now >= since + ORDER_GRACE);
-        FIRST.contains(&kind) || asked || late || FIRST.into_iter().all(is_idle)
-    }
-
-    fn send_updates(&mut self, now: Instant, kind: ResourceType) -> Response {
-        let waits = self.waits_for_clusters(now, kind);
-        let state = &mut self.types[kind.index()];
-        state.owes_empty = false;
-        let mut cause = Due::Asked;
-        let mut all = Batch::default();
-        let mut listed = Vec::new();
-        if let Some(names) = state.retry.pop_front() {
-            // What is due anyway, or gone, goes its usual way.
-            let usual = |name: &ResourceName| state.due.contains(name);
-            listed
-                .extend(names.iter().filter(|name| !usual(name)).filter_map(|name| self.view.get(kind, name)).cloned());
-        } else {
-            all = state.due.take_all(RESPONSE_BYTES);
-            let mut bytes: usize = all.iter().map(|resource| resource.entry.len()).sum();
-            for name in state.due.ready(waits) {
-                if bytes >= RESPONSE_BYTES || !state.due.is_listed() {
-                    break;
-                }
-                if state.due.remove(&name) == Some(Due::Changed) {
-                    cause = Due::Changed;
-                }
-                let Some(resource) = self.view.get(kind, &name) else { continue };
-                bytes += resource.entry.len();
-                listed.push(resource.clone());
-            }
-        }
-        match kind {
-            ResourceType::Cluster => self.owe_endpoints(&all, &listed),
-            ResourceType::Route => {
-                let tables = all.iter().chain(&listed).filter(|table| is_split(&table.name));
-                tables.for_each(|table| self.owe_virtual_hosts(&table.name));
-            }
-            ResourceType::Endpoint | ResourceType::Listener | ResourceType::VirtualHost => {}
-        }
-        let mut removed = Vec::new();
-        if kind == ResourceType::VirtualHost {
-            // One that goes and one that gets its domain would clash, were they told apart.
-            let state = &mut self.types[kind.index()];
-            state.gone_since = None;
-            removed.extend(std::mem::take(&mut state.gone));
-        }
-        self.respond(now, (kind, cause), (all, listed), removed)
-    }
-
-    /// O3: a cluster that was sent is warm only when its endpoints follow, even unchanged ones.
-    fn owe_endpoints(&mut self, all: &Batch, listed: &[EncodedResource]) {
-        let state = &mut self.types[ResourceType::Endpoint.index()];
-        if !state.requested && !all.is_empty() {
-            state.owes_all = true;
-            return;
-        }
-        for cluster in all.iter().chain(listed) {
-            let Some(assignment) = self.view.get(ResourceType::Endpoint, &cluster.name) else { continue };
-            if !state.requested {
-                state.owed.insert(assignment.name.clone());
-            } else if state.subscription.wants(&cluster.name, true) {
-                state.due.insert(assignment.name.clone(), Due::Asked);
-            }
-        }
-    }
-
-    /// V6: a table that was sent is followed by its virtual hosts, even unchanged ones, or by the word
-    /// that it has none (W13).
-    fn owe_virtual_hosts(&mut self, table: &ResourceName) {
-        let state = &mut self.types[ResourceType::VirtualHost.index()];
-        if !state.requested {
-            state.owed.insert(table.clone());
-            return;
-        }
-        let start = format!("{table}/");
-        let mut hosts = self.view.starting(ResourceType::VirtualHost, &start).peekable();
-        if hosts.peek().is_none() {
-            state.gone.insert(format!("{start}none").into());
-        }
-        hosts.for_each(|host| state.tell(host.name.clone(), true));
-    }
-
-    fn send_removals(&mut self, now: Instant, kind: ResourceType) -> Response {
-        let state = &mut self.types[kind.index()];
-        let cause = if state.gone_since.take().is_some() { Due::Changed } else { Due::Asked };
-        let removed = std::mem::take(&mut state.gone).into_iter().collect();
-        self.respond(now, (kind, cause), Default::default(), removed)
-    }
-
-    fn respond(
-        &mut self,
-        now: Instant,
-        (kind, cause): (ResourceType, Due),
-        (all, listed): (Batch, Vec<EncodedResource>),
-        removed: Vec<ResourceName>,
-    ) -> Response {
-        self.last_nonce += 1;
-        let state = &mut self.types[kind.index()];
-        let outstanding = Outstanding {
-            nonce: self.last_nonce,
-            listed: listed.iter().map(|resource| (resource.name.clone(), resource.version)).collect(),
-            // Removals alone cannot fail.
-            removed: if all.is_empty() && listed.is_empty() {
-                Box::default()
-            } else {
-                removed.iter().cloned().collect()
-            },
-            all: all.clone(),
-            at: now,
-        };
-        state.outstanding.push_back(outstanding);
-        state.state_since = Some(now);
-        let mut resources = all;
-        resources.push(listed.into());
-        let response = Response::new(Cow::from(kind.type_url()), self.last_nonce, (resources, removed));
-        if self.pushes.len() == PUSHES_MAX {
-            self.pushes.pop_front();
-        }
-        let cause = (cause == Due::Changed).then_some(&self.view);
-        self.pushes.push_back(Push::new(now, kind, &response, cause));
-        response
     }
 }
 

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod inbound;
 pub mod index;
 pub mod mesh;
+mod others;
 mod resources;
 pub mod scope;
 pub mod snapshot;

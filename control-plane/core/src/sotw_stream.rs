@@ -11,18 +11,19 @@ use std::time::Instant;
 
 use rutter_api::ResourceType;
 
-use crate::batch::{Batch, Sums};
+use crate::batch::Sums;
 use crate::delta_stream::{
-    NAMES_MAX, ORDER_GRACE, OTHER_TYPES_MAX, PUSHES_MAX, Push, RESPONSE_BYTES, ResourceState, Response, StreamError,
-    TypeSync, truncated,
+    Limits, Missing, ORDER_GRACE, PUSHES_MAX, Push, RESPONSE_BYTES, ResourceState, Response, StreamError, TypeSync,
+    truncated,
 };
 use crate::encode::{EncodedResource, Version, endpoint, listener};
+use crate::others::{OtherAnswer, Others};
 use crate::snapshot::{ResourceName, View};
 pub use request::SotwRequest;
 
 /// Clusters first, then what refers to them (O1).
-const ORDER: [ResourceType; 4] =
-    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route];
+const ORDER: [ResourceType; 5] =
+    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route, ResourceType::Secret];
 /// What refers to clusters.
 const REFERRING: [ResourceType; 2] = [ResourceType::Listener, ResourceType::Route];
 
@@ -30,9 +31,9 @@ const REFERRING: [ResourceType; 2] = [ResourceType::Listener, ResourceType::Rout
 #[derive(Debug)]
 pub struct SotwStream {
     view: View,
+    limits: Limits,
     types: [TypeState; ResourceType::COUNT],
-    /// Types that Rutter does not serve, and whether an empty answer is due (Q1).
-    others: BTreeMap<String, bool>,
+    others: Others,
     last_nonce: u64,
     pushes: VecDeque<Push>,
 }
@@ -55,6 +56,8 @@ struct TypeState {
     nonce: u64,
     outstanding: Option<Outstanding>,
     refused: BTreeMap<ResourceName, (Version, String)>,
+    /// Parts of refused responses, to find what is at fault (N4): until its turn comes, each stays as it was.
+    retry: VecDeque<BTreeSet<ResourceName>>,
     /// Clusters that are gone and stay for those who still use them (O2).
     kept: BTreeMap<ResourceName, EncodedResource>,
     kept_since: Option<Instant>,
@@ -74,7 +77,7 @@ impl TypeState {
     }
 
     fn is_due(&self) -> bool {
-        self.asked || !self.due.is_empty()
+        self.asked || !self.due.is_empty() || !self.retry.is_empty()
     }
 
     fn is_settled(&self) -> bool {
@@ -95,14 +98,20 @@ fn resource(view: &View, kind: ResourceType, name: &str) -> Option<EncodedResour
         // clusters only then.
         ResourceType::Endpoint => Some(endpoint::encode_none(name)),
         ResourceType::Listener => listener::encode_grpc_inbound(name),
-        ResourceType::Cluster | ResourceType::Route | ResourceType::VirtualHost => None,
+        ResourceType::Cluster | ResourceType::Route | ResourceType::Secret | ResourceType::VirtualHost => None,
     })
 }
 
 impl SotwStream {
     /// A stream at whose start the client sees `view`.
     pub fn new(view: View) -> Self {
-        Self { view, types: Default::default(), others: BTreeMap::new(), last_nonce: 0, pushes: VecDeque::new() }
+        Self::with_limits(view, Limits::default())
+    }
+
+    /// The same, with bounds on what the client may ask for and be sent.
+    pub fn with_limits(view: View, limits: Limits) -> Self {
+        let others = Others::default();
+        Self { view, limits, types: Default::default(), others, last_nonce: 0, pushes: VecDeque::new() }
     }
 
     /// Takes a request in.
@@ -111,7 +120,7 @@ impl SotwStream {
     /// When the stream has to be closed.
     pub fn on_request(&mut self, now: Instant, request: &SotwRequest<'_>) -> Result<(), StreamError> {
         let Some(kind) = ResourceType::from_type_url(request.type_url) else {
-            return self.on_other(request);
+            return self.others.on_sotw(request.type_url, &request.names, request.nonce.is_empty());
         };
         let state = &mut self.types[kind.index()];
         // Q3: without a nonce it begins anew, also in the middle of a stream.
@@ -123,19 +132,7 @@ impl SotwStream {
             self.on_answer(now, kind, request.error.as_deref().map(truncated));
         }
         self.subscribe(kind, request, is_fresh);
-        if self.types.iter().map(|state| state.names.len()).sum::<usize>() > NAMES_MAX {
-            return Err(StreamError::TooMany { what: "names", max: NAMES_MAX });
-        }
-        Ok(())
-    }
-
-    fn on_other(&mut self, request: &SotwRequest<'_>) -> Result<(), StreamError> {
-        if !self.others.contains_key(request.type_url) && self.others.len() >= OTHER_TYPES_MAX {
-            return Err(StreamError::TooMany { what: "unknown types", max: OTHER_TYPES_MAX });
-        }
-        let owes = self.others.entry(request.type_url.to_owned()).or_default();
-        *owes |= request.nonce.is_empty();
-        Ok(())
+        self.limits.check_names(self.types.iter().map(|state| state.names.len()).sum())
     }
 
     fn subscribe(&mut self, kind: ResourceType, request: &SotwRequest<'_>, is_fresh: bool) {
@@ -147,6 +144,7 @@ impl SotwStream {
         state.wildcard = request.names.contains(&"*") || is_whole(kind) && request.names.is_empty() && was_implied;
         if is_fresh {
             (state.sent, state.kept, state.outstanding) = Default::default();
+            state.retry.clear();
             state.due.clone_from(&names);
             // N10: who waits for an empty state is told so. Q1: of other types empty says nothing.
             state.asked = is_whole(kind);
@@ -179,16 +177,28 @@ impl SotwStream {
             answered.changed.iter().for_each(|(name, _)| drop(state.refused.remove(name)));
             return;
         };
-        // N3: what it refused is not sent again until it changes; it keeps what it had.
+        let mut at_fault = BTreeSet::new();
         for (name, version) in answered.changed {
             match good.get(&name) {
                 Some(old) => drop(state.sent.insert(name.clone(), old.clone())),
                 None => drop(state.sent.remove(&name)),
             }
             if self.view.has(kind, &name, version) {
-                state.refused.insert(name, (version, error.clone()));
+                at_fault.insert((name, version));
             }
         }
+        if at_fault.len() > 1 {
+            // N4: halves find the one at fault. What changes meanwhile goes its usual way.
+            let half = at_fault.len() / 2;
+            let names = at_fault.into_iter().map(|(name, _)| name).filter(|name| !state.due.contains(name));
+            let mut first: BTreeSet<ResourceName> = names.collect();
+            let second = first.iter().nth(half).cloned().map(|middle| first.split_off(&middle));
+            state.retry.extend([Some(first), second].into_iter().flatten().filter(|part| !part.is_empty()));
+            return;
+        }
+        // N3: what it refused is not sent again until it changes; it keeps what it had.
+        let refused = at_fault.into_iter().map(|(name, version)| (name, (version, error.clone())));
+        state.refused.extend(refused);
     }
 
     /// Follows its scope to a newer view.
@@ -212,6 +222,8 @@ impl SotwStream {
                     continue;
                 }
                 state.kept.remove(&name);
+                state.retry.iter_mut().for_each(|part| part.retain(|other| *other != name));
+                state.retry.retain(|part| !part.is_empty());
                 if is_whole(kind) || self.view.get(kind, &name).is_some() {
                     state.due.insert(name);
                 } else {
@@ -227,11 +239,9 @@ impl SotwStream {
 
     /// What is to be sent next, if anything. To be called until it says None.
     pub fn next_response(&mut self, now: Instant) -> Option<Response> {
-        if let Some((type_url, owes)) = self.others.iter_mut().find(|(_, owes)| **owes) {
-            *owes = false;
+        if let Some(OtherAnswer { type_url, resources, .. }) = self.others.next() {
             self.last_nonce += 1;
-            let type_url = Cow::from(type_url.clone());
-            return Some(Response::whole(type_url, self.last_nonce, ("0", Batch::default()), &[]));
+            return Some(Response::whole(type_url, self.last_nonce, ("0", resources), &[]));
         }
         self.let_go(now);
         let kind = ORDER.into_iter().find(|kind| self.may_send(now, *kind))?;
@@ -281,14 +291,19 @@ impl SotwStream {
             self.view.iter(kind).map(|resource| (resource.name.clone(), resource.clone())).collect()
         } else {
             let known = state.names.iter().filter_map(|name| resource(&self.view, kind, name));
-            known.map(|resource| (resource.name.clone(), resource)).collect()
+            let fits = |resource: &EncodedResource| resource.entry.len() <= self.limits.resource_bytes_max;
+            known.filter(fits).map(|resource| (resource.name.clone(), resource)).collect()
         };
         whole.extend(
             state.kept.iter().filter(|(name, _)| is_wanted(name)).map(|(name, one)| (name.clone(), one.clone())),
         );
         // What it refused stays as it was, or away, until it changes.
         state.refused.retain(|name, (version, _)| whole.get(name).is_some_and(|one| one.version == *version));
-        for name in state.refused.keys() {
+        let due = std::mem::take(&mut state.due);
+        state.retry.iter_mut().for_each(|part| part.retain(|name| whole.contains_key(name) && !due.contains(name)));
+        state.retry.retain(|part| !part.is_empty());
+        state.retry.pop_front();
+        for name in state.refused.keys().chain(state.retry.iter().flatten()) {
             match state.sent.get(name) {
                 Some(good) => drop(whole.insert(name.clone(), good.clone())),
                 None => drop(whole.remove(name)),
@@ -298,7 +313,6 @@ impl SotwStream {
         let changed: Vec<EncodedResource> = whole.values().filter(is_new).cloned().collect();
         let removed = state.sent.keys().filter(|name| !whole.contains_key(*name)).count();
         let resources: Vec<EncodedResource> = whole.values().cloned().collect();
-        state.due.clear();
         state.good = std::mem::replace(&mut state.sent, whole);
         if kind == ResourceType::Cluster {
             self.owe_endpoints(&changed);
@@ -310,14 +324,19 @@ impl SotwStream {
         let state = &mut self.types[kind.index()];
         let mut bytes = 0;
         let mut changed = Vec::new();
+        let mut again =
+            if state.due.is_empty() { state.retry.pop_front().unwrap_or_default() } else { BTreeSet::new() };
         while bytes < RESPONSE_BYTES
-            && let Some(name) = state.due.pop_first()
+            && let Some(name) = again.pop_first().or_else(|| state.due.pop_first())
         {
             let Some(resource) = resource(&self.view, kind, &name) else {
                 state.refused.remove(&name);
                 continue;
             };
             if state.refused.get(&name).is_some_and(|(version, _)| *version == resource.version) {
+                continue;
+            }
+            if resource.entry.len() > self.limits.resource_bytes_max {
                 continue;
             }
             bytes += resource.entry.len();
@@ -351,7 +370,12 @@ impl SotwStream {
         (state.nonce, state.state_since) = (self.last_nonce, Some(now));
         // Q7: what does not exist is said to, for those who listen to that.
         let is_missing = |name: &&ResourceName| is_whole(kind) && !state.sent.contains_key(*name);
-        let missing: Vec<&ResourceName> = state.names.iter().filter(is_missing).collect();
+        let why = |name| match resource(&self.view, kind, name) {
+            Some(one) if one.entry.len() > self.limits.resource_bytes_max => Missing::TooLarge(one.entry.len()),
+            Some(_) | None => Missing::Absent,
+        };
+        let missing = state.names.iter().filter(is_missing).map(|name| (name, why(name)));
+        let missing: Vec<(&ResourceName, Missing)> = missing.collect();
         let sums = Sums::all(resources.iter().map(|one| (&*one.name, one.version.number())));
         let version = sums.versions.to_string();
         let type_url = Cow::from(kind.type_url());

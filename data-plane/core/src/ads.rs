@@ -88,7 +88,9 @@ impl AdsClient {
         let tables: BTreeSet<&str> = match kind {
             ResourceType::Route => named.map(String::as_str).collect(),
             ResourceType::VirtualHost => named.filter_map(|name| Some(name.rsplit_once('/')?.0)).collect(),
-            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener => BTreeSet::new(),
+            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener | ResourceType::Secret => {
+                BTreeSet::new()
+            }
         };
         tables.iter().for_each(|table| config.complete(table, kind == ResourceType::VirtualHost));
         self.config = Arc::new(config);
@@ -168,6 +170,8 @@ fn put(config: &mut ProxyConfig, kind: ResourceType, (name, body): (&str, &Any))
         ResourceType::VirtualHost => {
             drop(config.virtual_hosts.insert(name, Arc::new(validate::virtual_host(&decode(body)?)?)))
         }
+        // It never asks for one.
+        ResourceType::Secret => return Err(Invalid::not_supported("secret")),
     }
     Ok(())
 }
@@ -178,7 +182,7 @@ fn remove(config: &mut ProxyConfig, kind: ResourceType, name: &str) {
         ResourceType::Cluster => drop(config.clusters.remove(name)),
         ResourceType::Listener => drop(config.listeners.remove(name)),
         ResourceType::VirtualHost => drop(config.virtual_hosts.remove(name)),
-        ResourceType::Endpoint | ResourceType::Route => {}
+        ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => {}
     }
 }
 

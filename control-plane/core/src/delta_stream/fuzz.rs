@@ -158,6 +158,7 @@ impl Sidecar {
                 Cluster | Listener => true,
                 Endpoint | Route => self.asked.get(&kind).is_some_and(|names| names.contains(&name)),
                 VirtualHost => self.held.contains_key(&(Route, table_of(&name).to_owned())),
+                ResourceType::Secret => false,
             };
             if !is_for_somebody {
                 continue;
@@ -316,6 +317,7 @@ proptest! {
             Endpoint => sidecar.held.contains_key(&(Cluster, name.to_owned())),
             Route => sidecar.held.contains_key(&(Listener, name.to_owned())),
             VirtualHost => sidecar.held.contains_key(&(Route, table_of(name).to_owned())),
+            ResourceType::Secret => false,
         };
         for kind in ResourceType::ALL {
             for resource in world.snapshot.iter(kind).filter(|one| is_wanted(kind, &one.name)) {

@@ -68,6 +68,17 @@ const REMOVED_FIELD: u32 = 6;
 const ERRORS_FIELD: u32 = 7;
 /// `google.rpc.Code.NOT_FOUND`
 const NOT_FOUND: i32 = 5;
+/// `google.rpc.Code.RESOURCE_EXHAUSTED`
+const RESOURCE_EXHAUSTED: i32 = 8;
+
+/// Why a whole state lacks a resource that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// There is none.
+    Absent,
+    /// It weighs so much, in bytes, and the client cannot take it (F2).
+    TooLarge(usize),
+}
 
 fn put(head: &mut BytesMut, field: u32, content: &[u8]) {
     encode_key(field, WireType::LengthDelimited, head);
@@ -94,17 +105,23 @@ impl Response {
         type_url: Cow<'static, str>,
         nonce: u64,
         (version, resources): (&str, Batch),
-        missing: &[&ResourceName],
+        missing: &[(&ResourceName, Missing)],
     ) -> Self {
         let mut head = BytesMut::with_capacity(type_url.len() + version.len() + 32);
         put(&mut head, VERSION_FIELD, version.as_bytes());
         put(&mut head, TYPE_URL_FIELD, type_url.as_bytes());
         put(&mut head, NONCE_FIELD, nonce.to_string().as_bytes());
-        for name in missing {
-            let message = format!("there is no {name} in what this client may see");
+        for (name, why) in missing {
+            let (code, message) = match why {
+                Missing::Absent => (NOT_FOUND, format!("there is no {name} in what this client may see")),
+                Missing::TooLarge(bytes) => (
+                    RESOURCE_EXHAUSTED,
+                    format!("{name} weighs {bytes} bytes, which is more than this client can take"),
+                ),
+            };
             let error = ResourceError {
                 resource_name: Some(pb::ResourceName { name: name.to_string(), ..Default::default() }),
-                error_detail: Some(Status { code: NOT_FOUND, message, ..Default::default() }),
+                error_detail: Some(Status { code, message, ..Default::default() }),
             };
             put(&mut head, ERRORS_FIELD, &error.encode_to_vec());
         }

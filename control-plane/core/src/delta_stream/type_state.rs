@@ -34,6 +34,13 @@ impl DueSet {
         self.listed.contains_key(name) || self.all.contains(name)
     }
 
+    /// Something is another now, whoever wants it: it is not sent as it was.
+    pub(super) fn outdate(&mut self, name: &str) {
+        if self.all.contains(name) {
+            self.list();
+        }
+    }
+
     /// Everything of a type.
     pub(super) fn insert_all(&mut self, all: Batch) {
         self.all = all;
@@ -50,9 +57,7 @@ impl DueSet {
     }
 
     pub(super) fn remove(&mut self, name: &str) -> Option<Due> {
-        if self.all.contains(name) {
-            self.list();
-        }
+        self.outdate(name);
         self.listed.remove(name)
     }
 

@@ -70,13 +70,32 @@ const VALUE_FIELD: u32 = 2;
 impl EncodedResource {
     /// Wraps the encoded message of a resource.
     pub fn new(kind: ResourceType, name: Arc<str>, body: &[u8]) -> Self {
+        Self::of_type(kind.type_url(), name, body)
+    }
+
+    /// The same, of a type by its URL.
+    pub(crate) fn of_type(type_url: &str, name: Arc<str>, body: &[u8]) -> Self {
         let version = Version(XxHash3_64::oneshot(body));
         let resource = Resource {
             name: name.to_string(),
             version: version.to_string(),
-            resource: Some(Any { type_url: kind.type_url().into(), value: body.to_vec() }),
+            resource: Some(Any { type_url: type_url.to_owned(), value: body.to_vec() }),
             ..Default::default()
         };
+        Self::wrap(name, version, &resource)
+    }
+
+    /// The word that there is no virtual host of a name that was asked for: a resource of that name, and alias,
+    /// without content (D2).
+    pub(crate) fn without_body(name: Arc<str>) -> Self {
+        let version = Version(0);
+        let (alias, text) = (name.to_string(), name.to_string());
+        let resource =
+            Resource { name: text, version: version.to_string(), aliases: vec![alias], ..Default::default() };
+        Self::wrap(name, version, &resource)
+    }
+
+    fn wrap(name: Arc<str>, version: Version, resource: &Resource) -> Self {
         let length = resource.encoded_len();
         // Of this very size: what is more would be kept.
         let mut entry = Vec::with_capacity(key_len(RESOURCES_FIELD) + encoded_len_varint(length as u64) + length);

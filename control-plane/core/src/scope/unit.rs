@@ -251,7 +251,7 @@ pub(super) fn want((before, after): (Option<&Arc<HostUnit>>, Option<&Arc<HostUni
     let is_same = |kind: ResourceType| match kind {
         ResourceType::Cluster => same_clusters,
         ResourceType::Endpoint => same_endpoints,
-        ResourceType::Listener | ResourceType::Route | ResourceType::VirtualHost => false,
+        ResourceType::Listener | ResourceType::Route | ResourceType::Secret | ResourceType::VirtualHost => false,
     };
     let kept = |kind: ResourceType, name: &str| {
         after.is_some_and(|unit| unit.resources().any(|(other, resource)| other == kind && *resource.name == *name))

@@ -120,6 +120,7 @@ impl Scope {
             ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Listener | ResourceType::Route => {
                 name.parse::<ClusterName>().ok().and_then(|cluster| cluster.host)
             }
+            ResourceType::Secret => None,
         };
         let Some(host) = host else { return self.key.sidecar.iter().cloned().collect() };
         let service = self.select(index, &host);
@@ -127,7 +128,7 @@ impl Scope {
         let rule = match kind {
             ResourceType::Cluster => policy(),
             ResourceType::Route | ResourceType::VirtualHost => self.route_rule(index, &host),
-            ResourceType::Endpoint | ResourceType::Listener => None,
+            ResourceType::Endpoint | ResourceType::Listener | ResourceType::Secret => None,
         };
         let services = service.map(|service| service.key.origin.clone());
         rule.map(|rule| rule.key.clone()).into_iter().chain(services).collect()

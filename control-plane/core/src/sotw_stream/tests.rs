@@ -177,6 +177,83 @@ fn n3_what_is_refused_stays_as_it_was_until_it_changes() {
     assert_eq!(bench.stream.sync(Cluster).0, TypeSync::Synced);
 }
 
+/// Answers everything; what has a body that begins with `bad` is refused.
+fn refuse_bad(bench: &mut Bench) -> Vec<String> {
+    let mut log = Vec::new();
+    loop {
+        let responses = bench.responses();
+        if responses.is_empty() {
+            return log;
+        }
+        for response in responses {
+            log.push(text(&response));
+            let has_bad = response.resources.iter().any(|any| any.value.starts_with(b"bad"));
+            let kind = ResourceType::from_type_url(&response.type_url).unwrap();
+            bench.request(kind, &response.nonce, has_bad.then_some("it is bad"));
+        }
+    }
+}
+
+#[test]
+fn n4_a_mixed_refusal_is_halved_until_the_one_at_fault_stands_alone() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b"), (Cluster, "c"), (Cluster, "d")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.settle();
+    let bodies = [("a", "a2"), ("b", "b2"), ("c", "bad"), ("d", "d2")];
+    bench.change(bodies.iter().map(|(name, body)| put(Cluster, name, body)).collect());
+    let log = refuse_bad(&mut bench);
+    assert_eq!(
+        log,
+        [
+            "cluster a2 b2 bad d2",
+            "cluster a2 b2 1 1",
+            "cluster a2 b2 bad d2",
+            "cluster a2 b2 bad 1",
+            "cluster a2 b2 1 d2"
+        ]
+    );
+    assert!(
+        matches!(bench.stream.sync(Cluster).0, TypeSync::Refused(refused) if &*refused[0].0 == "c" && refused.len() == 1)
+    );
+    // What goes while it waits for its turn is gone.
+    bench.change(vec![put(Cluster, "a", "bad3"), put(Cluster, "b", "b3"), put(Cluster, "c", "c3")]);
+    let sent = bench.responses();
+    bench.request(Cluster, &sent[0].nonce, Some("it is bad"));
+    bench.change(vec![Write::Remove(Cluster, "b".into())]);
+    refuse_bad(&mut bench);
+    let refused = bench.stream.resources(Cluster);
+    let states: Vec<_> = refused.iter().map(|(one, state)| (&*one.name, state.clone())).collect();
+    let bad = ResourceState::Refused("it is bad".into());
+    assert_eq!(states, [("a", bad), ("c", ResourceState::Acked), ("d", ResourceState::Acked)]);
+}
+
+#[test]
+fn n4_of_other_types_too_the_good_ones_arrive() {
+    let mut bench = Bench::new(&[(Route, "a"), (Route, "b"), (Route, "c")]);
+    bench.subscribe(Route, &["a", "b", "c"], "");
+    bench.settle();
+    bench.change(vec![put(Route, "a", "bad"), put(Route, "b", "b2"), put(Route, "c", "c2")]);
+    assert_eq!(refuse_bad(&mut bench), ["route bad b2 c2", "route bad", "route b2 c2"]);
+    assert!(matches!(bench.stream.sync(Route).0, TypeSync::Refused(refused) if refused.len() == 1));
+    bench.change(vec![put(Route, "a", "a3")]);
+    assert_eq!(refuse_bad(&mut bench), ["route a3"]);
+    assert_eq!(bench.stream.sync(Route).0, TypeSync::Synced);
+}
+
+#[test]
+fn f2_what_is_too_large_for_the_client_is_said_to_be_and_the_rest_is_sent() {
+    let mut bench = Bench::new(&[(Listener, "l"), (Route, "r")]);
+    let limits = Limits { resource_bytes_max: 200, ..Limits::default() };
+    bench.change(vec![put(Listener, "large", &"x".repeat(300)), put(Route, "large", &"x".repeat(300))]);
+    bench.stream = SotwStream::with_limits(view(&bench.snapshot), limits);
+    bench.subscribe(Listener, &["l", "large"], "");
+    bench.subscribe(Route, &["r", "large"], "");
+    let sent = bench.responses();
+    assert_eq!(sent.iter().map(text).collect::<Vec<_>>(), ["listener 1 !large", "route 1"]);
+    let error = sent[0].resource_errors[0].error_detail.as_ref().unwrap();
+    assert!(error.message.starts_with("large weighs ") && error.code == 8, "{error:?}");
+}
+
 #[test]
 fn o1_o2_clusters_come_before_and_go_after_the_routes_that_use_them() {
     let mut bench = Bench::new(&[(Cluster, "a"), (Route, "r")]);
