@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// What Rutter names itself; everything else comes in by import.
-const XDS_ROOTS: [&str; 14] = [
+const XDS_ROOTS: [&str; 16] = [
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/discovery/v3/discovery.proto",
+    "envoy/service/load_stats/v3/lrs.proto",
+    "envoy/service/status/v3/csds.proto",
     "envoy/config/cluster/v3/cluster.proto",
     "envoy/config/endpoint/v3/endpoint.proto",
     "envoy/config/listener/v3/listener.proto",

@@ -86,7 +86,7 @@ pub(crate) struct Status {
 pub(crate) struct Config {
     /// POD.NAMESPACE, or a beginning that only one sidecar has
     pub(crate) sidecar: String,
-    /// cluster, endpoint, listener, route, virtualhost, or all
+    /// cluster, endpoint, listener, route, secret, virtualhost, or all
     #[arg(default_value = "all")]
     pub(crate) kind: String,
     #[arg(short, long, default_value = "short")]

@@ -7,8 +7,8 @@ use rutter_api::ResourceType;
 use crate::delta_stream::{
     DeltaStream, Limits, Malformed, Push, Request, ResourceState, Response, StreamError, TypeSync,
 };
-use crate::encode::EncodedResource;
-use crate::snapshot::View;
+use crate::encode::{EncodedResource, Version};
+use crate::snapshot::{ResourceName, View};
 use crate::sotw_stream::{SotwRequest, SotwStream};
 
 /// The protocol variant of a stream.
@@ -60,6 +60,19 @@ pub struct Told {
     pub nonce: Option<u64>,
     /// Why it refuses that.
     pub error: Option<String>,
+}
+
+/// A resource that a client refuses; it keeps what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its type.
+    pub kind: ResourceType,
+    /// Its name.
+    pub name: ResourceName,
+    /// What it refuses; another one will be tried.
+    pub version: Version,
+    /// Why, in its words.
+    pub error: String,
 }
 
 /// Why a stream is closed.
@@ -136,6 +149,21 @@ impl AdsStream {
         match self {
             Self::Delta(stream) => stream.sync(kind),
             Self::Sotw(stream) => stream.sync(kind),
+        }
+    }
+
+    /// What the client refuses now, of all types.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let of = |kind, (name, version, error): (&ResourceName, Version, &str)| Refusal {
+            kind,
+            name: name.clone(),
+            version,
+            error: error.to_owned(),
+        };
+        let all = ResourceType::ALL.into_iter();
+        match self {
+            Self::Delta(stream) => all.flat_map(|kind| stream.refused(kind).map(move |one| of(kind, one))).collect(),
+            Self::Sotw(stream) => all.flat_map(|kind| stream.refused(kind).map(move |one| of(kind, one))).collect(),
         }
     }
 

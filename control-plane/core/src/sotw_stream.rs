@@ -395,7 +395,7 @@ impl SotwStream {
     /// The state of a type, and since when it is so.
     pub fn sync(&self, kind: ResourceType) -> (TypeSync, Option<Instant>) {
         let state = &self.types[kind.index()];
-        let refused = state.refused.iter().map(|(name, (version, error))| (name.clone(), *version, error.clone()));
+        let refused = self.refused(kind).map(|(name, version, error)| (name.clone(), version, error.to_owned()));
         let sync = match () {
             () if !state.requested => TypeSync::NotRequested,
             () if !state.is_settled() => TypeSync::Stale,
@@ -403,6 +403,11 @@ impl SotwStream {
             () => TypeSync::Synced,
         };
         (sync, state.state_since)
+    }
+
+    /// What the client refuses now of a type, in which version, and why.
+    pub(crate) fn refused(&self, kind: ResourceType) -> impl Iterator<Item = (&ResourceName, Version, &str)> {
+        self.types[kind.index()].refused.iter().map(|(name, (version, error))| (name, *version, error.as_str()))
     }
 
     /// Whether everything that was due has been answered.

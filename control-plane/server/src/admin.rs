@@ -1,5 +1,6 @@
 //! The admin API: config in and out, and what was sent to whom.
 
+mod csds;
 mod show;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use axum::routing::get;
 use rutter_api::config::{APPLY_BYTES_MAX, Object};
+use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
 use rutter_store::{CommitError, ConfigStore, Expected, Owner, Write};
@@ -43,8 +45,10 @@ pub(crate) struct AdminServer {
 pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
     // Room for the envelope around the largest apply, so that its own limit is what is told.
+    let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus { registry: server.registry.clone() });
     let service = pb::admin_server::AdminServer::new(server).max_decoding_message_size(APPLY_BYTES_MAX * 2);
     let router = tonic::service::Routes::new(service)
+        .add_service(status)
         .into_axum_router()
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -75,7 +79,8 @@ impl pb::admin_server::Admin for AdminServer {
                 && (request.name.is_empty() || *key.name == *request.name)
         };
         let (revision, all) = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
-        let objects: Vec<pb::Object> = all.iter().map(show::object).collect();
+        let object = |one| show::object(one, &self.registry.refusals_of(&one.key));
+        let objects: Vec<pb::Object> = all.iter().map(object).collect();
         if objects.is_empty() && !request.name.is_empty() {
             return Err(Status::not_found(format!(
                 "{} {}/{}: not found",
@@ -183,7 +188,12 @@ impl AdminServer {
             };
             response.applied.push(pb::Applied { key: Some(show::key(&object.config.key)), action: action as i32 });
         }
-        response.warnings = self.engine.check(objects.iter().map(|object| object.config.clone()).collect()).await;
+        let checked = self.engine.check(objects.iter().map(|object| object.config.clone()).collect()).await;
+        if !checked.faults.is_empty() {
+            let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
+            return Err(Status::invalid_argument(faults.join("\n")));
+        }
+        response.warnings = checked.warnings;
         let latest = *self.store.latest().borrow();
         response.revision =
             if request.dry_run { latest } else { self.commit(objects.into_iter().map(write).collect()).await? };

@@ -2,6 +2,7 @@
 
 mod body;
 mod connection;
+mod pace;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -13,9 +14,10 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use prost::Message;
 use rutter_api::pb::envoy::config::core::v3::Node;
-use rutter_api::{ResourceType, SidecarNode};
-use rutter_core::ads_stream::{RequestError, Told};
-use rutter_core::{AdsStream, Variant, View};
+use rutter_api::{Invalid, ResourceType, SidecarNode};
+use rutter_core::ads_stream::{Refusal, RequestError, Told};
+use rutter_core::delta_stream::Limits;
+use rutter_core::{AdsStream, NodeId, Variant, View};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -26,10 +28,12 @@ use tracing::{debug, info, warn};
 use crate::engine::{Connection, EngineHandle};
 use crate::metrics::Metrics;
 use crate::registry::{Question, Questions, Registry};
+use crate::settings::Bounds;
 pub(crate) use body::Budget;
 use body::{Out, Requests, Sender, Share};
 use connection::Switch;
 pub(crate) use connection::{incoming, listen};
+use pace::Pace;
 
 /// Streams accepted and not yet started.
 const ACCEPTED: usize = 64;
@@ -40,25 +44,26 @@ pub(crate) struct Shared {
     pub(crate) engine: EngineHandle,
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: Limits,
     pub(crate) budget: Arc<Budget>,
-}
-
-/// What a client may cost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
     /// A client that takes nothing of a response for so long is closed.
     pub(crate) stuck_after: Duration,
+    pub(crate) bounds: Bounds,
+    /// Who a client is, by its node.
+    pub(crate) identify: fn(&Node) -> Result<SidecarNode, Invalid>,
 }
 
 /// The same while the budget is exceeded.
 const STUCK_AFTER_IN_NEED: Duration = Duration::from_secs(1);
+
+/// How long a client whose connection is old has to take the last word.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The gRPC service. It hands streams to [`Streams`], which owns them.
 #[derive(Clone)]
 pub(crate) struct AdsService {
     accepted: mpsc::Sender<Accepted>,
     budget: Arc<Budget>,
+    request_bytes: usize,
 }
 
 struct Accepted {
@@ -82,7 +87,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for AdsService {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let (accepted, budget) = (self.accepted.clone(), self.budget.clone());
+        let (accepted, budget, request_bytes) = (self.accepted.clone(), self.budget.clone(), self.request_bytes);
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default();
             let Some(variant) = Variant::of_method(method) else {
@@ -91,7 +96,8 @@ impl tower::Service<http::Request<tonic::body::Body>> for AdsService {
             };
             let (out, outgoing) = body::outgoing();
             let switch = request.extensions().get::<Switch>().cloned().unwrap_or_default();
-            let stream = Accepted { variant, requests: Requests::new(request.into_body(), budget), out, switch };
+            let requests = Requests::new(request.into_body(), budget, request_bytes);
+            let stream = Accepted { variant, requests, out, switch };
             if accepted.send(stream).await.is_err() {
                 return Ok(Status::unavailable("the control plane is ending").into_http());
             }
@@ -113,7 +119,8 @@ pub(crate) struct Streams {
 /// The service and the owner of its streams.
 pub(crate) fn ads(shared: Shared) -> (AdsService, Streams) {
     let (accepted, receiver) = mpsc::channel(ACCEPTED);
-    (AdsService { accepted, budget: shared.budget.clone() }, Streams { accepted: receiver, shared })
+    let (budget, request_bytes) = (shared.budget.clone(), shared.bounds.request_bytes);
+    (AdsService { accepted, budget, request_bytes }, Streams { accepted: receiver, shared })
 }
 
 impl Streams {
@@ -121,11 +128,15 @@ impl Streams {
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
         let for_streams = stop.clone();
+        let mut pace = Pace::new(self.shared.bounds.streams_per_second, Instant::now());
         loop {
+            let wait = pace.wait(Instant::now());
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = self.accepted.recv() => match accepted {
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                accepted = self.accepted.recv(), if wait.is_none() => match accepted {
                     Some(accepted) => {
+                        pace.take();
                         tasks.spawn(run_stream(accepted, self.shared.clone(), for_streams.clone()));
                     }
                     None => break,
@@ -149,23 +160,44 @@ async fn run_stream(mut accepted: Accepted, shared: Shared, stop: watch::Receive
     };
     shared.metrics.streams.dec();
     accepted.out.send(Out::End(status));
+    if due_to_age(&shared.bounds, &accepted.switch).is_some_and(|due| Instant::now() >= due) {
+        // The client is to see the end of the stream before that of the connection.
+        let _ = tokio::time::timeout(LAST_WORD, accepted.out.taken()).await;
+        tokio::time::sleep(LAST_WORD / 10).await;
+        accepted.switch.close();
+    }
+}
+
+/// When a connection has lived long enough.
+fn due_to_age(bounds: &Bounds, switch: &Switch) -> Option<Instant> {
+    bounds.connection_age.map(|age| switch.opened() + age.mul_f64(switch.jitter()))
 }
 
 async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<bool>) -> Result<(), Status> {
     let Some(first) = accepted.requests.next().await.transpose()? else { return Ok(()) };
-    let node = Arc::new(read_node(accepted.variant, &first)?);
+    let node = Arc::new(read_node(shared, accepted.variant, &first)?);
+    let place = shared.registry.enter(&node, shared.bounds.streams_per_sidecar).ok_or_else(|| {
+        let text = format!("want at most {} streams of one sidecar", shared.bounds.streams_per_sidecar);
+        warn!(sidecar = %node.id(), error = text, "a client was refused");
+        Status::resource_exhausted(text)
+    })?;
     let ending = || Status::unavailable("the control plane is ending");
     let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
     let questions = Arc::new(Questions::default());
-    let registered = shared.registry.add(node_id, node.clone(), questions.clone());
+    let registered = shared.registry.add(place, (node_id, node.clone()), questions.clone());
     info!(sidecar = %node.id(), "sidecar connected");
-    let stream = AdsStream::new(accepted.variant, view.borrow().clone());
-    let mut pump = Pump { stream, view, questions, node, metrics: &shared.metrics };
+    let mut limits = Limits { names_max: shared.bounds.names, ..Limits::default() };
+    if node.proxyless {
+        limits.resource_bytes_max = Limits::GRPC_RESOURCE_BYTES_MAX;
+    }
+    let stream = AdsStream::new(accepted.variant, view.borrow().clone(), limits);
+    let age = due_to_age(&shared.bounds, &accepted.switch);
+    let mut pump = Pump { stream, view, questions, node, id: node_id, shared, age, refused: Vec::new() };
     // The first request of an Envoy is 61 KB: it must not live as long as the stream.
     let read = pump.on_bytes(&first);
     drop(first);
     let result = match read {
-        Ok(()) => pump.run(accepted, shared, stop).await,
+        Ok(()) => pump.run(accepted, stop).await,
         Err(status) => Err(status),
     };
     info!(sidecar = %pump.node.id(), reason = result.as_ref().err().map(Status::message), "sidecar left");
@@ -174,14 +206,14 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<b
     result
 }
 
-fn read_node(variant: Variant, first: &[u8]) -> Result<SidecarNode, Status> {
+fn read_node(shared: &Shared, variant: Variant, first: &[u8]) -> Result<SidecarNode, Status> {
     let refuse = |error: String| {
         warn!(error, "a client was refused");
         Status::invalid_argument(error)
     };
     let node = variant.node_of(first).map_err(|error| refuse(error.to_string()))?;
     let node = Node::decode(node).map_err(|error| refuse(format!("want a discovery request: node: {error}")))?;
-    let mut node = SidecarNode::try_from(&node).map_err(|invalid| refuse(invalid.to_string()))?;
+    let mut node = (shared.identify)(&node).map_err(|invalid| refuse(invalid.to_string()))?;
     // Virtual hosts one by one are delta's only.
     node.takes_virtual_hosts &= variant == Variant::Delta;
     Ok(node)
@@ -193,7 +225,12 @@ struct Pump<'a> {
     view: watch::Receiver<View>,
     questions: Arc<Questions>,
     node: Arc<SidecarNode>,
-    metrics: &'a Metrics,
+    id: NodeId,
+    shared: &'a Shared,
+    /// When its connection is to be closed.
+    age: Option<Instant>,
+    /// What it refuses, as others were told last.
+    refused: Vec<Refusal>,
 }
 
 enum Event {
@@ -207,12 +244,8 @@ enum Event {
 }
 
 impl Pump<'_> {
-    async fn run(
-        &mut self,
-        accepted: &mut Accepted,
-        shared: &Shared,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), Status> {
+    async fn run(&mut self, accepted: &mut Accepted, mut stop: watch::Receiver<bool>) -> Result<(), Status> {
+        let shared = self.shared;
         let mut next = None;
         let mut patience = Patience::new(&accepted.switch);
         let mut look = pin!(None);
@@ -221,7 +254,7 @@ impl Pump<'_> {
                 next = self.stream.next_response(Instant::now());
             }
             // While something waits for the socket, time alone changes nothing.
-            let wake = self.stream.wake_at().filter(|_| next.is_none());
+            let wake = self.stream.wake_at().filter(|_| next.is_none()).into_iter().chain(self.age).min();
             if look.is_none()
                 && let Some(at) = patience.look(accepted, shared)
             {
@@ -240,8 +273,14 @@ impl Pump<'_> {
             match event {
                 Event::Stop => return Err(Status::unavailable("the control plane is ending")),
                 Event::Request(None) | Event::Writable(false) => return Ok(()),
-                Event::Request(Some(bytes)) => self.on_bytes(&bytes?)?,
-                Event::View => self.catch_up(),
+                Event::Request(Some(bytes)) => {
+                    self.on_bytes(&bytes?)?;
+                    self.tell_refusals().await;
+                }
+                Event::View => {
+                    self.catch_up();
+                    self.tell_refusals().await;
+                }
                 Event::Questions(questions) => {
                     self.catch_up();
                     questions.into_iter().for_each(|question| question(&self.stream));
@@ -254,17 +293,35 @@ impl Pump<'_> {
                         accepted.out.send(Out::Message(response.into_frames(), share));
                     }
                 }
+                Event::Wake if self.age.is_some_and(|age| Instant::now() >= age) => {
+                    return Err(Status::unavailable("the connection has lived for its time: connect again"));
+                }
                 Event::Wake => {}
                 Event::Look => {
                     look.set(patience.look(accepted, shared).map(|at| sleep_until(at.into())));
                     if patience.is_over(shared) {
-                        self.metrics.stuck.inc();
+                        shared.metrics.stuck.inc();
                         accepted.switch.close();
                         return Err(Status::aborted("it took nothing of a response for too long"));
                     }
                 }
             }
         }
+    }
+
+    /// Tells others what the client refuses, and the objects that this is made from.
+    async fn tell_refusals(&mut self) {
+        let refused = self.stream.refusals();
+        if refused == self.refused {
+            return;
+        }
+        let mut all = Vec::new();
+        for one in &refused {
+            let sources = self.shared.engine.sources(self.id, one.kind, one.name.to_string()).await;
+            all.push((one.clone(), sources));
+        }
+        self.shared.registry.refuses(self.id, all);
+        self.refused = refused;
     }
 
     fn catch_up(&mut self) {
@@ -282,12 +339,12 @@ impl Pump<'_> {
             }
         })?;
         if let (Some(kind), Some(error)) = (kind, error) {
-            self.metrics.nacks.get_or_create(&kind.into()).inc();
+            self.shared.metrics.nacks.get_or_create(&kind.into()).inc();
             warn!(sidecar = %self.node.id(), r#type = %kind, nonce, error, "sidecar refused resources");
         }
         let answered = self.stream.pushes().find(|push| Some(push.nonce) == nonce);
         if let Some(push) = answered.filter(|push| push.revision > 0 && push.answered == Some(now)) {
-            self.metrics.convergence.observe((now - push.since).as_secs_f64());
+            self.shared.metrics.convergence.observe((now - push.since).as_secs_f64());
         }
         Ok(())
     }
@@ -295,8 +352,9 @@ impl Pump<'_> {
     fn count(&self, response: &rutter_core::Response) {
         let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return };
         let bytes = response.wire_len() as u64;
-        self.metrics.pushes.get_or_create(&kind.into()).inc();
-        self.metrics.push_bytes.get_or_create(&kind.into()).inc_by(bytes);
+        let metrics = &self.shared.metrics;
+        metrics.pushes.get_or_create(&kind.into()).inc();
+        metrics.push_bytes.get_or_create(&kind.into()).inc_by(bytes);
         debug!(sidecar = %self.node.id(), r#type = %kind, nonce = response.nonce, resources = response.resources.len(), removed = response.removed.len(), bytes, "pushed");
     }
 }
@@ -339,12 +397,12 @@ impl Patience {
         let since = |gone| self.seen.filter(|(before, _)| *before == gone).map_or(now, |(_, since)| since);
         self.seen = self.waits(accepted).map(|gone| (gone, since(gone)));
         // Somebody else may bring the budget in need meanwhile.
-        self.seen.map(|_| now + STUCK_AFTER_IN_NEED.min(shared.limits.stuck_after))
+        self.seen.map(|_| now + STUCK_AFTER_IN_NEED.min(shared.stuck_after))
     }
 
     /// Whether it has taken nothing for too long, as far as was looked.
     fn is_over(&self, shared: &Shared) -> bool {
-        let limit = shared.limits.stuck_after;
+        let limit = shared.stuck_after;
         let limit = if shared.budget.is_exceeded() { limit.min(STUCK_AFTER_IN_NEED) } else { limit };
         self.seen.is_some_and(|(_, since)| since.elapsed() >= limit)
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rutter_api::SidecarNode;
+use rutter_api::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use rutter_core::index::MeshSettings;
 use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore};
 use tokio::net::TcpListener;
@@ -15,17 +17,14 @@ use tonic::transport::Server;
 use tracing::info;
 
 use crate::admin;
-use crate::ads::{self, AdsService, Budget, Limits, Shared, Streams};
+use crate::ads::{self, AdsService, Budget, Shared, Streams};
 use crate::engine::Engine;
 use crate::folder::Folder;
+use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::settings::Settings;
+use crate::settings::{Bounds, Settings};
 
-/// A connection that says nothing for so long is asked whether it is there.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// And then closed after this.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A sidecar has one ADS stream.
 const STREAMS_PER_CONNECTION: u32 = 16;
 /// How long streams and requests have to end at shutdown.
@@ -40,6 +39,7 @@ pub struct App {
     folder: Option<Folder>,
     xds: TcpListener,
     admin_socket: TcpListener,
+    bounds: Bounds,
 }
 
 /// A task's name and how it ended.
@@ -70,17 +70,19 @@ impl App {
         };
         let (engine, handle) =
             Engine::load((mesh, settings.verify), settings.debounce, store.clone(), metrics.clone()).await?;
-        let registry = Registry::default();
+        let registry = Registry::new(metrics.clone());
         let shared = Shared {
             engine: handle.clone(),
             registry: registry.clone(),
             metrics: metrics.clone(),
-            limits: Limits { stuck_after: settings.stuck_after },
             budget: Arc::new(Budget::new(settings.in_flight_bytes)),
+            stuck_after: settings.stuck_after,
+            bounds: settings.bounds,
+            identify: |node| SidecarNode::try_from(node),
         };
         let (service, streams) = ads::ads(shared);
         let admin = admin::AdminServer { store, engine: handle, registry, metrics };
-        Ok(Self { engine, streams, service, admin, folder, xds, admin_socket })
+        Ok(Self { engine, streams, service, admin, folder, xds, admin_socket, bounds: settings.bounds })
     }
 
     /// Where sidecars connect.
@@ -109,7 +111,8 @@ impl App {
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));
         tasks.spawn(named("streams", self.streams.run(stopped.clone())));
-        tasks.spawn(named("xds", serve_xds(self.xds, self.service, stopped.clone())));
+        let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
+        tasks.spawn(named("xds", serve_xds((self.xds, self.bounds), (self.service, loads), stopped.clone())));
         tasks.spawn(named("admin", admin::serve(self.admin_socket, self.admin, stopped.clone())));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));
@@ -143,12 +146,19 @@ async fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>
     (name, task.await)
 }
 
-async fn serve_xds(socket: TcpListener, service: AdsService, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+/// Serves sidecars on a socket.
+pub(crate) async fn serve_xds(
+    (socket, bounds): (TcpListener, Bounds),
+    (service, loads): (AdsService, LoadReports),
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(bounds.keepalive.0))
+        .http2_keepalive_timeout(Some(bounds.keepalive.1))
+        .http2_max_pending_accept_reset_streams(Some(bounds.resets))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(service)
+        .add_service(LoadReportingServiceServer::new(loads))
         .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))
         .await
         .context("serving xDS")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rutter_api::{Config, ConfigKey, ResourceType, SidecarNode};
+use rutter_api::{Config, ConfigKey, Invalid, ResourceType, SidecarNode};
 use rutter_core::index::MeshSettings;
 use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, NodeId, View};
 use rutter_store::{Commit, ConfigEvent, ConfigStore, Stored, Watch};
@@ -27,7 +27,16 @@ enum Call {
     Connect(Arc<SidecarNode>, oneshot::Sender<Connection>),
     Disconnect(NodeId),
     Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
-    Check(Vec<Arc<Config>>, oneshot::Sender<Vec<String>>),
+    Check(Vec<Arc<Config>>, oneshot::Sender<Checked>),
+}
+
+/// What is to be known of objects before they are applied.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// Because of these they may not be.
+    pub(crate) faults: Vec<Invalid>,
+    /// These an operator should know.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A sidecar's place in the engine.
@@ -67,11 +76,11 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// What an operator should know about objects that are to be applied.
-    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Vec<String> {
+    /// Looks at objects that are to be applied beside what there is.
+    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Checked {
         let (reply, answer) = oneshot::channel();
         if self.calls.send(Call::Check(configs, reply)).await.is_err() {
-            return Vec::new();
+            return Checked::default();
         }
         answer.await.unwrap_or_default()
     }
@@ -206,7 +215,8 @@ impl Engine {
             }
             Call::Check(configs, reply) => {
                 // Who asked may have gone.
-                let _ = reply.send(self.check(&configs));
+                let faults = self.mesh.index().check_endpoints(&configs);
+                let _ = reply.send(Checked { faults, warnings: self.warnings(&configs) });
             }
         }
         self.note();
@@ -218,7 +228,7 @@ impl Engine {
     }
 
     /// Destinations that neither exist nor come with the same apply.
-    fn check(&self, configs: &[Arc<Config>]) -> Vec<String> {
+    fn warnings(&self, configs: &[Arc<Config>]) -> Vec<String> {
         let index = self.mesh.index();
         let mut coming = rutter_core::MeshIndex::new(index.settings().clone());
         let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();

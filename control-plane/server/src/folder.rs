@@ -9,6 +9,7 @@ use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rutter_api::config::{APPLY_BYTES_MAX, Object};
 use rutter_api::{ConfigKey, yaml};
+use rutter_core::index::check_routes;
 use rutter_store::{ConfigStore, Expected, Owner, Write};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -322,7 +323,10 @@ pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, 
                     document.line, object.config.key
                 ));
             }
-            Ok(object) => objects.push(object),
+            Ok(object) => match check_routes(&object.config) {
+                Some(invalid) => faults.push(format!("line {}: {invalid}", document.line)),
+                None => objects.push(object),
+            },
             Err(invalid) => faults.extend(invalid.iter().map(|one| format!("line {}: {one}", document.line))),
         }
     }

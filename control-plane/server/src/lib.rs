@@ -5,6 +5,7 @@ mod ads;
 mod app;
 mod engine;
 mod folder;
+mod lrs;
 mod metrics;
 mod oracle;
 mod parallel;
@@ -12,7 +13,7 @@ mod registry;
 mod settings;
 
 pub use app::{App, shutdown_signal};
-pub use settings::{Command, LogFormat, Settings};
+pub use settings::{Bounds, Command, LogFormat, Settings};
 
 /// Sets logging up: to standard error, by `RUST_LOG`, `info` by default.
 pub fn log(settings: &Settings) {

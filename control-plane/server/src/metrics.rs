@@ -1,4 +1,4 @@
-//! What Prometheus may see. Labels are types only: never a sidecar's name.
+//! What Prometheus may see. Labels are types, and objects that are refused: never a sidecar's name.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,12 +6,20 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use rutter_api::ResourceType;
+use rutter_api::{ConfigKey, ResourceType};
 
 /// A resource type as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TypeLabel {
     r#type: &'static str,
+}
+
+/// A config object as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ObjectLabel {
+    kind: &'static str,
+    namespace: String,
+    name: String,
 }
 
 /// Every metric.
@@ -23,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) pushes: Family<TypeLabel, Counter>,
     pub(crate) push_bytes: Family<TypeLabel, Counter>,
     pub(crate) nacks: Family<TypeLabel, Counter>,
+    pub(crate) refused: Family<ObjectLabel, Gauge>,
+    pub(crate) load_reports: Counter,
     pub(crate) convergence: Histogram,
     pub(crate) revision: Gauge,
     pub(crate) objects: Gauge,
@@ -46,6 +56,8 @@ impl Default for Metrics {
             pushes: Family::default(),
             push_bytes: Family::default(),
             nacks: Family::default(),
+            refused: Family::default(),
+            load_reports: Counter::default(),
             convergence,
             revision: Gauge::default(),
             objects: Gauge::default(),
@@ -70,6 +82,9 @@ impl Metrics {
         registry.register("xds_pushes", "Responses sent, by type", self.pushes.clone());
         registry.register("xds_push_bytes", "Bytes of responses sent, by type", self.push_bytes.clone());
         registry.register("xds_nacks", "Responses refused by sidecars, by type", self.nacks.clone());
+        let text = "Sidecars that refuse a resource which is made from this object";
+        registry.register("config_refused", text, self.refused.clone());
+        registry.register("xds_load_reports", "Load reports taken in", self.load_reports.clone());
         registry.register(
             "convergence_seconds",
             "From a config change to a sidecar's answer",
@@ -92,6 +107,17 @@ impl Metrics {
             "Files of the watched folder whose last good version is in force",
             self.files_broken.clone(),
         );
+    }
+
+    /// How many sidecars refuse something that is made from an object. An object that none refuses is not listed.
+    pub(crate) fn set_refused(&self, key: &ConfigKey, sidecars: usize) {
+        let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
+        let label = ObjectLabel { kind: key.kind.name(), namespace, name };
+        if sidecars == 0 {
+            self.refused.remove(&label);
+        } else {
+            self.refused.get_or_create(&label).set(i64::try_from(sidecars).unwrap_or(i64::MAX));
+        }
     }
 
     /// In Prometheus' text form.

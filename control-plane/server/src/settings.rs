@@ -78,6 +78,30 @@ struct Given {
     /// Bytes of unfinished requests and responses, of all sidecars together; beyond, those that take nothing for a second are closed, in MB [default: 256]
     #[arg(long, env = "RUTTER_IN_FLIGHT_MB", value_name = "MB")]
     in_flight_mb: Option<usize>,
+    /// Refuse a request that is larger, in MB [default: 16]
+    #[arg(long, env = "RUTTER_REQUEST_MB", value_name = "MB")]
+    request_mb: Option<usize>,
+    /// Close a stream that subscribes to more names, all types together [default: 100000]
+    #[arg(long, env = "RUTTER_NAMES_MAX", value_name = "N")]
+    names_max: Option<usize>,
+    /// Refuse more streams of one sidecar at the same time; a gRPC client has one for each target [default: 100]
+    #[arg(long, env = "RUTTER_STREAMS_PER_SIDECAR", value_name = "N")]
+    streams_per_sidecar: Option<usize>,
+    /// Begin no more streams in a second, of all sidecars together; the others wait for their turn [default: 10000]
+    #[arg(long, env = "RUTTER_STREAMS_PER_SECOND", value_name = "N")]
+    streams_per_second: Option<u32>,
+    /// Ask a connection that says nothing for so long whether it is there, in seconds [default: 30]
+    #[arg(long, env = "RUTTER_KEEPALIVE_S", value_name = "S")]
+    keepalive_s: Option<u64>,
+    /// Close it if it does not answer in this time, in seconds [default: 10]
+    #[arg(long, env = "RUTTER_KEEPALIVE_TIMEOUT_S", value_name = "S")]
+    keepalive_timeout_s: Option<u64>,
+    /// Close a connection of this age, a tenth more or less by chance, so that sidecars spread over replicas; it costs a sidecar that comes back nothing. In seconds; 0: never [default: 1800]
+    #[arg(long, env = "RUTTER_CONNECTION_AGE_S", value_name = "S")]
+    connection_age_s: Option<u64>,
+    /// Close a connection on which so many streams were begun and reset before they were served [default: 20]
+    #[arg(long, env = "RUTTER_RESETS_MAX", value_name = "N")]
+    resets_max: Option<usize>,
     /// Send every sidecar whole route tables, even where it takes virtual hosts one by one (Envoy from 1.37)
     #[arg(long, env = "RUTTER_WHOLE_ROUTE_TABLES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     whole_route_tables: Option<bool>,
@@ -120,10 +144,45 @@ pub struct Settings {
     pub stuck_after: Duration,
     /// Unfinished requests and responses of all sidecars together, in bytes.
     pub in_flight_bytes: usize,
+    /// What clients may cost.
+    pub bounds: Bounds,
     /// Whether every sidecar is sent whole route tables.
     pub whole_route_tables: bool,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+/// What clients may cost, one by one and together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The largest request, in bytes.
+    pub request_bytes: usize,
+    /// Names on one stream, of all types.
+    pub names: usize,
+    /// Streams of one sidecar at the same time.
+    pub streams_per_sidecar: usize,
+    /// Streams that begin in a second.
+    pub streams_per_second: u32,
+    /// When a silent connection is asked whether it is there, and how long it has to answer.
+    pub keepalive: (Duration, Duration),
+    /// The age at which a connection is closed, a tenth more or less by chance. None: never.
+    pub connection_age: Option<Duration>,
+    /// Streams of a connection that were reset before they were served.
+    pub resets: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            request_bytes: 16 << 20,
+            names: rutter_core::delta_stream::Limits::NAMES_MAX,
+            streams_per_sidecar: 100,
+            streams_per_second: 10_000,
+            keepalive: (Duration::from_secs(30), Duration::from_secs(10)),
+            connection_age: Some(Duration::from_secs(1800)),
+            resets: 20,
+        }
+    }
 }
 
 impl Command {
@@ -163,6 +222,14 @@ impl Given {
             verify: self.verify.or(file.verify),
             stuck_after_s: self.stuck_after_s.or(file.stuck_after_s),
             in_flight_mb: self.in_flight_mb.or(file.in_flight_mb),
+            request_mb: self.request_mb.or(file.request_mb),
+            names_max: self.names_max.or(file.names_max),
+            streams_per_sidecar: self.streams_per_sidecar.or(file.streams_per_sidecar),
+            streams_per_second: self.streams_per_second.or(file.streams_per_second),
+            keepalive_s: self.keepalive_s.or(file.keepalive_s),
+            keepalive_timeout_s: self.keepalive_timeout_s.or(file.keepalive_timeout_s),
+            connection_age_s: self.connection_age_s.or(file.connection_age_s),
+            resets_max: self.resets_max.or(file.resets_max),
             whole_route_tables: self.whole_route_tables.or(file.whole_route_tables),
             log_format: self.log_format.or(file.log_format),
         }
@@ -184,6 +251,7 @@ impl Given {
                 );
             }
         }
+        let bounds = self.bounds()?;
         Ok(Settings {
             data_dir: self.data_dir,
             config_dir: self.config_dir,
@@ -198,9 +266,40 @@ impl Given {
             verify: self.verify.unwrap_or(false),
             stuck_after: Duration::from_secs(self.stuck_after_s.unwrap_or(60)),
             in_flight_bytes: self.in_flight_mb.unwrap_or(256) << 20,
+            bounds,
             whole_route_tables: self.whole_route_tables.unwrap_or(false),
             log_format: self.log_format.unwrap_or_default(),
         })
+    }
+
+    fn bounds(&self) -> anyhow::Result<Bounds> {
+        let usual = Bounds::default();
+        let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
+        let age = seconds(self.connection_age_s, usual.connection_age.unwrap_or_default());
+        let bounds = Bounds {
+            request_bytes: self.request_mb.map_or(usual.request_bytes, |mb| mb.saturating_mul(1 << 20)),
+            names: self.names_max.unwrap_or(usual.names),
+            streams_per_sidecar: self.streams_per_sidecar.unwrap_or(usual.streams_per_sidecar),
+            streams_per_second: self.streams_per_second.unwrap_or(usual.streams_per_second),
+            keepalive: (
+                seconds(self.keepalive_s, usual.keepalive.0),
+                seconds(self.keepalive_timeout_s, usual.keepalive.1),
+            ),
+            connection_age: (age > Duration::ZERO).then_some(age),
+            resets: self.resets_max.unwrap_or(usual.resets),
+        };
+        let least = [
+            ("--request-mb", bounds.request_bytes as u64),
+            ("--names-max", bounds.names as u64),
+            ("--streams-per-sidecar", bounds.streams_per_sidecar as u64),
+            ("--streams-per-second", bounds.streams_per_second.into()),
+            ("--keepalive-s", bounds.keepalive.0.as_secs()),
+            ("--keepalive-timeout-s", bounds.keepalive.1.as_secs()),
+        ];
+        if let Some((name, _)) = least.into_iter().find(|(_, value)| *value == 0) {
+            bail!("{name}: want at least 1, got 0");
+        }
+        Ok(bounds)
     }
 }
 
@@ -219,6 +318,7 @@ impl Settings {
             verify: false,
             stuck_after: Duration::from_secs(60),
             in_flight_bytes: 256 << 20,
+            bounds: Bounds::default(),
             whole_route_tables: false,
             log_format: LogFormat::Text,
         }
@@ -247,6 +347,14 @@ mod tests {
         assert!(settle("").unwrap_err().contains("--data-dir"));
         assert!(settle("data-dir = 'd'\nmemory = true").unwrap_err().contains("got both"));
         assert!(settle("dta-dir = 'd'").unwrap_err().contains("unknown field"));
+    }
+
+    #[test]
+    fn bounds_have_defaults_and_none_may_be_nothing_but_the_age() {
+        assert_eq!(settle("memory = true").unwrap().bounds, Bounds::default());
+        assert_eq!(settle("memory = true\nconnection-age-s = 0").unwrap().bounds.connection_age, None);
+        let error = settle("memory = true\nnames-max = 0").unwrap_err();
+        assert_eq!(error, "--names-max: want at least 1, got 0");
     }
 
     #[test]

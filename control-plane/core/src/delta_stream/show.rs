@@ -41,7 +41,7 @@ impl DeltaStream {
     /// The state of a type, and since when it is so.
     pub fn sync(&self, kind: ResourceType) -> (TypeSync, Option<Instant>) {
         let state = &self.types[kind.index()];
-        let refused = state.refused.iter().map(|(name, one)| (name.clone(), one.version, one.error.clone()));
+        let refused = self.refused(kind).map(|(name, version, error)| (name.clone(), version, error.to_owned()));
         let sync = match () {
             () if !state.requested => TypeSync::NotRequested,
             () if !state.is_settled() => TypeSync::Stale,
@@ -49,6 +49,11 @@ impl DeltaStream {
             () => TypeSync::Synced,
         };
         (sync, state.state_since)
+    }
+
+    /// What the sidecar refuses now of a type, in which version, and why.
+    pub(crate) fn refused(&self, kind: ResourceType) -> impl Iterator<Item = (&ResourceName, Version, &str)> {
+        self.types[kind.index()].refused.iter().map(|(name, one)| (name, one.version, one.error.as_str()))
     }
 
     /// Whether everything that was due has been answered.

@@ -4,6 +4,7 @@ mod endpoint;
 mod service;
 mod special;
 mod urgency;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::edges::unlink;
 pub use endpoint::Endpoint;
 pub use service::{ExportTo, Protocol, Service, ServiceKey, ServicePort};
+pub use weight::check_routes;
 
 /// What is the same for the whole mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]

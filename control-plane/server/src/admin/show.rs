@@ -1,13 +1,15 @@
 //! What the admin API says of objects and streams.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, ResourceType};
 use rutter_core::AdsStream;
+use rutter_core::ads_stream::Refusal;
 use rutter_core::delta_stream::{ResourceState, TypeSync};
 use rutter_store::Stored;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Status;
 
 use crate::engine::EngineHandle;
@@ -17,14 +19,36 @@ pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
     pb::ObjectKey { kind: key.kind.name().into(), namespace: key.namespace.to_string(), name: key.name.to_string() }
 }
 
-/// An object as it was applied, with its version.
-pub(super) fn object(stored: &Stored) -> pb::Object {
+/// Refusals of an object that are told; of more only how many.
+const REFUSALS_TOLD: usize = 3;
+
+/// An object as it was applied, with its version, and the word of those who refuse what is made from it.
+pub(super) fn object(stored: &Stored, refusals: &[(String, Refusal)]) -> pb::Object {
     // What is kept is JSON.
     let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
     if let Some(Value::Object(meta)) = json.get_mut("metadata") {
         meta.insert("resourceVersion".into(), stored.revision.to_string().into());
     }
+    if let (Some(object), Some(condition)) = (json.as_object_mut(), condition(refusals)) {
+        object.insert("status".into(), json!({"conditions": [condition]}));
+    }
     pb::Object { key: Some(key(&stored.key)), json: json.to_string().into(), owner: stored.owner.to_string() }
+}
+
+/// As Istio's: False while some sidecar does not have what the object says. None: nobody refuses it.
+fn condition(refusals: &[(String, Refusal)]) -> Option<Value> {
+    let sidecars: BTreeSet<&String> = refusals.iter().map(|(sidecar, _)| sidecar).collect();
+    if sidecars.is_empty() {
+        return None;
+    }
+    let told = refusals.iter().take(REFUSALS_TOLD);
+    let told = told.map(|(sidecar, one)| format!("{sidecar} refuses {} {}: {}", one.kind, one.name, one.error));
+    let more = refusals.len().saturating_sub(REFUSALS_TOLD);
+    let more = (more > 0).then(|| format!("… and {more} more"));
+    let message = told.chain(more).collect::<Vec<_>>().join("; ");
+    let reason = "RefusedBySidecar";
+    let text = format!("{} sidecars keep what they had: {message}", sidecars.len());
+    Some(json!({"type": "Reconciled", "status": "False", "reason": reason, "message": text}))
 }
 
 /// The types of a word; all of them where there is none.
@@ -34,7 +58,7 @@ pub(super) fn kinds(word: &str) -> Result<Vec<ResourceType>, Status> {
     }
     let kind = ResourceType::from_word(word);
     kind.map(|kind| vec![kind]).ok_or_else(|| {
-        Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route or virtualhost"))
+        Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route, secret or virtualhost"))
     })
 }
 

@@ -12,8 +12,6 @@ use http_body_util::BodyExt;
 use rutter_core::delta_stream::Frames;
 use tonic::Status;
 
-/// A request longer than this ends its stream. A reconnect lists every name: 50,000 resources are 5 MB.
-const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// Parts of a request up to this size are not counted, in bytes: nearly all requests are far smaller.
 const SMALL_REQUEST: usize = 64 << 10;
 /// A byte for compression, and the length.
@@ -73,11 +71,13 @@ pub(super) struct Requests {
     body: tonic::body::Body,
     buffer: BytesMut,
     share: Share,
+    /// A longer request ends the stream. A reconnect lists every name: 50,000 resources are 5 MB.
+    bytes_max: usize,
 }
 
 impl Requests {
-    pub(super) fn new(body: tonic::body::Body, budget: Arc<Budget>) -> Self {
-        Self { body, buffer: BytesMut::new(), share: Share::new(budget, 0) }
+    pub(super) fn new(body: tonic::body::Body, budget: Arc<Budget>, bytes_max: usize) -> Self {
+        Self { body, buffer: BytesMut::new(), share: Share::new(budget, 0), bytes_max }
     }
 
     /// The next message. None: the client has finished. Safe to be dropped while it waits.
@@ -113,8 +113,8 @@ impl Requests {
         if head[0] != 0 {
             return Err(Status::unimplemented("want requests without compression"));
         }
-        if length > REQUEST_BYTES_MAX {
-            let text = format!("want requests of at most {REQUEST_BYTES_MAX} bytes, got {length}");
+        if length > self.bytes_max {
+            let text = format!("want requests of at most {} bytes, got {length}", self.bytes_max);
             return Err(Status::resource_exhausted(text));
         }
         if self.buffer.len() < HEAD + length {
@@ -183,6 +183,12 @@ impl Sender {
     pub(super) fn send(&self, out: Out) {
         self.0.lock().next = Some(out);
         self.0.body.wake();
+    }
+
+    /// Waits until everything was handed on, or nobody reads any more.
+    pub(super) async fn taken(&self) {
+        // Either is an end.
+        let _ = self.ready().await;
     }
 
     /// Whether everything was handed on.

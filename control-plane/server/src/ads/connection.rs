@@ -1,12 +1,13 @@
 //! Connections from sidecars: accepted whatever happens to a single one, and closed from inside where one is stuck.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::task::AtomicWaker;
@@ -49,17 +50,37 @@ pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<C
 }
 
 /// Closes a connection, whatever state its streams are in, and says what has gone out on it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Switch(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    opened: Instant,
     closed: AtomicBool,
     task: AtomicWaker,
     written: AtomicU64,
 }
 
+impl Default for Switch {
+    fn default() -> Self {
+        let (closed, task, written) = Default::default();
+        Self(Arc::new(Inner { opened: Instant::now(), closed, task, written }))
+    }
+}
+
 impl Switch {
+    /// When the connection was accepted.
+    pub(crate) fn opened(&self) -> Instant {
+        self.0.opened
+    }
+
+    /// A number between 0.9 and 1.1, by chance, and the same for a connection's whole life.
+    pub(crate) fn jitter(&self) -> f64 {
+        static CHANCE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = CHANCE.hash_one((self.0.opened, Arc::as_ptr(&self.0) as usize));
+        0.9 + (hash % 1000) as f64 / 5000.0
+    }
+
     /// Ends the connection at its next step, which is now.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
@@ -80,7 +101,7 @@ impl Switch {
 
     fn check(&self) -> io::Result<()> {
         if self.0.closed.load(Ordering::Acquire) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed: the client takes nothing"));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed from inside"));
         }
         Ok(())
     }

@@ -1,0 +1,153 @@
+//! Client status discovery: what was sent to whom, for tools that speak Envoy's own protocol for that.
+
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt};
+use prost_types::{Any, Timestamp};
+use rutter_api::ResourceType;
+use rutter_api::pb::envoy::admin::v3 as admin;
+use rutter_api::pb::envoy::config::core::v3::Node;
+use rutter_api::pb::envoy::service::status::v3 as pb;
+use rutter_api::pb::envoy::service::status::v3::client_config::GenericXdsConfig;
+use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
+use rutter_core::AdsStream;
+use rutter_core::delta_stream::ResourceState;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::registry::{Registry, StreamHandle};
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct ClientStatus {
+    pub(crate) registry: Registry,
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<pb::ClientStatusResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl pb::client_status_discovery_service_server::ClientStatusDiscoveryService for ClientStatus {
+    type StreamClientStatusStream = Answers;
+
+    async fn stream_client_status(
+        &self,
+        requests: Request<Streaming<pb::ClientStatusRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let status = self.clone();
+        let answers = requests.into_inner().then(move |request| {
+            let status = status.clone();
+            async move { status.answer(&request?).await }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn fetch_client_status(
+        &self,
+        request: Request<pb::ClientStatusRequest>,
+    ) -> Result<Response<pb::ClientStatusResponse>, Status> {
+        self.answer(request.get_ref()).await.map(Response::new)
+    }
+}
+
+impl ClientStatus {
+    async fn answer(&self, request: &pb::ClientStatusRequest) -> Result<pb::ClientStatusResponse, Status> {
+        let wanted = request.node_matchers.iter().map(node_id).collect::<Result<Vec<_>, Status>>()?;
+        let with_contents = !request.exclude_resource_contents;
+        let mut response = pb::ClientStatusResponse::default();
+        for handle in self.registry.all() {
+            let id = id_of(&handle);
+            if !wanted.is_empty() && !wanted.iter().any(|matcher| matches(matcher, &id)) {
+                continue;
+            }
+            let configs = handle.ask(move |stream| configs(stream, with_contents)).await;
+            let node = Node { id, user_agent_name: handle.node.version.clone(), ..Default::default() };
+            // A stream that ends meanwhile is no client any more.
+            let Some(generic_xds_configs) = configs else { continue };
+            response.config.push(pb::ClientConfig { node: Some(node), generic_xds_configs, ..Default::default() });
+        }
+        Ok(response)
+    }
+}
+
+/// The node id as a client has it; what it says of the domain is not kept.
+fn id_of(handle: &StreamHandle) -> String {
+    let node = &handle.node;
+    format!("sidecar~{}~{}~{}.svc.cluster.local", node.ip(), node.id(), node.namespace)
+}
+
+fn node_id(matcher: &matcher::NodeMatcher) -> Result<matcher::StringMatcher, Status> {
+    if !matcher.node_metadatas.is_empty() {
+        return Err(Status::unimplemented("node_matchers.node_metadatas: not supported yet: match by node_id"));
+    }
+    let text = matcher.node_id.clone().unwrap_or_default();
+    use matcher::string_matcher::MatchPattern;
+    match &text.match_pattern {
+        Some(
+            MatchPattern::Exact(_) | MatchPattern::Prefix(_) | MatchPattern::Suffix(_) | MatchPattern::Contains(_),
+        ) => Ok(text),
+        Some(MatchPattern::SafeRegex(_) | MatchPattern::Custom(_)) => Err(Status::unimplemented(
+            "node_matchers.node_id: want exact, prefix, suffix or contains: others are not supported yet",
+        )),
+        None => Err(Status::invalid_argument("node_matchers.node_id: want a pattern, got nothing")),
+    }
+}
+
+fn matches(matcher: &matcher::StringMatcher, text: &str) -> bool {
+    use matcher::string_matcher::MatchPattern;
+    let fold = |text: &str| if matcher.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
+    let text = fold(text);
+    match &matcher.match_pattern {
+        Some(MatchPattern::Exact(pattern)) => text == fold(pattern),
+        Some(MatchPattern::Prefix(pattern)) => text.starts_with(&fold(pattern)),
+        Some(MatchPattern::Suffix(pattern)) => text.ends_with(&fold(pattern)),
+        Some(MatchPattern::Contains(pattern)) => text.contains(&fold(pattern)),
+        Some(MatchPattern::SafeRegex(_) | MatchPattern::Custom(_)) | None => false,
+    }
+}
+
+fn configs(stream: &AdsStream, with_contents: bool) -> Vec<GenericXdsConfig> {
+    let of = |kind: ResourceType| {
+        stream.resources(kind).into_iter().map(move |(resource, state)| {
+            let (status, error) = match state {
+                ResourceState::Acked => (pb::ConfigStatus::Synced, None),
+                ResourceState::Sent | ResourceState::Due => (pb::ConfigStatus::Stale, None),
+                ResourceState::Refused(error) => (pb::ConfigStatus::Error, Some(error)),
+            };
+            let body = || Any { type_url: kind.type_url().into(), value: resource.body().to_vec() };
+            let failure = |details| admin::UpdateFailureState {
+                details,
+                version_info: resource.version.to_string(),
+                last_update_attempt: None::<Timestamp>,
+                ..Default::default()
+            };
+            GenericXdsConfig {
+                type_url: kind.type_url().into(),
+                name: resource.name.to_string(),
+                version_info: resource.version.to_string(),
+                xds_config: with_contents.then(body),
+                config_status: status as i32,
+                error_state: error.map(failure),
+                ..Default::default()
+            }
+        })
+    };
+    ResourceType::ALL.into_iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_envoys_do() {
+        use matcher::string_matcher::MatchPattern::{Contains, Exact, Prefix, Suffix};
+        let check = |pattern, ignore_case| {
+            let matcher = matcher::StringMatcher { match_pattern: Some(pattern), ignore_case };
+            matches(&matcher, "sidecar~10.0.0.1~web-1.shop~x")
+        };
+        assert!(
+            check(Exact("sidecar~10.0.0.1~web-1.shop~x".into()), false) && !check(Exact("web-1.shop".into()), false)
+        );
+        assert!(check(Prefix("sidecar~10".into()), false) && check(Suffix("~x".into()), false));
+        assert!(check(Contains("~WEB-1.shop~".into()), true) && !check(Contains("~WEB-1.shop~".into()), false));
+    }
+}
