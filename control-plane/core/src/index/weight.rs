@@ -17,10 +17,10 @@ use super::{MeshIndex, ServiceKey, virtual_service};
 
 /// What a resource may weigh, in bytes.
 const BYTES_MAX: usize = Limits::GRPC_RESOURCE_BYTES_MAX;
-/// An endpoint weighs at least so much; only services with many of them are weighed.
-const ENDPOINT_BYTES: usize = 16;
-/// The same of a route.
-const ROUTE_BYTES: usize = 64;
+/// An endpoint weighs less, as good as always: only services with many of them are weighed.
+const ENDPOINT_BYTES: usize = 64;
+/// The same of a match with one destination.
+const ROUTE_BYTES: usize = 1024;
 
 fn want(what: &str) -> String {
     format!("{what} of at most {BYTES_MAX} bytes, the bound of gRPC clients")
@@ -32,7 +32,7 @@ pub fn check_routes(config: &Config) -> Option<Invalid> {
     let spec = virtual_service(config)?;
     let routes: usize = spec.http.iter().map(|http| http.matches.len().max(1) * (1 + http.route.len())).sum();
     // Far from it, nearly always.
-    if routes * ROUTE_BYTES < BYTES_MAX / 16 {
+    if routes * ROUTE_BYTES < BYTES_MAX {
         return None;
     }
     let host = spec.hosts.first()?;
