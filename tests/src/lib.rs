@@ -3,7 +3,9 @@
 //! Every process that is started here ends with the value that owns it, and dies with this process
 //! even when that is killed (`setpriv --pdeathsig`).
 
+pub mod adapter;
 pub mod apps;
+pub mod cutter;
 pub mod dice;
 pub mod fleet;
 pub mod http;

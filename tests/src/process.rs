@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rutter_core::Variant;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -32,8 +33,8 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it is not there.
-pub fn envoy_binary(proxy: Proxy) -> Result<PathBuf> {
-    let path = root().join(if proxy == Proxy::OldEnvoy { ".venv-old/bin/envoy" } else { ".venv/bin/envoy" });
+pub fn envoy_binary(release: Release) -> Result<PathBuf> {
+    let path = root().join(release.folder()).join("bin/envoy");
     if !path.is_file() {
         bail!("{} is missing: run `make venv`", path.display());
     }
@@ -181,17 +182,52 @@ impl ControlPlane {
     }
 }
 
+/// A release of Envoy; the latest of its line that PyPI has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// 1.36, the last that does not take virtual hosts one by one.
+    V1_36,
+    /// 1.38
+    V1_38,
+    /// 1.40
+    V1_40,
+}
+
+impl Release {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::V1_36, Self::V1_38, Self::V1_40];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::V1_36 => ".venv-envoy-1.36",
+            Self::V1_38 => ".venv-envoy-1.38",
+            Self::V1_40 => ".venv",
+        }
+    }
+}
+
 /// Which proxy is a sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
-    /// A real Envoy.
-    Envoy,
-    /// A real Envoy 1.36, the last that does not take virtual hosts one by one.
-    OldEnvoy,
-    /// A real Envoy that is told to ask for the state of the world.
-    SotwEnvoy,
+    /// A real Envoy, and how it asks.
+    Envoy(Release, Variant),
     /// Our own.
     Rutter,
+}
+
+impl Proxy {
+    /// The latest Envoy, asking for differences.
+    pub const ENVOY: Self = Self::Envoy(Release::V1_40, Variant::Delta);
+    /// The same, asking for the state of the world.
+    pub const SOTW_ENVOY: Self = Self::Envoy(Release::V1_40, Variant::Sotw);
+    /// One that does not take virtual hosts one by one.
+    pub const OLD_ENVOY: Self = Self::Envoy(Release::V1_36, Variant::Delta);
+
+    /// Every Envoy, asking either way.
+    pub fn envoys() -> impl Iterator<Item = Self> {
+        let both = |release| [Variant::Delta, Variant::Sotw].map(|variant| Self::Envoy(release, variant));
+        Release::ALL.into_iter().flat_map(both)
+    }
 }
 
 /// A sidecar: a real Envoy, or our own proxy.
@@ -219,7 +255,7 @@ pub struct Workload {
 impl Workload {
     /// One whose listeners are bound.
     pub fn new(pod: &str, namespace: &str, ip: IpAddr) -> Self {
-        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false, proxy: Proxy::Envoy }
+        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false, proxy: Proxy::ENVOY }
     }
 }
 
@@ -268,17 +304,25 @@ impl Sidecar {
             ])
             .await?;
         let bootstrap = match workload.proxy {
-            Proxy::SotwEnvoy => bootstrap.replace("\"DELTA_GRPC\"", "\"GRPC\""),
-            Proxy::Envoy | Proxy::OldEnvoy | Proxy::Rutter => bootstrap,
+            Proxy::Envoy(_, Variant::Sotw) => bootstrap.replace("\"DELTA_GRPC\"", "\"GRPC\""),
+            Proxy::Envoy(_, Variant::Delta) | Proxy::Rutter => bootstrap,
         };
-        let path = dir.join(format!("{}.json", workload.pod));
+        Self::spawn_with(dir, (&workload.pod, workload.proxy), &bootstrap, port)
+    }
+
+    /// Starts one with a bootstrap in which its admin page is at `port`; nobody waits.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_with(dir: &Path, (name, proxy): (&str, Proxy), bootstrap: &str, port: u16) -> Result<Self> {
+        let path = dir.join(format!("{name}.json"));
         std::fs::write(&path, bootstrap)?;
         let path = path.display().to_string();
         let args =
             ["-c", &path, "--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "-l", "warning"];
-        let log = dir.join(format!("{}.log", workload.pod));
-        let child = match workload.proxy {
-            Proxy::Envoy | Proxy::OldEnvoy | Proxy::SotwEnvoy => spawn(&envoy_binary(workload.proxy)?, &args, &log)?,
+        let log = dir.join(format!("{name}.log"));
+        let child = match proxy {
+            Proxy::Envoy(release, _) => spawn(&envoy_binary(release)?, &args, &log)?,
             Proxy::Rutter => spawn(&binary("rutter-proxy")?, &args[..2], &log)?,
         };
         Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })

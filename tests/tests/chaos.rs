@@ -2,18 +2,14 @@
 //! Envoy itself says that it has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use rutter_tests::cutter::Cutter;
 use rutter_tests::dice::Dice;
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use serde_json::Value;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 /// Rounds of changes; each Envoy has to agree at the end of the last. `CHAOS_ROUNDS` in the environment: others.
 const ROUNDS: u64 = 120;
@@ -23,40 +19,6 @@ const SEED: u64 = 0x5EED_0004;
 fn setting(name: &str, usual: u64) -> Result<u64> {
     let Ok(text) = std::env::var(name) else { return Ok(usual) };
     text.parse().with_context(|| format!("{name}: want a number, got {text:?}"))
-}
-
-/// Stands between the Envoys and the control plane, and cuts.
-struct Cutter {
-    addr: SocketAddr,
-    cuts: watch::Sender<u64>,
-    connections: Arc<AtomicU64>,
-}
-
-impl Cutter {
-    async fn start(target: SocketAddr) -> Result<Self> {
-        let socket = TcpListener::bind("127.0.0.1:0").await?;
-        let (addr, cuts, connections) = (socket.local_addr()?, watch::Sender::new(0), Arc::new(AtomicU64::new(0)));
-        let (subscriber, count) = (cuts.clone(), connections.clone());
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = socket.accept().await {
-                count.fetch_add(1, Ordering::Relaxed);
-                let mut cut = subscriber.subscribe();
-                tokio::spawn(async move {
-                    let Ok(mut server) = TcpStream::connect(target).await else { return };
-                    tokio::select! {
-                        // Either end may go at any time: that is what this is for.
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = cut.changed() => {}
-                    }
-                });
-            }
-        });
-        Ok(Self { addr, cuts, connections })
-    }
-
-    fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
-    }
 }
 
 const NAMESPACES: [&str; 3] = ["open", "closed", "other"];
@@ -230,12 +192,12 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     plane.xds = cutter.addr;
     let mut envoys = Vec::new();
     let all = [
-        ("open", true, Proxy::Envoy),
-        ("closed", true, Proxy::Envoy),
-        ("open", false, Proxy::Envoy),
-        ("open", true, Proxy::SotwEnvoy),
-        ("closed", false, Proxy::SotwEnvoy),
-        ("closed", true, Proxy::OldEnvoy),
+        ("open", true, Proxy::ENVOY),
+        ("closed", true, Proxy::ENVOY),
+        ("open", false, Proxy::ENVOY),
+        ("open", true, Proxy::SOTW_ENVOY),
+        ("closed", false, Proxy::SOTW_ENVOY),
+        ("closed", true, Proxy::OLD_ENVOY),
     ];
     for (number, (namespace, captured, proxy)) in all.into_iter().enumerate() {
         let ip = IpAddr::from([127, 0, 31, number as u8 + 1]);
@@ -275,7 +237,7 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
         assert_eq!(envoy.stat("warming_clusters").await?, 0);
         assert_eq!(envoy.stat("update_rejected").await?, 0);
     }
-    let connections = cutter.connections.load(Ordering::Relaxed);
+    let connections = cutter.connections();
     assert!(connections as usize > envoys.len() * 5 && kills > 0, "{connections} connections, {kills} kills");
     let verified = http::get(admin, "/metrics", &[]).await?.body;
     assert!(verified.contains("rutter_verify_differences_total 0"), "{verified}");

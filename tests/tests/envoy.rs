@@ -24,7 +24,7 @@ fn example(name: &str) -> String {
 
 impl Bookinfo {
     async fn start() -> Result<Self> {
-        Self::start_with(Proxy::Envoy).await
+        Self::start_with(Proxy::ENVOY).await
     }
 
     async fn start_with(proxy: Proxy) -> Result<Self> {
@@ -89,7 +89,7 @@ async fn a_weight_change_sends_each_sidecar_one_virtual_host_and_moves_the_traff
 
 #[tokio::test]
 async fn an_envoy_that_asks_for_the_state_of_the_world_gets_it() -> Result<()> {
-    let mesh = Bookinfo::start_with(Proxy::SotwEnvoy).await?;
+    let mesh = Bookinfo::start_with(Proxy::SOTW_ENVOY).await?;
     assert!(mesh.page().await?.contains("reviews-v1"));
     mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
     for _ in 0..20 {
@@ -348,7 +348,7 @@ async fn an_envoy_below_1_37_gets_whole_tables_and_so_does_any_by_the_setting() 
     let dir = tempfile::tempdir()?;
     let mut types = Vec::new();
     for (number, (proxy, more)) in
-        [(Proxy::OldEnvoy, &[][..]), (Proxy::Envoy, &[]), (Proxy::Envoy, &["--whole-route-tables"])]
+        [(Proxy::OLD_ENVOY, &[][..]), (Proxy::ENVOY, &[]), (Proxy::ENVOY, &["--whole-route-tables"])]
             .into_iter()
             .enumerate()
     {

@@ -146,10 +146,10 @@ async fn nothing_fails(proxy: Proxy) -> Result<()> {
 
 #[tokio::test]
 async fn nothing_fails_while_routes_move_and_clusters_come_and_go() -> Result<()> {
-    nothing_fails(Proxy::Envoy).await
+    nothing_fails(Proxy::ENVOY).await
 }
 
 #[tokio::test]
 async fn nothing_fails_so_either_with_the_state_of_the_world() -> Result<()> {
-    nothing_fails(Proxy::SotwEnvoy).await
+    nothing_fails(Proxy::SOTW_ENVOY).await
 }

@@ -20,10 +20,10 @@ use crate::parallel;
 /// Scopes without sidecars are dropped after one to two of these.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Calls that may wait for the engine; more wait at their callers.
-const CALLS: usize = 256;
+pub(crate) const CALLS: usize = 256;
 
 /// What others ask of the engine.
-enum Call {
+pub(crate) enum Call {
     Connect(Arc<SidecarNode>, oneshot::Sender<Connection>),
     Disconnect(NodeId),
     Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
@@ -54,6 +54,11 @@ pub(crate) struct EngineHandle {
 }
 
 impl EngineHandle {
+    /// Of an engine that answers calls.
+    pub(crate) fn new(calls: mpsc::Sender<Call>, applied: watch::Receiver<u64>) -> Self {
+        Self { calls, applied }
+    }
+
     /// A sidecar came. None: the process is ending.
     pub(crate) async fn connect(&self, node: Arc<SidecarNode>) -> Option<Connection> {
         let (reply, answer) = oneshot::channel();
@@ -131,7 +136,7 @@ impl Engine {
         rutter_malloc::trim();
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);
-        let handle = EngineHandle { calls, applied: applied.subscribe() };
+        let handle = EngineHandle::new(calls, applied.subscribe());
         let (watch, debounce) = (Watch::new(store, revision), Debounce::new(least, most));
         let oracle = verify.then(|| Oracle::new(metrics.clone()));
         let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics, oracle };

@@ -4,6 +4,7 @@ mod admin;
 mod ads;
 mod app;
 mod engine;
+pub mod fixed;
 mod folder;
 mod lrs;
 mod metrics;

@@ -49,7 +49,7 @@ async fn story() -> Result<()> {
 
     let (proxy, name) = match std::env::var("PROXY").as_deref() {
         Ok("rutter") => (Proxy::Rutter, "our own proxy"),
-        Ok("envoy" | "") | Err(_) => (Proxy::Envoy, "a real Envoy"),
+        Ok("envoy" | "") | Err(_) => (Proxy::ENVOY, "a real Envoy"),
         Ok(other) => bail!("PROXY={other}: want envoy or rutter"),
     };
     step(3, &format!("6 applications start, each with {name} as its sidecar"));

@@ -357,7 +357,7 @@ impl Sidecar {
             ResourceType::Cluster => self.follow(ResourceType::Endpoint),
             ResourceType::Listener => self.follow(ResourceType::Route),
             ResourceType::Route => self.ask_virtual_hosts(),
-            ResourceType::Endpoint | ResourceType::VirtualHost => None,
+            ResourceType::Endpoint | ResourceType::Secret | ResourceType::VirtualHost => None,
         };
         // Envoy answers for clusters when they are warm.
         self.withheld.push(answer);

@@ -1,0 +1,44 @@
+//! `adapter`: our ADS server over resources that a test suite sets, as the xds-test-harness does.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use rutter_server::Settings;
+use rutter_server::fixed::{Resources, Server};
+use rutter_tests::adapter::{Adapter, serve};
+
+/// Serves xDS from what the adapter service is told; for suites of tests
+#[derive(Parser)]
+struct Args {
+    /// Where xDS clients connect
+    #[arg(long, default_value = "127.0.0.1:18000")]
+    xds: SocketAddr,
+    /// Where the suite sets resources
+    #[arg(long, default_value = "127.0.0.1:17000")]
+    adapter: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("adapter: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let resources = Resources::default();
+    let settings = Settings { xds: args.xds, ..Settings::for_tests(Path::new("")) };
+    let server = Server::bind(settings, resources.clone())?;
+    println!("xDS at {}, the adapter at {}", args.xds, args.adapter);
+    let stop = || async { drop(tokio::signal::ctrl_c().await) };
+    tokio::try_join!(server.run(stop()), serve(args.adapter, Adapter(resources), stop()))?;
+    Ok(())
+}
