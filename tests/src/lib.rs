@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod apps;
+pub mod client;
 pub mod cutter;
 pub mod dice;
 pub mod fleet;

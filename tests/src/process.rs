@@ -157,6 +157,16 @@ impl ControlPlane {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
+    /// One of its metrics, by its whole name, labels included.
+    ///
+    /// # Errors
+    /// When it does not answer or has no such metric.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let text = http::get(self.admin, "/metrics", &[]).await?.body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("{name} in {text}"))?.parse()?)
+    }
+
     /// Runs rutterctl against it; its output, or what it complained of.
     ///
     /// # Errors

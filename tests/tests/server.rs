@@ -4,15 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use rutter_api::ResourceType;
-use rutter_api::pb::envoy::config::core::v3::Node;
-use rutter_api::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use rutter_tests::client::{Client, channel, request};
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, binary, eventually};
 use tokio::process::Command;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 
 const SERVICE: &str =
     "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n";
@@ -92,12 +89,6 @@ fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(dir.join(name), text).unwrap();
 }
 
-async fn metric(plane: &ControlPlane, name: &str) -> u64 {
-    let text = http::get(plane.admin, "/metrics", &[]).await.unwrap().body;
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn of_the_watched_folder_only_changed_files_are_read_and_broken_ones_keep_their_last_good_version() -> Result<()>
 {
@@ -111,19 +102,22 @@ async fn of_the_watched_folder_only_changed_files_are_read_and_broken_ones_keep_
     let plane = ControlPlane::start(dir.path(), &["--config-dir", &folder.display().to_string()]).await?;
     let objects = async || plane.ctl(&["get", "svc"]).await.unwrap();
     assert_eq!(objects().await.matches("Service").count(), 20);
-    assert_eq!(metric(&plane, "rutter_folder_files_broken").await, 1);
-    let read = metric(&plane, "rutter_folder_files_read_total").await;
+    assert_eq!(plane.metric("rutter_folder_files_broken").await?, 1);
+    let read = plane.metric("rutter_folder_files_read_total").await?;
     assert_eq!(read, 21);
 
     write(&folder, "s3.yaml", &SERVICE.replace("name: a,", "name: other,"));
     eventually("the changed file is read", || async { objects().await.contains(" other ") }).await?;
     assert!(!objects().await.contains(" s3 "), "what the file no longer has is gone");
     write(&folder, "s4.yaml", "kind: [");
-    eventually("the broken file is seen", || async { metric(&plane, "rutter_folder_files_broken").await == 2 }).await?;
+    eventually("the broken file is seen", || async {
+        plane.metric("rutter_folder_files_broken").await.is_ok_and(|count| count == 2)
+    })
+    .await?;
     assert!(objects().await.contains(" s4 "), "its last good version stays");
     std::fs::remove_file(folder.join("s5.yaml"))?;
     eventually("the removed file's object goes", || async { !objects().await.contains(" s5 ") }).await?;
-    let more = metric(&plane, "rutter_folder_files_read_total").await - read;
+    let more = plane.metric("rutter_folder_files_read_total").await? - read;
     assert!((2..=4).contains(&more), "two files changed, {more} were read");
 
     let error = plane.apply(&SERVICE.replace("name: a,", "name: s1,"), &[]).await.unwrap_err().to_string();
@@ -149,72 +143,30 @@ async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on()
 async fn health_metrics_and_sigterm_work() -> Result<()> {
     let (_dir, plane) = start().await?;
     assert_eq!(http::get(plane.admin, "/healthz", &[]).await?.body, "ok\n");
-    let mut client = Client::connect(&plane).await?;
+    let mut client = Client::connect(plane.xds).await?;
     client.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
     assert_eq!(client.next().await?.resources.len(), 3);
-    assert_eq!(metric(&plane, "rutter_xds_streams").await, 1);
+    assert_eq!(plane.metric("rutter_xds_streams").await?, 1);
     let ended = tokio::spawn(plane.terminate());
     assert_eq!(client.next().await.unwrap_err().code(), Code::Unavailable);
     assert!(ended.await??.success());
     Ok(())
 }
 
-async fn channel(addr: std::net::SocketAddr) -> Result<tonic::transport::Channel> {
-    Ok(tonic::transport::Endpoint::from_shared(format!("http://{addr}"))?.connect().await?)
-}
-
-/// A delta stream whose messages a test writes itself.
-struct Client {
-    requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    responses: Option<Streaming<DeltaDiscoveryResponse>>,
-    client: AggregatedDiscoveryServiceClient<tonic::transport::Channel>,
-    waiting: Option<mpsc::Receiver<DeltaDiscoveryRequest>>,
-}
-
-fn request(id: &str, kind: ResourceType) -> DeltaDiscoveryRequest {
-    let node = Some(Node { id: id.into(), ..Default::default() });
-    DeltaDiscoveryRequest { node, type_url: kind.type_url().into(), ..Default::default() }
-}
-
-impl Client {
-    async fn connect(plane: &ControlPlane) -> Result<Self> {
-        let client = AggregatedDiscoveryServiceClient::new(channel(plane.xds).await?);
-        let (requests, waiting) = mpsc::channel(8);
-        Ok(Self { requests, responses: None, client, waiting: Some(waiting) })
-    }
-
-    async fn send(&mut self, request: DeltaDiscoveryRequest) {
-        // A stream that the server has closed takes no more.
-        let _ = self.requests.send(request).await;
-    }
-
-    async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
-        if let Some(waiting) = self.waiting.take() {
-            let stream = self.client.delta_aggregated_resources(ReceiverStream::new(waiting)).await?;
-            self.responses = Some(stream.into_inner());
-        }
-        let next = match &mut self.responses {
-            Some(responses) => responses.message().await?,
-            None => None,
-        };
-        next.ok_or_else(|| Status::cancelled("the stream ended"))
-    }
-}
-
 #[tokio::test]
 async fn s1_bad_clients_are_told_why_and_cost_the_others_nothing() -> Result<()> {
     let (_dir, plane) = start().await?;
-    let mut good = Client::connect(&plane).await?;
+    let mut good = Client::connect(plane.xds).await?;
     good.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
     assert_eq!(good.next().await?.resources.len(), 3);
 
-    let mut nameless = Client::connect(&plane).await?;
+    let mut nameless = Client::connect(plane.xds).await?;
     nameless.send(request("", ResourceType::Cluster)).await;
     let status = nameless.next().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("want sidecar~IP~POD.NAMESPACE~"), "{status}");
 
-    let mut greedy = Client::connect(&plane).await?;
+    let mut greedy = Client::connect(plane.xds).await?;
     let mut many = request("sidecar~10.0.0.2~b.shop~x", ResourceType::Endpoint);
     many.resource_names_subscribe =
         (0..200_000).map(|number| format!("outbound|80||service-{number:030}.shop.svc")).collect();
@@ -270,10 +222,13 @@ async fn a_client_that_takes_nothing_is_closed_and_the_others_are_served() -> Re
     let _response = response.await?;
     // How it ends does not matter: it ends.
     drop(tokio::time::timeout(std::time::Duration::from_secs(15), ended).await?);
-    eventually("it is counted", || async { metric(&plane, "rutter_xds_stuck_total").await == 1 }).await?;
-    assert_eq!(metric(&plane, "rutter_xds_streams").await, 0);
+    eventually("it is counted", || async {
+        plane.metric("rutter_xds_stuck_total").await.is_ok_and(|count| count == 1)
+    })
+    .await?;
+    assert_eq!(plane.metric("rutter_xds_streams").await?, 0);
 
-    let mut other = Client::connect(&plane).await?;
+    let mut other = Client::connect(plane.xds).await?;
     other.send(request("sidecar~10.0.0.2~well.shop~shop.svc.cluster.local", ResourceType::Cluster)).await;
     assert!(!other.next().await?.resources.is_empty());
     Ok(())
