@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no runtime. Both planes and the CLI depend on it, and it on none of them.
 
+mod brief;
 pub mod config;
 pub mod duration;
 pub mod invalid;
@@ -14,6 +15,7 @@ pub mod pb;
 pub mod resource_type;
 pub mod yaml;
 
+pub use brief::brief;
 pub use config::{Config, ConfigKey, Kind, Spec};
 pub use invalid::Invalid;
 pub use labels::Labels;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
+use rutter_api::brief;
 use rutter_api::json::from_bytes;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub(crate) async fn status(admin: &mut Admin, wanted: Status) -> Result<()> {
         println!("no sidecar is connected (rutterctl bootstrap prints what a proxy needs)");
         return Ok(());
     }
-    let mut rows = table(["SIDECAR", "IP", "CDS", "EDS", "LDS", "RDS", "VERSION", "CONNECTED"]);
+    let mut rows = table(["SIDECAR", "IP", "CDS", "EDS", "LDS", "RDS", "VHDS", "VERSION", "CONNECTED"]);
     for sidecar in &response.sidecars {
         let cell = |word: &str| sidecar.types.iter().find(|one| one.r#type == word).map_or("?".to_owned(), type_text);
         rows.add_row([
@@ -39,6 +40,7 @@ pub(crate) async fn status(admin: &mut Admin, wanted: Status) -> Result<()> {
             cell("endpoint"),
             cell("listener"),
             cell("route"),
+            cell("virtualhost"),
             sidecar.version.clone(),
             age(sidecar.connected_ms),
         ]);
@@ -55,15 +57,6 @@ pub(crate) async fn status(admin: &mut Admin, wanted: Status) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Envoy puts the whole resource between the beginning of what it says and the reason; -o json has all of it.
-fn brief(error: &str) -> String {
-    let lines: Vec<&str> = error.lines().filter(|line| !line.trim().is_empty()).collect();
-    match lines[..] {
-        [first, .., last] if lines.len() > 3 => format!("{first} … {last}"),
-        _ => error.trim_end().to_owned(),
-    }
 }
 
 fn state(state: pb::type_status::State) -> &'static str {

@@ -3,13 +3,20 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rutter_api::ResourceType;
+use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_client::ClientStatusDiscoveryServiceClient;
+use rutter_api::pb::envoy::service::status::v3::{ClientStatusRequest, ConfigStatus};
+use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_tests::apps::{App, BOOKINFO, start};
-use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
+use rutter_tests::client::channel;
+use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually, free_port};
 use rutter_tests::{http, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
+
+/// Types that each sidecar asks for: all but secrets.
+const SERVED: usize = ResourceType::COUNT - 1;
 
 struct Bookinfo {
     dir: tempfile::TempDir,
@@ -154,7 +161,7 @@ async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twi
     let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
     eventually("every Envoy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
-        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
+        status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()
     })
     .await?;
     let resent = pushes(&plane, 0).await?;
@@ -182,7 +189,7 @@ async fn another_replica_with_the_same_config_sends_nothing_again() -> Result<()
     let replica = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
     eventually("every Envoy is back", || async {
         let status = replica.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
-        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
+        status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()
     })
     .await?;
     let sent = pushes(&replica, 0).await?;
@@ -301,8 +308,68 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
     mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml")]).await?;
     let page = || async { mesh.page().await.is_ok_and(|page| page.contains("[details-v1] [reviews-v3")) };
     eventually("the rest flows on", page).await?;
+    // So say the object itself, and a metric.
+    let object = async || mesh.plane.ctl(&["get", "destinationrule", "details", "-o", "json"]).await;
+    let condition: Value = serde_json::from_str(&object().await?)?;
+    let condition = &condition["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["status"]), (&json!("Reconciled"), &json!("False")));
+    let message = condition["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("6 sidecars keep what they had") && message.contains("refuses cluster outbound|9080||details")
+    );
+    assert!(message.lines().count() < 10, "{message}");
+    let metric = r#"rutter_config_refused{kind="DestinationRule",namespace="default",name="details"}"#;
+    assert_eq!(mesh.plane.metric(metric).await?, BOOKINFO.len() as u64);
+    // What was asked for as it is can be applied again.
+    mesh.plane.apply(&object().await?, &[]).await?;
     mesh.plane.apply(&rule("7s"), &[]).await?;
-    eventually("nothing is refused", || async { !status().await.contains("refuses") }).await
+    eventually("nothing is refused", || async { !status().await.contains("refuses") }).await?;
+    assert!(!object().await?.contains("status") && mesh.plane.metric(metric).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn csds_says_what_each_sidecar_has() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    let mut client = ClientStatusDiscoveryServiceClient::new(channel(mesh.plane.admin).await?);
+    let ask = |part: &str| {
+        let contains = matcher::string_matcher::MatchPattern::Contains(part.into());
+        let node_id = matcher::StringMatcher { match_pattern: Some(contains), ..Default::default() };
+        let node_matchers = vec![matcher::NodeMatcher { node_id: Some(node_id), ..Default::default() }];
+        ClientStatusRequest { node_matchers, ..Default::default() }
+    };
+    let all = client.fetch_client_status(ClientStatusRequest::default()).await?.into_inner();
+    assert_eq!(all.config.len(), BOOKINFO.len());
+    let one = client.fetch_client_status(ask("~productpage-v1.default~")).await?.into_inner().config;
+    assert_eq!(one.len(), 1);
+    let has = |name: &str| one[0].generic_xds_configs.iter().find(|config| config.name == name);
+    let cluster = has("outbound|9080||reviews.default.svc.cluster.local").context("the cluster of reviews")?;
+    assert_eq!(cluster.config_status(), ConfigStatus::Synced);
+    assert!(cluster.xds_config.is_some() && cluster.version_info.len() == 16);
+    // By stream: an answer for each request.
+    let requests = vec![ask("~details-v1.default~"), ask("~nobody~")];
+    let mut answers = client.stream_client_status(tokio_stream::iter(requests)).await?.into_inner();
+    let counts = [answers.message().await?, answers.message().await?].map(|one| one.map(|one| one.config.len()));
+    assert_eq!(counts, [Some(1), Some(0)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_reports_are_taken_in() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    let (port, xds) = (free_port()?, plane.xds.to_string());
+    let admin_port = port.to_string();
+    let args = ["bootstrap", "--proxy", "envoy", "--pod", "loaded", "--ip", "127.0.34.1", "--interception", "none"];
+    let bootstrap = plane.ctl(&[&args[..], &["--xds", &xds, "--admin-port", &admin_port]].concat()).await?;
+    let mut bootstrap: Value = serde_json::from_str(&bootstrap)?;
+    bootstrap["cluster_manager"] = json!({"load_stats_config": {"api_type": "GRPC", "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "rutter"}}]}});
+    let envoy = Sidecar::spawn_with(dir.path(), ("loaded", Proxy::ENVOY), &bootstrap.to_string(), port)?;
+    envoy.wait_ready().await?;
+    // The first after ten seconds, as we tell it.
+    let reported = || async { plane.metric("rutter_xds_load_reports_total").await.is_ok_and(|count| count > 0) };
+    eventually("a report comes", reported).await
 }
 
 #[tokio::test]
@@ -326,7 +393,7 @@ async fn our_own_proxy_tells_the_same_story() -> Result<()> {
     let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
     eventually("every proxy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
-        status.matches("\"SYNCED\"").count() == ResourceType::COUNT * BOOKINFO.len()
+        status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()
     })
     .await?;
     assert!(pushes(&plane, 0).await?.is_empty());

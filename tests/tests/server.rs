@@ -69,6 +69,26 @@ async fn a_file_of_50_mib_is_refused_by_client_and_server() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_no_grpc_client_could_take_is_refused_by_apply_and_by_the_folder() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("config");
+    std::fs::create_dir(&folder)?;
+    let matches: Vec<String> = (0..12_000).map(|number| format!("{{uri: {{exact: /{number}}}}}")).collect();
+    let routes = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: many}}\nspec: {{hosts: [a], http: [{{match: [{}], route: [{{destination: {{host: b}}}}]}}]}}",
+        matches.join(", ")
+    );
+    write(&folder, "many.yaml", &routes);
+    let plane = ControlPlane::start(dir.path(), &["--config-dir", &folder.display().to_string()]).await?;
+    assert_eq!(plane.metric("rutter_folder_files_broken").await?, 1);
+    let error = plane.apply(&routes, &[]).await.unwrap_err().to_string();
+    let want = "virtualService default/many: spec.http: want a virtual host of at most 4128768 bytes";
+    assert!(error.contains(want), "{error}");
+    assert_eq!(plane.ctl(&["get", "all"]).await?.trim(), "no objects");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_stale_version_is_a_conflict_and_dry_runs_write_nothing() -> Result<()> {
     let (_dir, plane) = start().await?;
     assert!(plane.apply(SERVICE, &["--dry-run"]).await?.contains("created (dry run)"));

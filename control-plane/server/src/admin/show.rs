@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, ResourceType};
+use rutter_api::{ConfigKey, ResourceType, brief};
 use rutter_core::AdsStream;
 use rutter_core::ads_stream::Refusal;
 use rutter_core::delta_stream::{ResourceState, TypeSync};
@@ -42,7 +42,7 @@ fn condition(refusals: &[(String, Refusal)]) -> Option<Value> {
         return None;
     }
     let told = refusals.iter().take(REFUSALS_TOLD);
-    let told = told.map(|(sidecar, one)| format!("{sidecar} refuses {} {}: {}", one.kind, one.name, one.error));
+    let told = told.map(|(sidecar, one)| format!("{sidecar} refuses {} {}: {}", one.kind, one.name, brief(&one.error)));
     let more = refusals.len().saturating_sub(REFUSALS_TOLD);
     let more = (more > 0).then(|| format!("… and {more} more"));
     let message = told.chain(more).collect::<Vec<_>>().join("; ");
