@@ -1,11 +1,15 @@
 //! Real gRPC clients and servers without sidecars, against a real control plane.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bytes::{Buf, BufMut, Bytes};
 use rutter_tests::process::{ControlPlane, eventually};
 use rutter_tests::root;
 use serde_json::{Value, json};
@@ -13,6 +17,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+const TARGET: &str = "xds:///names.shop.svc.cluster.local:7070";
+/// No script, but the library for Rust in this process.
+const RUST: &str = "";
 
 const MESH: &str = "apiVersion: v1
 kind: Service
@@ -70,27 +80,140 @@ async fn server(dir: &Path, plane: &ControlPlane, name: &str, ip: &str) -> Resul
     Ok(child)
 }
 
-/// What one client saw.
-struct Client {
-    _child: Child,
-    stdin: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
+/// A client that calls all the time.
+enum Client {
+    /// A script of its own process.
+    Script { _child: Child, stdin: ChildStdin, said: Lines<BufReader<ChildStdout>> },
+    /// The library for Rust, here.
+    Rust(RustClient),
 }
 
 impl Client {
     async fn start(dir: &Path, plane: &ControlPlane, script: &str) -> Result<Self> {
         let modules = root().join(".venv/js/node_modules").display().to_string();
-        let args = [script, "xds:///names.shop.svc.cluster.local:7070", &modules];
+        let args = [script, TARGET, &modules];
         let mut child = run(dir, plane, ("client", "127.0.41.9"), &args).await?;
         let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
-        Ok(Self { _child: child, stdin, said: BufReader::new(stdout).lines() })
+        Ok(Self::Script { _child: child, stdin, said: BufReader::new(stdout).lines() })
     }
 
     /// What happened since the last time; calls have `header` from now on.
     async fn since(&mut self, header: &str) -> Result<Value> {
-        self.stdin.write_all(format!("{header}\n").as_bytes()).await?;
-        let line = timeout(Duration::from_secs(10), self.said.next_line()).await??.context("the client ended")?;
+        let (stdin, said) = match self {
+            Self::Rust(client) => return Ok(client.since(header)),
+            Self::Script { stdin, said, .. } => (stdin, said),
+        };
+        stdin.write_all(format!("{header}\n").as_bytes()).await?;
+        let line = timeout(Duration::from_secs(10), said.next_line()).await??.context("the client ended")?;
         Ok(serde_json::from_str(&line)?)
+    }
+}
+
+/// What the calls have (a header), and what they came to.
+type Calls = Arc<std::sync::Mutex<(String, BTreeMap<String, usize>, Vec<String>)>>;
+
+/// As client.py, with `tonic-xds`.
+struct RustClient {
+    calls: Calls,
+    ends: Arc<AtomicBool>,
+}
+
+impl Drop for RustClient {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+impl RustClient {
+    async fn start(plane: &ControlPlane) -> Result<Self> {
+        // The library wants to be told how to speak.
+        let xds = format!("http://{}", plane.xds);
+        let args =
+            ["-n", "shop", "bootstrap", "--proxy", "grpc", "--pod", "client", "--ip", "127.0.41.9", "--xds", &xds];
+        let bootstrap = tonic_xds::BootstrapConfig::from_json(&plane.ctl(&args).await?)?;
+        let target = tonic_xds::XdsUri::parse(TARGET)?;
+        let config = tonic_xds::XdsChannelConfig::new(target).with_bootstrap(bootstrap);
+        let (calls, ends) = (Calls::default(), Arc::new(AtomicBool::new(false)));
+        let (theirs, end) = (calls.clone(), ends.clone());
+        // A thread of its own: the library's futures stay on one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let channel = tonic_xds::XdsChannelBuilder::new(config).build_grpc_channel()?;
+                while !end.load(Ordering::Relaxed) {
+                    let header = lock(&theirs).0.clone();
+                    match call(channel.clone(), &header).await {
+                        Ok(who) => *lock(&theirs).1.entry(who).or_default() += 1,
+                        Err(status) => lock(&theirs).2.push(status.to_string()),
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                anyhow::Ok(())
+            })
+        });
+        Ok(Self { calls, ends })
+    }
+
+    fn since(&self, header: &str) -> Value {
+        let mut calls = lock(&self.calls);
+        calls.0 = header.to_owned();
+        json!({"answers": std::mem::take(&mut calls.1), "failures": std::mem::take(&mut calls.2)})
+    }
+}
+
+fn lock(calls: &Calls) -> std::sync::MutexGuard<'_, (String, BTreeMap<String, usize>, Vec<String>)> {
+    calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn call(channel: tonic_xds::XdsChannelGrpc, header: &str) -> Result<String, Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+    let mut request = tonic::Request::new(Bytes::new());
+    request.set_timeout(Duration::from_secs(5));
+    if let Some(("user", value)) = header.split_once('=') {
+        let value = value.parse().map_err(|_| Status::internal("want a header"))?;
+        request.metadata_mut().insert("user", value);
+    }
+    let path = http::uri::PathAndQuery::from_static("/test.Names/Get");
+    let answer = client.unary(request, path, Raw).await?.into_inner();
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Bytes as they are: the servers answer with a name, and no message around it.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 
@@ -124,6 +247,11 @@ async fn the_grpc_library_for_node_follows_every_change_without_a_failed_call() 
     follows_every_change("client.js").await
 }
 
+#[tokio::test]
+async fn the_grpc_library_for_rust_follows_every_change_without_a_failed_call() -> Result<()> {
+    follows_every_change(RUST).await
+}
+
 async fn follows_every_change(script: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut plane = ControlPlane::start(dir.path(), &[]).await?;
@@ -132,7 +260,11 @@ async fn follows_every_change(script: &str) -> Result<()> {
     plane.apply(&text, &[]).await?;
     let _one = server(dir.path(), &plane, "v1", "127.0.41.1").await?;
     let _two = server(dir.path(), &plane, "v2", "127.0.41.2").await?;
-    let client = Mutex::new(Client::start(dir.path(), &plane, script).await?);
+    let client = match script {
+        RUST => Client::Rust(RustClient::start(&plane).await?),
+        _ => Client::start(dir.path(), &plane, script).await?,
+    };
+    let client = Mutex::new(client);
     answered_by(&client, "", &["v1"]).await?;
     // Weights.
     plane.apply(&routes(0), &["--wait"]).await?;
