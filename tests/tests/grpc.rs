@@ -80,10 +80,16 @@ async fn server(dir: &Path, plane: &ControlPlane, name: &str, ip: &str) -> Resul
     Ok(child)
 }
 
+struct Script {
+    _child: Child,
+    stdin: ChildStdin,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
 /// A client that calls all the time.
 enum Client {
     /// A script of its own process.
-    Script { _child: Child, stdin: ChildStdin, said: Lines<BufReader<ChildStdout>> },
+    Script(Box<Script>),
     /// The library for Rust, here.
     Rust(RustClient),
 }
@@ -94,17 +100,17 @@ impl Client {
         let args = [script, TARGET, &modules];
         let mut child = run(dir, plane, ("client", "127.0.41.9"), &args).await?;
         let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
-        Ok(Self::Script { _child: child, stdin, said: BufReader::new(stdout).lines() })
+        Ok(Self::Script(Box::new(Script { _child: child, stdin, said: BufReader::new(stdout).lines() })))
     }
 
     /// What happened since the last time; calls have `header` from now on.
     async fn since(&mut self, header: &str) -> Result<Value> {
-        let (stdin, said) = match self {
+        let script = match self {
             Self::Rust(client) => return Ok(client.since(header)),
-            Self::Script { stdin, said, .. } => (stdin, said),
+            Self::Script(script) => script,
         };
-        stdin.write_all(format!("{header}\n").as_bytes()).await?;
-        let line = timeout(Duration::from_secs(10), said.next_line()).await??.context("the client ended")?;
+        script.stdin.write_all(format!("{header}\n").as_bytes()).await?;
+        let line = timeout(Duration::from_secs(10), script.said.next_line()).await??.context("the client ended")?;
         Ok(serde_json::from_str(&line)?)
     }
 }

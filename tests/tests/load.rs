@@ -22,7 +22,7 @@ use tokio::time::sleep;
 /// Changes under load.
 const CHANGES: usize = 200;
 /// Each sends a request, waits for the answer, and then for this long.
-const CALLERS: usize = 4;
+const CALLERS: usize = 12;
 const PAUSE: Duration = Duration::from_millis(3);
 /// Applications, at 127.0.52.N.
 const APPS: u8 = 6;
@@ -125,18 +125,20 @@ async fn nothing_fails(proxy: Proxy) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     (0..CALLERS).for_each(|_| drop(callers.spawn(call(SocketAddr::new(ip, PORT), stop.clone()))));
-    let mut dice = Dice::new(0x5EED);
+    let (mut dice, start) = (Dice::new(0x5EED), tokio::time::Instant::now());
     for number in 0..CHANGES {
         change(&plane, &mut dice, number).await?;
         sleep(Duration::from_millis(dice.below(30))).await;
     }
     stop.store(true, Ordering::Relaxed);
+    let seconds = start.elapsed().as_secs_f64();
     let mut answers = Answers::new();
     while let Some(one) = callers.join_next().await {
         for (answer, count) in one?? {
             *answers.entry(answer).or_default() += count;
         }
     }
+    println!("{:.0} requests a second for {seconds:.0} s", answers.values().sum::<usize>() as f64 / seconds);
     let failed: Vec<_> = answers.iter().filter(|(answer, _)| !answer.starts_with("app-")).collect();
     assert!(failed.is_empty(), "{answers:?}");
     assert!(answers.len() == usize::from(APPS) && answers.values().sum::<usize>() > 20 * CHANGES, "{answers:?}");

@@ -119,7 +119,8 @@ impl SotwStream {
     /// # Errors
     /// When the stream has to be closed.
     pub fn on_request(&mut self, now: Instant, request: &SotwRequest<'_>) -> Result<(), StreamError> {
-        let Some(kind) = ResourceType::from_type_url(request.type_url) else {
+        // Virtual hosts one by one are delta's only.
+        let Some(kind) = ResourceType::from_type_url(request.type_url).filter(|kind| ORDER.contains(kind)) else {
             return self.others.on_sotw(request.type_url, &request.names, request.nonce.is_empty());
         };
         let state = &mut self.types[kind.index()];

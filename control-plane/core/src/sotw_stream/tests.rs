@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route};
+use rutter_api::ResourceType::{Cluster, Endpoint, Listener, Route, VirtualHost};
 use rutter_api::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use rutter_api::pb::google::rpc::Status;
 
@@ -252,6 +252,14 @@ fn f2_what_is_too_large_for_the_client_is_said_to_be_and_the_rest_is_sent() {
     assert_eq!(sent.iter().map(text).collect::<Vec<_>>(), ["listener 1 !large", "route 1"]);
     let error = sent[0].resource_errors[0].error_detail.as_ref().unwrap();
     assert!(error.message.starts_with("large weighs ") && error.code == 8, "{error:?}");
+}
+
+#[test]
+fn virtual_hosts_are_not_served_so_and_nobody_waits_for_them() {
+    let mut bench = Bench::new(&[(VirtualHost, "80/a")]);
+    bench.subscribe(VirtualHost, &["80/a"], "");
+    let sent = bench.responses();
+    assert!(sent.len() == 1 && sent[0].resources.is_empty() && bench.stream.is_settled());
 }
 
 #[test]
