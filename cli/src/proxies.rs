@@ -184,7 +184,7 @@ pub(crate) fn print_pushes(pushes: &[pb::Push]) {
         let answer = match (push.ack_us, push.error.is_empty()) {
             (None, _) => "none yet".to_owned(),
             (Some(us), true) => format!("ACK {}.{} ms", us / 1000, us % 1000 / 100),
-            (Some(_), false) => format!("NACK {}", push.error),
+            (Some(_), false) => "NACK".to_owned(),
         };
         let mut names = push.names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(" ");
         let total = (push.resources + push.removed) as usize;
@@ -196,4 +196,7 @@ pub(crate) fn print_pushes(pushes: &[pb::Push]) {
         rows.add_row([&push.sidecar, &cause, &push.r#type, &sent, &removed, &bytes, &answer, &names]);
     }
     println!("{rows}");
+    for push in pushes.iter().filter(|push| !push.error.is_empty()) {
+        println!("{} refused {} {}: {}", push.sidecar, push.r#type, push.names.join(" "), brief(&push.error));
+    }
 }

@@ -422,8 +422,10 @@ impl DeltaStream {
 
     fn on_refusal(&mut self, kind: ResourceType, refused: &Outstanding, error: String) {
         let state = &mut self.types[kind.index()];
-        let still = refused.removed.iter().filter(|name| self.view.get(kind, name).is_none());
-        state.gone.extend(still.cloned());
+        // Told again, unless something else is due about it.
+        let is_still = |name: &&ResourceName| self.view.get(kind, name).is_none() && !state.due.contains(name);
+        let still: Vec<ResourceName> = refused.removed.iter().filter(is_still).cloned().collect();
+        state.gone.extend(still);
         let sent: Vec<(&ResourceName, Version)> = refused.sent().collect();
         if let [(name, version)] = sent[..] {
             // N3: not sent again until its content changes, which it may have done meanwhile.

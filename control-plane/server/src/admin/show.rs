@@ -47,7 +47,10 @@ fn condition(refusals: &[(String, Refusal)]) -> Option<Value> {
     let more = (more > 0).then(|| format!("… and {more} more"));
     let message = told.chain(more).collect::<Vec<_>>().join("; ");
     let reason = "RefusedBySidecar";
-    let text = format!("{} sidecars keep what they had: {message}", sidecars.len());
+    let text = match sidecars.len() {
+        1 => format!("1 sidecar keeps what it had: {message}"),
+        many => format!("{many} sidecars keep what they had: {message}"),
+    };
     Some(json!({"type": "Reconciled", "status": "False", "reason": reason, "message": text}))
 }
 
