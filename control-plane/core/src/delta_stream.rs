@@ -151,7 +151,10 @@ impl DeltaStream {
                 let (before, after) = (old.get(kind, &name), self.view.get(kind, &name).cloned());
                 let state = &mut self.types[kind.index()];
                 match (before, &after) {
-                    (None, Some(_)) => state.subscription.appeared(&name),
+                    (None, Some(_)) => {
+                        state.subscription.appeared(&name);
+                        state.gone.remove(&name);
+                    }
                     (Some(_), None) => state.subscription.vanished(&name),
                     (Some(_), Some(_)) | (None, None) => {}
                 }
