@@ -12,9 +12,18 @@ use rutter_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use rutter_api::pb::google::rpc::Status;
-use rutter_core::delta_stream::Limits;
+use rutter_core::delta_stream::{Limits, ResourceState};
 use rutter_core::snapshot::Write;
-use rutter_core::{AdsStream, EncodedResource, Response, ScopeSnapshot, Variant, View};
+use rutter_core::{AdsStream, EncodedResource, Response, ScopeSnapshot, Variant, Version, View};
+
+/// What happens, line by line, where `TRACE` is in the environment.
+macro_rules! trace {
+    ($($word:tt)*) => {
+        if std::env::var_os("TRACE").is_some() {
+            eprintln!($($word)*);
+        }
+    };
+}
 
 const VARIANTS: [Variant; 2] = [Variant::Delta, Variant::Sotw];
 /// Few names, so that what is asked for is often there.
@@ -26,12 +35,22 @@ fn put(kind: ResourceType, name: &str, body: u8) -> Write {
     Write::Put(kind, EncodedResource::new(kind, name.into(), &[body]))
 }
 
+/// The name of a resource that there may be: a virtual host is of a table.
+fn named(kind: ResourceType, name: &'static str) -> &'static str {
+    match (kind, name) {
+        (ResourceType::VirtualHost, "80/b" | "b") => "80/b",
+        (ResourceType::VirtualHost, _) => "80/a",
+        (_, "80/a" | "80/b" | "*") => "80",
+        (_, name) => name,
+    }
+}
+
 fn view(snapshot: &ScopeSnapshot) -> View {
     View { shared: Arc::new(snapshot.clone()), ..View::default() }
 }
 
 fn world() -> ScopeSnapshot {
-    let all = ResourceType::ALL.into_iter().flat_map(|kind| ["a", "80"].map(|name| put(kind, name, 1)));
+    let all = ResourceType::ALL.into_iter().flat_map(|kind| ["a", "80"].map(|name| put(kind, named(kind, name), 1)));
     ScopeSnapshot::new(1).apply(all.collect()).unwrap_or_default()
 }
 
@@ -54,9 +73,11 @@ fn drain(stream: &mut AdsStream, variant: Variant, now: Instant, nonces: &mut BT
             }
         };
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "a name came twice: {names:?}");
+        trace!("sent {} {} {names:?}", response.nonce, response.type_url);
         all.push(response);
         assert!(all.len() < RESPONSES_MAX, "it does not come to an end");
     }
+    assert!(stream.wake_at(now).is_none_or(|at| at > now), "it would be looked at again and again");
     all
 }
 
@@ -101,106 +122,186 @@ impl Bytes<'_> {
     }
 }
 
+/// The client of a stream.
+struct Client {
+    variant: Variant,
+    stream: AdsStream,
+    now: Instant,
+    nonces: BTreeSet<u64>,
+    /// What it has not answered.
+    open: Vec<Response>,
+    /// Of the state of the world: what it asks for.
+    asked: BTreeMap<ResourceType, Vec<String>>,
+    /// Of the state of the world: the nonce that it knows of a type.
+    last: BTreeMap<ResourceType, u64>,
+    /// What it has taken.
+    held: BTreeMap<(ResourceType, String), Version>,
+}
+
 /// A stream through a sequence of requests, changes, answers and pauses that the bytes say.
 pub fn stream(data: &[u8]) {
     let mut bytes = Bytes(data);
     let Some(variant) = bytes.below(2).map(|number| VARIANTS[number]) else { return };
     let mut snapshot = world();
-    let mut stream = AdsStream::new(variant, view(&snapshot), Limits::default());
-    let (mut now, mut nonces) = (Instant::now(), BTreeSet::new());
-    // What is not answered, and of the state of the world what was asked for last.
-    let (mut open, mut asked): (Vec<Response>, BTreeMap<ResourceType, Vec<String>>) = Default::default();
+    let mut client = Client {
+        variant,
+        stream: AdsStream::new(variant, view(&snapshot), Limits::default()),
+        now: Instant::now(),
+        nonces: BTreeSet::new(),
+        open: Vec::new(),
+        asked: BTreeMap::new(),
+        last: BTreeMap::new(),
+        held: BTreeMap::new(),
+    };
     while let Some(op) = bytes.below(6) {
         let Some(kind) = bytes.below(ResourceType::COUNT).map(|number| ResourceType::ALL[number]) else { break };
         match op {
             0 => {
                 let (Some(name), Some(body)) = (bytes.name(), bytes.below(3)) else { break };
-                let write = if body == 0 { Write::Remove(kind, name.into()) } else { put(kind, name, body as u8) };
-                if let Some(next) = snapshot.apply(vec![write]) {
+                let name = named(kind, name);
+                trace!("{kind} {name} is {body} now");
+                let writes = match (kind, name, body) {
+                    // Virtual hosts go with their table, and come with it or later.
+                    (ResourceType::Route, "80", 0) => vec![
+                        Write::Remove(kind, name.into()),
+                        Write::Remove(ResourceType::VirtualHost, "80/a".into()),
+                        Write::Remove(ResourceType::VirtualHost, "80/b".into()),
+                    ],
+                    (_, _, 0) => vec![Write::Remove(kind, name.into())],
+                    (ResourceType::VirtualHost, ..) if snapshot.get(ResourceType::Route, "80").is_none() => Vec::new(),
+                    _ => vec![put(kind, name, body as u8)],
+                };
+                if let Some(next) = snapshot.apply(writes) {
                     snapshot = next;
-                    stream.on_view(now, view(&snapshot));
+                    client.stream.on_view(client.now, view(&snapshot));
                 }
             }
             1 | 2 => {
                 let (Some(more), Some(fewer), Some(held)) = (bytes.names(), bytes.names(), bytes.names()) else {
                     break;
                 };
-                let request = ask(variant, kind, (more, fewer, held), &mut asked);
-                stream.on_request(now, &request).expect("a request that is well-formed and small");
+                let is_fresh = op == 2 && bytes.below(8) == Some(0);
+                client.ask(kind, (more, fewer, held), is_fresh);
             }
-            3 => open.extend(drain(&mut stream, variant, now, &mut nonces)),
-            4 if !open.is_empty() => {
-                let (Some(at), Some(bad)) = (bytes.below(open.len()), bytes.below(4)) else { break };
-                let response = open.remove(at);
-                answer(&mut stream, variant, now, (&response, bad == 0, &asked));
+            3 => client.take(),
+            4 if !client.open.is_empty() => {
+                let (Some(at), Some(bad)) = (bytes.below(client.open.len()), bytes.below(4)) else { break };
+                client.answer(at, bad == 0);
             }
-            _ => now += Duration::from_secs(1),
+            _ => client.now += Duration::from_secs(1),
         }
     }
-    settle(&mut stream, variant, (now, open, nonces, asked));
+    client.settle();
 }
 
-type Open = (Instant, Vec<Response>, BTreeSet<u64>, BTreeMap<ResourceType, Vec<String>>);
+impl Client {
+    fn request(&mut self, request: &[u8]) {
+        self.stream.on_request(self.now, request).expect("a request that is well-formed and small");
+    }
 
-/// When everything is answered and time goes on, nothing is left to be said.
-fn settle(stream: &mut AdsStream, variant: Variant, (mut now, mut open, mut nonces, asked): Open) {
-    for _ in 0..RESPONSES_MAX {
-        for response in std::mem::take(&mut open) {
-            answer(stream, variant, now, (&response, false, &asked));
+    fn take(&mut self) {
+        let more = drain(&mut self.stream, self.variant, self.now, &mut self.nonces);
+        self.open.extend(more);
+    }
+
+    fn ask(&mut self, kind: ResourceType, (more, fewer, held): Asked, is_fresh: bool) {
+        trace!("{kind}: +{more:?} -{fewer:?}, holds {held:?}, fresh {is_fresh}");
+        let type_url = kind.type_url().to_owned();
+        let request = match self.variant {
+            Variant::Delta => {
+                let held = held.into_iter().map(|name| (name, "0000000000000001".to_owned())).collect();
+                let (resource_names_subscribe, resource_names_unsubscribe) = (more, fewer);
+                DeltaDiscoveryRequest {
+                    type_url,
+                    resource_names_subscribe,
+                    resource_names_unsubscribe,
+                    initial_resource_versions: held,
+                    ..Default::default()
+                }
+                .encode_to_vec()
+            }
+            Variant::Sotw => {
+                let names = self.asked.entry(kind).or_default();
+                names.retain(|name| !fewer.contains(name));
+                names.extend(more);
+                names.dedup();
+                let nonce = self.last.get(&kind).filter(|_| !is_fresh).map(u64::to_string).unwrap_or_default();
+                let resource_names = names.clone();
+                DiscoveryRequest { type_url, resource_names, response_nonce: nonce, ..Default::default() }
+                    .encode_to_vec()
+            }
+        };
+        self.request(&request);
+    }
+
+    /// Answers the first response of the type that one is of: clients answer in order.
+    fn answer(&mut self, at: usize, is_bad: bool) {
+        let of_type = |one: &Response| one.type_url == self.open[at].type_url;
+        let Some(at) = self.open.iter().position(of_type) else { return };
+        let response = self.open.remove(at);
+        trace!("answers {} {} bad {is_bad}", response.nonce, response.type_url);
+        let (type_url, response_nonce) = (response.type_url.to_string(), response.nonce.to_string());
+        let error_detail = is_bad.then(|| Status { message: "no".into(), ..Default::default() });
+        if let Some(kind) = ResourceType::from_type_url(&type_url) {
+            self.last.insert(kind, response.nonce);
+            if !is_bad {
+                self.hold(kind, &response);
+            }
         }
-        open = drain(stream, variant, now, &mut nonces);
-        if open.is_empty() {
-            match stream.wake_at() {
-                Some(at) if at > now => now = at,
-                _ => break,
+        let request = match self.variant {
+            Variant::Delta => {
+                DeltaDiscoveryRequest { type_url, response_nonce, error_detail, ..Default::default() }.encode_to_vec()
+            }
+            Variant::Sotw => {
+                let kind = ResourceType::from_type_url(&type_url);
+                let resource_names = kind.and_then(|kind| self.asked.get(&kind)).cloned().unwrap_or_default();
+                DiscoveryRequest { type_url, response_nonce, error_detail, resource_names, ..Default::default() }
+                    .encode_to_vec()
+            }
+        };
+        self.request(&request);
+    }
+
+    fn hold(&mut self, kind: ResourceType, response: &Response) {
+        if self.variant == Variant::Sotw && matches!(kind, ResourceType::Cluster | ResourceType::Listener) {
+            self.held.retain(|(other, _), _| *other != kind);
+        }
+        for one in response.resources.iter() {
+            self.held.insert((kind, one.name.to_string()), one.version);
+        }
+        for name in &response.removed {
+            self.held.remove(&(kind, name.to_string()));
+        }
+    }
+
+    /// When everything is answered and time goes on, nothing is left to be said, and the client has what the
+    /// stream says that it has.
+    fn settle(mut self) {
+        for _ in 0..RESPONSES_MAX {
+            while !self.open.is_empty() {
+                self.answer(0, false);
+            }
+            self.take();
+            if self.open.is_empty() {
+                match self.stream.wake_at(self.now) {
+                    Some(at) => self.now = at,
+                    None => break,
+                }
+            }
+        }
+        assert!(self.open.is_empty() && self.stream.is_settled(), "it does not come to rest");
+        for kind in ResourceType::ALL {
+            for (resource, state) in self.stream.resources(kind) {
+                let held = self.held.get(&(kind, resource.name.to_string()));
+                let is_right = state != ResourceState::Acked || held == Some(&resource.version);
+                assert!(
+                    is_right,
+                    "{kind} {}: said to be {}, and the client has {held:?}",
+                    resource.name, resource.version
+                );
             }
         }
     }
-    assert!(open.is_empty() && stream.is_settled(), "it does not come to rest");
 }
 
 type Asked = (Vec<String>, Vec<String>, Vec<String>);
-
-fn ask(
-    variant: Variant,
-    kind: ResourceType,
-    (more, fewer, held): Asked,
-    asked: &mut BTreeMap<ResourceType, Vec<String>>,
-) -> Vec<u8> {
-    let type_url = kind.type_url().to_owned();
-    if variant == Variant::Sotw {
-        asked.insert(kind, more.clone());
-        return DiscoveryRequest { type_url, resource_names: more, ..Default::default() }.encode_to_vec();
-    }
-    let held = held.into_iter().map(|name| (name, "0000000000000001".to_owned())).collect();
-    DeltaDiscoveryRequest {
-        type_url,
-        resource_names_subscribe: more,
-        resource_names_unsubscribe: fewer,
-        initial_resource_versions: held,
-        ..Default::default()
-    }
-    .encode_to_vec()
-}
-
-fn answer(
-    stream: &mut AdsStream,
-    variant: Variant,
-    now: Instant,
-    (response, is_bad, asked): (&Response, bool, &BTreeMap<ResourceType, Vec<String>>),
-) {
-    let (type_url, response_nonce) = (response.type_url.to_string(), response.nonce.to_string());
-    let error_detail = is_bad.then(|| Status { message: "no".into(), ..Default::default() });
-    let bytes = match variant {
-        Variant::Delta => {
-            DeltaDiscoveryRequest { type_url, response_nonce, error_detail, ..Default::default() }.encode_to_vec()
-        }
-        Variant::Sotw => {
-            let kind = ResourceType::from_type_url(&type_url);
-            let resource_names = kind.and_then(|kind| asked.get(&kind)).cloned().unwrap_or_default();
-            DiscoveryRequest { type_url, response_nonce, error_detail, resource_names, ..Default::default() }
-                .encode_to_vec()
-        }
-    };
-    stream.on_request(now, &bytes).expect("an answer");
-}

@@ -304,6 +304,10 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
     assert!(named.is_ok(), "want {says}, got {}", status().await);
     assert!(status().await.contains("refuses outbound|9080||details.default.svc.cluster.local"), "{}", status().await);
     assert!(status().await.lines().count() < 40, "{}", status().await);
+    let metric = r#"rutter_config_refused{kind="DestinationRule",namespace="default",name="details"}"#;
+    let all = BOOKINFO.len() as u64;
+    let refused = || async { mesh.plane.metric(metric).await.is_ok_and(|count| count == all) };
+    eventually("every sidecar refuses it", refused).await?;
     // What it had serves on, and so does what comes.
     mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml")]).await?;
     let page = || async { mesh.page().await.is_ok_and(|page| page.contains("[details-v1] [reviews-v3")) };
@@ -318,14 +322,14 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
         message.contains("6 sidecars keep what they had") && message.contains("refuses cluster outbound|9080||details")
     );
     assert!(message.lines().count() < 10, "{message}");
-    let metric = r#"rutter_config_refused{kind="DestinationRule",namespace="default",name="details"}"#;
-    assert_eq!(mesh.plane.metric(metric).await?, BOOKINFO.len() as u64);
     // What was asked for as it is can be applied again.
     mesh.plane.apply(&object().await?, &[]).await?;
     mesh.plane.apply(&rule("7s"), &[]).await?;
     eventually("nothing is refused", || async { !status().await.contains("refuses") }).await?;
-    assert!(!object().await?.contains("status") && mesh.plane.metric(metric).await.is_err());
-    Ok(())
+    let is_told = || async { object().await.is_ok_and(|text| !text.contains("status")) };
+    eventually("nor is it said of the object", is_told).await?;
+    let is_counted = || async { mesh.plane.metric(metric).await.is_err() };
+    eventually("nor counted", is_counted).await
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ async fn a_connection_that_does_not_answer_is_closed() -> Result<()> {
 
 #[tokio::test]
 async fn an_old_connection_is_closed_and_a_real_envoy_does_not_notice() -> Result<()> {
-    let (dir, plane) = start(&["--connection-age-s", "1"]).await?;
+    let (dir, plane) = start(&["--connection-age-s", "3"]).await?;
     let mut client = served(&plane, "old").await?;
     let status = client.next().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");

@@ -133,11 +133,11 @@ impl AdsStream {
         }
     }
 
-    /// When [`Self::next_response`] has something to send though nothing else happens.
-    pub fn wake_at(&self) -> Option<Instant> {
+    /// When [`Self::next_response`] has something to send though nothing else happens, it having said None now.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         match self {
-            Self::Delta(stream) => stream.wake_at(),
-            Self::Sotw(stream) => stream.wake_at(),
+            Self::Delta(stream) => stream.wake_at(now),
+            Self::Sotw(stream) => stream.wake_at(now),
         }
     }
 }

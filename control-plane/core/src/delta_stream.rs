@@ -119,7 +119,7 @@ impl DeltaStream {
     /// When the stream has to be closed.
     pub fn on_request(&mut self, now: Instant, request: &Request<'_>) -> Result<(), StreamError> {
         let Some(kind) = ResourceType::from_type_url(request.type_url) else {
-            return self.others.on_delta(request.type_url, &request.subscribe);
+            return self.others.on_delta(&self.limits, request.type_url, &request.subscribe);
         };
         if let Ok(nonce) = request.nonce.parse() {
             let error = request.error.as_deref().map(truncated);
@@ -153,7 +153,7 @@ impl DeltaStream {
                 match (before, &after) {
                     (None, Some(_)) => {
                         state.subscription.appeared(&name);
-                        state.gone.remove(&name);
+                        state.not_gone(&name);
                     }
                     (Some(_), None) => state.subscription.vanished(&name),
                     (Some(_), Some(_)) | (None, None) => {}
@@ -221,12 +221,14 @@ impl DeltaStream {
         Some(self.send_removals(now, kind))
     }
 
-    /// When [`Self::next_response`] has something to send though nothing else happens.
-    pub fn wake_at(&self) -> Option<Instant> {
+    /// When [`Self::next_response`] has something to send though nothing else happens, it having said None now.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let gone = self.types.iter().filter_map(|state| state.gone_since);
         let waits = self.types.iter().any(|state| !state.due.is_empty());
         let clusters = self.types[ResourceType::Cluster.index()].outstanding.iter().map(|one| one.at).max();
-        gone.chain(clusters.filter(|_| waits)).min().map(|since| since + ORDER_GRACE)
+        let since = gone.chain(clusters.filter(|_| waits));
+        // What is over has changed nothing.
+        since.map(|since| since + ORDER_GRACE).filter(|at| *at > now).min()
     }
 }
 
@@ -351,6 +353,7 @@ impl DeltaStream {
                 let subscription = &state.subscription;
                 state.due.retain(|name| subscription.names(name, true));
                 state.gone.retain(|name| subscription.names(name, false));
+                state.gone_since = state.gone_since.filter(|_| !state.gone.is_empty());
                 continue;
             }
             let exists = self.view.get(kind, name).is_some();
@@ -432,7 +435,7 @@ impl DeltaStream {
         let sent: Vec<(&ResourceName, Version)> = refused.sent().collect();
         if let [(name, version)] = sent[..] {
             // N3: not sent again until its content changes, which it may have done meanwhile.
-            if self.view.has(kind, name, version) {
+            if self.view.has(kind, name, version) && state.subscription.wants(name, true) {
                 state.due.remove(name);
                 state.refused.insert(name.clone(), Refused { version, error });
             }

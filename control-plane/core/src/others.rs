@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::batch::Batch;
-use crate::delta_stream::StreamError;
+use crate::delta_stream::{Limits, StreamError};
 use crate::encode::EncodedResource;
 use crate::snapshot::ResourceName;
 
@@ -52,7 +52,10 @@ pub(crate) struct Others(BTreeMap<String, Other>);
 struct Other {
     requested: bool,
     owes_empty: bool,
+    /// What is to be answered.
     named: BTreeSet<ResourceName>,
+    /// What was, of the state of the world: each request names everything again.
+    told: BTreeSet<ResourceName>,
 }
 
 /// An answer about such a type.
@@ -66,22 +69,34 @@ pub(crate) struct OtherAnswer {
 
 impl Others {
     /// A delta request names these in addition to others.
-    pub(crate) fn on_delta(&mut self, type_url: &str, names: &[&str]) -> Result<(), StreamError> {
+    pub(crate) fn on_delta(&mut self, limits: &Limits, type_url: &str, names: &[&str]) -> Result<(), StreamError> {
         let other = self.other(type_url)?;
         let is_first = !std::mem::replace(&mut other.requested, true);
         other.owes_empty |= is_first && names.is_empty();
         other.name(names);
-        Ok(())
+        self.check(limits)
     }
 
-    /// A state-of-the-world request names all that is wanted. Those that answer a response say nothing new.
-    pub(crate) fn on_sotw(&mut self, type_url: &str, names: &[&str], is_fresh: bool) -> Result<(), StreamError> {
+    /// A state-of-the-world request names all that is wanted: what is new is answered.
+    pub(crate) fn on_sotw(
+        &mut self,
+        limits: &Limits,
+        (type_url, names, is_fresh): (&str, &[&str], bool),
+    ) -> Result<(), StreamError> {
         let other = self.other(type_url)?;
         if is_fresh {
             other.owes_empty = true;
-            other.name(names);
+            other.told.clear();
         }
-        Ok(())
+        let told = std::mem::take(&mut other.told);
+        other.told = names.iter().map(|name| ResourceName::from(*name)).collect();
+        let new: Vec<&str> = names.iter().copied().filter(|name| !told.contains(*name)).collect();
+        other.name(&new);
+        self.check(limits)
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), StreamError> {
+        limits.check_names(self.0.values().map(|other| other.named.len() + other.told.len()).sum())
     }
 
     fn other(&mut self, type_url: &str) -> Result<&mut Other, StreamError> {

@@ -45,7 +45,10 @@ pub(crate) struct AdminServer {
 pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
     // Room for the envelope around the largest apply, so that its own limit is what is told.
-    let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus { registry: server.registry.clone() });
+    let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus {
+        registry: server.registry.clone(),
+        stop: stop.clone(),
+    });
     let service = pb::admin_server::AdminServer::new(server).max_decoding_message_size(APPLY_BYTES_MAX * 2);
     let router = tonic::service::Routes::new(service)
         .add_service(status)

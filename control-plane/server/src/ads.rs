@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, OptionFuture};
 use prost::Message;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, ResourceType, SidecarNode};
-use rutter_core::ads_stream::{Refusal, RequestError, Told};
+use rutter_core::ads_stream::{RequestError, Told};
 use rutter_core::delta_stream::Limits;
 use rutter_core::{AdsStream, NodeId, Variant, View};
 use tokio::sync::{mpsc, watch};
@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 
 use crate::engine::{Connection, EngineHandle};
 use crate::metrics::Metrics;
-use crate::registry::{Question, Questions, Registry};
+use crate::registry::{Question, Questions, Registry, Sourced};
 use crate::settings::Bounds;
 pub(crate) use body::Budget;
 use body::{Out, Requests, Sender, Share};
@@ -55,8 +55,14 @@ pub(crate) struct Shared {
 /// The same while the budget is exceeded.
 const STUCK_AFTER_IN_NEED: Duration = Duration::from_secs(1);
 
+/// Refusals of one stream that others are told of, with the objects at fault: one object may break everything.
+const REFUSALS_TOLD: usize = 100;
 /// How long a client whose connection is old has to take the last word.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Why streams are closed, as their clients read it.
+const ENDING: &str = "the control plane is ending";
+const OLD: &str = "the connection has lived for its time: connect again";
 
 /// The gRPC service. It hands streams to [`Streams`], which owns them.
 #[derive(Clone)]
@@ -99,7 +105,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for AdsService {
             let requests = Requests::new(request.into_body(), budget, request_bytes);
             let stream = Accepted { variant, requests, out, switch };
             if accepted.send(stream).await.is_err() {
-                return Ok(Status::unavailable("the control plane is ending").into_http());
+                return Ok(Status::unavailable(ENDING).into_http());
             }
             let mut response = http::Response::new(tonic::body::Body::new(outgoing));
             response
@@ -173,15 +179,21 @@ fn due_to_age(bounds: &Bounds, switch: &Switch) -> Option<Instant> {
     bounds.connection_age.map(|age| switch.opened() + age.mul_f64(switch.jitter()))
 }
 
-async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<bool>) -> Result<(), Status> {
-    let Some(first) = accepted.requests.next().await.transpose()? else { return Ok(()) };
+async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiver<bool>) -> Result<(), Status> {
+    let age = due_to_age(&shared.bounds, &accepted.switch);
+    let first = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return Err(Status::unavailable(ENDING)),
+        () = sleep_until(age.unwrap_or_else(Instant::now).into()), if age.is_some() => return Err(Status::unavailable(OLD)),
+        first = accepted.requests.next() => first,
+    };
+    let Some(first) = first.transpose()? else { return Ok(()) };
     let node = Arc::new(read_node(shared, accepted.variant, &first)?);
     let place = shared.registry.enter(&node, shared.bounds.streams_per_sidecar).ok_or_else(|| {
         let text = format!("want at most {} streams of one sidecar", shared.bounds.streams_per_sidecar);
         warn!(sidecar = %node.id(), error = text, "a client was refused");
         Status::resource_exhausted(text)
     })?;
-    let ending = || Status::unavailable("the control plane is ending");
+    let ending = || Status::unavailable(ENDING);
     let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
     let questions = Arc::new(Questions::default());
     let registered = shared.registry.add(place, (node_id, node.clone()), questions.clone());
@@ -191,7 +203,6 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, stop: watch::Receiver<b
         limits.resource_bytes_max = Limits::GRPC_RESOURCE_BYTES_MAX;
     }
     let stream = AdsStream::new(accepted.variant, view.borrow().clone(), limits);
-    let age = due_to_age(&shared.bounds, &accepted.switch);
     let mut pump = Pump { stream, view, questions, node, id: node_id, shared, age, refused: Vec::new() };
     // The first request of an Envoy is 61 KB: it must not live as long as the stream.
     let read = pump.on_bytes(&first);
@@ -230,7 +241,7 @@ struct Pump<'a> {
     /// When its connection is to be closed.
     age: Option<Instant>,
     /// What it refuses, as others were told last.
-    refused: Vec<Refusal>,
+    refused: Vec<Sourced>,
 }
 
 enum Event {
@@ -250,11 +261,12 @@ impl Pump<'_> {
         let mut patience = Patience::new(&accepted.switch);
         let mut look = pin!(None);
         loop {
+            let now = Instant::now();
             if next.is_none() {
-                next = self.stream.next_response(Instant::now());
+                next = self.stream.next_response(now);
             }
             // While something waits for the socket, time alone changes nothing.
-            let wake = self.stream.wake_at().filter(|_| next.is_none()).into_iter().chain(self.age).min();
+            let wake = self.stream.wake_at(now).filter(|_| next.is_none()).into_iter().chain(self.age).min();
             if look.is_none()
                 && let Some(at) = patience.look(accepted, shared)
             {
@@ -271,7 +283,7 @@ impl Pump<'_> {
                 Some(()) = OptionFuture::from(look.as_mut().as_pin_mut()) => Event::Look,
             };
             match event {
-                Event::Stop => return Err(Status::unavailable("the control plane is ending")),
+                Event::Stop => return Err(Status::unavailable(ENDING)),
                 Event::Request(None) | Event::Writable(false) => return Ok(()),
                 Event::Request(Some(bytes)) => {
                     self.on_bytes(&bytes?)?;
@@ -294,7 +306,7 @@ impl Pump<'_> {
                     }
                 }
                 Event::Wake if self.age.is_some_and(|age| Instant::now() >= age) => {
-                    return Err(Status::unavailable("the connection has lived for its time: connect again"));
+                    return Err(Status::unavailable(OLD));
                 }
                 Event::Wake => {}
                 Event::Look => {
@@ -311,17 +323,22 @@ impl Pump<'_> {
 
     /// Tells others what the client refuses, and the objects that this is made from.
     async fn tell_refusals(&mut self) {
-        let refused = self.stream.refusals();
-        if refused == self.refused {
+        let mut refused = self.stream.refusals();
+        refused.truncate(REFUSALS_TOLD);
+        if refused.iter().eq(self.refused.iter().map(|(refusal, _)| refusal)) {
             return;
         }
-        let mut all = Vec::new();
-        for one in &refused {
-            let sources = self.shared.engine.sources(self.id, one.kind, one.name.to_string()).await;
-            all.push((one.clone(), sources));
+        let mut all: Vec<Sourced> = Vec::new();
+        for one in refused {
+            let known = self.refused.iter().find(|(refusal, _)| refusal.kind == one.kind && refusal.name == one.name);
+            let sources = match known {
+                Some((_, sources)) => sources.clone(),
+                None => self.shared.engine.sources(self.id, one.kind, one.name.to_string()).await,
+            };
+            all.push((one, sources));
         }
-        self.shared.registry.refuses(self.id, all);
-        self.refused = refused;
+        self.shared.registry.refuses(self.id, all.clone());
+        self.refused = all;
     }
 
     fn catch_up(&mut self) {

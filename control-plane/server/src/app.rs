@@ -25,10 +25,8 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::settings::{Bounds, Settings};
 
-/// A sidecar has one ADS stream.
-const STREAMS_PER_CONNECTION: u32 = 16;
 /// How long streams and requests have to end at shutdown.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// The process, its sockets open.
 pub struct App {
@@ -156,7 +154,8 @@ pub(crate) async fn serve_xds(
         .http2_keepalive_interval(Some(bounds.keepalive.0))
         .http2_keepalive_timeout(Some(bounds.keepalive.1))
         .http2_max_pending_accept_reset_streams(Some(bounds.resets))
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        // A gRPC client has streams of several targets on one connection, and load reports beside each.
+        .max_concurrent_streams(u32::try_from(bounds.streams_per_sidecar.saturating_mul(2)).unwrap_or(u32::MAX))
         .add_service(service)
         .add_service(LoadReportingServiceServer::new(loads))
         .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))

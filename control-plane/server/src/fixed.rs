@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::ads::{self, AdsService, Budget, Shared, Streams};
-use crate::app::{serve_xds, stopped};
+use crate::app::{DRAIN, serve_xds, stopped};
 use crate::engine::{CALLS, Call, Checked, Connection, EngineHandle};
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
@@ -160,7 +160,9 @@ impl Server {
             ended = tasks.join_next() => bail!("a task ended unasked: {ended:?}"),
         }
         stop.send_replace(true);
-        while tasks.join_next().await.is_some() {}
+        let rest = async { while tasks.join_next().await.is_some() {} };
+        // What has not ended by then is cut off.
+        let _ = tokio::time::timeout(DRAIN, rest).await;
         Ok(())
     }
 }

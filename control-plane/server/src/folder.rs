@@ -323,7 +323,7 @@ pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, 
                     document.line, object.config.key
                 ));
             }
-            Ok(object) => match check_routes(&object.config) {
+            Ok(object) => match check_routes(&object.config, object.json.len()) {
                 Some(invalid) => faults.push(format!("line {}: {invalid}", document.line)),
                 None => objects.push(object),
             },

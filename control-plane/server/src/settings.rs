@@ -152,6 +152,9 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// Ten years: more than this is never.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What clients may cost, one by one and together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -296,6 +299,9 @@ impl Given {
             ("--keepalive-s", bounds.keepalive.0.as_secs()),
             ("--keepalive-timeout-s", bounds.keepalive.1.as_secs()),
         ];
+        if age > AGE_MAX {
+            bail!("--connection-age-s: want at most {}, got {}", AGE_MAX.as_secs(), age.as_secs());
+        }
         if let Some((name, _)) = least.into_iter().find(|(_, value)| *value == 0) {
             bail!("{name}: want at least 1, got 0");
         }
@@ -353,6 +359,7 @@ mod tests {
     fn bounds_have_defaults_and_none_may_be_nothing_but_the_age() {
         assert_eq!(settle("memory = true").unwrap().bounds, Bounds::default());
         assert_eq!(settle("memory = true\nconnection-age-s = 0").unwrap().bounds.connection_age, None);
+        assert!(settle("memory = true\nconnection-age-s = 9223372036854775807").unwrap_err().contains("want at most"));
         let error = settle("memory = true\nnames-max = 0").unwrap_err();
         assert_eq!(error, "--names-max: want at least 1, got 0");
     }

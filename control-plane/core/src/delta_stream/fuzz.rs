@@ -291,9 +291,9 @@ impl World {
                 self.wire.push_back(response);
             }
             if !self.deliver() {
-                match self.stream.wake_at() {
-                    Some(wake) if wake > self.now => self.now = wake,
-                    _ => return,
+                match self.stream.wake_at(self.now) {
+                    Some(wake) => self.now = wake,
+                    None => return,
                 }
             }
         }

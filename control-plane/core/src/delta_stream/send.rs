@@ -64,8 +64,8 @@ impl DeltaStream {
         if let Some(names) = state.retry.pop_front() {
             // What is due anyway, or gone, goes its usual way.
             let usual = |name: &ResourceName| state.due.contains(name);
-            listed
-                .extend(names.iter().filter(|name| !usual(name)).filter_map(|name| self.view.get(kind, name)).cloned());
+            let of = |name| resource(&self.view, kind, (name, state.subscription.names(name, false)));
+            listed.extend(names.iter().filter(|name| !usual(name)).filter_map(of));
         } else {
             all = state.due.take_all(RESPONSE_BYTES);
             let mut bytes: usize = all.iter().map(|resource| resource.entry.len()).sum();

@@ -439,9 +439,9 @@ fn o2_a_route_that_is_never_acknowledged_does_not_hold_removals_for_ever() {
     bench.settle();
     bench.change(vec![Write::Put(Route, resource(Route, "r", "2")), Write::Remove(Cluster, "old".into())]);
     assert_eq!(bench.sent(), ["route +r"]);
-    bench.now = bench.stream.wake_at().unwrap();
+    bench.now = bench.stream.wake_at(bench.now).unwrap();
     assert_eq!(bench.sent(), ["cluster -old"]);
-    assert!(bench.stream.wake_at().is_none());
+    assert!(bench.stream.wake_at(bench.now).is_none());
 }
 
 #[test]
@@ -456,7 +456,7 @@ fn o6_routes_wait_for_the_last_clusters_sent_and_then_no_longer() {
     bench.put(Cluster, "c", "1");
     bench.put(Route, "r", "2");
     assert_eq!(bench.sent(), ["cluster +c"]);
-    let wake = bench.stream.wake_at().unwrap();
+    let wake = bench.stream.wake_at(bench.now).unwrap();
     assert_eq!(wake, bench.now + ORDER_GRACE, "not earlier: there would be nothing to send");
     bench.now = wake;
     assert_eq!(bench.sent(), ["route +r"]);

@@ -177,7 +177,7 @@ impl TypeState {
         if self.refused.get(&resource.name).is_some_and(|refused| refused.version == resource.version) {
             return;
         }
-        self.gone.remove(&resource.name);
+        self.not_gone(&resource.name);
         self.due.insert(resource.name.clone(), Due::Changed);
     }
 
@@ -191,7 +191,7 @@ impl TypeState {
     /// What is named is sent, or said to be absent, whatever is believed of it (W6, W7).
     pub(super) fn tell(&mut self, name: ResourceName, exists: bool) {
         if exists {
-            self.gone.remove(&name);
+            self.not_gone(&name);
             self.due.insert(name, Due::Asked);
         } else {
             self.due.remove(&name);
@@ -201,8 +201,18 @@ impl TypeState {
 
     pub(super) fn forget(&mut self, name: &ResourceName) {
         self.due.remove(name);
-        self.gone.remove(name);
+        self.not_gone(name);
         self.refused.remove(name);
+        self.retry.iter_mut().for_each(|part| part.retain(|other| other != name));
+        self.retry.retain(|part| !part.is_empty());
+    }
+
+    /// Something is not to be said to be gone.
+    pub(super) fn not_gone(&mut self, name: &str) {
+        self.gone.remove(name);
+        if self.gone.is_empty() {
+            self.gone_since = None;
+        }
     }
 
     pub(super) fn is_settled(&self) -> bool {

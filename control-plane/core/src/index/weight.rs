@@ -19,8 +19,9 @@ use super::{MeshIndex, ServiceKey, virtual_service};
 const BYTES_MAX: usize = Limits::GRPC_RESOURCE_BYTES_MAX;
 /// An endpoint weighs less, as good as always: only services with many of them are weighed.
 const ENDPOINT_BYTES: usize = 64;
-/// The same of a match with one destination.
-const ROUTE_BYTES: usize = 1024;
+/// The same of a match, without what is written in it, and of a destination.
+const MATCH_BYTES: usize = 1024;
+const DESTINATION_BYTES: usize = 512;
 
 fn want(what: &str) -> String {
     format!("{what} of at most {BYTES_MAX} bytes, the bound of gRPC clients")
@@ -28,11 +29,13 @@ fn want(what: &str) -> String {
 
 /// What is wrong with a VirtualService whose routes weigh too much in one virtual host. Every destination counts
 /// as known, so that it does not depend on what else there is.
-pub fn check_routes(config: &Config) -> Option<Invalid> {
+/// `written` is the length of the object as it is written, in bytes.
+pub fn check_routes(config: &Config, written: usize) -> Option<Invalid> {
     let spec = virtual_service(config)?;
-    let routes: usize = spec.http.iter().map(|http| http.matches.len().max(1) * (1 + http.route.len())).sum();
+    let routes = spec.http.iter().map(|http| (http.matches.len().max(1), http.route.len()));
+    let most: usize = routes.map(|(matches, to)| matches * (MATCH_BYTES + to * DESTINATION_BYTES)).sum();
     // Far from it, nearly always.
-    if routes * ROUTE_BYTES < BYTES_MAX {
+    if most + 2 * written < BYTES_MAX {
         return None;
     }
     let host = spec.hosts.first()?;
@@ -114,9 +117,9 @@ mod tests {
 
     #[test]
     fn routes_that_no_grpc_client_could_take_are_found() {
-        assert_eq!(check_routes(&routes(3)), None);
-        assert_eq!(check_routes(&routes(2000)), None);
-        let fault = check_routes(&routes(12_000)).unwrap().to_string();
+        assert_eq!(check_routes(&routes(3), 200), None);
+        assert_eq!(check_routes(&routes(2000), 50_000), None);
+        let fault = check_routes(&routes(12_000), 300_000).unwrap().to_string();
         assert!(
             fault.starts_with("virtualService n0/v: spec.http: want a virtual host of at most 4128768 bytes"),
             "{fault}"

@@ -12,14 +12,17 @@ use rutter_api::pb::envoy::service::status::v3::client_config::GenericXdsConfig;
 use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_core::AdsStream;
 use rutter_core::delta_stream::ResourceState;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::app::stopped;
 use crate::registry::{Registry, StreamHandle};
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ClientStatus {
     pub(crate) registry: Registry,
+    pub(crate) stop: watch::Receiver<bool>,
 }
 
 type Answers = Pin<Box<dyn Stream<Item = Result<pb::ClientStatusResponse, Status>> + Send>>;
@@ -32,12 +35,12 @@ impl pb::client_status_discovery_service_server::ClientStatusDiscoveryService fo
         &self,
         requests: Request<Streaming<pb::ClientStatusRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let status = self.clone();
+        let (status, stop) = (self.clone(), stopped(self.stop.clone()));
         let answers = requests.into_inner().then(move |request| {
             let status = status.clone();
             async move { status.answer(&request?).await }
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(answers.take_until(Box::pin(stop)))))
     }
 
     async fn fetch_client_status(
