@@ -416,7 +416,13 @@ impl DeltaStream {
             None if state.refused.is_empty() => {}
             None => {
                 let is_latest = |(name, version): &(&ResourceName, Version)| self.view.has(kind, name, *version);
-                answered.sent().filter(is_latest).for_each(|(name, _)| drop(state.refused.remove(name)));
+                for (name, _) in answered.sent().filter(is_latest) {
+                    let in_flight = |one: &Outstanding| one.sent().any(|(other, _)| other == name);
+                    if state.refused.remove(name).is_some() && state.outstanding.iter().any(in_flight) {
+                        // It was taken at last, and something else has been sent meanwhile, in its place.
+                        state.due.insert(name.clone(), Due::Changed);
+                    }
+                }
             }
             Some(error) => self.on_refusal(kind, &answered, error),
         }

@@ -139,7 +139,9 @@ impl SotwStream {
             push.error.clone_from(&error);
         }
         let Some(error) = error else {
-            answered.changed.iter().for_each(|one| drop(state.refused.remove(&one.name)));
+            state.refused.retain(|name, (version, _)| {
+                !answered.changed.iter().any(|one| one.name == *name && one.version == *version)
+            });
             return;
         };
         state.restore(&answered);
@@ -304,6 +306,7 @@ impl SotwStream {
                 names.insert(name);
                 break;
             }
+            state.refused.remove(&name);
             let old = state.sent.insert(name, resource.clone());
             new.push(changed(resource.clone(), |_| old));
             resources.push(resource);

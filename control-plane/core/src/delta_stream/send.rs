@@ -63,7 +63,7 @@ impl DeltaStream {
         let mut listed = Vec::new();
         if let Some(names) = state.retry.pop_front() {
             // What is due anyway, or gone, goes its usual way.
-            let usual = |name: &ResourceName| state.due.contains(name);
+            let usual = |name: &ResourceName| state.due.contains(name) || state.gone.contains(name);
             let of = |name| resource(&self.view, kind, (name, state.subscription.names(name, false)));
             listed.extend(names.iter().filter(|name| !usual(name)).filter_map(of));
         } else {
