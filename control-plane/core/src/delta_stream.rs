@@ -442,8 +442,12 @@ impl DeltaStream {
         if let [(name, version)] = sent[..] {
             // N3: not sent again until its content changes, which it may have done meanwhile.
             if self.view.has(kind, name, version) && state.subscription.wants(name, true) {
-                state.due.remove(name);
+                let was_due = state.due.remove(name).is_some();
                 state.refused.insert(name.clone(), Refused { version, error });
+                if kind == ResourceType::Route && was_due {
+                    // What has changed of its virtual hosts would have gone with it.
+                    self.owe_virtual_hosts(&name.clone());
+                }
             }
             return;
         }
