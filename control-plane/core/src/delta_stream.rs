@@ -417,9 +417,8 @@ impl DeltaStream {
             None => {
                 let is_latest = |(name, version): &(&ResourceName, Version)| self.view.has(kind, name, *version);
                 for (name, _) in answered.sent().filter(is_latest) {
-                    let in_flight = |one: &Outstanding| one.sent().any(|(other, _)| other == name);
-                    if state.refused.remove(name).is_some() && state.outstanding.iter().any(in_flight) {
-                        // It was taken at last, and something else has been sent meanwhile, in its place.
+                    if state.refused.remove(name).is_some() && !state.outstanding.is_empty() {
+                        // It was taken at last; what has been sent meanwhile may be in its place, or its removal.
                         state.due.insert(name.clone(), Due::Changed);
                     }
                 }
