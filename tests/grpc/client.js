@@ -24,4 +24,4 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
   console.log(JSON.stringify({ answers, failures }));
   answers = {};
   failures = [];
-});
+}).on("close", () => process.exit());  // The test has ended; what is killed with it is a wrapper of this.
