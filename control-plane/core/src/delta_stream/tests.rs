@@ -615,3 +615,27 @@ fn a_refused_virtual_host_is_tried_again_with_the_others_of_its_table() {
     bench.put(VirtualHost, "80/b", "2");
     assert_eq!(bench.settle(), ["virtualhost +80/a +80/b"]);
 }
+
+#[test]
+fn what_is_there_again_before_its_removal_was_sent_wakes_nobody() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b"), (Route, "r")]);
+    bench.subscribe(Cluster, &[]);
+    bench.subscribe(Route, &["r"]);
+    bench.settle();
+    bench.put(Route, "r", "2");
+    let route = bench.responses();
+    bench.remove(Cluster, "a");
+    assert!(bench.sent().is_empty() && bench.stream.wake_at(bench.now).is_some());
+    bench.put(Cluster, "a", "1");
+    bench.answer(&route[0], None);
+    bench.settle();
+    assert_eq!(bench.stream.wake_at(bench.now), None);
+    bench.now += 2 * ORDER_GRACE;
+    // Nor is the next removal taken for a late one: it waits for the routes.
+    bench.put(Route, "r", "3");
+    let route = bench.responses();
+    bench.remove(Cluster, "b");
+    assert_eq!(bench.sent(), [""; 0]);
+    bench.answer(&route[0], None);
+    assert_eq!(bench.settle(), ["cluster -b"]);
+}

@@ -292,3 +292,90 @@ fn s3_unknown_types_are_empty_and_answered_once() {
         assert_eq!(bench.responses().len(), answers);
     }
 }
+
+#[test]
+fn n4_of_endpoints_too_each_answer_counts_though_several_are_open() {
+    let names = ["a", "b", "c", "d"];
+    let mut bench = Bench::new(&names.map(|name| (Endpoint, name)));
+    bench.subscribe(Endpoint, &names, "");
+    bench.settle();
+    let bodies = ["a2", "bad", "c2", "d2"];
+    bench.change(names.iter().zip(bodies).map(|(name, body)| put(Endpoint, name, body)).collect());
+    refuse_bad(&mut bench);
+    assert!(
+        matches!(bench.stream.sync(Endpoint).0, TypeSync::Refused(refused) if refused.len() == 1 && &*refused[0].0 == "b")
+    );
+    // Two open at once, and the first is refused: its answer is no less an answer.
+    bench.change(vec![put(Endpoint, "a", "bad3")]);
+    let first = bench.responses();
+    bench.change(vec![put(Endpoint, "c", "c3")]);
+    let second = bench.responses();
+    bench.request(Endpoint, &first[0].nonce, Some("it is bad"));
+    bench.request(Endpoint, &second[0].nonce, None);
+    let refused: Vec<_> = bench.stream.refused(Endpoint).map(|(name, ..)| name.to_string()).collect();
+    assert_eq!(refused, ["a", "b"]);
+}
+
+#[test]
+fn n4_blame_is_laid_by_what_was_sent_and_not_by_what_is_left_of_it() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Cluster, "b")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.settle();
+    bench.change(vec![put(Cluster, "a", "bad"), put(Cluster, "b", "b2")]);
+    let sent = bench.responses();
+    // The one at fault is mended before the refusal comes.
+    bench.change(vec![put(Cluster, "a", "a3")]);
+    bench.request(Cluster, &sent[0].nonce, Some("it is bad"));
+    assert_eq!(bench.stream.refused(Cluster).count(), 0);
+    refuse_bad(&mut bench);
+    let held: Vec<_> = bench.stream.resources(Cluster).into_iter().map(|(one, state)| (one.body(), state)).collect();
+    assert_eq!(held, [(&b"a3"[..]).into(), (&b"b2"[..]).into()].map(|body| (body, ResourceState::Acked)));
+}
+
+#[test]
+fn n4_a_listener_that_is_gone_is_missing_again_after_a_refusal() {
+    let mut bench = Bench::new(&[(Listener, "a"), (Listener, "z")]);
+    bench.subscribe(Listener, &[], "");
+    bench.settle();
+    bench.change(vec![put(Listener, "a", "bad"), Write::Remove(Listener, "z".into())]);
+    assert_eq!(refuse_bad(&mut bench), ["listener bad", "listener 1"]);
+    assert!(bench.stream.is_settled());
+}
+
+#[test]
+fn f2_what_fits_one_by_one_is_sent_one_by_one() {
+    let mut bench = Bench::new(&[(Route, "a"), (Route, "b")]);
+    bench.change(vec![put(Route, "a", &"x".repeat(150)), put(Route, "b", &"y".repeat(150))]);
+    let limits = Limits { resource_bytes_max: 300, ..Limits::default() };
+    bench.stream = SotwStream::with_limits(view(&bench.snapshot), limits);
+    bench.subscribe(Route, &["a", "b"], "");
+    let counts: Vec<usize> = {
+        let mut counts = Vec::new();
+        loop {
+            let sent = bench.responses();
+            if sent.is_empty() {
+                break counts;
+            }
+            counts.extend(sent.iter().map(|one| one.resources.len()));
+            sent.iter().for_each(|one| bench.request(Route, &one.nonce, None));
+        }
+    };
+    assert_eq!(counts, [1, 1]);
+}
+
+#[test]
+fn nobody_is_woken_for_what_is_over() {
+    let mut bench = Bench::new(&[(Cluster, "a"), (Route, "r")]);
+    bench.subscribe(Cluster, &[], "");
+    bench.subscribe(Route, &["r"], "");
+    bench.settle();
+    // Clusters are never answered, and routes are not either.
+    bench.change(vec![put(Cluster, "a", "2"), put(Route, "r", "2")]);
+    bench.responses();
+    for _ in 0..4 {
+        bench.now += ORDER_GRACE;
+        bench.change(vec![put(Route, "r", &format!("{:?}", bench.now))]);
+        bench.responses();
+        assert!(bench.stream.wake_at(bench.now).is_none_or(|at| at > bench.now));
+    }
+}
