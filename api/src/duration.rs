@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Reads Go's duration text (units `h`, `m`, `s`, `ms`, `us`, `ns`; at least one; no sign).
+/// Reads the text of a duration in Go's form: numbers, each with one of the units `h`, `m`, `s`, `ms`, `us` and `ns`,
+/// at least one of them, and no sign.
 ///
 /// # Errors
-/// Says what is wrong with the text.
+/// Returns what is wrong with the text.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let refuse = || format!("want a duration such as 5s or 250ms, got {text:?}");
     let mut rest = text;
@@ -38,13 +39,13 @@ fn unit_seconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// For `#[serde(deserialize_with)]` on an optional field.
+/// Deserializes an optional field that holds such a text; for `#[serde(deserialize_with)]`.
 pub(crate) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(from)?;
     text.map(|text| parse(&text).map_err(de::Error::custom)).transpose()
 }
 
-/// The protobuf form. Durations that come through [`parse`] always fit.
+/// Returns the protobuf form of a duration. Every duration that comes through [`parse`] fits into it.
 pub fn to_pb(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),

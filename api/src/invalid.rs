@@ -1,44 +1,46 @@
-//! What is wrong with an input: where, what was wanted, what was found.
+//! Faults of inputs: where something is wrong, what was wanted there, and what was found.
 
 use std::fmt;
 
-/// One thing wrong with one config object. Printed as
+/// One thing that is wrong with one config object or resource. It prints as
 /// `destinationRule default/reviews: spec.subsets[1].name: want a name used once, got "v1" (hint)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// The object, as `kind namespace/name`; where it has no name yet, its place in the input.
+    /// The object, as `kind namespace/name`, or its place in the input while its name is not known.
     pub object: String,
-    /// The field's path from the object's root: `spec.http[0].route[1].weight`. Empty: the object.
+    /// The path of the field from the object's root, `spec.http[0].route[1].weight`. It is empty if the whole object is
+    /// at fault.
     pub path: String,
-    /// What would have been right.
+    /// A description of what would have been right.
     pub want: String,
-    /// What was found.
+    /// A description of what was found instead.
     pub got: String,
-    /// What the writer can do about it.
+    /// Advice on what the writer can do about the fault.
     pub hint: Option<String>,
 }
 
 impl Invalid {
-    /// A fault at `path`; the object's name is added by whoever knows it, see [`Invalid::of`].
+    /// Returns a fault at `path`. Whoever knows the object's name adds it, see [`Invalid::of`].
     pub fn new(path: impl Into<String>, want: impl Into<String>, got: impl fmt::Display) -> Self {
         Self { object: String::new(), path: path.into(), want: want.into(), got: got.to_string(), hint: None }
     }
 
-    /// A field that the API has and Rutter does not act on yet. Refused, so that nobody is misled.
+    /// Returns the fault of a field that the API has and Rutter does not act on yet. Such a field is refused, so that
+    /// nobody believes that it has an effect.
     pub fn not_supported(path: impl Into<String>) -> Self {
         let path = path.into();
         let last = path.rsplit('.').next().unwrap_or(&path).to_owned();
         Self::new(path, "a field that Rutter acts on", format!("not supported yet: {last}"))
     }
 
-    /// The same fault with advice.
+    /// Adds advice to the fault.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same fault, of a named object.
+    /// Adds the name of the object that has the fault.
     #[must_use]
     pub fn of(mut self, object: impl Into<String>) -> Self {
         self.object = object.into();

@@ -1,4 +1,4 @@
-//! Protobuf messages as JSON with protobuf's field names, the way people read them.
+//! Protobuf messages as JSON with protobuf's field names, for people to read.
 
 use std::sync::OnceLock;
 
@@ -7,31 +7,32 @@ use serde_json::Value;
 
 use crate::pb;
 
-/// A message that could not be shown.
+/// The reason why a message cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The type is not among the vendored definitions.
+    /// The type is not among the definitions in `api/proto`.
     #[error("no definition of {0}")]
     UnknownType(String),
-    /// The bytes are not of that type, or hold an `Any` of an unknown type.
+    /// The bytes are not a message of that type, or contain an `Any` of an unknown type.
     #[error("{0}: {1}")]
     Malformed(String, String),
 }
 
-/// The message that `bytes` encode, as JSON. `type_url` as in `Any`, with or without the host part.
+/// Returns the message that `bytes` encode as JSON. The type URL is that of an `Any`, with or without the part before
+/// the slash.
 ///
 /// # Errors
-/// When the type is unknown or the bytes are not of that type.
+/// Fails when the type is unknown or the bytes are not a message of that type.
 pub fn from_bytes(type_url: &str, bytes: &[u8]) -> Result<Value, JsonError> {
     let name = type_url.rsplit('/').next().unwrap_or(type_url);
-    let unknown = || JsonError::UnknownType(name.to_owned());
-    let malformed = |error: String| JsonError::Malformed(name.to_owned(), error);
-    let descriptor = pool().and_then(|pool| pool.get_message_by_name(name)).ok_or_else(unknown)?;
-    let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| malformed(error.to_string()))?;
+    let descriptor = pool().and_then(|pool| pool.get_message_by_name(name));
+    let descriptor = descriptor.ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
+    let message = DynamicMessage::decode(descriptor, bytes)
+        .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|error| malformed(error.to_string()))
+        .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))
 }
 
 fn pool() -> Option<&'static DescriptorPool> {

@@ -1,47 +1,48 @@
-//! Labels, as selectors and subsets use them.
+//! Labels, as selectors and subsets compare them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
-/// Labels by key. A mesh has one set for each of its endpoints: it is one allocation, and clones share it.
+/// A set of labels, sorted by key. A mesh holds a set for each of its endpoints, so a set is one allocation, and clones
+/// share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<[(Box<str>, Box<str>)]>);
 
 impl Labels {
-    /// The value of a key.
+    /// Returns the value of a key, or `None` if there is no such label.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+        let at = self.0.binary_search_by(|(label_key, _)| (**label_key).cmp(key)).ok()?;
         Some(&self.0[at].1)
     }
 
-    /// Keys and values, by key.
+    /// Returns each key with its value, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// Whether there is none.
+    /// Returns whether the set has no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `labels` has everything that this asks for.
+    /// Returns whether `labels` has every label of this set with the same value. An empty set selects everything.
     pub fn selects(&self, labels: &Self) -> bool {
         self.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// Takes the allocation of an equal one, where there is one among `others`; else adds itself there.
-    pub fn share(&mut self, others: &mut Vec<Self>) {
-        match others.iter().find(|other| *other == self) {
-            Some(other) => *self = other.clone(),
-            None => others.push(self.clone()),
+    /// Takes over the allocation of an equal set among `known`, or adds itself to `known` if there is none.
+    pub fn share(&mut self, known: &mut Vec<Self>) {
+        match known.iter().find(|labels| *labels == self) {
+            Some(labels) => *self = labels.clone(),
+            None => known.push(self.clone()),
         }
     }
 }
 
 impl FromIterator<(String, String)> for Labels {
-    /// Of two values of a key the later counts.
+    /// If a key occurs twice, its later value counts.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         let sorted: BTreeMap<String, String> = pairs.into_iter().collect();
         Self(sorted.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
@@ -79,8 +80,8 @@ mod tests {
     #[test]
     fn equal_ones_share() {
         let mut known = Vec::new();
-        let mut all = [labels(&[("a", "1")]), labels(&[("a", "1")])];
-        all.iter_mut().for_each(|one| one.share(&mut known));
-        assert!(Arc::ptr_eq(&all[0].0, &all[1].0));
+        let mut sets = [labels(&[("a", "1")]), labels(&[("a", "1")])];
+        sets.iter_mut().for_each(|set| set.share(&mut known));
+        assert!(Arc::ptr_eq(&sets[0].0, &sets[1].0));
     }
 }

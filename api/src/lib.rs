@@ -1,9 +1,11 @@
-//! Rutter's shared vocabulary: resource names, config kinds and the messages on the wire.
+//! Rutter's shared vocabulary: names of resources, kinds of config, and the messages on the wire.
 //!
-//! No I/O, no clock, no runtime. Both planes and the CLI depend on it, and it on none of them.
+//! There is no I/O, no clock and no runtime here. Both planes and the CLI depend on this crate, and it depends on
+//! none of them.
 
 mod brief;
 pub mod config;
+mod creation_timestamp;
 pub mod duration;
 pub mod invalid;
 #[cfg(feature = "reflect")]
@@ -17,8 +19,9 @@ pub mod yaml;
 
 pub use brief::brief;
 pub use config::{Config, ConfigKey, Kind, Spec};
+pub use creation_timestamp::CreationTimestamp;
 pub use invalid::Invalid;
 pub use labels::Labels;
-pub use names::{ClusterName, Direction, Hostname};
+pub use names::{ClusterName, Direction, HostPort, Hostname, ListenerName, RouteTableName, VirtualHostName};
 pub use node::SidecarNode;
-pub use resource_type::ResourceType;
+pub use resource_type::{PerType, ResourceType, StateOfTheWorldForm};

@@ -1,4 +1,4 @@
-//! Who a sidecar is: Istio's node id and metadata.
+//! Who a client is: Istio's node id and metadata.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,45 +9,46 @@ use crate::invalid::Invalid;
 use crate::labels::Labels;
 use crate::pb::envoy::config::core::v3 as core;
 
-/// How traffic reaches a sidecar (Istio's `INTERCEPTION_MODE`).
+/// How an application's traffic reaches its sidecar: Istio's `INTERCEPTION_MODE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interception {
-    /// Everything is redirected to 15001 and 15006, with the original destination. The default.
+    /// All traffic is redirected to ports 15001 and 15006 and keeps its original destination. This is the default.
     Redirect,
-    /// Nothing is: every listener is bound at the sidecar's own address.
+    /// Nothing is redirected: every listener is bound at the sidecar's own address.
     None,
 }
 
-/// A sidecar as it describes itself. Claims, not proofs.
+/// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims; what
+/// is proved about a client is in the server's `Peer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarNode {
-    /// The pod's name.
+    /// The name of the pod.
     pub pod: Arc<str>,
-    /// The pod's namespace; decides the scope.
+    /// The namespace of the pod, from which the mesh is seen.
     pub namespace: Arc<str>,
-    /// The addresses at which the application is reached, the first being the sidecar's own.
+    /// The addresses at which the application is reached. There is at least one, and the first is the sidecar's own.
     pub addresses: Vec<IpAddr>,
-    /// The pod's labels; Sidecar objects select by them.
+    /// The labels of the pod, by which Sidecar objects select workloads.
     pub labels: Labels,
-    /// Istio's `CLUSTER_ID`. Empty: not told.
+    /// Istio's `CLUSTER_ID`. It is empty if the client does not say it.
     pub cluster_id: String,
-    /// How traffic reaches it.
+    /// How traffic reaches the sidecar. It is `None` for the gRPC library, which cannot take captured traffic.
     pub interception: Interception,
-    /// The proxy's name and version: `envoy 1.40.0`.
+    /// The name and version of the proxy or library: `envoy 1.40.0`.
     pub version: String,
-    /// Whether it is no sidecar but the gRPC library in the application itself (Istio's `GENERATOR: grpc`).
+    /// Whether the client is the gRPC library in the application itself (Istio's `GENERATOR: grpc`), and no sidecar.
     pub proxyless: bool,
-    /// Whether it takes the virtual hosts of a route table one by one, by VHDS over ADS.
+    /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS.
     pub takes_virtual_hosts: bool,
 }
 
 impl SidecarNode {
-    /// `POD.NAMESPACE`, how people name it.
+    /// Returns the name of the client for people: `POD.NAMESPACE`.
     pub fn id(&self) -> String {
         format!("{}.{}", self.pod, self.namespace)
     }
 
-    /// The address at which its listeners are bound when nothing is intercepted.
+    /// Returns the address at which the listeners are bound when nothing is intercepted.
     pub fn ip(&self) -> IpAddr {
         self.addresses[0]
     }
@@ -56,8 +57,8 @@ impl SidecarNode {
 impl TryFrom<&core::Node> for SidecarNode {
     type Error = Invalid;
 
-    /// Reads `sidecar~IP~POD.NAMESPACE~DOMAIN` and Istio's metadata (NAMESPACE, LABELS, CLUSTER_ID,
-    /// INSTANCE_IPS, INTERCEPTION_MODE). NAMESPACE, where present, must be the id's.
+    /// Reads the node id `sidecar~IP~POD.NAMESPACE~DOMAIN` and Istio's metadata NAMESPACE, LABELS, CLUSTER_ID,
+    /// INSTANCE_IPS, INTERCEPTION_MODE and GENERATOR. If NAMESPACE is given, it must be that of the id.
     fn try_from(node: &core::Node) -> Result<Self, Invalid> {
         const FORM: &str = "sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local";
         let refuse = || Invalid::new("node.id", FORM, format!("{:?}", node.id));
@@ -80,7 +81,7 @@ impl TryFrom<&core::Node> for SidecarNode {
         let proxyless = match metadata.text("GENERATOR") {
             None | Some("") => node.user_agent_name.starts_with("gRPC "),
             Some("grpc") => true,
-            Some(other) => return Err(Invalid::new("node.metadata.GENERATOR", "grpc, or none", other)),
+            Some(generator) => return Err(Invalid::new("node.metadata.GENERATOR", "grpc, or none", generator)),
         };
         Ok(Self {
             pod: pod.into(),
@@ -88,7 +89,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
             labels: metadata.texts("LABELS"),
             cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().to_owned(),
-            // In a library there is nothing that could take captured traffic.
+            // A library has nothing that could take captured traffic.
             interception: if proxyless {
                 Interception::None
             } else {
@@ -101,16 +102,16 @@ impl TryFrom<&core::Node> for SidecarNode {
     }
 }
 
-fn addresses(own: IpAddr, instance_ips: &str) -> Result<Vec<IpAddr>, Invalid> {
-    let mut all = vec![own];
+fn addresses(first: IpAddr, instance_ips: &str) -> Result<Vec<IpAddr>, Invalid> {
+    let mut addresses = vec![first];
     for text in instance_ips.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         let path = "node.metadata.INSTANCE_IPS";
         let ip = text.parse().map_err(|_| Invalid::new(path, "addresses with commas between", text))?;
-        if !all.contains(&ip) {
-            all.push(ip);
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
         }
     }
-    Ok(all)
+    Ok(addresses)
 }
 
 fn interception(mode: Option<&str>) -> Result<Interception, Invalid> {
@@ -118,7 +119,7 @@ fn interception(mode: Option<&str>) -> Result<Interception, Invalid> {
         None | Some("" | "REDIRECT") => Ok(Interception::Redirect),
         Some("NONE") => Ok(Interception::None),
         Some("TPROXY") => Err(Invalid::not_supported("node.metadata.INTERCEPTION_MODE").hint("TPROXY")),
-        Some(other) => Err(Invalid::new("node.metadata.INTERCEPTION_MODE", "REDIRECT or NONE", other)),
+        Some(mode) => Err(Invalid::new("node.metadata.INTERCEPTION_MODE", "REDIRECT or NONE", mode)),
     }
 }
 
@@ -136,7 +137,8 @@ fn version(node: &core::Node) -> String {
     format!("{} {number}", node.user_agent_name).trim().to_owned()
 }
 
-/// Envoy 1.36 refuses a route table with VHDS over ADS; 1.37 and later take it. Our own proxy does.
+/// Returns whether a proxy takes a route table with VHDS over ADS. Envoy 1.36 refuses it; later versions and our own
+/// proxy take it.
 fn takes_virtual_hosts(node: &core::Node) -> bool {
     use core::node::UserAgentVersionType::{UserAgentBuildVersion, UserAgentVersion};
     match (node.user_agent_name.as_str(), &node.user_agent_version_type) {

@@ -1,40 +1,41 @@
-//! YAML as Kubernetes reads it: documents become JSON values, plain scalars resolve by YAML 1.1.
+//! YAML as Kubernetes reads it: documents become JSON values, and plain scalars are resolved by YAML 1.1.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 use serde_json::{Map, Number, Value};
 
-/// Nesting deeper than this is refused; no config kind comes near.
+/// The deepest nesting that is taken. No kind of config comes near it.
 const DEPTH_MAX: usize = 64;
-/// Nodes that aliases may expand to in one text: a text of a few lines cannot become gigabytes.
+/// The most nodes that one text may have when its aliases are expanded, so that a text of a few lines cannot become
+/// gigabytes.
 const NODES_MAX: usize = 2_000_000;
 
 /// One document of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// Its content.
+    /// The content, which is never null.
     pub value: Value,
-    /// The line on which it starts, from 1.
+    /// The line on which the document starts, counted from 1.
     pub line: usize,
 }
 
-/// A text that is not YAML, or not YAML that Kubernetes would take.
+/// The reason why a text is not YAML, or not YAML that Kubernetes would take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]
 pub struct YamlError {
-    /// From 1.
+    /// The line of the problem, counted from 1.
     pub line: usize,
-    /// From 1.
+    /// The column of the problem, counted from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// A description of what is wrong there.
     pub problem: String,
 }
 
-/// All documents of a text, the empty ones left out. JSON is YAML too.
+/// Returns the documents of a text, of which empty ones are left out. JSON is YAML too.
 ///
 /// # Errors
-/// Where the text is not YAML, repeats a key, has a key that is not a string, or is nested too deep.
+/// Fails where the text is not YAML, repeats a key, has a key that is not a string, or is nested too deep.
 pub fn parse(text: &str) -> Result<Vec<Document>, YamlError> {
     let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     let mut documents = Vec::new();
@@ -81,7 +82,7 @@ impl<'a> Reader<'a> {
         if depth > DEPTH_MAX {
             return Err(problem(at, format!("nested deeper than {DEPTH_MAX}")));
         }
-        let before = self.nodes;
+        let nodes_before = self.nodes;
         self.count(at, 1)?;
         let (value, anchor) = match event {
             Event::Alias(id) => return self.alias(id, at),
@@ -100,7 +101,7 @@ impl<'a> Reader<'a> {
             | Event::MappingEnd => (Value::Null, 0),
         };
         if anchor != 0 {
-            self.anchors.insert(anchor, (value.clone(), self.nodes - before));
+            self.anchors.insert(anchor, (value.clone(), self.nodes - nodes_before));
         }
         Ok(value)
     }
@@ -175,7 +176,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// YAML 1.1's `<<`: keys of the merged mappings, where the mapping itself has none.
+/// Adds the keys of mappings that are merged with `<<` (YAML 1.1), except for those that the mapping itself has.
 fn merge(map: &mut Map<String, Value>, from: Value, at: Marker) -> Result<(), YamlError> {
     let sources = if let Value::Array(items) = from { items } else { vec![from] };
     for source in sources {
@@ -249,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    fn one(text: &str) -> Value {
+    fn only_document(text: &str) -> Value {
         let documents = parse(text).unwrap();
         assert_eq!(documents.len(), 1, "{text}");
         documents[0].value.clone()
@@ -259,7 +260,7 @@ mod tests {
     fn plain_scalars_resolve_by_yaml_1_1() {
         let text = "[y, no, on, 'y', \"no\", 010, 0x10, 1_000, 1.5, -3, ~, 1.2.3, 1e3, v1, 5s]";
         let want = json!([true, false, true, "y", "no", 8, 16, 1000, 1.5, -3, null, "1.2.3", 1000.0, "v1", "5s"]);
-        assert_eq!(one(text), want);
+        assert_eq!(only_document(text), want);
     }
 
     #[test]
@@ -271,9 +272,9 @@ mod tests {
 
     #[test]
     fn json_and_anchors_are_read() {
-        assert_eq!(one(r#"{"a": [1, {"b": "c"}]}"#), json!({"a": [1, {"b": "c"}]}));
+        assert_eq!(only_document(r#"{"a": [1, {"b": "c"}]}"#), json!({"a": [1, {"b": "c"}]}));
         assert_eq!(
-            one("a: &x {k: 1}\nb: *x\nc: {<<: *x, d: 2}"),
+            only_document("a: &x {k: 1}\nb: *x\nc: {<<: *x, d: 2}"),
             json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "d": 2}})
         );
     }

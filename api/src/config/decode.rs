@@ -1,25 +1,26 @@
-//! From a JSON value to a typed object, refusing what is unknown, mistyped or not acted on.
+//! From a JSON value to a typed object. What is unknown, mistyped or not acted on is refused with its path.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::field_path::{dotted, is_listed};
 use super::kind::Kind;
-use super::unsupported;
 use crate::invalid::Invalid;
 
-/// The typed form of `value`, or every fault that can be told before typing stops.
-pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: Value) -> Result<T, Vec<Invalid>> {
+/// Returns the typed form of `value`. On failure it returns every fault that can be found before typing stops:
+/// each unknown field, each field of `unsupported`, and the first value of a wrong type.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], value: Value) -> Result<T, Vec<Invalid>> {
     let mut ignored = Vec::new();
-    let mut note = |path: serde_ignored::Path<'_>| ignored.push(dotted(&path.to_string()));
+    let mut note_ignored = |path: serde_ignored::Path<'_>| ignored.push(dotted(&path.to_string()));
     let mut track = serde_path_to_error::Track::new();
     let typed = T::deserialize(serde_ignored::Deserializer::new(
         serde_path_to_error::Deserializer::new(value, &mut track),
-        &mut note,
+        &mut note_ignored,
     ));
     let mut faults: Vec<Invalid> = ignored
         .into_iter()
         .filter(|path| path != "status" && !path.starts_with("metadata."))
-        .map(|path| unknown_field(kind, path))
+        .map(|path| ignored_field(kind, unsupported, path))
         .collect();
     match typed {
         Ok(typed) if faults.is_empty() => Ok(typed),
@@ -31,14 +32,15 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, value: Value) -> Result<T,
     }
 }
 
-fn unknown_field(kind: Kind, path: String) -> Invalid {
-    if unsupported::is_listed(kind, &path) {
+fn ignored_field(kind: Kind, unsupported: &[&str], path: String) -> Invalid {
+    if is_listed(unsupported, &path) {
         return Invalid::not_supported(path);
     }
     let last = path.rsplit('.').next().unwrap_or(&path).to_owned();
     Invalid::new(path, format!("a field of {kind}"), format!("unknown field {last:?}"))
 }
 
+/// Turns serde's message into a fault. serde says `invalid type: integer `5`, expected a string`.
 fn mistyped(path: String, error: &str) -> Invalid {
     let path = if path == "." { String::new() } else { path };
     if let Some((got, want)) = error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
@@ -64,32 +66,16 @@ fn mistyped(path: String, error: &str) -> Invalid {
     Invalid::new(path, "a valid value", error)
 }
 
-/// `spec.http[0].match` from serde_ignored's `spec.http.0.match` with its `?` for options.
-fn dotted(path: &str) -> String {
-    let mut out = String::new();
-    for part in path.split('.').filter(|part| *part != "?" && !part.is_empty()) {
-        if part.bytes().all(|b| b.is_ascii_digit()) {
-            out.push_str(&format!("[{part}]"));
-        } else {
-            if !out.is_empty() {
-                out.push('.');
-            }
-            out.push_str(part);
-        }
-    }
-    out
-}
-
-/// `metadata` alone, so that the object can be named in what is said about the rest.
-pub(crate) fn decode_metadata<T: DeserializeOwned>(meta: Value) -> Result<T, Invalid> {
+/// Returns the typed form of `metadata` alone, so that the object can be named in messages about the rest.
+pub(crate) fn decode_metadata<T: DeserializeOwned>(metadata: Value) -> Result<T, Invalid> {
     let mut unknown = None;
     let mut track = serde_path_to_error::Track::new();
-    let mut note = |path: serde_ignored::Path<'_>| {
+    let mut note_ignored = |path: serde_ignored::Path<'_>| {
         unknown.get_or_insert_with(|| format!("metadata.{}", dotted(&path.to_string())));
     };
     let typed = T::deserialize(serde_ignored::Deserializer::new(
-        serde_path_to_error::Deserializer::new(meta, &mut track),
-        &mut note,
+        serde_path_to_error::Deserializer::new(metadata, &mut track),
+        &mut note_ignored,
     ));
     let typed = typed.map_err(|error| {
         let path = dotted(&track.path().to_string());

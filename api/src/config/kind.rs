@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A kind of config object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use strum::{EnumCount, VariantArray};
+
+/// A kind of config object. The variants stand in an order in which an object comes after those that it refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumCount, VariantArray)]
 pub enum Kind {
     /// `v1 Namespace`
     Namespace,
@@ -24,66 +26,65 @@ pub enum Kind {
     Sidecar,
 }
 
+/// What is fixed for a kind: one exhaustive row each, so that a new kind does not compile until every column of it
+/// is answered.
+struct Row {
+    /// The name as in YAML.
+    name: &'static str,
+    /// The API versions in which the kind is taken, the preferred one first.
+    api_versions: &'static [&'static str],
+    /// The short names of kubectl and istioctl.
+    short_names: &'static [&'static str],
+    /// Whether objects of the kind live in a namespace.
+    is_namespaced: bool,
+}
+
 const ISTIO: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 
 impl Kind {
-    /// Every kind, in an order in which what is referred to comes first.
-    pub const ALL: [Self; 8] = [
-        Self::Namespace,
-        Self::Service,
-        Self::EndpointSlice,
-        Self::ServiceEntry,
-        Self::WorkloadEntry,
-        Self::VirtualService,
-        Self::DestinationRule,
-        Self::Sidecar,
-    ];
+    /// Every kind, in the order of the variants.
+    pub const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self::Namespace; Self::COUNT];
+        let mut at = 0;
+        while at < Self::COUNT {
+            all[at] = Self::VARIANTS[at];
+            at += 1;
+        }
+        all
+    };
 
-    /// The name as in YAML.
+    const fn row(self) -> Row {
+        const fn row(name: &'static str, api_versions: &'static [&'static str], short: &'static [&'static str]) -> Row {
+            Row { name, api_versions, short_names: short, is_namespaced: true }
+        }
+        match self {
+            Self::Namespace => Row { is_namespaced: false, ..row("Namespace", &["v1"], &["ns"]) },
+            Self::Service => row("Service", &["v1"], &["svc"]),
+            Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
+            Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),
+            Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
+            Self::VirtualService => row("VirtualService", ISTIO, &["vs"]),
+            Self::DestinationRule => row("DestinationRule", ISTIO, &["dr"]),
+            Self::Sidecar => row("Sidecar", ISTIO, &[]),
+        }
+    }
+
+    /// Returns the name as in YAML.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
-            Self::VirtualService => "VirtualService",
-            Self::DestinationRule => "DestinationRule",
-            Self::Sidecar => "Sidecar",
-        }
+        self.row().name
     }
 
-    /// The API versions it is taken in, the preferred one first.
+    /// Returns the API versions in which the kind is taken, the preferred one first.
     pub fn api_versions(self) -> &'static [&'static str] {
-        match self {
-            Self::Namespace | Self::Service => &["v1"],
-            Self::EndpointSlice => &["discovery.k8s.io/v1"],
-            Self::ServiceEntry | Self::WorkloadEntry | Self::VirtualService | Self::DestinationRule | Self::Sidecar => {
-                ISTIO
-            }
-        }
+        self.row().api_versions
     }
 
-    /// kubectl's and istioctl's short names.
-    fn short_names(self) -> &'static [&'static str] {
-        match self {
-            Self::Namespace => &["ns"],
-            Self::Service => &["svc"],
-            Self::EndpointSlice => &[],
-            Self::ServiceEntry => &["se"],
-            Self::WorkloadEntry => &["we"],
-            Self::VirtualService => &["vs"],
-            Self::DestinationRule => &["dr"],
-            Self::Sidecar => &[],
-        }
-    }
-
-    /// Whether its objects live in a namespace.
+    /// Returns whether objects of the kind live in a namespace.
     pub fn is_namespaced(self) -> bool {
-        self != Self::Namespace
+        self.row().is_namespaced
     }
 
-    /// The kind of a word: its name in any case, its plural or a short name.
+    /// Returns the kind that a word means to kubectl: its name in any case, its plural, or a short name.
     pub fn from_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         Self::ALL.into_iter().find(|kind| {
@@ -92,7 +93,7 @@ impl Kind {
                 Some(stem) => format!("{stem}ies"),
                 None => format!("{name}s"),
             };
-            word == name || word == plural || kind.short_names().contains(&word.as_str())
+            word == name || word == plural || kind.row().short_names.contains(&word.as_str())
         })
     }
 }
@@ -103,27 +104,43 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Which object: kind, namespace and name.
+/// Names one object: its kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
     /// The kind.
     pub kind: Kind,
-    /// Empty for a kind without namespaces.
+    /// The namespace. It is empty for a kind without namespaces.
     pub namespace: Arc<str>,
     /// The object's name.
     pub name: Arc<str>,
 }
 
 impl ConfigKey {
-    /// The key of a namespaced object; the namespace of other kinds is dropped.
+    /// Returns the key of an object. The namespace is dropped for a kind that has none.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.is_namespaced() { namespace } else { "" };
         Self { kind, namespace: namespace.into(), name: name.into() }
     }
+
+    /// Returns the path under which Istio's `config` metadata names the object:
+    /// `/apis/networking.istio.io/v1/namespaces/shop/virtual-service/reviews`. The group and version are the kind's
+    /// preferred ones; Kubernetes' core group has no name and stands under `/api`.
+    pub fn metadata_path(&self) -> String {
+        let version = self.kind.api_versions()[0];
+        let root = if version.contains('/') { "apis" } else { "api" };
+        let mut kind = String::new();
+        for c in self.kind.name().chars() {
+            if c.is_ascii_uppercase() && !kind.is_empty() {
+                kind.push('-');
+            }
+            kind.push(c.to_ascii_lowercase());
+        }
+        format!("/{root}/{version}/namespaces/{}/{kind}/{}", self.namespace, self.name)
+    }
 }
 
 impl fmt::Display for ConfigKey {
-    /// As in messages: `virtualService default/reviews`.
+    /// Prints the key as in messages: `virtualService default/reviews`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kind = self.kind.name().to_owned();
         kind[..1].make_ascii_lowercase();
@@ -151,8 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_found_by_its_name_and_by_each_short_name() {
+        for kind in Kind::ALL.into_iter() {
+            assert_eq!(Kind::from_word(kind.name()), Some(kind));
+            for word in kind.row().short_names {
+                assert_eq!(Kind::from_word(word), Some(kind), "{word}");
+            }
+        }
+    }
+
+    #[test]
     fn keys_print_as_people_say_them() {
         assert_eq!(ConfigKey::new(Kind::VirtualService, "a", "b").to_string(), "virtualService a/b");
         assert_eq!(ConfigKey::new(Kind::Namespace, "a", "b").to_string(), "namespace b");
+    }
+
+    #[test]
+    fn metadata_paths_have_the_group_of_their_kind() {
+        let path = |kind| ConfigKey::new(kind, "shop", "a").metadata_path();
+        assert_eq!(path(Kind::VirtualService), "/apis/networking.istio.io/v1/namespaces/shop/virtual-service/a");
+        assert_eq!(path(Kind::EndpointSlice), "/apis/discovery.k8s.io/v1/namespaces/shop/endpoint-slice/a");
+        assert_eq!(path(Kind::Service), "/api/v1/namespaces/shop/service/a");
     }
 }

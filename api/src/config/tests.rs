@@ -1,19 +1,8 @@
+use serde_json::Value;
+
+use super::testing::{assert_refused as refused, istio, read as object};
 use super::*;
-use crate::yaml;
-
-fn object(text: &str) -> Result<Object, String> {
-    let document = yaml::parse(text).map_err(|error| error.to_string())?.remove(0);
-    Object::from_value(document.value, "default")
-        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-}
-
-fn istio(kind: &str, spec: &str) -> String {
-    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
-}
-
-fn refused(text: &str, want: &str) {
-    assert_eq!(object(text).unwrap_err(), want, "{text}");
-}
+use crate::CreationTimestamp;
 
 #[test]
 fn every_kind_and_version_is_read() {
@@ -132,4 +121,30 @@ fn names_and_sizes_have_limits() {
         "x".repeat(OBJECT_BYTES_MAX)
     );
     assert!(object(&big).unwrap_err().contains("want at most 1048576 bytes"));
+}
+
+#[test]
+fn the_age_is_kept_as_it_is_given_and_is_no_part_of_the_text() {
+    let text = |time: &str| {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a{time}}}")
+    };
+    let aged = object(&text(", creationTimestamp: '2026-11-24T16:18:11Z'")).unwrap();
+    let instant: CreationTimestamp = "2026-11-24T16:18:11Z".parse().unwrap();
+    assert_eq!((aged.created, aged.config.created), (Some(instant), instant));
+    let ageless = object(&text("")).unwrap();
+    assert_eq!((ageless.created, ageless.config.created), (None, CreationTimestamp::default()));
+    assert_eq!(aged.json, ageless.json);
+    let exported = object(&text(", creationTimestamp: null")).unwrap();
+    assert_eq!(exported.created, None);
+    let error = object(&text(", creationTimestamp: yesterday")).unwrap_err();
+    assert!(error.starts_with("Namespace: metadata.creationTimestamp: want "), "{error}");
+}
+
+#[test]
+fn what_was_kept_is_read_back() {
+    let text = istio("Sidecar", "{egress: [{hosts: ['./*']}]}");
+    let written = object(&text).unwrap();
+    let read = Config::from_json(written.config.key.clone(), &written.json).unwrap();
+    assert_eq!(read, *written.config);
+    assert!(Config::from_json(written.config.key.clone(), "{").is_err());
 }

@@ -1,0 +1,20 @@
+//! Istio's traffic kinds, of the group `networking.istio.io`: a module for each, with its fields, what of it is not
+//! supported yet, and its checks. Only fields that Rutter acts on have a place here.
+
+pub mod destination_rule;
+pub mod service_entry;
+pub mod sidecar;
+pub mod virtual_service;
+pub mod workload_entry;
+
+pub use destination_rule::{
+    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, SimpleLb, Subset, TcpSettings, TrafficPolicy,
+};
+pub use service_entry::{Location, Resolution, ServiceEntry, ServiceEntryPort};
+pub use sidecar::{
+    EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar, SidecarPort,
+};
+pub use virtual_service::{
+    Destination, HeaderMatch, HttpMatch, HttpRoute, HttpRouteDestination, PortSelector, StringMatch, VirtualService,
+};
+pub use workload_entry::{WorkloadEntry, WorkloadSelector};

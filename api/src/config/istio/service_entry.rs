@@ -1,0 +1,188 @@
+//! `ServiceEntry`: a service that Kubernetes does not know.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use serde::Deserialize;
+
+use super::workload_entry::{WorkloadEntry, WorkloadSelector, check_endpoint};
+use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty, check_protocol};
+use crate::invalid::Invalid;
+use crate::names::Hostname;
+
+/// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
+pub(crate) const UNSUPPORTED: &[&str] =
+    &["spec.subjectAltNames", "spec.endpoints[].network", "spec.endpoints[].serviceAccount"];
+
+/// A service that Kubernetes does not know: outside the mesh, or on machines beside the cluster.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEntry {
+    /// The full DNS names of the service. Each name is a service of its own with the same ports and endpoints.
+    pub hosts: Vec<Hostname>,
+    /// The virtual addresses at which captured traffic to the service is recognised.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// The ports that clients use.
+    pub ports: Vec<ServiceEntryPort>,
+    /// Whether the service is a part of the mesh.
+    #[serde(default)]
+    pub location: Location,
+    /// How endpoints are found.
+    #[serde(default)]
+    pub resolution: Resolution,
+    /// The endpoints, where they are listed in the object itself.
+    #[serde(default)]
+    pub endpoints: Vec<WorkloadEntry>,
+    /// Chooses the WorkloadEntry objects of the object's namespace that are the endpoints.
+    #[serde(default)]
+    pub workload_selector: Option<WorkloadSelector>,
+    /// The namespaces whose clients see the object: `.` for its own, `*`, or names. Empty means every namespace.
+    #[serde(default)]
+    pub export_to: Vec<String>,
+}
+
+/// A port of a [`ServiceEntry`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEntryPort {
+    /// The number that clients use.
+    pub number: NonZeroU16,
+    /// The name by which workloads refer to the port. It is used once in an entry.
+    pub name: String,
+    /// The protocol: HTTP, HTTP2, GRPC, HTTPS, TLS or TCP. Empty means that sidecars find out from the bytes.
+    #[serde(default)]
+    pub protocol: String,
+    /// The port at the endpoints. Absent means the same number.
+    #[serde(default)]
+    pub target_port: Option<NonZeroU16>,
+}
+
+/// Istio's `ServiceEntry.Location`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Location {
+    /// The service is outside the mesh.
+    #[default]
+    MeshExternal,
+    /// The service is a part of the mesh.
+    MeshInternal,
+}
+
+/// Istio's `ServiceEntry.Resolution`. Only `STATIC` and `DNS` are supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Resolution {
+    /// Traffic goes on to the address that the client chose.
+    #[default]
+    None,
+    /// The endpoints are those that are given.
+    Static,
+    /// Sidecars ask DNS for the endpoints.
+    Dns,
+    /// Sidecars ask DNS and use one answer.
+    DnsRoundRobin,
+    /// Sidecars ask DNS for the host that the request names.
+    DynamicDns,
+}
+
+/// Returns what is wrong in a ServiceEntry that has the right types.
+pub(crate) fn check(spec: &ServiceEntry) -> Faults {
+    let mut faults = Vec::new();
+    check_not_empty("spec.hosts", spec.hosts.len(), &mut faults);
+    check_not_empty("spec.ports", spec.ports.len(), &mut faults);
+    for (index, host) in spec.hosts.iter().enumerate() {
+        let path = format!("spec.hosts[{index}]");
+        check_full_host(&path, host, &mut faults);
+        if !host.as_str().contains('.') {
+            faults.push(Invalid::new(path, "a full DNS name", format!("{:?}", host.as_str())));
+        }
+    }
+    check_ports(&spec.ports, &mut faults);
+    if !matches!(spec.resolution, Resolution::Static | Resolution::Dns) {
+        let got = format!("not supported yet: {:?}", spec.resolution);
+        faults.push(Invalid::new("spec.resolution", "STATIC or DNS", got));
+    }
+    if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
+        faults.push(Invalid::new("spec.endpoints", "one of endpoints and workloadSelector", "both"));
+    }
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        check_endpoint(&format!("spec.endpoints[{index}]"), endpoint, spec.resolution, &mut faults);
+    }
+    check_export_to(&spec.export_to, &mut faults);
+    faults
+}
+
+fn check_ports(ports: &[ServiceEntryPort], faults: &mut Faults) {
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (index, port) in ports.iter().enumerate() {
+        let path = format!("spec.ports[{index}]");
+        if port.name.is_empty() || !names.insert(&port.name) {
+            faults.push(Invalid::new(format!("{path}.name"), "a name used once", format!("{:?}", port.name)));
+        }
+        if !numbers.insert(port.number) {
+            faults.push(Invalid::new(format!("{path}.number"), "a port used once", port.number));
+        }
+        if !port.protocol.is_empty() {
+            check_protocol(&format!("{path}.protocol"), &port.protocol, faults);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{assert_refused, istio, read};
+
+    fn refused(spec: &str, want: &str) {
+        assert_refused(&istio("ServiceEntry", spec), &format!("serviceEntry default/x: {want}"));
+    }
+
+    const PORTS: &str = "ports: [{number: 80, name: http, protocol: HTTP}]";
+
+    #[test]
+    fn hosts_are_full_names() {
+        read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: STATIC, {PORTS}}}"))).unwrap();
+        let want = "spec.hosts[0]: want a full DNS name, got \"a\"";
+        refused(&format!("{{hosts: [a], resolution: STATIC, {PORTS}}}"), want);
+        let want = "spec.hosts[0]: want a field that Rutter acts on, got not supported yet: hosts[0] (the wildcard *.b)";
+        refused(&format!("{{hosts: ['*.b'], resolution: DNS, {PORTS}}}"), want);
+    }
+
+    #[test]
+    fn ports_have_names_and_numbers_of_their_own_and_known_protocols() {
+        let spec = |ports: &str| format!("{{hosts: [a.b], resolution: STATIC, ports: [{ports}]}}");
+        let twice = "{number: 80, name: a}, {number: 80, name: b}";
+        refused(&spec(twice), "spec.ports[1].number: want a port used once, got 80");
+        let twice = "{number: 80, name: a}, {number: 81, name: a}";
+        refused(&spec(twice), "spec.ports[1].name: want a name used once, got \"a\"");
+        let want = "spec.ports[0].protocol: want HTTP, HTTP2, GRPC, HTTPS, TLS or TCP, got \"SPDY\"";
+        refused(&spec("{number: 80, name: a, protocol: SPDY}"), want);
+        let want = "spec.ports[0].protocol: want a field that Rutter acts on, got not supported yet: protocol (MONGO)";
+        refused(&spec("{number: 80, name: a, protocol: MONGO}"), want);
+    }
+
+    #[test]
+    fn only_static_and_dns_resolution_are_taken() {
+        for resolution in ["STATIC", "DNS"] {
+            read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}}}"))).unwrap();
+        }
+        let want = "spec.resolution: want STATIC or DNS, got not supported yet: None";
+        refused(&format!("{{hosts: [a.b], {PORTS}}}"), want);
+        let want = "spec.resolution: want STATIC or DNS, got not supported yet: DynamicDns";
+        refused(&format!("{{hosts: [a.b], resolution: DYNAMIC_DNS, {PORTS}}}"), want);
+    }
+
+    #[test]
+    fn names_as_endpoints_are_for_dns() {
+        let spec = |resolution: &str| {
+            format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}, endpoints: [{{address: db.example.com}}]}}")
+        };
+        read(&istio("ServiceEntry", &spec("DNS"))).unwrap();
+        refused(&spec("STATIC"), "spec.endpoints[0].address: want an IP address, got \"db.example.com\"");
+        let both = format!(
+            "{{hosts: [a.b], resolution: STATIC, {PORTS}, endpoints: [{{address: 10.0.0.1}}], workloadSelector: {{}}}}"
+        );
+        refused(&both, "spec.endpoints: want one of endpoints and workloadSelector, got both");
+    }
+}

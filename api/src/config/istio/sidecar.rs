@@ -1,0 +1,202 @@
+//! `Sidecar`: what the sidecars of some workloads may see, and how their applications are reached.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+
+use serde::Deserialize;
+
+use super::workload_entry::WorkloadSelector;
+use crate::config::checks::{Faults, check_not_empty, check_protocol};
+use crate::invalid::Invalid;
+use crate::names::Hostname;
+
+/// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
+pub(crate) const UNSUPPORTED: &[&str] = &[
+    "spec.egress[].port",
+    "spec.egress[].bind",
+    "spec.egress[].captureMode",
+    "spec.ingress[].bind",
+    "spec.ingress[].captureMode",
+    "spec.ingress[].tls",
+    "spec.ingress[].connectionPool",
+    "spec.inboundConnectionPool",
+    "spec.outboundTrafficPolicy.egressProxy",
+];
+
+/// What the sidecars of some workloads may see, and how their applications are reached.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sidecar {
+    /// Chooses the workloads of the namespace. Absent means all of them; in the root namespace, those of every
+    /// namespace that has no Sidecar object of its own.
+    #[serde(default)]
+    pub workload_selector: Option<WorkloadSelector>,
+    /// What may be seen. Empty means everything that is exported.
+    #[serde(default)]
+    pub egress: Vec<EgressListener>,
+    /// The ports of the application. Empty means that they follow from the services that select the workload.
+    #[serde(default)]
+    pub ingress: Vec<IngressListener>,
+    /// What happens to traffic to unknown destinations. Absent means that it passes.
+    #[serde(default)]
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+}
+
+/// A part of what may be seen.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct EgressListener {
+    /// Patterns of the form `namespace/dnsName`. The namespace may be `.` for the own one, `*` for all or `~` for
+    /// none; the name may be a wildcard.
+    pub hosts: Vec<String>,
+}
+
+/// How one port of the application is reached.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressListener {
+    /// The port on which the sidecar takes requests.
+    pub port: SidecarPort,
+    /// Where the application listens: `127.0.0.1:PORT`, or `0.0.0.0:PORT` for the workload's own address. Absent
+    /// means the same port at 127.0.0.1.
+    #[serde(default)]
+    pub default_endpoint: Option<String>,
+}
+
+/// A port of a [`Sidecar`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SidecarPort {
+    /// The number, from 1 to 65535.
+    pub number: NonZeroU16,
+    /// The protocol: HTTP, HTTP2, GRPC, HTTPS, TLS or TCP.
+    pub protocol: String,
+    /// A name for logs and statistics; it has no effect on traffic.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// What happens to traffic to unknown destinations.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct OutboundTrafficPolicy {
+    /// Whether such traffic passes.
+    pub mode: OutboundMode,
+}
+
+/// Istio's `OutboundTrafficPolicy.Mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundMode {
+    /// Traffic to unknown destinations is dropped; HTTP requests are answered 502.
+    RegistryOnly,
+    /// Traffic to unknown destinations passes.
+    AllowAny,
+}
+
+/// Where the application behind an ingress port listens, as `defaultEndpoint` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IngressEndpoint {
+    /// A port at the loopback address.
+    Loopback(u16),
+    /// A port at the workload's own address.
+    WorkloadAddress(u16),
+}
+
+impl IngressEndpoint {
+    /// Reads a `defaultEndpoint`. `None` means that the text has neither of the two forms.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        match host {
+            "127.0.0.1" | "[::1]" => Some(Self::Loopback(port)),
+            "0.0.0.0" | "[::]" => Some(Self::WorkloadAddress(port)),
+            _ => None,
+        }
+    }
+}
+
+/// Returns what is wrong in a Sidecar that has the right types.
+pub(crate) fn check(spec: &Sidecar) -> Faults {
+    let mut faults = Vec::new();
+    for (index, egress) in spec.egress.iter().enumerate() {
+        check_not_empty(&format!("spec.egress[{index}].hosts"), egress.hosts.len(), &mut faults);
+        for (number, host) in egress.hosts.iter().enumerate() {
+            let pattern = host.split_once('/').filter(|(namespace, _)| !namespace.is_empty());
+            if !pattern.is_some_and(|(_, name)| name.parse::<Hostname>().is_ok()) {
+                let path = format!("spec.egress[{index}].hosts[{number}]");
+                let want = "namespace/dnsName, such as ./* or prod/api.example.com";
+                faults.push(Invalid::new(path, want, format!("{host:?}")));
+            }
+        }
+    }
+    check_ingress(&spec.ingress, &mut faults);
+    faults
+}
+
+fn check_ingress(ingress: &[IngressListener], faults: &mut Faults) {
+    let mut ports = BTreeSet::new();
+    for (index, listener) in ingress.iter().enumerate() {
+        let path = format!("spec.ingress[{index}]");
+        if !ports.insert(listener.port.number) {
+            faults.push(Invalid::new(format!("{path}.port.number"), "a port used once", listener.port.number));
+        }
+        check_protocol(&format!("{path}.port.protocol"), &listener.port.protocol, faults);
+        if let Some(endpoint) = &listener.default_endpoint
+            && IngressEndpoint::parse(endpoint).is_none()
+        {
+            let path = format!("{path}.defaultEndpoint");
+            faults.push(Invalid::new(path, "127.0.0.1:PORT or 0.0.0.0:PORT", format!("{endpoint:?}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{assert_refused, istio, read};
+
+    use super::*;
+
+    fn refused(spec: &str, want: &str) {
+        assert_refused(&istio("Sidecar", spec), &format!("sidecar default/x: {want}"));
+    }
+
+    #[test]
+    fn egress_hosts_are_a_namespace_and_a_name() {
+        read(&istio("Sidecar", "{egress: [{hosts: ['./*', 'istio-system/*', '~/*', '*/*.example.com']}]}")).unwrap();
+        for host in ["reviews", "/a.b", "shop/a b"] {
+            let want = format!(
+                "spec.egress[0].hosts[0]: want namespace/dnsName, such as ./* or prod/api.example.com, got {host:?}"
+            );
+            refused(&format!("{{egress: [{{hosts: ['{host}']}}]}}"), &want);
+        }
+        refused("{egress: [{hosts: []}]}", "spec.egress[0].hosts: want at least one, got none");
+    }
+
+    #[test]
+    fn ingress_ports_are_used_once_and_lead_to_the_workload() {
+        let port = "port: {number: 80, protocol: HTTP}";
+        read(&istio("Sidecar", &format!("{{ingress: [{{{port}, defaultEndpoint: '127.0.0.1:8080'}}]}}"))).unwrap();
+        refused(
+            &format!("{{ingress: [{{{port}}}, {{{port}}}]}}"),
+            "spec.ingress[1].port.number: want a port used once, got 80",
+        );
+        refused(
+            &format!("{{ingress: [{{{port}, defaultEndpoint: '10.0.0.1:80'}}]}}"),
+            "spec.ingress[0].defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got \"10.0.0.1:80\"",
+        );
+    }
+
+    #[test]
+    fn default_endpoints_have_two_forms() {
+        assert_eq!(IngressEndpoint::parse("127.0.0.1:80"), Some(IngressEndpoint::Loopback(80)));
+        assert_eq!(IngressEndpoint::parse("[::1]:80"), Some(IngressEndpoint::Loopback(80)));
+        assert_eq!(IngressEndpoint::parse("0.0.0.0:80"), Some(IngressEndpoint::WorkloadAddress(80)));
+        for text in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "unix:///x", "10.0.0.1:80"] {
+            assert_eq!(IngressEndpoint::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_refused_by_name() {
+        let want = "spec.egress[0].port: want a field that Rutter acts on, got not supported yet: port";
+        refused("{egress: [{hosts: ['./*'], port: {number: 80}}]}", want);
+    }
+}

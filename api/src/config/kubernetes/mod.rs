@@ -1,0 +1,8 @@
+//! Kubernetes' kinds, as far as Rutter needs them. Their full form is a kilobyte of empty fields, so each object is
+//! read and checked in that form and kept in a small one.
+
+pub mod endpoint_slice;
+pub mod service;
+
+pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
+pub use service::{KubernetesService, KubernetesServicePort};

@@ -1,0 +1,175 @@
+//! `v1 Service`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::config::checks::{Faults, check_addresses, check_not_empty};
+use crate::invalid::Invalid;
+use crate::labels::Labels;
+
+/// A Kubernetes service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesService {
+    /// The cluster addresses, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// The TCP ports, by number. Ports of other protocols are left out.
+    pub ports: Vec<KubernetesServicePort>,
+    /// The labels of the pods that are its endpoints. `None` means that only EndpointSlices name its endpoints.
+    pub selector: Option<Labels>,
+}
+
+/// A port of a [`KubernetesService`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesServicePort {
+    /// The number that clients use.
+    pub number: u16,
+    /// The name by which EndpointSlices refer to the port.
+    pub name: String,
+    /// The protocol: `appProtocol` or, where that is absent, the beginning of the name.
+    pub protocol: String,
+    /// The port at pods, where it is given as a number; otherwise `number`.
+    pub target: u16,
+}
+
+impl From<core::Service> for KubernetesService {
+    fn from(service: core::Service) -> Self {
+        let spec = service.spec.unwrap_or_default();
+        let mut ports: Vec<KubernetesServicePort> =
+            spec.ports.iter().flatten().filter(|port| is_tcp(port)).filter_map(tcp_port).collect();
+        ports.sort_by_key(|port| port.number);
+        let ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+        let mut addresses: Vec<IpAddr> = ips.filter_map(|ip| ip.parse().ok()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self { addresses, ports, selector: spec.selector.map(Labels::from) }
+    }
+}
+
+fn is_tcp(port: &core::ServicePort) -> bool {
+    port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
+}
+
+fn tcp_port(port: &core::ServicePort) -> Option<KubernetesServicePort> {
+    let number = u16::try_from(port.port).ok()?;
+    let name = port.name.clone().unwrap_or_default();
+    let protocol = port.app_protocol.as_deref().or_else(|| name.split('-').next()).unwrap_or_default().to_owned();
+    let target = match &port.target_port {
+        Some(IntOrString::Int(target)) => u16::try_from(*target).unwrap_or(number),
+        Some(IntOrString::String(_)) | None => number,
+    };
+    Some(KubernetesServicePort { number, name, protocol, target })
+}
+
+/// Returns what is wrong in a Service that has the right types, and what of it Rutter does not act on.
+pub(crate) fn check(service: &core::Service) -> Faults {
+    let mut faults = Vec::new();
+    let Some(spec) = &service.spec else {
+        return vec![Invalid::new("spec", "the service's ports", "nothing")];
+    };
+    let unsupported_values = [
+        ("spec.type", spec.type_.as_deref(), "ExternalName"),
+        ("spec.clusterIP", spec.cluster_ip.as_deref(), "None"),
+        ("spec.sessionAffinity", spec.session_affinity.as_deref(), "ClientIP"),
+        ("spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref(), "Local"),
+    ];
+    for (path, value, unsupported) in unsupported_values {
+        if value == Some(unsupported) {
+            faults.push(Invalid::not_supported(path).hint(unsupported));
+        }
+    }
+    if spec.publish_not_ready_addresses == Some(true) {
+        faults.push(Invalid::not_supported("spec.publishNotReadyAddresses"));
+    }
+    if spec.traffic_distribution.is_some() {
+        faults.push(Invalid::not_supported("spec.trafficDistribution"));
+    }
+    check_ports(spec.ports.as_deref().unwrap_or_default(), &mut faults);
+    check_addresses("spec.clusterIPs", spec.cluster_ips.as_deref().unwrap_or_default(), &mut faults);
+    faults
+}
+
+fn check_ports(ports: &[core::ServicePort], faults: &mut Faults) {
+    check_not_empty("spec.ports", ports.len(), faults);
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (index, port) in ports.iter().enumerate() {
+        let name = port.name.as_deref().unwrap_or_default();
+        if !names.insert(name) || (name.is_empty() && ports.len() > 1) {
+            faults.push(Invalid::new(format!("spec.ports[{index}].name"), "a name used once", format!("{name:?}")));
+        }
+        if u16::try_from(port.port).is_err() || port.port == 0 {
+            faults.push(Invalid::new(format!("spec.ports[{index}].port"), "1..=65535", port.port));
+        }
+        if !numbers.insert((port.port, port.protocol.as_deref().unwrap_or("TCP"))) {
+            faults.push(Invalid::new(format!("spec.ports[{index}].port"), "a port used once", port.port));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Spec;
+    use crate::config::testing::{assert_refused, read};
+
+    use super::*;
+
+    fn text(spec: &str) -> String {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {spec}")
+    }
+
+    fn service(spec: &str) -> KubernetesService {
+        let object = read(&text(spec)).unwrap();
+        let Spec::Service(service) = &object.config.spec else { panic!("{spec}") };
+        service.clone()
+    }
+
+    #[test]
+    fn only_tcp_ports_are_kept_in_the_order_of_their_numbers() {
+        let ports = "{ports: [{name: web, port: 81}, {name: dns, port: 53, protocol: UDP}, {name: grpc-x, port: 80}]}";
+        let ports: Vec<_> = service(ports).ports.into_iter().map(|port| (port.number, port.protocol)).collect();
+        assert_eq!(ports, [(80, "grpc".to_owned()), (81, "web".to_owned())]);
+    }
+
+    #[test]
+    fn target_ports_are_numbers_or_the_port_itself() {
+        let target = |port: &str| service(&format!("{{ports: [{{port: 80{port}}}]}}")).ports[0].target;
+        assert_eq!((target(""), target(", targetPort: 8080"), target(", targetPort: web")), (80, 8080, 80));
+    }
+
+    #[test]
+    fn addresses_are_sorted_and_each_stands_once() {
+        let spec = "{clusterIP: 10.0.0.2, clusterIPs: [10.0.0.2, 10.0.0.1], ports: [{port: 80}]}";
+        let want: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        assert_eq!(service(spec).addresses, want);
+    }
+
+    #[test]
+    fn what_is_not_acted_on_is_refused_by_name() {
+        let refused = |field: &str, name: &str, hint: &str| {
+            let want = format!(
+                "service default/a: spec.{name}: want a field that Rutter acts on, got not supported yet: {name}{hint}"
+            );
+            assert_refused(&text(&format!("{{{field}, ports: [{{port: 80}}]}}")), &want);
+        };
+        refused("clusterIP: None", "clusterIP", " (None)");
+        refused("type: ExternalName", "type", " (ExternalName)");
+        refused("sessionAffinity: ClientIP", "sessionAffinity", " (ClientIP)");
+        refused("internalTrafficPolicy: Local", "internalTrafficPolicy", " (Local)");
+        refused("publishNotReadyAddresses: true", "publishNotReadyAddresses", "");
+        refused("trafficDistribution: PreferClose", "trafficDistribution", "");
+    }
+
+    #[test]
+    fn ports_are_checked() {
+        let refused = |ports: &str, want: &str| {
+            assert_refused(&text(&format!("{{ports: [{ports}]}}")), &format!("service default/a: spec.{want}"));
+        };
+        refused("", "ports: want at least one, got none");
+        refused("{port: 0}", "ports[0].port: want 1..=65535, got 0");
+        refused("{port: 70000}", "ports[0].port: want 1..=65535, got 70000");
+        refused("{port: 80, name: a}, {port: 80, name: b}", "ports[1].port: want a port used once, got 80");
+        refused("{port: 80, name: a}, {port: 81, name: a}", "ports[1].name: want a name used once, got \"a\"");
+    }
+}

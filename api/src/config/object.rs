@@ -1,0 +1,171 @@
+//! One config object: read, checked, and stripped of what servers add.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::decode::decode_metadata;
+use super::kind::{ConfigKey, Kind};
+use super::spec::Spec;
+use crate::creation_timestamp::CreationTimestamp;
+use crate::invalid::Invalid;
+use crate::labels::Labels;
+
+/// The largest object that is taken, as JSON, in bytes: what one store record and one message can bear.
+pub const OBJECT_BYTES_MAX: usize = 1 << 20;
+
+/// The most that one apply, or one file of a watched folder, may hold, in bytes.
+pub const APPLY_BYTES_MAX: usize = 16 << 20;
+
+/// The fields of `metadata` that servers add. They are not a part of what the writer says.
+const SERVER_FIELDS: [&str; 6] =
+    ["resourceVersion", "uid", "generation", "creationTimestamp", "managedFields", "selfLink"];
+
+/// One valid config object, in the form that the engine computes with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Names the object.
+    pub key: ConfigKey,
+    /// The labels, `metadata.labels`.
+    pub labels: Labels,
+    /// The annotations, `metadata.annotations`.
+    pub annotations: Labels,
+    /// What the object says.
+    pub spec: Spec,
+    /// The age of the object. Where two objects claim the same thing, the older has it; of two objects of the same
+    /// age, the one with the lower key. Until a store has set it, it is the beginning of 1970.
+    pub created: CreationTimestamp,
+}
+
+/// An object as somebody wrote it: checked, with the JSON that is to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// The typed form.
+    pub config: Arc<Config>,
+    /// The JSON that is to be kept: the object without what servers add, with sorted keys, so that equal objects are
+    /// written alike.
+    pub json: Arc<str>,
+    /// The version that the write is for, `metadata.resourceVersion`. `None` means any version.
+    pub resource_version: Option<u64>,
+    /// The age that the writer gives to the object, `metadata.creationTimestamp`. `None` leaves it to the store.
+    pub created: Option<CreationTimestamp>,
+}
+
+impl Object {
+    /// Reads and checks one document. An object that names no namespace is in `default_namespace`.
+    ///
+    /// # Errors
+    /// Returns everything that is wrong with the object, each with the path of the field.
+    pub fn from_value(mut value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
+        let kind = kind_of(&value).map_err(|invalid| vec![invalid])?;
+        let metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(kind.name())])?;
+        let key = key_of(kind, &metadata, default_namespace).map_err(|invalid| vec![invalid.of(kind.name())])?;
+        let resource_version = resource_version_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0.into());
+        strip(&mut value, &key);
+        let json = value.to_string();
+        if json.len() > OBJECT_BYTES_MAX {
+            let invalid = Invalid::new("", format!("at most {OBJECT_BYTES_MAX} bytes"), json.len());
+            return Err(with_key(vec![invalid], &key));
+        }
+        let spec = Spec::from_document(kind, value).map_err(|faults| with_key(faults, &key))?;
+        let config = Config { created: created.unwrap_or_default(), ..Config::new(key, metadata, spec) };
+        Ok(Self { config: Arc::new(config), json: json.into(), resource_version, created })
+    }
+}
+
+impl Config {
+    fn new(key: ConfigKey, metadata: ObjectMeta, spec: Spec) -> Self {
+        let labels = metadata.labels.unwrap_or_default().into();
+        let annotations = metadata.annotations.unwrap_or_default().into();
+        Self { key, labels, annotations, spec, created: CreationTimestamp::default() }
+    }
+
+    /// Reads an object from the JSON that was kept of it, [`Object::json`].
+    ///
+    /// # Errors
+    /// Returns everything because of which this version of Rutter does not take the object.
+    pub fn from_json(key: ConfigKey, json: &str) -> Result<Self, Vec<Invalid>> {
+        let value: Value = serde_json::from_str(json).map_err(|error| vec![Invalid::new("", "JSON", error)])?;
+        let kind = kind_of(&value).map_err(|invalid| vec![invalid])?;
+        let metadata = metadata_of(&value).map_err(|invalid| vec![invalid])?;
+        let spec = Spec::from_document(kind, value)?;
+        Ok(Self::new(key, metadata, spec))
+    }
+}
+
+fn with_key(faults: Vec<Invalid>, key: &ConfigKey) -> Vec<Invalid> {
+    faults.into_iter().map(|fault| fault.of(key.to_string())).collect()
+}
+
+fn kind_of(value: &Value) -> Result<Kind, Invalid> {
+    if !value.is_object() {
+        return Err(Invalid::new("", "an object with apiVersion, kind and metadata", value));
+    }
+    let (version, name) = (text_of(value, "apiVersion")?, text_of(value, "kind")?);
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    let kind = kind.ok_or_else(|| {
+        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        Invalid::new("kind", format!("one of {}", names.join(", ")), format!("not supported yet: {name}"))
+    })?;
+    if !kind.api_versions().contains(&version) {
+        return Err(Invalid::new("apiVersion", kind.api_versions().join(" or "), version).of(name));
+    }
+    Ok(kind)
+}
+
+fn text_of<'a>(value: &'a Value, field: &str) -> Result<&'a str, Invalid> {
+    match value.get(field) {
+        Some(Value::String(text)) => Ok(text),
+        wrong => Err(Invalid::new(field, "a string", wrong.map_or("nothing".to_owned(), Value::to_string))),
+    }
+}
+
+fn metadata_of(value: &Value) -> Result<ObjectMeta, Invalid> {
+    let metadata = value.get("metadata").cloned().ok_or_else(|| Invalid::new("metadata", "a name", "nothing"))?;
+    decode_metadata(metadata)
+}
+
+fn key_of(kind: Kind, metadata: &ObjectMeta, default_namespace: &str) -> Result<ConfigKey, Invalid> {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    check_dns_name("metadata.name", name, 253)?;
+    let namespace = metadata.namespace.as_deref().filter(|text| !text.is_empty()).unwrap_or(default_namespace);
+    if kind.is_namespaced() {
+        check_dns_name("metadata.namespace", namespace, 63)?;
+    }
+    Ok(ConfigKey::new(kind, namespace, name))
+}
+
+fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(), Invalid> {
+    let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    let begins_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let ends_well = text.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric());
+    if !text.bytes().all(is_allowed) || text.len() > len_max || !begins_well || !ends_well {
+        let want = format!("1 to {len_max} lower-case letters, digits, \"-\" and \".\"");
+        return Err(Invalid::new(path, want, format!("{text:?}")));
+    }
+    Ok(())
+}
+
+fn resource_version_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {
+    let Some(text) = metadata.resource_version.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let refuse = |_| Invalid::new("metadata.resourceVersion", "a version that this store gave", format!("{text:?}"));
+    text.parse().map(Some).map_err(refuse)
+}
+
+/// Leaves what the writer says: what servers add is dropped, and the namespace is written out.
+fn strip(value: &mut Value, key: &ConfigKey) {
+    let Some(object) = value.as_object_mut() else { return };
+    object.remove("status");
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        for field in SERVER_FIELDS {
+            metadata.remove(field);
+        }
+        if key.kind.is_namespaced() {
+            metadata.insert("namespace".into(), Value::String(key.namespace.to_string()));
+        }
+    }
+}

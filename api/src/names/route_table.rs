@@ -1,0 +1,72 @@
+//! The names of route tables.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ClusterName, HostPort};
+
+/// The name of a route table (a RouteConfiguration), which says what the table is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteTableName {
+    /// `80`: the table of every service with this port. Its virtual hosts may travel on their own.
+    Port(u16),
+    /// `db.shop.svc.cluster.local:3306`: the table of one service that is reached at its own address, for what turns
+    /// out to be HTTP.
+    Service(HostPort),
+    /// `outbound|80||reviews.shop.svc.cluster.local`: the table of one service for the gRPC library, which has a
+    /// table for each target. It is called as the cluster is, as with Istio.
+    Grpc(ClusterName),
+}
+
+impl RouteTableName {
+    /// Returns whether the virtual hosts of the table travel on their own (VHDS), where the client takes that. Only
+    /// tables of a port hold the virtual hosts of more than one service.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Port(_) => true,
+            Self::Service(_) | Self::Grpc(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for RouteTableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "{port}"),
+            Self::Service(service) => write!(f, "{service}"),
+            Self::Grpc(cluster) => write!(f, "{cluster}"),
+        }
+    }
+}
+
+impl FromStr for RouteTableName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(port) = text.parse() {
+            return Ok(Self::Port(port));
+        }
+        if let Ok(cluster) = text.parse() {
+            return Ok(Self::Grpc(cluster));
+        }
+        text.parse()
+            .map(Self::Service)
+            .map_err(|_| format!("want PORT, HOST:PORT or the name of a cluster, got {text:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn route_table_names_print_and_parse() {
+        for (text, is_shared) in [("80", true), ("a.b:3306", false), ("outbound|80||a.b", false)] {
+            let name: RouteTableName = text.parse().unwrap();
+            assert_eq!((name.to_string().as_str(), name.is_shared()), (text, is_shared));
+        }
+        for text in ["", "a.b", "70000", "outbound|80"] {
+            assert!(text.parse::<RouteTableName>().is_err(), "{text:?}");
+        }
+    }
+}
