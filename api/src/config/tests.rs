@@ -125,9 +125,7 @@ fn names_and_sizes_have_limits() {
 
 #[test]
 fn the_age_is_kept_as_it_is_given_and_is_no_part_of_the_text() {
-    let text = |time: &str| {
-        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a{time}}}")
-    };
+    let text = |time: &str| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: a{time}}}");
     let aged = object(&text(", creationTimestamp: '2026-11-24T16:18:11Z'")).unwrap();
     let instant: CreationTimestamp = "2026-11-24T16:18:11Z".parse().unwrap();
     assert_eq!((aged.created, aged.config.created), (Some(instant), instant));

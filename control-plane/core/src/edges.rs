@@ -1,14 +1,37 @@
-//! Reverse edges: from a thing to those that depend on it.
+//! Reverse edges: maps from a thing to those that depend on it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// Takes one dependent off; a thing that has none left is forgotten.
-pub(crate) fn unlink<K: Hash + Eq, V: Ord>(edges: &mut HashMap<K, BTreeSet<V>>, from: &K, to: V) {
-    if let Some(dependents) = edges.get_mut(from) {
-        dependents.remove(&to);
+/// Adds a dependent of a thing.
+pub(crate) fn link<K: Hash + Eq, V: Ord>(edges: &mut HashMap<K, BTreeSet<V>>, thing: K, dependent: V) {
+    edges.entry(thing).or_default().insert(dependent);
+}
+
+/// Removes a dependent of a thing. A thing that has no dependent left is removed from the map, so that the map never
+/// grows with what has gone.
+pub(crate) fn unlink<K: Hash + Eq, V: Ord>(edges: &mut HashMap<K, BTreeSet<V>>, thing: &K, dependent: &V) {
+    if let Some(dependents) = edges.get_mut(thing) {
+        dependents.remove(dependent);
         if dependents.is_empty() {
-            edges.remove(from);
+            edges.remove(thing);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_without_dependents_is_forgotten() {
+        let mut edges: HashMap<&str, BTreeSet<u32>> = HashMap::new();
+        link(&mut edges, "a", 1);
+        link(&mut edges, "a", 2);
+        unlink(&mut edges, &"a", &1);
+        assert_eq!(edges["a"], [2].into());
+        unlink(&mut edges, &"a", &2);
+        unlink(&mut edges, &"b", &2);
+        assert!(edges.is_empty());
     }
 }

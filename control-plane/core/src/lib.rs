@@ -1,31 +1,42 @@
-//! The pure core of the control plane: config changes in, delta responses out.
+//! The pure core of the control plane: config changes in, xDS responses out.
 //!
-//! No runtime, no socket, no clock, no environment. The way of a change, in the order of the modules:
-//! [`debounce`] gathers it, [`index`] finds what it alters, [`scope`] who sees that, [`encode`] makes
-//! the bytes, [`snapshot`] keeps them, [`mesh`] ties these together, and [`delta_stream`], or
-//! [`sotw_stream`], decides what one sidecar is sent.
+//! There is no runtime, no socket, no clock and no environment here. The way of a change, in the order of the modules:
+//!
+//! ```text
+//! debounce      gathers changes into batches
+//! index         takes a batch in and says what it changed; model is what objects are lowered to
+//! visibility    who sees what
+//! scope         what each group of clients sees; workload, what leads to one sidecar's application
+//! encode        from the model to bytes, once per content
+//! resource      the bytes; snapshot, what a client sees of them
+//! mesh          all of this as one value
+//! stream        what one client is sent
+//! ```
 
-pub mod ads_stream;
-pub mod batch;
+pub mod client;
 pub mod debounce;
-pub mod delta_stream;
 mod edges;
 pub mod encode;
-pub mod inbound;
 pub mod index;
 pub mod mesh;
-mod others;
-mod resources;
+pub mod message_size;
+pub mod model;
+pub mod resource;
 pub mod scope;
+pub mod settings;
 pub mod snapshot;
-pub mod sotw_stream;
-pub mod subscription;
+pub mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod verify;
+pub mod visibility;
+mod workload;
 
-pub use ads_stream::{AdsStream, Variant};
-pub use debounce::{ConfigBatch, ConfigChange, Debounce};
-pub use delta_stream::Response;
-pub use encode::{EncodedResource, Version};
-pub use index::{MeshIndex, MeshSettings};
+pub use client::ClientClass;
+pub use debounce::{ConfigBatch, ConfigChange, Debounce, Urgency};
+pub use index::MeshIndex;
 pub use mesh::{Mesh, NodeId};
-pub use snapshot::{ScopeSnapshot, View};
+pub use resource::{EncodedResource, Version};
+pub use settings::MeshSettings;
+pub use snapshot::{ResourceWrite, Snapshot, View};
+pub use stream::{AdsStream, Response, Variant};

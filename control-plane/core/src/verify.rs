@@ -1,4 +1,4 @@
-//! The oracle: what every sidecar sees, against the same found from nothing in the simplest way.
+//! Compares what clients see with the same found from nothing in the simplest way.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,21 +7,22 @@ use std::sync::Arc;
 use rutter_api::{Config, ResourceType, SidecarNode};
 
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::index::MeshSettings;
 use crate::mesh::Mesh;
-use crate::snapshot::{ResourceName, View};
+use crate::resource::ResourceName;
+use crate::settings::MeshSettings;
+use crate::snapshot::View;
 
-/// Scopes that are kept at the same time; each stands alone, and may hold the whole mesh.
+/// The number of scopes that are kept at the same time. Each stands alone, and may hold the whole mesh.
 const SCOPES_MAX: usize = 4;
 
-/// A resource that is not what it should be.
+/// A resource of which a client sees something else than it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The sidecar that sees it.
+    /// The sidecar, as `pod.namespace`.
     pub sidecar: String,
-    /// Its type.
-    pub kind: ResourceType,
-    /// Its name.
+    /// The type of the resource.
+    pub resource_type: ResourceType,
+    /// The name of the resource.
     pub name: ResourceName,
     /// What is wrong.
     pub problem: Problem,
@@ -30,62 +31,64 @@ pub struct Difference {
 /// What is wrong with a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
-    /// The sidecar should see it.
+    /// The client should see the resource, and does not.
     Missing,
-    /// It should not.
-    Extra,
-    /// It has other bytes.
-    Other,
+    /// The client sees the resource, and should not.
+    Unexpected,
+    /// The client sees the resource with other bytes than it should.
+    OtherBytes,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.problem {
             Problem::Missing => "is missing",
-            Problem::Extra => "should not be there",
-            Problem::Other => "has other bytes",
+            Problem::Unexpected => "should not be there",
+            Problem::OtherBytes => "has other bytes",
         };
-        write!(f, "{} {} of {} {problem}", self.kind, self.name, self.sidecar)
+        write!(f, "{} {} of {} {problem}", self.resource_type, self.name, self.sidecar)
     }
 }
 
-/// Compares what sidecars see with what they should.
+/// Compares what clients see of some config with what they should see of it, and returns every difference.
 pub fn differences(
     settings: &MeshSettings,
     configs: impl IntoIterator<Item = Arc<Config>>,
-    mut sidecars: Vec<(Arc<SidecarNode>, View)>,
+    mut views: Vec<(Arc<SidecarNode>, View)>,
 ) -> Vec<Difference> {
-    let mut mesh = Mesh::flat(settings.clone());
+    let mut mesh = Mesh::without_sharing(settings.clone());
     let changes = configs.into_iter().map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
     mesh.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
-    // Those of one scope come one after the other.
-    sidecars.sort_by(|(a, _), (b, _)| (&a.namespace, &a.labels).cmp(&(&b.namespace, &b.labels)));
-    let mut all = Vec::new();
-    for (node, view) in sidecars {
+    // Clients of one scope come one after the other, so that few scopes have to be kept.
+    views.sort_by(|(a, _), (b, _)| (&a.namespace, &a.labels).cmp(&(&b.namespace, &b.labels)));
+    let mut differences = Vec::new();
+    for (node, view) in views {
         let id = mesh.connect(node.clone());
         if let Some(want) = mesh.view(id) {
-            compare(&node.id(), want, &view, &mut all);
+            compare(&node.id(), want, &view, &mut differences);
         }
         mesh.disconnect(id);
         if mesh.scopes() > SCOPES_MAX {
             mesh.sweep();
         }
     }
-    all
+    differences
 }
 
-fn compare(sidecar: &str, want: &View, got: &View, all: &mut Vec<Difference>) {
-    for kind in ResourceType::ALL {
-        let names: BTreeSet<&ResourceName> = want.iter(kind).chain(got.iter(kind)).map(|one| &one.name).collect();
+fn compare(sidecar: &str, want: &View, got: &View, differences: &mut Vec<Difference>) {
+    for resource_type in ResourceType::ALL {
+        let resources = want.iter(resource_type).chain(got.iter(resource_type));
+        let names: BTreeSet<&ResourceName> = resources.map(|resource| &resource.name).collect();
         for name in names {
-            let problem = match (want.get(kind, name), got.get(kind, name)) {
+            let problem = match (want.get(resource_type, name), got.get(resource_type, name)) {
                 (Some(want), Some(got)) if want.entry == got.entry => continue,
-                (Some(_), Some(_)) => Problem::Other,
+                (Some(_), Some(_)) => Problem::OtherBytes,
                 (Some(_), None) => Problem::Missing,
-                (None, Some(_)) => Problem::Extra,
+                (None, Some(_)) => Problem::Unexpected,
                 (None, None) => continue,
             };
-            all.push(Difference { sidecar: sidecar.to_owned(), kind, name: name.clone(), problem });
+            let (sidecar, name) = (sidecar.to_owned(), name.clone());
+            differences.push(Difference { sidecar, resource_type, name, problem });
         }
     }
 }
@@ -93,13 +96,12 @@ fn compare(sidecar: &str, want: &View, got: &View, all: &mut Vec<Difference>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::EncodedResource;
-    use crate::index::tests::{batch, configs};
-    use crate::mesh::tests::node;
-    use crate::snapshot::{ScopeSnapshot, Write};
+    use crate::resource::EncodedResource;
+    use crate::snapshot::{ResourceWrite, Snapshot};
+    use crate::testing::{batch, configs, node};
 
     #[test]
-    fn every_kind_of_difference_is_told() {
+    fn every_kind_of_difference_is_found() {
         let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n0}\nspec: {clusterIP: 10.9.0.1, ports: [{name: http, port: 80}]}";
         let mut mesh = Mesh::new(MeshSettings::default());
         mesh.apply(&batch(configs(service)));
@@ -111,13 +113,14 @@ mod tests {
 
         let cluster = "outbound|80||a.n0.svc.cluster.local";
         let put = |name: &str| {
-            Write::Put(ResourceType::Cluster, EncodedResource::new(ResourceType::Cluster, name.into(), b"x"))
+            ResourceWrite::Put(ResourceType::Cluster, EncodedResource::new(ResourceType::Cluster, name.into(), b"x"))
         };
-        let hide = Write::Hide(ResourceType::Endpoint, cluster.into());
-        let wrong = ScopeSnapshot::new(99).apply(vec![put(cluster), put("extra"), hide]).unwrap();
-        let told: Vec<String> = check(View { own: Arc::new(wrong), ..right }).iter().map(ToString::to_string).collect();
+        let hide = ResourceWrite::Hide(ResourceType::Endpoint, cluster.into());
+        let wrong = Snapshot::new(99).apply(vec![put(cluster), put("extra"), hide]).unwrap();
+        let found: Vec<String> =
+            check(View { sidecar: Arc::new(wrong), ..right }).iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            found,
             [
                 "cluster extra of s0.n0 should not be there",
                 &format!("cluster {cluster} of s0.n0 has other bytes"),

@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn shares_are_per_cent() {
-        let spec = |percent| format!("{{host: a, trafficPolicy: {{outlierDetection: {{maxEjectionPercent: {percent}}}}}}}");
+        let spec =
+            |percent| format!("{{host: a, trafficPolicy: {{outlierDetection: {{maxEjectionPercent: {percent}}}}}}}");
         read(&istio("DestinationRule", &spec(100))).unwrap();
         refused(&spec(140), "spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 140");
     }

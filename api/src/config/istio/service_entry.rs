@@ -145,7 +145,8 @@ mod tests {
         read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: STATIC, {PORTS}}}"))).unwrap();
         let want = "spec.hosts[0]: want a full DNS name, got \"a\"";
         refused(&format!("{{hosts: [a], resolution: STATIC, {PORTS}}}"), want);
-        let want = "spec.hosts[0]: want a field that Rutter acts on, got not supported yet: hosts[0] (the wildcard *.b)";
+        let want =
+            "spec.hosts[0]: want a field that Rutter acts on, got not supported yet: hosts[0] (the wildcard *.b)";
         refused(&format!("{{hosts: ['*.b'], resolution: DNS, {PORTS}}}"), want);
     }
 

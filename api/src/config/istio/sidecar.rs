@@ -82,7 +82,7 @@ pub struct OutboundTrafficPolicy {
 }
 
 /// Istio's `OutboundTrafficPolicy.Mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundMode {
     /// Traffic to unknown destinations is dropped; HTTP requests are answered 502.

@@ -238,11 +238,16 @@ mod tests {
     #[test]
     fn headers_have_lower_case_names_and_one_pattern() {
         let spec = |headers: &str| {
-            format!("{{hosts: [a], http: [{{match: [{{headers: {headers}}}], route: [{{destination: {{host: a}}}}]}}]}}")
+            format!(
+                "{{hosts: [a], http: [{{match: [{{headers: {headers}}}], route: [{{destination: {{host: a}}}}]}}]}}"
+            )
         };
         read(&istio("VirtualService", &spec("{end-user: {exact: jason}, x: {prefix: a}, z: {}}"))).unwrap();
         let path = "spec.http[0].match[0].headers";
-        refused(&spec("{End-User: {}}"), &format!("{path}.End-User: want a header name in lower case, got \"End-User\""));
+        refused(
+            &spec("{End-User: {}}"),
+            &format!("{path}.End-User: want a header name in lower case, got \"End-User\""),
+        );
         refused(&spec("{a: {exact: x, prefix: y}}"), &format!("{path}.a: want one of exact and prefix, got both"));
     }
 

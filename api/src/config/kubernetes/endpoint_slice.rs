@@ -47,8 +47,7 @@ impl From<discovery::EndpointSlice> for EndpointSlice {
     fn from(slice: discovery::EndpointSlice) -> Self {
         let mut zones = Vec::new();
         let ports = slice.ports.iter().flatten().filter_map(slice_port).collect();
-        let endpoints =
-            slice.endpoints.iter().flatten().map(|endpoint| slice_endpoint(endpoint, &mut zones)).collect();
+        let endpoints = slice.endpoints.iter().flatten().map(|endpoint| slice_endpoint(endpoint, &mut zones)).collect();
         Self { ports, endpoints }
     }
 }

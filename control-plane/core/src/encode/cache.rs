@@ -1,65 +1,79 @@
-//! Values that are made once for each set of inputs, and live as long as somebody holds them.
+//! Values that are encoded once for each set of inputs, and live as long as somebody holds them.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use twox_hash::XxHash3_64;
+use super::inputs::InputsKey;
 
-/// Keyed by the addresses of the inputs: a value must hold its inputs, so that while it lives their
-/// addresses are theirs alone. Several threads may ask at once.
+/// An encoded value together with the inputs that it was made from. The inputs are held so that, while the value
+/// lives, the addresses in its key belong to them alone.
 #[derive(Debug)]
-pub struct Cache<T>(Mutex<Entries<T>>);
-
-#[derive(Debug)]
-struct Entries<T> {
-    values: HashMap<Box<[usize]>, Weak<T>>,
-    purge_at: usize,
-    made: u64,
+pub struct Encoded<I, T> {
+    /// The inputs that the value was made from.
+    pub inputs: I,
+    /// The value.
+    pub value: T,
 }
 
-/// Below this many entries dead ones are let be.
+/// Values by the key of their inputs. The cache itself keeps no value alive. Several threads may ask at once.
+#[derive(Debug)]
+pub struct Cache<I, T>(Mutex<Entries<I, T>>);
+
+#[derive(Debug)]
+struct Entries<I, T> {
+    values: HashMap<InputsKey, Weak<Encoded<I, T>>>,
+    /// The number of entries at which those without a value are removed.
+    purge_at: usize,
+    encoded: u64,
+}
+
+/// The number of entries below which entries without a value are left where they are.
 const PURGE_MIN: usize = 256;
 
-impl<T> Default for Cache<T> {
+impl<I, T> Default for Cache<I, T> {
     fn default() -> Self {
-        Self(Mutex::new(Entries { values: HashMap::new(), purge_at: PURGE_MIN, made: 0 }))
+        Self(Mutex::new(Entries { values: HashMap::new(), purge_at: PURGE_MIN, encoded: 0 }))
     }
 }
 
-impl<T> Cache<T> {
-    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
+impl<I: Hash, T> Cache<I, T> {
+    fn lock(&self) -> MutexGuard<'_, Entries<I, T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value for `key`, made by `make` where nobody holds one.
-    pub fn get_or_make(&self, key: &[usize], make: impl FnOnce() -> T) -> Arc<T> {
+    /// Returns the value of some inputs, encoded by `encode` if nobody holds it. As a plain function, `encode` can see
+    /// nothing but the inputs.
+    pub fn get_or_encode(&self, inputs: I, encode: fn(&I) -> T) -> Arc<Encoded<I, T>> {
+        let key = InputsKey::of(&inputs);
         if let Some(value) = self.lock().get(key) {
             return value;
         }
-        // Without the lock: others make theirs meanwhile.
-        let value = Arc::new(make());
+        // The lock is not held meanwhile, so that other threads can encode theirs.
+        let value = encode(&inputs);
+        let encoded = Arc::new(Encoded { inputs, value });
         let mut entries = self.lock();
         if let Some(first) = entries.get(key) {
             return first;
         }
-        entries.insert(key, &value);
-        value
+        entries.insert(key, &encoded);
+        encoded
     }
 
-    /// How many values were made and kept.
-    pub fn made(&self) -> u64 {
-        self.lock().made
+    /// Returns how many values were encoded and handed out.
+    pub fn encoded(&self) -> u64 {
+        self.lock().encoded
     }
 }
 
-impl<T> Entries<T> {
-    fn get(&self, key: &[usize]) -> Option<Arc<T>> {
-        self.values.get(key).and_then(Weak::upgrade)
+impl<I, T> Entries<I, T> {
+    fn get(&self, key: InputsKey) -> Option<Arc<Encoded<I, T>>> {
+        self.values.get(&key).and_then(Weak::upgrade)
     }
 
-    fn insert(&mut self, key: &[usize], value: &Arc<T>) {
-        self.made += 1;
-        self.values.insert(key.into(), Arc::downgrade(value));
+    fn insert(&mut self, key: InputsKey, encoded: &Arc<Encoded<I, T>>) {
+        self.encoded += 1;
+        self.values.insert(key, Arc::downgrade(encoded));
         if self.values.len() >= self.purge_at {
             self.values.retain(|_, value| value.strong_count() > 0);
             self.purge_at = (self.values.len() * 2).max(PURGE_MIN);
@@ -67,35 +81,25 @@ impl<T> Entries<T> {
     }
 }
 
-/// The address of a shared input, for a key.
-pub fn address<T: ?Sized>(input: &Arc<T>) -> usize {
-    Arc::as_ptr(input).cast::<()>() as usize
-}
-
-/// A text as an input of a key.
-pub fn hash(text: &str) -> usize {
-    usize::try_from(XxHash3_64::oneshot(text.as_bytes())).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_held_value_is_made_once_and_a_dropped_one_again() {
-        let cache = Cache::default();
-        let held = cache.get_or_make(&[1, 2], || 7);
-        assert!(Arc::ptr_eq(&held, &cache.get_or_make(&[1, 2], || 8)));
+    fn a_held_value_is_encoded_once_and_a_dropped_one_again() {
+        let cache: Cache<u32, u32> = Cache::default();
+        let held = cache.get_or_encode(7, |inputs| inputs * 2);
+        assert!(Arc::ptr_eq(&held, &cache.get_or_encode(7, |_| panic!("it is held"))));
         drop(held);
-        assert_eq!(*cache.get_or_make(&[1, 2], || 9), 9);
-        assert_eq!(cache.made(), 2);
+        assert_eq!(cache.get_or_encode(7, |inputs| inputs * 3).value, 21);
+        assert_eq!(cache.encoded(), 2);
     }
 
     #[test]
-    fn dead_entries_do_not_pile_up() {
-        let cache = Cache::default();
+    fn entries_without_a_value_do_not_pile_up() {
+        let cache: Cache<usize, usize> = Cache::default();
         for number in 0..10 * PURGE_MIN {
-            cache.get_or_make(&[number], || number);
+            cache.get_or_encode(number, |inputs| *inputs);
         }
         assert!(cache.lock().values.len() <= PURGE_MIN);
     }

@@ -8,71 +8,92 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
 use rutter_api::{ClusterName, Config, Labels, ResourceType};
 
-use super::cluster::subsets;
-use super::{EncodedResource, socket_address};
-use crate::index::{Endpoint, Service, destination_rule};
+use super::cluster::all_and_each_subset;
+use super::inputs::Shared;
+use super::wire::socket_address;
+use crate::model::{Endpoint, Locality, Service};
+use crate::resource::EncodedResource;
 
-/// A load assignment for each of the clusters that [`super::cluster::encode_clusters`] makes of the
-/// same input. A cluster without endpoints gets an empty one: removing it would mean nothing to Envoy.
-pub fn encode_load_assignments(
-    service: &Service,
-    rule: Option<&Config>,
-    endpoints: &[Endpoint],
-) -> Vec<EncodedResource> {
+/// Everything that the load assignments of a service depend on.
+#[derive(Debug, Hash)]
+pub struct EndpointInputs {
+    /// The service.
+    pub service: Shared<Service>,
+    /// The DestinationRule that applies to the service for the client; its subsets have load assignments.
+    pub destination_rule: Option<Shared<Config>>,
+    /// The endpoints of the service, sorted.
+    pub endpoints: Shared<Vec<Endpoint>>,
+}
+
+/// Encodes a load assignment for each cluster of a service, unless sidecars ask DNS for its endpoints. A cluster
+/// without endpoints has an empty assignment: its removal would mean nothing to Envoy (rule O9 of `docs/xds.md`).
+pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]> {
+    let service = &inputs.service;
     if service.dns {
-        return Vec::new();
+        return Box::default();
     }
-    let spec = rule.and_then(destination_rule);
-    let mut all = Vec::new();
+    let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+    let mut assignments = Vec::new();
     for port in &service.ports {
-        for subset in subsets(spec) {
-            let name = ClusterName::outbound(port.number, &service.key.host)
-                .with_subset(subset.map(|subset| subset.name.as_str()))
-                .to_string();
-            let assignment = load_assignment(&name, port.number, endpoints, subset.map(|subset| &subset.labels));
-            all.push(EncodedResource::new(ResourceType::Endpoint, Arc::from(name), &assignment.encode_to_vec()));
+        for subset in all_and_each_subset(rule) {
+            let name = ClusterName::outbound(port.number, &service.key.host);
+            let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
+            let labels = subset.map(|subset| &subset.labels);
+            let assignment = load_assignment(&name, port.number, &inputs.endpoints, labels);
+            assignments.push(encoded(&name, &assignment));
         }
     }
-    all
+    assignments.into()
 }
 
-pub(crate) fn load_assignment(
-    name: &str,
-    port: u16,
-    endpoints: &[Endpoint],
-    labels: Option<&Labels>,
-) -> pb::ClusterLoadAssignment {
-    let chosen = endpoints.iter().filter(|endpoint| labels.is_none_or(|labels| labels.selects(&endpoint.labels)));
-    let mut localities: BTreeMap<&[Box<str>; 3], Vec<pb::LbEndpoint>> = BTreeMap::new();
-    for endpoint in chosen {
-        let Some(target) = endpoint.target(port) else { continue };
-        let one = lb_endpoint(socket_address(&endpoint.address, target), endpoint.weight);
-        localities.entry(&endpoint.locality).or_default().push(one);
-    }
-    let endpoints = localities.into_iter().map(|(locality, endpoints)| in_locality(locality, endpoints)).collect();
-    pb::ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints, ..Default::default() }
-}
-
-/// The load assignment of a cluster that has, or is, nothing.
-pub(crate) fn encode_none(name: &str) -> EncodedResource {
-    let assignment = pb::ClusterLoadAssignment { cluster_name: name.to_owned(), ..Default::default() };
+fn encoded(name: &str, assignment: &pb::ClusterLoadAssignment) -> EncodedResource {
     EncodedResource::new(ResourceType::Endpoint, Arc::from(name), &assignment.encode_to_vec())
 }
 
-/// One address, or name, alone.
-pub(crate) fn single(name: &str, address: &str, port: u16) -> pb::ClusterLoadAssignment {
-    let endpoints = vec![locality_of(socket_address(address, port))];
-    pb::ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints, ..Default::default() }
+/// Returns the load assignment of a cluster for a port of the service: the endpoints that serve the port and have the
+/// labels, by locality.
+pub(crate) fn load_assignment(
+    cluster: &str,
+    service_port: u16,
+    endpoints: &[Endpoint],
+    labels: Option<&Labels>,
+) -> pb::ClusterLoadAssignment {
+    let mut localities: BTreeMap<&Locality, Vec<pb::LbEndpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        if labels.is_some_and(|labels| !labels.selects(&endpoint.labels)) {
+            continue;
+        }
+        let Some(target) = endpoint.target(service_port) else { continue };
+        let address = socket_address(&endpoint.address, target);
+        localities.entry(&endpoint.locality).or_default().push(lb_endpoint(address, endpoint.weight));
+    }
+    let endpoints = localities.into_iter().map(|(locality, endpoints)| locality_endpoints(locality, endpoints));
+    pb::ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
 }
 
-/// A locality without a name that has one address.
-pub(crate) fn locality_of(address: core::Address) -> pb::LocalityLbEndpoints {
-    in_locality(&Default::default(), vec![lb_endpoint(address, 1)])
+/// Encodes a load assignment without endpoints, for a cluster that does not exist.
+pub(crate) fn encode_empty_assignment(name: &str) -> EncodedResource {
+    encoded(name, &pb::ClusterLoadAssignment { cluster_name: name.to_owned(), ..Default::default() })
 }
 
-fn in_locality([region, zone, sub_zone]: &[Box<str>; 3], lb_endpoints: Vec<pb::LbEndpoint>) -> pb::LocalityLbEndpoints {
+/// Returns a load assignment with one endpoint, given by its address or DNS name.
+pub(super) fn single_endpoint_assignment(cluster: &str, host: &str, port: u16) -> pb::ClusterLoadAssignment {
+    let endpoints = vec![locality_with_one_address(socket_address(host, port))];
+    pb::ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints, ..Default::default() }
+}
+
+/// Returns a locality without a name that has one address.
+pub(super) fn locality_with_one_address(address: core::Address) -> pb::LocalityLbEndpoints {
+    locality_endpoints(&Locality::default(), vec![lb_endpoint(address, 1)])
+}
+
+/// The weight of a locality is the sum of its endpoints' weights, so that each endpoint gets its share of all requests.
+fn locality_endpoints(
+    [region, zone, sub_zone]: &Locality,
+    lb_endpoints: Vec<pb::LbEndpoint>,
+) -> pb::LocalityLbEndpoints {
     let weights = lb_endpoints.iter().filter_map(|endpoint| endpoint.load_balancing_weight);
-    let sum = weights.fold(0u32, |sum, weight| sum.saturating_add(weight));
+    let sum = weights.fold(0u32, u32::saturating_add);
     pb::LocalityLbEndpoints {
         locality: Some(core::Locality {
             region: region.to_string(),
@@ -91,5 +112,67 @@ fn lb_endpoint(address: core::Address, weight: u32) -> pb::LbEndpoint {
         host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
         load_balancing_weight: Some(weight),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::testing::{Mesh, summaries};
+
+    const ENTRY: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
+        spec: {hosts: [e.x], resolution: STATIC, ports: [{number: 80, name: http, targetPort: 8080}], endpoints: [\
+        {address: 10.0.0.1, labels: {version: v1}, locality: r/z1, weight: 3}, \
+        {address: 10.0.0.2, labels: {version: v2}, locality: r/z1}, {address: 10.0.0.3, locality: r/z2}]}\n---\n";
+    const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\n\
+        spec: {host: e.x, subsets: [{name: v1, labels: {version: v1}}, {name: none, labels: {version: v9}}]}\n---\n";
+
+    fn assignments(text: &str) -> Vec<String> {
+        let mesh = Mesh::new(text);
+        let inputs = EndpointInputs {
+            service: mesh.service("e.x"),
+            destination_rule: mesh.destination_rule("e.x"),
+            endpoints: mesh.endpoints("e.x"),
+        };
+        summaries(ResourceType::Endpoint, &encode_load_assignments(&inputs), |assignment| {
+            let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();
+            let mut text = String::new();
+            for locality in localities {
+                text.push_str(&format!(" {}={}:", locality["locality"]["zone"], locality["load_balancing_weight"]));
+                for endpoint in locality["lb_endpoints"].as_array().unwrap() {
+                    let address = &endpoint["endpoint"]["address"]["socket_address"];
+                    let weight = &endpoint["load_balancing_weight"];
+                    text.push_str(&format!(" {}:{}*{weight}", address["address"], address["port_value"]));
+                }
+            }
+            text.replace('"', "")
+        })
+    }
+
+    #[test]
+    fn endpoints_are_grouped_by_locality_with_the_sum_of_their_weights() {
+        assert_eq!(
+            assignments(ENTRY),
+            ["outbound|80||e.x z1=4: 10.0.0.1:8080*3 10.0.0.2:8080*1 z2=1: 10.0.0.3:8080*1"]
+        );
+    }
+
+    #[test]
+    fn each_subset_has_an_assignment_even_an_empty_one() {
+        assert_eq!(
+            assignments(&format!("{ENTRY}{RULE}"))[1..],
+            ["outbound|80|v1|e.x z1=3: 10.0.0.1:8080*3", "outbound|80|none|e.x"]
+        );
+    }
+
+    #[test]
+    fn a_service_whose_endpoints_come_from_dns_has_none() {
+        assert!(assignments(&ENTRY.replace("STATIC", "DNS")).is_empty());
+    }
+
+    #[test]
+    fn the_empty_assignment_has_a_name_and_nothing_else() {
+        let empty = summaries(ResourceType::Endpoint, &[encode_empty_assignment("gone")], |json| json.to_string());
+        assert_eq!(empty, ["gone{\"cluster_name\":\"gone\"}"]);
     }
 }

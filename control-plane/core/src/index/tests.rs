@@ -1,35 +1,20 @@
-use rutter_api::config::Object;
-use rutter_api::yaml;
+//! The index as a whole: what batches change, and what is found afterwards.
+
+use rutter_api::{ConfigKey, Hostname, Kind};
 
 use super::*;
+use crate::model::ServiceKey;
+use crate::settings::MeshSettings;
+use crate::testing::{batch, configs, delete};
 
-/// The configs of a YAML text, in namespace `default`, created in the order of the text.
-pub(crate) fn configs(text: &str) -> Vec<Arc<Config>> {
-    let documents = yaml::parse(text).unwrap();
-    let object = |document: yaml::Document| Object::from_value(document.value, "default").unwrap();
-    let numbered = documents.into_iter().map(object).zip(1..);
-    numbered.map(|(object, created)| Arc::new(Config { created, ..(*object.config).clone() })).collect()
-}
-
-pub(crate) fn config(text: &str) -> Arc<Config> {
-    configs(text).remove(0)
-}
-
-pub(crate) fn batch(configs: Vec<Arc<Config>>) -> ConfigBatch {
-    let changes = configs.into_iter().map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
-    ConfigBatch { changes, revision: 1, since: None }
-}
-
-pub(crate) fn delete(kind: Kind, namespace: &str, name: &str) -> ConfigBatch {
-    let changes = [(ConfigKey::new(kind, namespace, name), ConfigChange::Delete)].into();
-    ConfigBatch { changes, revision: 1, since: None }
-}
-
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.9.0.1, selector: {app: a}, ports: [{name: http, port: 80, targetPort: 8080}]}\n---\n";
-const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a-v1, labels: {kubernetes.io/service-name: a, version: v1}}\n\
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
+    spec: {clusterIP: 10.9.0.1, selector: {app: a}, ports: [{name: http, port: 80, targetPort: 8080}]}\n---\n";
+const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+    metadata: {name: a-v1, labels: {kubernetes.io/service-name: a, version: v1}}\n\
     addressType: IPv4\nports: [{name: http, port: 9090}]\n\
     endpoints: [{addresses: [10.0.0.1], zone: z1}, {addresses: [10.0.0.2], conditions: {ready: false}}]\n---\n";
-const WORKLOAD: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.0.0.3, labels: {app: a, version: v2}, weight: 4}\n";
+const WORKLOAD: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\n\
+    spec: {address: 10.0.0.3, labels: {app: a, version: v2}, weight: 4}\n---\n";
 
 fn key() -> ServiceKey {
     let host = "a.default.svc.cluster.local".parse().unwrap();
@@ -42,6 +27,23 @@ fn index(text: &str) -> MeshIndex {
     index
 }
 
+fn virtual_service(name: &str, host: &str, destination: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
+         spec: {{hosts: ['{host}'], http: [{{route: [{{destination: {{host: {destination}}}}}]}}]}}\n---\n"
+    )
+}
+
+fn is_empty(delta: &IndexDelta) -> bool {
+    let IndexDelta { services, endpoints, addresses, destination_rules, virtual_services, sidecars } = delta;
+    services.is_empty()
+        && endpoints.is_empty()
+        && addresses.is_empty()
+        && destination_rules.is_empty()
+        && virtual_services.is_empty()
+        && sidecars.is_empty()
+}
+
 #[test]
 fn endpoints_come_from_ready_slice_addresses_and_selected_workloads() {
     let index = index(&format!("{SERVICE}{SLICE}{WORKLOAD}"));
@@ -49,16 +51,16 @@ fn endpoints_come_from_ready_slice_addresses_and_selected_workloads() {
     let seen: Vec<_> =
         endpoints.iter().map(|e| (&*e.address, e.target(80), e.weight, e.labels.get("version").unwrap())).collect();
     assert_eq!(seen, [("10.0.0.3", Some(8080), 4, "v2"), ("10.0.0.1", Some(9090), 1, "v1")]);
-    let own: Vec<_> = index.own_services(&"10.0.0.1".parse().unwrap()).map(|service| service.key.clone()).collect();
-    assert_eq!(own, [key()]);
+    let services: Vec<_> = index.services_at(&"10.0.0.1".parse().unwrap()).map(|service| &service.key).collect();
+    assert_eq!(services, [&key()]);
 }
 
 #[test]
 fn a_write_that_changes_nothing_has_an_empty_delta() {
-    let text = format!("{SERVICE}{SLICE}{WORKLOAD}");
+    let text = format!("{SERVICE}{SLICE}{WORKLOAD}{}", virtual_service("v", "a", "b"));
     let mut index = index(&text);
-    let delta = index.apply(&batch(configs(&text)));
-    assert!(delta.services.is_empty() && delta.endpoints.is_empty() && delta.addresses.is_empty());
+    assert!(is_empty(&index.apply(&batch(configs(&text)))));
+    assert!(is_empty(&index.apply(&delete(Kind::Sidecar, "default", "unknown"))));
 }
 
 #[test]
@@ -68,45 +70,100 @@ fn a_removed_slice_takes_its_endpoints_along() {
     assert_eq!(delta.endpoints, [key()].into());
     assert!(delta.services.is_empty());
     assert!(index.endpoints(&key()).is_empty());
-    assert_eq!(index.own_services(&"10.0.0.1".parse().unwrap()).count(), 0);
+    assert_eq!(index.services_at(&"10.0.0.1".parse().unwrap()).count(), 0);
 }
 
 #[test]
-fn rules_are_looked_up_at_the_client_then_the_service_then_the_root() {
-    let rule = |namespace: &str, host: &str| {
-        format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: {namespace}}}\nspec: {{host: '{host}'}}\n"
-        )
-    };
-    let host = "a.default.svc.cluster.local";
-    let all = [
-        rule("istio-system", "*.svc.cluster.local"),
-        rule("default", "*.default.svc.cluster.local"),
-        rule("client", host),
-    ];
-    let mut index = index(&format!("{SERVICE}{}", all.concat()));
-    let found = |index: &MeshIndex, client: &str| {
-        let service = index.service(&key()).unwrap().clone();
-        index.rule_for(&service, client).map(|rule| rule.key.namespace.to_string())
-    };
-    assert_eq!(found(&index, "client").as_deref(), Some("client"));
-    assert_eq!(found(&index, "other").as_deref(), Some("default"));
-    index.apply(&delete(Kind::DestinationRule, "default", "r"));
-    assert_eq!(found(&index, "other").as_deref(), Some("istio-system"));
-    index.apply(&delete(Kind::DestinationRule, "istio-system", "r"));
-    assert_eq!(found(&index, "other"), None);
+fn a_workload_that_changes_its_labels_leaves_the_service() {
+    let mut index = index(&format!("{SERVICE}{WORKLOAD}"));
+    assert_eq!(index.endpoints(&key()).len(), 1);
+    let delta = index.apply(&batch(configs(&WORKLOAD.replace("app: a", "app: b"))));
+    assert_eq!(delta.endpoints, [key()].into());
+    assert_eq!(delta.addresses, ["10.0.0.3".parse().unwrap()].into());
+    assert!(index.endpoints(&key()).is_empty());
+}
+
+#[test]
+fn a_changed_service_is_in_the_delta_as_it_was_and_as_it_is() {
+    let mut index = index(&format!("{SERVICE}{SLICE}"));
+    let changed = SERVICE.replace("port: 80,", "port: 81,");
+    let delta = index.apply(&batch(configs(&changed)));
+    let ports: Vec<u16> = delta.services[&key().host].iter().map(|service| service.ports[0].number).collect();
+    assert_eq!(ports, [80, 81]);
+    assert_eq!(delta.addresses, ["10.0.0.1".parse().unwrap()].into(), "whose service has other ports now");
+    assert_eq!(index.endpoints(&key())[0].target(81), Some(9090));
+}
+
+#[test]
+fn each_kind_of_object_has_its_place_in_the_delta() {
+    let mut index = index("");
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: a}\n";
+    let delta = index.apply(&batch(configs(rule)));
+    let hosts: Vec<&str> = delta.destination_rules.iter().map(|rule| rule.host.as_str()).collect();
+    assert_eq!(hosts, ["a.default.svc.cluster.local"]);
+    let delta = index.apply(&batch(configs(&rule.replace("host: a", "host: b"))));
+    assert_eq!(delta.destination_rules.len(), 2, "where it worked, and where it works now");
+
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec: {}\n";
+    let delta = index.apply(&batch(configs(sidecar)));
+    assert_eq!(delta.sidecars, [ConfigKey::new(Kind::Sidecar, "default", "s")].into());
+
+    let delta = index.apply(&batch(configs(&virtual_service("v", "a", "b"))));
+    assert_eq!(delta.virtual_services.len(), 1);
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    assert!(is_empty(&index.apply(&batch(configs(namespace)))), "nothing depends on a namespace object yet");
 }
 
 #[test]
 fn the_older_of_two_virtual_services_comes_first() {
-    let service = |name: &str, host: &str| {
-        format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: ['{host}'], http: [{{route: [{{destination: {{host: b}}}}]}}]}}\n"
-        )
-    };
-    let index = index(&[service("z", "a"), service("b", "a"), service("w", "*.svc.cluster.local")].concat());
-    let names: Vec<_> = index.virtual_services_for(&key().host).map(|config| config.key.name.to_string()).collect();
+    let text = [
+        virtual_service("z", "a", "b"),
+        virtual_service("b", "a", "b"),
+        virtual_service("w", "*.svc.cluster.local", "b"),
+    ];
+    let index = index(&text.concat());
+    let names: Vec<&str> = index.virtual_services_routing(&key().host).map(|config| &*config.key.name).collect();
     assert_eq!(names, ["z", "b", "w"]);
-    let to: Vec<_> = index.virtual_services_to(&"b.default.svc.cluster.local".parse().unwrap()).collect();
-    assert_eq!(to.len(), 3);
+    let destination: Hostname = "b.default.svc.cluster.local".parse().unwrap();
+    assert_eq!(index.virtual_services_sending_to(&destination).count(), 3);
+}
+
+#[test]
+fn two_indexes_with_the_same_ages_choose_alike_whatever_the_order_of_the_writes() {
+    let aged = |name: &str, time: &str| {
+        virtual_service(name, "a", "b").replace("metadata: {", &format!("metadata: {{creationTimestamp: '{time}', "))
+    };
+    let (old, young) = (aged("z", "2026-11-24T10:00:00Z"), aged("a", "2026-11-24T11:00:00Z"));
+    let twin = aged("yy", "2026-11-24T10:00:00Z");
+    let texts = [&old, &young, &twin];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut index = index("");
+        for at in order {
+            index.apply(&batch(configs(texts[at])));
+        }
+        let names: Vec<&str> = index.virtual_services_routing(&key().host).map(|config| &*config.key.name).collect();
+        assert_eq!(names, ["yy", "z", "a"], "{order:?}: the oldest first, and of twins the lower key");
+    }
+}
+
+#[test]
+fn hosts_under_a_wildcard_are_those_of_services_and_of_virtual_services() {
+    let mut index = index(&format!("{SERVICE}{}", virtual_service("v", "c.default.svc.cluster.local", "a")));
+    let wildcard: Hostname = "*.default.svc.cluster.local".parse().unwrap();
+    let covered = |index: &MeshIndex| -> Vec<String> { index.covered_by(&wildcard).map(ToString::to_string).collect() };
+    assert_eq!(covered(&index), ["a.default.svc.cluster.local", "c.default.svc.cluster.local"]);
+    index.apply(&delete(Kind::Service, "default", "a"));
+    assert_eq!(covered(&index), ["c.default.svc.cluster.local"]);
+    index.apply(&delete(Kind::VirtualService, "default", "v"));
+    assert!(covered(&index).is_empty());
+}
+
+#[test]
+fn objects_are_found_by_the_namespaces_that_they_are_exported_to() {
+    let text = virtual_service("v", "a", "b").replace("spec: {", "spec: {exportTo: ['.', shop], ");
+    let mut index = index(&text);
+    let names = |index: &MeshIndex, namespace: &str| index.exported_to(namespace).count();
+    assert_eq!((names(&index, "default"), names(&index, "shop"), names(&index, "bank")), (1, 1, 0));
+    index.apply(&batch(configs(&text.replace("shop", "bank"))));
+    assert_eq!((names(&index, "shop"), names(&index, "bank")), (0, 1));
 }

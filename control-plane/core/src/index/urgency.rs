@@ -1,67 +1,76 @@
-//! How urgent a commit is, told before it is taken in.
+//! How urgent a batch is, told before it is taken in.
 
 use rutter_api::{Config, Spec};
 
-use super::MeshIndex;
-use crate::debounce::{ConfigBatch, ConfigChange};
+use super::mesh_index::MeshIndex;
+use crate::debounce::{ConfigBatch, ConfigChange, Urgency};
 
-impl MeshIndex {
-    /// Whether some endpoint goes with a commit.
-    pub fn removes_endpoints(&self, batch: &ConfigBatch) -> bool {
-        batch.changes.iter().any(|(key, change)| {
-            let old = self.configs.get(key).map(|config| &**config);
-            match change {
-                ConfigChange::Put(new) => removes(old, Some(&**new)),
-                ConfigChange::Delete => removes(old, None),
-            }
-        })
-    }
+/// Returns whether a batch removes an endpoint that the index has. Requests go on to that endpoint until every sidecar
+/// knows, so such a batch must not wait.
+pub fn urgency_of(batch: &ConfigBatch, index: &MeshIndex) -> Urgency {
+    let removes = batch.changes.iter().any(|(key, change)| {
+        let Some(old) = index.config(key) else { return false };
+        match change {
+            ConfigChange::Put(new) => removes_endpoint(old, Some(new)),
+            ConfigChange::Delete => removes_endpoint(old, None),
+        }
+    });
+    if removes { Urgency::RemovesEndpoints } else { Urgency::Usual }
 }
 
-/// Whether an address that took traffic no longer does, or has other labels.
-fn removes(old: Option<&Config>, new: Option<&Config>) -> bool {
-    match (old.map(|config| &config.spec), new.map(|config| &config.spec)) {
-        (Some(Spec::EndpointSlice(old)), new) => {
-            let ready = |slice: &rutter_api::config::kubernetes::EndpointSlice, address: &str| {
-                let here = |one: &&rutter_api::config::kubernetes::SliceEndpoint| one.ready;
-                slice.endpoints.iter().filter(here).flat_map(|one| &one.addresses).any(|other| **other == *address)
-            };
-            let kept = |address: &str| matches!(new, Some(Spec::EndpointSlice(new)) if ready(new, address));
-            let before = old.endpoints.iter().filter(|one| one.ready).flat_map(|one| &one.addresses);
-            before.into_iter().any(|address| !kept(address))
+/// Returns whether an address that took traffic no longer does, or has other labels, after an object changed.
+fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
+    match &old.spec {
+        Spec::EndpointSlice(old) => {
+            let new = new.and_then(|config| config.spec.as_endpoint_slice());
+            let is_kept = |address| new.is_some_and(|slice| slice.ready_addresses().any(|kept| kept == address));
+            old.ready_addresses().any(|address| !is_kept(address))
         }
-        (Some(Spec::WorkloadEntry(old)), new) => !matches!(new, Some(Spec::WorkloadEntry(new)) if new == old),
-        (Some(Spec::ServiceEntry(old)), Some(Spec::ServiceEntry(new))) => {
-            old.endpoints.iter().any(|endpoint| !new.endpoints.contains(endpoint))
+        Spec::WorkloadEntry(old) => new.and_then(|config| config.spec.as_workload_entry()) != Some(old),
+        Spec::ServiceEntry(old) => match new.map(|config| &config.spec) {
+            Some(Spec::ServiceEntry(new)) => old.endpoints.iter().any(|endpoint| !new.endpoints.contains(endpoint)),
+            // A key has one kind, so that any other spec means that the entry is gone.
+            Some(_) | None => !old.endpoints.is_empty(),
+        },
+        Spec::Namespace | Spec::Service(_) | Spec::VirtualService(_) | Spec::DestinationRule(_) | Spec::Sidecar(_) => {
+            false
         }
-        (Some(Spec::ServiceEntry(old)), None) => !old.endpoints.is_empty(),
-        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::index::MeshSettings;
-    use crate::index::tests::{batch, configs, delete};
     use rutter_api::Kind;
 
+    use super::*;
+    use crate::settings::MeshSettings;
+    use crate::testing::{batch, configs, delete};
+
     const ENTRY: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
-        spec: {hosts: [e.x], resolution: STATIC, ports: [{number: 80, name: http}], endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]}\n---\n";
-    const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: {kubernetes.io/service-name: a}}\n\
-        addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]\n";
+        spec: {hosts: [e.x], resolution: STATIC, ports: [{number: 80, name: http}], \
+        endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]}\n---\n";
+    const SLICE: &str = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+        metadata: {name: s, labels: {kubernetes.io/service-name: a}}\n\
+        addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]\n---\n";
+    const WORKLOAD: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\n\
+        spec: {address: 10.0.0.9, labels: {version: v1}}\n";
 
     #[test]
     fn what_removes_an_endpoint_is_told_from_what_adds_one() {
         let mut index = MeshIndex::new(MeshSettings::default());
-        index.apply(&batch(configs(&format!("{ENTRY}{SLICE}"))));
-        let of = |text: &str| index.removes_endpoints(&batch(configs(text)));
-        assert!(of(&ENTRY.replace("{address: 10.0.0.1}, ", "")));
-        assert!(!of(&ENTRY.replace("endpoints: [", "endpoints: [{address: 10.0.0.3}, ")));
-        assert!(!of(&ENTRY.replace("number: 80", "number: 81")));
-        assert!(of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1], conditions: {ready: false}")));
-        assert!(!of(&SLICE.replace("[10.0.0.1]", "[10.0.0.1, 10.0.0.2]")));
-        assert!(index.removes_endpoints(&delete(Kind::EndpointSlice, "default", "s")));
-        assert!(index.removes_endpoints(&delete(Kind::ServiceEntry, "default", "e")));
+        index.apply(&batch(configs(&format!("{ENTRY}{SLICE}{WORKLOAD}"))));
+        let removes = |batch: &ConfigBatch| urgency_of(batch, &index) == Urgency::RemovesEndpoints;
+        let put_removes = |text: &str| removes(&batch(configs(text)));
+        assert!(put_removes(&ENTRY.replace("{address: 10.0.0.1}, ", "")));
+        assert!(!put_removes(&ENTRY.replace("endpoints: [", "endpoints: [{address: 10.0.0.3}, ")));
+        assert!(!put_removes(&ENTRY.replace("number: 80", "number: 81")));
+        assert!(put_removes(&SLICE.replace("[10.0.0.1]", "[10.0.0.1], conditions: {ready: false}")));
+        assert!(!put_removes(&SLICE.replace("[10.0.0.1]", "[10.0.0.1, 10.0.0.2]")));
+        assert!(put_removes(&WORKLOAD.replace("version: v1", "version: v2")) && !put_removes(WORKLOAD));
+        assert!(!put_removes(&WORKLOAD.replace("name: w", "name: new")));
+        assert!(removes(&delete(Kind::EndpointSlice, "default", "s")));
+        assert!(removes(&delete(Kind::ServiceEntry, "default", "e")));
+        assert!(removes(&delete(Kind::WorkloadEntry, "default", "w")));
+        assert!(!removes(&delete(Kind::WorkloadEntry, "default", "unknown")));
     }
 }

@@ -1,31 +1,16 @@
-//! The three laws over random meshes and random changes, and what single changes cost.
+//! Three laws over random meshes and random changes, and what single changes cost.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rutter_api::node::Interception;
-use rutter_api::{ConfigKey, ResourceType};
+use rutter_api::{Config, CreationTimestamp, Kind};
 
 use super::*;
-use crate::batch::Sums;
 use crate::debounce::ConfigChange;
-use crate::encode::EncodedResource;
-use crate::index::tests::{batch, configs, delete};
+use crate::resource::{EncodedResource, Sums};
+use crate::testing::{batch, configs, delete, node};
 use crate::verify::{Difference, differences};
-
-pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
-    SidecarNode {
-        pod: pod.into(),
-        namespace: namespace.into(),
-        addresses: vec![ip.parse().unwrap()],
-        labels: [("app".to_owned(), pod.to_owned())].into_iter().collect(),
-        cluster_id: String::new(),
-        interception: Interception::Redirect,
-        version: String::new(),
-        proxyless: false,
-        takes_virtual_hosts: true,
-    }
-}
 
 type Contents = BTreeMap<(ResourceType, String), String>;
 
@@ -111,7 +96,7 @@ fn ops() -> impl Strategy<Value = Op> {
 /// Applies operations as a store would, keeping the revision that created an object.
 struct Driver {
     mesh: Mesh,
-    revision: u64,
+    revision: i64,
     connected: BTreeMap<usize, NodeId>,
 }
 
@@ -127,7 +112,8 @@ impl Driver {
         match op {
             Op::Put(text) => {
                 let config = configs(text).remove(0);
-                let created = self.mesh.index.config(&config.key).map_or(self.revision, |old| old.created);
+                let now = CreationTimestamp::from_microseconds(self.revision);
+                let created = self.mesh.index.config(&config.key).map_or(now, |old| old.created);
                 return self.mesh.apply(&batch(vec![Arc::new(Config { created, ..(*config).clone() })]));
             }
             Op::Delete(kind, namespace, name) => return self.mesh.apply(&delete(*kind, namespace, name)),
@@ -177,9 +163,9 @@ proptest! {
         for (_, view) in driver.mesh.sidecars() {
             for kind in ResourceType::ALL {
                 let resource = |one: &EncodedResource| (one.name.clone(), one.version);
-                let (mut one_by_one, batch) = (view.iter(kind).map(resource).collect::<Vec<_>>(), view.batch(kind));
+                let (mut one_by_one, batch) = (view.iter(kind).map(resource).collect::<Vec<_>>(), view.list(kind));
                 let mut in_bulk: Vec<_> = batch.iter().map(resource).collect();
-                let sums = Sums::all(one_by_one.iter().map(|(name, version)| (&**name, version.number())));
+                let sums = Sums::of_resources(one_by_one.iter().map(|(name, version)| (&**name, version.number())));
                 prop_assert_eq!(view.sums(kind), sums);
                 one_by_one.sort();
                 in_bulk.sort();
@@ -238,7 +224,8 @@ fn large(namespaces: usize) -> Mesh {
 
 fn cost(mesh: &mut Mesh, text: &str) -> (Work, usize) {
     let before = mesh.work();
-    let created = mesh.index.config(&configs(text)[0].key).map_or(9_999, |old| old.created);
+    let created =
+        mesh.index.config(&configs(text)[0].key).map_or(CreationTimestamp::from_microseconds(9_999), |old| old.created);
     let config = Config { created, ..(*configs(text)[0]).clone() };
     let changed = mesh.apply(&batch(vec![Arc::new(config)]));
     let after = mesh.work();
@@ -246,7 +233,7 @@ fn cost(mesh: &mut Mesh, text: &str) -> (Work, usize) {
         visits: after.visits - before.visits,
         encodes: after.encodes - before.encodes,
         tables: after.tables - before.tables,
-        own: after.own - before.own,
+        sidecars: after.sidecars - before.sidecars,
     };
     (work, changed.len())
 }
@@ -298,7 +285,7 @@ fn a_large_scope_is_built_in_any_order_and_is_the_same() {
 fn sidecars_of_one_scope_share_one_snapshot() {
     let mut mesh = large(1);
     let (a, b) = (mesh.connect(node("a", "n0", "10.0.0.2")), mesh.connect(node("b", "n0", "10.0.0.3")));
-    assert!(Arc::ptr_eq(&mesh.view(a).unwrap().shared, &mesh.view(b).unwrap().shared));
+    assert!(Arc::ptr_eq(&mesh.view(a).unwrap().scope, &mesh.view(b).unwrap().scope));
     assert_eq!(mesh.scopes(), 1);
 }
 
@@ -405,7 +392,7 @@ fn one_more_sidecar_costs_no_resource() {
     let second = mesh.connect(node("b", "n0", "10.200.0.2"));
     assert_eq!(mesh.work(), before, "nothing is looked at, encoded or put together");
     let (a, b) = (mesh.view(first).unwrap(), mesh.view(second).unwrap());
-    assert!(Arc::ptr_eq(&a.base, &b.base) && Arc::ptr_eq(&a.shared, &b.shared) && Arc::ptr_eq(&a.own, &b.own));
+    assert!(Arc::ptr_eq(&a.base, &b.base) && Arc::ptr_eq(&a.scope, &b.scope) && Arc::ptr_eq(&a.sidecar, &b.sidecar));
 }
 
 #[test]
@@ -423,7 +410,7 @@ fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise
         assert_eq!((after.visits - before.visits, after.encodes - before.encodes), (2, 2), "{namespaces}");
         let (a, b) = (mesh.view(first).unwrap(), mesh.view(second).unwrap());
         assert!(Arc::ptr_eq(&a.base, &b.base));
-        let own = ResourceType::ALL.into_iter().map(|kind| b.shared.iter(kind).count());
+        let own = ResourceType::ALL.into_iter().map(|kind| b.scope.iter(kind).count());
         assert_eq!(own.sum::<usize>(), 2, "{namespaces}");
         assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
     }

@@ -1,0 +1,52 @@
+//! Clusters that lead to a sidecar's own application.
+
+use std::net::SocketAddr;
+
+use rutter_api::ClusterName;
+use rutter_api::pb::envoy::config::cluster::v3 as pb;
+use rutter_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+
+use super::outbound::service_field;
+use super::passthrough::{INBOUND_SOURCE, original_destination};
+use super::policy::set_protocol;
+use super::{discovery_type, encoded};
+use crate::encode::endpoint::locality_with_one_address;
+use crate::encode::wire::{istio_metadata, socket_address};
+use crate::model::{Protocol, Service};
+use crate::resource::EncodedResource;
+
+/// Where an application listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApplicationAddress {
+    /// The application listens where the caller addressed it; the original destination is known.
+    AsAddressed,
+    /// The application listens at a fixed address.
+    Fixed(SocketAddr),
+}
+
+/// Encodes the cluster that leads to a port of the own application. `service` is the service that is reached by the
+/// port; it is named in the metadata only.
+pub fn encode_inbound_cluster(
+    port: u16,
+    protocol: Protocol,
+    service: Option<&Service>,
+    address: ApplicationAddress,
+) -> EncodedResource {
+    let name = ClusterName::inbound(port).to_string();
+    let mut cluster = original_destination(&name, Some(INBOUND_SOURCE));
+    if let ApplicationAddress::Fixed(address) = address {
+        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::Static);
+        cluster.lb_policy = pb::cluster::LbPolicy::RoundRobin as i32;
+        cluster.upstream_bind_config = None;
+        cluster.load_assignment = Some(ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![locality_with_one_address(socket_address(&address.ip().to_string(), address.port()))],
+            ..Default::default()
+        });
+    }
+    cluster.alt_stat_name = format!("{name};");
+    cluster.common_lb_config = Some(Default::default());
+    cluster.metadata = service.map(|service| istio_metadata(vec![service_field(service)]));
+    set_protocol(&mut cluster, protocol);
+    encoded(&cluster)
+}

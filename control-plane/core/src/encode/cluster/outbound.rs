@@ -1,0 +1,120 @@
+//! Clusters of services.
+
+use std::time::Duration;
+
+use prost_types::Value;
+use rutter_api::config::istio::{DestinationRule, Subset};
+use rutter_api::duration::to_pb;
+use rutter_api::pb::envoy::config::cluster::v3 as pb;
+use rutter_api::{ClusterName, Config};
+
+use super::policy::{cluster_with_policy, set_protocol};
+use super::{discovery_type, encoded};
+use crate::client::ClusterForm;
+use crate::encode::endpoint;
+use crate::encode::inputs::Shared;
+use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
+use crate::model::{Endpoint, Service, ServicePort};
+use crate::resource::EncodedResource;
+
+/// The time between two questions to DNS.
+const DNS_REFRESH: Duration = Duration::from_secs(60);
+
+/// Everything that the clusters of a service depend on.
+#[derive(Debug, Hash)]
+pub struct ClusterInputs {
+    /// The service.
+    pub service: Shared<Service>,
+    /// The DestinationRule that applies to the service for the client.
+    pub destination_rule: Option<Shared<Config>>,
+    /// The endpoints, if sidecars ask DNS for them; otherwise they travel as load assignments.
+    pub dns_endpoints: Option<Shared<Vec<Endpoint>>>,
+    /// The form in which the client takes clusters.
+    pub form: ClusterForm,
+}
+
+/// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
+///
+/// The gRPC library is sent what it can take: endpoints in turns, no HTTP options, and of a DNS service one name. A
+/// DNS service with several endpoints has no cluster for it.
+pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
+    let dns_endpoints = inputs.dns_endpoints.as_ref().map(|endpoints| endpoints.as_slice()).unwrap_or_default();
+    if inputs.form == ClusterForm::Grpc && dns_endpoints.len() > 1 {
+        return Box::default();
+    }
+    let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+    let mut clusters = Vec::new();
+    for port in &inputs.service.ports {
+        for subset in all_and_each_subset(rule) {
+            let mut cluster = outbound_cluster(inputs, port, subset, dns_endpoints);
+            match inputs.form {
+                ClusterForm::Sidecar => {}
+                ClusterForm::Grpc => reduce_to_grpc(&mut cluster, inputs.service.dns),
+            }
+            clusters.push(encoded(&cluster));
+        }
+    }
+    clusters.into()
+}
+
+/// Returns the groups of endpoints that have a cluster: first all endpoints, as `None`, then each subset of the rule.
+pub(crate) fn all_and_each_subset(rule: Option<&DestinationRule>) -> impl Iterator<Item = Option<&Subset>> {
+    std::iter::once(None).chain(rule.into_iter().flat_map(|rule| rule.subsets.iter().map(Some)))
+}
+
+fn outbound_cluster(
+    inputs: &ClusterInputs,
+    port: &ServicePort,
+    subset: Option<&Subset>,
+    dns_endpoints: &[Endpoint],
+) -> pb::Cluster {
+    let service = &inputs.service;
+    let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+    let name = ClusterName::outbound(port.number, &service.key.host).with_subset(subset.map(|subset| &*subset.name));
+    let name = name.to_string();
+    let mut cluster = cluster_with_policy(rule.and_then(|rule| rule.traffic_policy.as_ref()));
+    cluster.alt_stat_name = format!("{name};");
+    let mut metadata = vec![service_field(service)];
+    metadata.extend(inputs.destination_rule.as_ref().map(|config| config_field(config)));
+    metadata.extend(subset.map(|subset| ("subset", text_value(&subset.name))));
+    cluster.metadata = Some(istio_metadata(metadata));
+    cluster.common_lb_config =
+        Some(pb::cluster::CommonLbConfig { healthy_panic_threshold: Some(Default::default()), ..Default::default() });
+    if service.dns {
+        discover_by_dns(&mut cluster);
+        cluster.load_assignment = Some(match dns_endpoints {
+            [] => endpoint::single_endpoint_assignment(&name, service.key.host.as_str(), port.number),
+            some => endpoint::load_assignment(&name, port.number, some, subset.map(|subset| &subset.labels)),
+        });
+    } else {
+        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::Eds);
+        cluster.eds_cluster_config =
+            Some(pb::cluster::EdsClusterConfig { eds_config: Some(ads()), service_name: name.clone() });
+    }
+    set_protocol(&mut cluster, port.protocol);
+    cluster.name = name;
+    cluster
+}
+
+#[expect(deprecated, reason = "the fields that istiod sends; their successor is an extension of its own")]
+fn discover_by_dns(cluster: &mut pb::Cluster) {
+    cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::StrictDns);
+    cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
+    cluster.dns_refresh_rate = Some(to_pb(DNS_REFRESH));
+    cluster.respect_dns_ttl = true;
+}
+
+fn reduce_to_grpc(cluster: &mut pb::Cluster, dns: bool) {
+    cluster.lb_policy = pb::cluster::LbPolicy::RoundRobin as i32;
+    cluster.typed_extension_protocol_options.clear();
+    if dns {
+        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::LogicalDns);
+    }
+}
+
+/// Returns the metadata field that names the service of a cluster, as Istio's telemetry reads it.
+pub(super) fn service_field(service: &Service) -> (&'static str, Value) {
+    let host = service.key.host.as_str();
+    let name = if service.is_kubernetes() { &*service.key.origin.name } else { host };
+    ("services", list_of_one_struct(&[("host", host), ("name", name), ("namespace", service.namespace())]))
+}

@@ -1,0 +1,49 @@
+//! Listeners that a sidecar really binds, because its traffic is not captured.
+
+use std::net::IpAddr;
+
+use rutter_api::pb::envoy::config::core::v3 as core;
+use rutter_api::pb::envoy::config::listener::v3 as pb;
+use rutter_api::{ClusterName, ListenerName};
+
+use super::chains::{http_chain, tcp_chain};
+use super::inbound::InboundPort;
+use super::{encoded, managers};
+use crate::encode::wire::socket_address;
+use crate::resource::EncodedResource;
+
+/// What becomes of connections to a bound listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoundListener {
+    /// Requests are routed by the table of this name.
+    Routes(String),
+    /// Bytes go to the cluster of this name.
+    Tcp(String),
+    /// Connections go to a port of the own application.
+    Inbound(InboundPort),
+}
+
+/// Encodes a listener that is really bound at an address of the sidecar.
+pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedResource {
+    let name = ListenerName::Address { ip, port };
+    let outbound = core::TrafficDirection::Outbound;
+    let (chain, direction) = match listener {
+        BoundListener::Routes(table) => (http_chain(&managers::outbound(&name.to_string(), table)), outbound),
+        BoundListener::Tcp(cluster) => (tcp_chain(cluster), outbound),
+        BoundListener::Inbound(inbound) => {
+            let chain = if inbound.protocol.is_http() {
+                http_chain(&managers::inbound(&name.to_string(), inbound))
+            } else {
+                tcp_chain(&ClusterName::inbound(inbound.port).to_string())
+            };
+            (chain, core::TrafficDirection::Inbound)
+        }
+    };
+    let listener = pb::Listener {
+        address: Some(socket_address(&ip.to_string(), port)),
+        filter_chains: vec![chain],
+        traffic_direction: direction as i32,
+        ..Default::default()
+    };
+    encoded(name, listener)
+}

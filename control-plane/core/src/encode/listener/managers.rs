@@ -1,0 +1,129 @@
+//! HTTP connection managers: how a listener treats requests.
+
+use rutter_api::ClusterName;
+use rutter_api::pb::envoy::config::route::v3 as route;
+use rutter_api::pb::envoy::extensions::filters::http::router::v3::Router;
+use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+
+use super::inbound::InboundPort;
+use crate::encode::cluster::INBOUND_PASSTHROUGH;
+use crate::encode::wire::ads;
+use crate::model::Protocol;
+
+/// Returns the manager of an outbound listener, whose requests are routed by a table that comes separately.
+pub(super) fn outbound(listener_name: &str, table_name: &str) -> hcm::HttpConnectionManager {
+    hcm::HttpConnectionManager {
+        stat_prefix: format!("outbound_{listener_name};"),
+        route_specifier: Some(by_table(table_name)),
+        ..common()
+    }
+}
+
+/// Returns the route specifier by which a table is asked for on the stream.
+pub(super) fn by_table(table_name: &str) -> hcm::http_connection_manager::RouteSpecifier {
+    let rds = hcm::Rds { config_source: Some(ads()), route_config_name: table_name.to_owned() };
+    hcm::http_connection_manager::RouteSpecifier::Rds(rds)
+}
+
+/// Returns the manager for requests to a port of the own application.
+pub(super) fn inbound(listener_name: &str, port: &InboundPort) -> hcm::HttpConnectionManager {
+    let table = inbound_table(&ClusterName::inbound(port.port).to_string(), port);
+    hcm::HttpConnectionManager {
+        stat_prefix: format!("inbound_{listener_name};"),
+        ..inbound_manager(table, port.protocol)
+    }
+}
+
+/// Returns the manager for requests to ports of the own application that no service is known for.
+pub(super) fn inbound_passthrough(port: &InboundPort) -> hcm::HttpConnectionManager {
+    let table = inbound_table(INBOUND_PASSTHROUGH, port);
+    hcm::HttpConnectionManager {
+        stat_prefix: format!("{INBOUND_PASSTHROUGH};"),
+        ..inbound_manager(table, port.protocol)
+    }
+}
+
+fn inbound_manager(table: route::RouteConfiguration, protocol: Protocol) -> hcm::HttpConnectionManager {
+    hcm::HttpConnectionManager {
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(table)),
+        http2_protocol_options: protocol.is_http2().then(Default::default),
+        ..common()
+    }
+}
+
+/// Returns the table by which every request goes to one cluster, without a time limit.
+fn inbound_table(cluster: &str, port: &InboundPort) -> route::RouteConfiguration {
+    let no_limit = Some(prost_types::Duration::default());
+    let action = route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
+        timeout: no_limit,
+        retry_policy: (!port.protocol.is_http2()).then(inbound_retries),
+        max_stream_duration: Some(route::route_action::MaxStreamDuration {
+            max_stream_duration: no_limit,
+            grpc_timeout_header_max: no_limit,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let operation = format!("{}:{}/*", port.host, port.service_port);
+    let default_route = route::Route {
+        name: "default".into(),
+        r#match: Some(every_request()),
+        decorator: Some(route::Decorator { operation, ..Default::default() }),
+        action: Some(route::route::Action::Route(action)),
+        ..Default::default()
+    };
+    let host = route::VirtualHost {
+        name: format!("inbound|http|{}", port.service_port),
+        domains: vec!["*".into()],
+        routes: vec![default_route],
+        ..Default::default()
+    };
+    route::RouteConfiguration {
+        name: cluster.to_owned(),
+        virtual_hosts: vec![host],
+        validate_clusters: Some(false),
+        ..Default::default()
+    }
+}
+
+fn inbound_retries() -> route::RetryPolicy {
+    route::RetryPolicy { retry_on: "reset-before-request".into(), num_retries: Some(2), ..Default::default() }
+}
+
+/// Returns the match that takes every request.
+pub(super) fn every_request() -> route::RouteMatch {
+    let path_specifier = Some(route::route_match::PathSpecifier::Prefix("/".into()));
+    route::RouteMatch { path_specifier, ..Default::default() }
+}
+
+/// Returns the filter that forwards requests. It is the last one of every manager.
+pub(super) fn router() -> hcm::HttpFilter {
+    let config = any_router();
+    hcm::HttpFilter {
+        name: "envoy.filters.http.router".into(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
+fn any_router() -> prost_types::Any {
+    crate::encode::wire::any("envoy.extensions.filters.http.router.v3.Router", &Router::default())
+}
+
+/// Returns what the managers of all sidecars have in common, which is what Istio sets.
+fn common() -> hcm::HttpConnectionManager {
+    let websocket =
+        hcm::http_connection_manager::UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() };
+    hcm::HttpConnectionManager {
+        http_filters: vec![router()],
+        upgrade_configs: vec![websocket],
+        use_remote_address: Some(false),
+        proxy_100_continue: true,
+        stream_idle_timeout: Some(Default::default()),
+        normalize_path: Some(true),
+        path_with_escaped_slashes_action: hcm::http_connection_manager::PathWithEscapedSlashesAction::KeepUnchanged
+            as i32,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,42 @@
+//! Listeners: where traffic arrives, and which filter chain takes it.
+//!
+//! - `outbound`: what a captured application sends.
+//! - `inbound`: what arrives for a captured application.
+//! - `bound`: listeners of a sidecar whose traffic is not captured.
+//! - `grpc`: listeners that the gRPC library asks for by name.
+//! - `chains` and `managers`: the filter chains and HTTP connection managers that these consist of.
+
+mod bound;
+mod chains;
+mod grpc;
+mod inbound;
+mod managers;
+mod outbound;
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use prost::Message;
+use rutter_api::ResourceType;
+use rutter_api::pb::envoy::config::listener::v3 as pb;
+
+use crate::resource::EncodedResource;
+
+pub use bound::{BoundListener, encode_bound};
+pub use grpc::{encode_grpc_client, encode_grpc_server};
+pub use inbound::{InboundPort, encode_virtual_inbound};
+pub use outbound::{OutboundPort, encode_outbound_address, encode_outbound_port, encode_virtual_outbound};
+
+/// The port at which captured outbound traffic arrives.
+pub const OUTBOUND_PORT: u16 = 15001;
+/// The port at which captured inbound traffic arrives.
+pub const INBOUND_PORT: u16 = 15006;
+
+fn encoded(name: impl Display, listener: pb::Listener) -> EncodedResource {
+    let name = name.to_string();
+    let listener = pb::Listener { name: name.clone(), ..listener };
+    EncodedResource::new(ResourceType::Listener, Arc::from(name), &listener.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests;

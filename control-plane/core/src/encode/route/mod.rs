@@ -1,0 +1,17 @@
+//! Route tables: a small head, and virtual hosts that are encoded one by one and shared.
+//!
+//! - `virtual_host`: the virtual host of a host at a port, and the names under which clients ask for it.
+//! - `table`: the route tables that virtual hosts are in.
+//! - `matches` and `action`: the two halves of a route.
+
+mod action;
+mod matches;
+mod table;
+mod virtual_host;
+
+pub use table::{encode_head, encode_own_table, encode_table};
+pub(crate) use virtual_host::{DomainInputs, domains, ip_domain};
+pub use virtual_host::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host, without_domains};
+
+#[cfg(test)]
+mod tests;

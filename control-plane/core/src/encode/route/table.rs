@@ -1,0 +1,91 @@
+//! The route tables that virtual hosts are in.
+
+use std::sync::Arc;
+
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use rutter_api::config::istio::OutboundMode;
+use rutter_api::pb::envoy::config::route::v3 as pb;
+use rutter_api::{HostPort, Hostname, ResourceType, RouteTableName};
+
+use super::action::{direct_response, forward_to};
+use super::matches::prefix;
+use super::virtual_host::{default_route, virtual_host};
+use crate::encode::cluster::PASSTHROUGH;
+use crate::encode::wire::ads;
+use crate::resource::EncodedResource;
+
+/// The number of the field `RouteConfiguration.virtual_hosts`.
+const VIRTUAL_HOSTS_FIELD: u32 = 2;
+/// The largest body of a direct response, in bytes: Istio's value.
+const DIRECT_RESPONSE_MAX: u32 = 1_048_576;
+
+/// Encodes the head of a port's table: its virtual hosts are resources of their own, which the proxy asks for.
+pub fn encode_head(port: u16, mode: OutboundMode) -> EncodedResource {
+    let name = RouteTableName::Port(port).to_string();
+    let table = pb::RouteConfiguration {
+        virtual_hosts: vec![unknown_hosts(mode)],
+        vhds: Some(pb::Vhds { config_source: Some(ads()) }),
+        ..table(&name)
+    };
+    encoded(&name, &table.encode_to_vec())
+}
+
+/// Encodes the table of a port with its virtual hosts in it. No two of these may have a domain in common.
+pub fn encode_table<'a>(
+    port: u16,
+    virtual_hosts: impl Iterator<Item = &'a EncodedResource>,
+    mode: OutboundMode,
+) -> EncodedResource {
+    let name = RouteTableName::Port(port).to_string();
+    let mut bytes = table(&name).encode_to_vec();
+    virtual_hosts.for_each(|host| append(&mut bytes, &host.body()));
+    append(&mut bytes, &unknown_hosts(mode).encode_to_vec());
+    encoded(&name, &bytes)
+}
+
+/// Encodes the table of a port of a service that has a listener at its own addresses. Everything in it goes to that
+/// service.
+pub fn encode_own_table(host: &Hostname, port: u16) -> EncodedResource {
+    let service = HostPort::new(host, port);
+    let only = virtual_host(service.to_string(), vec!["*".to_owned()], vec![default_route(host, port)]);
+    let name = RouteTableName::Service(service).to_string();
+    let table = pb::RouteConfiguration { virtual_hosts: vec![only], ..table(&name) };
+    encoded(&name, &table.encode_to_vec())
+}
+
+fn encoded(name: &str, body: &[u8]) -> EncodedResource {
+    EncodedResource::new(ResourceType::Route, Arc::from(name), body)
+}
+
+fn table(name: &str) -> pb::RouteConfiguration {
+    pb::RouteConfiguration {
+        name: name.to_owned(),
+        validate_clusters: Some(false),
+        max_direct_response_body_size_bytes: Some(DIRECT_RESPONSE_MAX),
+        ignore_port_in_host_matching: true,
+        ..Default::default()
+    }
+}
+
+/// Returns the virtual host for the hosts that no other has: requests pass on, or are refused.
+fn unknown_hosts(mode: OutboundMode) -> pb::VirtualHost {
+    let (name, action) = match mode {
+        OutboundMode::AllowAny => {
+            let action = pb::RouteAction { retry_policy: None, ..forward_to(PASSTHROUGH.to_owned()) };
+            ("allow_any", pb::route::Action::Route(action))
+        }
+        OutboundMode::RegistryOnly => {
+            ("block_all", direct_response(502, "no service of this name is in this sidecar's scope"))
+        }
+    };
+    let route = pb::Route { name: name.into(), r#match: Some(prefix("/")), action: Some(action), ..Default::default() };
+    virtual_host(name.to_owned(), vec!["*".to_owned()], vec![route])
+}
+
+/// Appends an encoded virtual host to an encoded table. Protobuf lets a repeated field be continued anywhere.
+fn append(table: &mut Vec<u8>, virtual_host: &[u8]) {
+    encode_key(VIRTUAL_HOSTS_FIELD, WireType::LengthDelimited, table);
+    encode_varint(virtual_host.len() as u64, table);
+    table.extend_from_slice(virtual_host);
+}

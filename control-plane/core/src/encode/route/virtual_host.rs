@@ -1,0 +1,192 @@
+//! The virtual host of a host at a port.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use prost::Message;
+use rutter_api::pb::envoy::config::route::v3 as pb;
+use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName, VirtualHostName};
+
+use super::action::{direct_response, forward, forward_to};
+use super::matches::{prefix, route_match};
+use crate::client::RouteTableForm;
+use crate::encode::inputs::Shared;
+use crate::encode::wire::{config_field, istio_metadata};
+use crate::model::{LookedUpDestination, RequestTarget, Route, RouteAction, Service, routes_of};
+use crate::resource::EncodedResource;
+
+/// A host that a VirtualService sends to, and the service that it means for the client.
+#[derive(Debug, Clone, Hash)]
+pub struct LookedUpService {
+    /// The full host.
+    pub host: Hostname,
+    /// The service. `None` means that the client sees none of that host.
+    pub service: Option<Shared<Service>>,
+}
+
+/// Whether the client may leave out the namespace of a Kubernetes host. Nothing else of the client's namespace matters
+/// to a virtual host, so that clients of all other namespaces share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShortNames {
+    /// The client is in the namespace of the host, where the name of the service is enough.
+    WithoutNamespace,
+    /// The client is elsewhere, and names the namespace at least.
+    WithNamespace,
+}
+
+impl ShortNames {
+    /// Returns the short names by which clients of a namespace may call a host.
+    pub fn for_client(client_namespace: &str, host: &Hostname, domain: &str) -> Self {
+        match host.kubernetes_parts(domain) {
+            Some((_, namespace)) if namespace == client_namespace => Self::WithoutNamespace,
+            Some(_) | None => Self::WithNamespace,
+        }
+    }
+}
+
+/// What the names depend on under which clients ask for a host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DomainInputs<'a> {
+    /// The host.
+    pub(crate) host: &'a Hostname,
+    /// The virtual addresses of its service.
+    pub(crate) addresses: &'a [IpAddr],
+    /// The short names that the client may use.
+    pub(crate) short_names: ShortNames,
+    /// The suffix of Kubernetes' service names.
+    pub(crate) domain: &'a str,
+}
+
+/// Everything that a virtual host depends on.
+#[derive(Debug, Hash)]
+pub struct VirtualHostInputs {
+    /// The host.
+    pub host: Hostname,
+    /// The port that clients use.
+    pub port: u16,
+    /// The service of the host. `None` means that only a VirtualService speaks of the host.
+    pub service: Option<Shared<Service>>,
+    /// The VirtualService that routes the host.
+    pub virtual_service: Option<Shared<Config>>,
+    /// The hosts that the VirtualService sends to, each with the service that it means.
+    pub destinations: Vec<LookedUpService>,
+    /// The short names by which the client may call the host.
+    pub short_names: ShortNames,
+    /// The suffix of Kubernetes' service names.
+    pub domain: Arc<str>,
+    /// The form in which the client takes routes.
+    pub form: RouteTableForm,
+}
+
+/// Encodes a virtual host: the VirtualHost resource for the table of a port, or, where each port of a host has a table
+/// of its own, that table.
+pub fn encode_virtual_host(inputs: &VirtualHostInputs) -> EncodedResource {
+    let (host, port) = (&inputs.host, inputs.port);
+    let routes = match &inputs.virtual_service {
+        Some(virtual_service) => routes(inputs, virtual_service),
+        None => vec![default_route(host, port)],
+    };
+    let name = HostPort::new(host, port).to_string();
+    let resource_name = VirtualHostName::new(host, port).to_string();
+    let name = match inputs.form {
+        RouteTableForm::PerHost => return encode_grpc_table(inputs, virtual_host(name, vec!["*".to_owned()], routes)),
+        RouteTableForm::Whole => name,
+        // Envoy knows a virtual host that came by VHDS by the name of its resource.
+        RouteTableForm::Split => resource_name.clone(),
+    };
+    let addresses = inputs.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default();
+    let domains = domains(DomainInputs { host, addresses, short_names: inputs.short_names, domain: &inputs.domain });
+    let virtual_host = virtual_host(name, domains, routes);
+    EncodedResource::new(ResourceType::VirtualHost, resource_name.into(), &virtual_host.encode_to_vec())
+}
+
+fn encode_grpc_table(inputs: &VirtualHostInputs, virtual_host: pb::VirtualHost) -> EncodedResource {
+    let name = RouteTableName::Grpc(ClusterName::outbound(inputs.port, &inputs.host)).to_string();
+    let table = pb::RouteConfiguration { name: name.clone(), virtual_hosts: vec![virtual_host], ..Default::default() };
+    EncodedResource::new(ResourceType::Route, name.into(), &table.encode_to_vec())
+}
+
+/// Returns a VirtualHost resource without the domains that another host of the table has.
+pub fn without_domains(virtual_host: &EncodedResource, taken: &[String]) -> EncodedResource {
+    let mut decoded = pb::VirtualHost::decode(virtual_host.body()).unwrap_or_default();
+    decoded.domains.retain(|domain| !taken.contains(domain));
+    EncodedResource::new(ResourceType::VirtualHost, virtual_host.name.clone(), &decoded.encode_to_vec())
+}
+
+pub(super) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<pb::Route>) -> pb::VirtualHost {
+    pb::VirtualHost { name, domains, routes, include_request_attempt_count: true, ..Default::default() }
+}
+
+/// Returns the names under which a client may ask for a host: the full name, the name with a final dot, Kubernetes'
+/// short forms as far as they are unambiguous in the client's namespace, and the virtual addresses.
+pub(crate) fn domains(inputs: DomainInputs<'_>) -> Vec<String> {
+    let host = inputs.host.as_str();
+    let mut domains = vec![host.to_owned()];
+    if !inputs.host.is_wildcard() {
+        domains.push(format!("{host}."));
+    }
+    if let Some((name, namespace)) = inputs.host.kubernetes_parts(inputs.domain) {
+        let (short, full) = (format!("{name}.{namespace}"), format!("{name}.{namespace}.svc"));
+        match inputs.short_names {
+            ShortNames::WithoutNamespace => domains.extend([name.to_owned(), full, short]),
+            ShortNames::WithNamespace => domains.extend([short, full]),
+        }
+    }
+    domains.extend(inputs.addresses.iter().copied().map(ip_domain));
+    domains
+}
+
+/// Returns a virtual address as a domain.
+pub(crate) fn ip_domain(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
+}
+
+/// Returns the route of a host that no VirtualService routes: everything goes to the cluster of the port.
+pub(super) fn default_route(host: &Hostname, port: u16) -> pb::Route {
+    let cluster = ClusterName::outbound(port, host).to_string();
+    pb::Route {
+        name: "default".into(),
+        r#match: Some(prefix("/")),
+        decorator: Some(decorator(host, port)),
+        action: Some(pb::route::Action::Route(forward_to(cluster))),
+        ..Default::default()
+    }
+}
+
+fn routes(inputs: &VirtualHostInputs, virtual_service: &Config) -> Vec<pb::Route> {
+    let destinations: Vec<LookedUpDestination> = inputs.destinations.iter().map(looked_up).collect();
+    let target = RequestTarget { host: &inputs.host, port: inputs.port, domain: &inputs.domain };
+    let routes = routes_of(virtual_service, target, &destinations);
+    routes.iter().map(|route| encode_route(route, virtual_service, inputs.port)).collect()
+}
+
+fn looked_up(destination: &LookedUpService) -> LookedUpDestination {
+    let ports = destination.service.as_ref().map(|service| service.ports.iter().map(|port| port.number).collect());
+    LookedUpDestination { host: destination.host.clone(), ports }
+}
+
+fn encode_route(route: &Route<'_>, virtual_service: &Config, port: u16) -> pb::Route {
+    let action = match &route.action {
+        RouteAction::Forward { clusters, timeout } => forward(clusters, *timeout),
+        RouteAction::NoDestination { missing } => no_destination(virtual_service, missing),
+    };
+    pb::Route {
+        name: route.name.clone(),
+        r#match: Some(route_match(route.condition)),
+        metadata: Some(istio_metadata(vec![config_field(virtual_service)])),
+        decorator: route.first_host.as_ref().map(|host| decorator(host, port)),
+        action: Some(action),
+        ..Default::default()
+    }
+}
+
+fn no_destination(virtual_service: &Config, missing: &BTreeSet<Hostname>) -> pb::route::Action {
+    let hosts: Vec<&str> = missing.iter().map(Hostname::as_str).collect();
+    let hosts = hosts.join(", ");
+    direct_response(503, &format!("{}: no service {hosts} in this sidecar's scope", virtual_service.key))
+}
+
+fn decorator(host: &Hostname, port: u16) -> pb::Decorator {
+    pb::Decorator { operation: format!("{host}:{port}/*"), ..Default::default() }
+}

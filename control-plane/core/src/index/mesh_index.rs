@@ -1,0 +1,395 @@
+//! The index as a whole: batches go in, and what they changed comes out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rutter_api::{Config, ConfigKey, Hostname, Kind};
+
+use super::delta::{ChangedDestinationRule, IndexDelta};
+use super::destination_rules::{self, DestinationRuleIndex};
+use super::endpoints::{EndpointIndex, service_key_of_slice};
+use super::exports::Exports;
+use super::host_suffixes::HostSuffixes;
+use super::objects::Objects;
+use super::services::ServiceIndex;
+use super::virtual_services::{self, VirtualServiceIndex};
+use super::workloads::WorkloadIndex;
+use crate::debounce::{ConfigBatch, ConfigChange};
+use crate::model::{Endpoint, Service, ServiceKey, services_of};
+use crate::settings::MeshSettings;
+
+/// Every object of the mesh, and the lookups that the engine needs.
+#[derive(Debug, Default)]
+pub struct MeshIndex {
+    settings: MeshSettings,
+    objects: Objects,
+    services: ServiceIndex,
+    workloads: WorkloadIndex,
+    endpoints: EndpointIndex,
+    virtual_services: VirtualServiceIndex,
+    destination_rules: DestinationRuleIndex,
+    exports: Exports,
+    host_suffixes: HostSuffixes,
+}
+
+/// One object before and after a change. `None` means that it does not exist.
+struct Replacement<'a> {
+    old: Option<&'a Arc<Config>>,
+    new: Option<&'a Arc<Config>>,
+}
+
+impl<'a> Replacement<'a> {
+    /// Returns the object as it was and as it is, as far as it exists.
+    fn both(&self) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.old.into_iter().chain(self.new)
+    }
+}
+
+/// What a batch comes to while it is taken in.
+#[derive(Default)]
+struct Progress {
+    delta: IndexDelta,
+    /// The services whose endpoints have to be collected again.
+    stale: BTreeSet<ServiceKey>,
+}
+
+impl MeshIndex {
+    /// Returns the index of a mesh without objects.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes a batch in and returns what it changed. An object that is written as it was changes nothing.
+    pub fn apply(&mut self, batch: &ConfigBatch) -> IndexDelta {
+        let mut progress = Progress::default();
+        for (key, change) in &batch.changes {
+            let old = self.objects.get(key).cloned();
+            let new = match change {
+                ConfigChange::Put(config) => Some(config),
+                ConfigChange::Delete => None,
+            };
+            if old.as_ref() != new {
+                self.replace(key, &Replacement { old: old.as_ref(), new }, &mut progress);
+            }
+        }
+        for service in progress.stale {
+            self.collect_endpoints_again(&service, &mut progress.delta);
+        }
+        progress.delta
+    }
+
+    fn replace(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, progress: &mut Progress) {
+        if let Some(old) = replacement.old {
+            self.exports.remove(old);
+        }
+        match replacement.new {
+            Some(new) => {
+                self.exports.insert(new);
+                self.objects.insert(new.clone());
+            }
+            None => self.objects.remove(key),
+        }
+        match key.kind {
+            Kind::Namespace => {}
+            Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
+            Kind::EndpointSlice => self.replace_slice(replacement, progress),
+            Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::VirtualService => self.replace_virtual_service(replacement, &mut progress.delta),
+            Kind::DestinationRule => self.replace_destination_rule(replacement, &mut progress.delta),
+            Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
+        }
+    }
+
+    fn replace_services(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        let old = self.services_of(replacement.old);
+        let new = self.services_of(replacement.new);
+        for service in old.iter().filter(|old| !new.iter().any(|new| new.key == old.key)) {
+            self.remove_service(service, &mut progress.delta);
+            progress.stale.insert(service.key.clone());
+        }
+        for service in new {
+            progress.stale.insert(service.key.clone());
+            let before = old.iter().find(|old| old.key == service.key);
+            if before == Some(&service) {
+                continue;
+            }
+            if let Some(before) = before {
+                self.remove_service(before, &mut progress.delta);
+            }
+            self.insert_service(service, &mut progress.delta);
+        }
+    }
+
+    fn services_of(&self, config: Option<&Arc<Config>>) -> Vec<Service> {
+        config.map(|config| services_of(config, &self.settings.domain)).unwrap_or_default()
+    }
+
+    fn insert_service(&mut self, service: Service, delta: &mut IndexDelta) {
+        let service = Arc::new(service);
+        self.note_service(&service, delta);
+        self.workloads.insert_service(&service);
+        let host = service.key.host.clone();
+        self.services.insert(service);
+        self.note_host(&host);
+    }
+
+    fn remove_service(&mut self, service: &Service, delta: &mut IndexDelta) {
+        let Some(removed) = self.services.remove(&service.key) else { return };
+        self.note_host(&service.key.host);
+        self.note_service(&removed, delta);
+        self.workloads.remove_service(&removed);
+    }
+
+    fn note_service(&self, service: &Arc<Service>, delta: &mut IndexDelta) {
+        delta.services.entry(service.key.host.clone()).or_default().push(service.clone());
+        delta.addresses.extend(self.endpoints.get(&service.key).iter().filter_map(Endpoint::ip));
+    }
+
+    /// Keeps the known hosts up to date after a host came, or may have gone.
+    fn note_host(&mut self, host: &Hostname) {
+        let is_routed = !host.is_wildcard() && self.virtual_services.routes(host);
+        if is_routed || !self.services.definitions(host).is_empty() {
+            self.host_suffixes.insert(host);
+        } else {
+            self.host_suffixes.remove(host);
+        }
+    }
+
+    fn replace_slice(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        if let Some(old) = replacement.old {
+            self.endpoints.remove_slice(old);
+        }
+        if let Some(new) = replacement.new {
+            self.endpoints.insert_slice(new);
+        }
+        progress.stale.extend(replacement.both().filter_map(|config| self.service_of_slice(config)));
+    }
+
+    fn replace_workload(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        if let Some(old) = replacement.old {
+            self.workloads.remove_workload(old);
+        }
+        if let Some(new) = replacement.new {
+            self.workloads.insert_workload(new);
+        }
+        for config in replacement.both() {
+            progress.stale.extend(self.services_selecting(config));
+        }
+    }
+
+    fn services_selecting(&self, workload: &Config) -> Vec<ServiceKey> {
+        let Some(entry) = workload.spec.as_workload_entry() else { return Vec::new() };
+        let mut selecting = Vec::new();
+        for key in self.workloads.services_that_may_select(workload) {
+            let selector = self.services.get(key).and_then(|service| service.selector.as_ref());
+            if selector.is_some_and(|selector| selector.selects(&entry.labels)) {
+                selecting.push(key.clone());
+            }
+        }
+        selecting
+    }
+
+    fn replace_virtual_service(&mut self, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
+        if let Some(old) = replacement.old {
+            self.virtual_services.remove(old, &self.settings.domain);
+        }
+        if let Some(new) = replacement.new {
+            self.virtual_services.insert(new, &self.settings.domain);
+        }
+        for config in replacement.both() {
+            self.routed_hosts_of(config).iter().for_each(|host| self.note_host(host));
+            delta.virtual_services.push(config.clone());
+        }
+    }
+
+    fn replace_destination_rule(&mut self, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
+        if let Some(old) = replacement.old {
+            self.destination_rules.remove(old, &self.settings.domain);
+        }
+        if let Some(new) = replacement.new {
+            self.destination_rules.insert(new, &self.settings.domain);
+        }
+        for config in replacement.both() {
+            if let Some(host) = self.destination_rule_host(config) {
+                let namespace = config.key.namespace.clone();
+                delta.destination_rules.insert(ChangedDestinationRule { host, namespace });
+            }
+        }
+    }
+
+    fn collect_endpoints_again(&mut self, key: &ServiceKey, delta: &mut IndexDelta) {
+        let endpoints = self.services.get(key).map(|service| self.collect_endpoints(service)).unwrap_or_default();
+        if let Some(addresses) = self.endpoints.replace(key, endpoints) {
+            delta.addresses.extend(addresses);
+            delta.endpoints.insert(key.clone());
+        }
+    }
+
+    /// Returns the endpoints of a service from every object that names some, sorted.
+    fn collect_endpoints(&self, service: &Service) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        let origin = &service.key.origin;
+        for config in self.endpoints.slices_of(origin).filter_map(|key| self.objects.get(key)) {
+            if let Some(slice) = config.spec.as_endpoint_slice() {
+                endpoints.extend(Endpoint::of_slice(&config.labels, slice, service));
+            }
+        }
+        if let Some(rutter_api::Spec::ServiceEntry(entry)) = self.objects.get(origin).map(|config| &config.spec) {
+            endpoints.extend(entry.endpoints.iter().map(|workload| Endpoint::of_workload(workload, service)));
+        }
+        for key in self.workloads.workloads_that_may_be_selected(service) {
+            let workload = self.objects.get(key).and_then(|config| config.spec.as_workload_entry());
+            if let (Some(workload), Some(selector)) = (workload, &service.selector)
+                && selector.selects(&workload.labels)
+            {
+                endpoints.push(Endpoint::of_workload(workload, service));
+            }
+        }
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        for at in 1..endpoints.len() {
+            let (before, rest) = endpoints.split_at_mut(at);
+            rest[0].share_with(&before[at - 1]);
+        }
+        endpoints.shrink_to_fit();
+        endpoints
+    }
+}
+
+/// Lookups.
+impl MeshIndex {
+    /// Returns the settings of the mesh.
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
+    }
+
+    /// Returns an object.
+    pub fn config(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
+        self.objects.get(key)
+    }
+
+    /// Returns every object, in the order of the keys.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
+        self.objects.iter()
+    }
+
+    /// Returns the number of objects.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Returns whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.objects.len() == 0
+    }
+
+    /// Returns the objects of a kind in a namespace.
+    pub fn of_namespace<'a>(&'a self, kind: Kind, namespace: &'a Arc<str>) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.objects.of_namespace(kind, namespace)
+    }
+
+    /// Returns the objects of a kind in every namespace.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Config>> {
+        self.objects.of_kind(kind)
+    }
+
+    /// Returns the objects whose `exportTo` names a namespace.
+    pub fn exported_to(&self, namespace: &str) -> impl Iterator<Item = &Arc<Config>> {
+        self.exports.to(namespace).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns one definition of a service.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// Returns every definition of a host.
+    pub fn definitions(&self, host: &Hostname) -> &[Arc<Service>] {
+        self.services.definitions(host)
+    }
+
+    /// Returns the known hosts, those of services and of VirtualServices, that a host covers. The host itself may be
+    /// a wildcard.
+    pub fn covered_by<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Hostname> {
+        self.host_suffixes.covered_by(host)
+    }
+
+    /// Returns the hosts of services with a virtual address.
+    pub fn hosts_at(&self, ip: &IpAddr) -> impl Iterator<Item = &Hostname> {
+        self.services.hosts_at(ip)
+    }
+
+    /// Returns every host that some service has.
+    pub fn hosts(&self) -> impl Iterator<Item = &Hostname> {
+        self.services.hosts()
+    }
+
+    /// Returns the hosts of services that objects of a namespace define.
+    pub fn hosts_of_namespace(&self, namespace: &str) -> impl Iterator<Item = &Hostname> {
+        self.services.hosts_of_namespace(namespace)
+    }
+
+    /// Returns the hosts that an object defines, whether or not it is in the index.
+    pub fn hosts_defined_by(&self, config: &Config) -> Vec<Hostname> {
+        services_of(config, &self.settings.domain).into_iter().map(|service| service.key.host).collect()
+    }
+
+    /// Returns the endpoints of a service. Services without endpoints share one empty list.
+    pub fn endpoints(&self, key: &ServiceKey) -> &Arc<Vec<Endpoint>> {
+        self.endpoints.get(key)
+    }
+
+    /// Returns the services that have an endpoint at an address.
+    pub fn services_at(&self, ip: &IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        self.endpoints.services_at(ip).iter().filter_map(|key| self.services.get(key))
+    }
+
+    /// Returns the service whose endpoints an EndpointSlice holds. `None` means that it names no service.
+    pub fn service_of_slice(&self, config: &Config) -> Option<ServiceKey> {
+        service_key_of_slice(config, &self.settings.domain)
+    }
+
+    /// Returns the definition of a Kubernetes service and its EndpointSlices.
+    pub fn objects_of_service(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Config>> {
+        let slices = self.endpoints.slices_of(&service.origin).filter_map(|key| self.objects.get(key));
+        self.objects.get(&service.origin).into_iter().chain(slices)
+    }
+
+    /// Returns the full hosts that a VirtualService routes.
+    pub fn routed_hosts_of(&self, config: &Config) -> Vec<Hostname> {
+        virtual_services::routed_hosts(config, &self.settings.domain)
+    }
+
+    /// Returns the full hosts that a VirtualService sends to.
+    pub fn destinations_of(&self, config: &Config) -> BTreeSet<Hostname> {
+        virtual_services::destinations(config, &self.settings.domain)
+    }
+
+    /// Returns every host, wildcards included, that some VirtualService routes.
+    pub fn routed_hosts(&self) -> impl Iterator<Item = &Hostname> {
+        self.virtual_services.routed_hosts()
+    }
+
+    /// Returns the VirtualServices that route a host by its name or by a wildcard: the most specific first, and of
+    /// equally specific ones the oldest first.
+    pub fn virtual_services_routing(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
+        self.virtual_services.routing(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the VirtualServices that send to a host.
+    pub fn virtual_services_sending_to(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
+        self.virtual_services.sending_to(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the DestinationRules about a host or about a wildcard that covers it: the most specific first, and of
+    /// equally specific ones the oldest first.
+    pub fn destination_rules_about(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
+        self.destination_rules.about(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the full host of a DestinationRule.
+    pub fn destination_rule_host(&self, config: &Config) -> Option<Hostname> {
+        destination_rules::rule_host(config, &self.settings.domain)
+    }
+}

@@ -1,0 +1,113 @@
+//! Which services select which WorkloadEntries, found by label.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rutter_api::{Config, ConfigKey};
+
+use crate::edges::{link, unlink};
+use crate::model::{Service, ServiceKey};
+
+/// A label in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct NamespaceLabel {
+    namespace: Arc<str>,
+    key: String,
+    value: String,
+}
+
+/// Services that select workloads, and the workloads, each by labels.
+#[derive(Debug, Default)]
+pub(super) struct WorkloadIndex {
+    /// The services that select workloads, each under the first label that it wants.
+    selecting: HashMap<NamespaceLabel, BTreeSet<ServiceKey>>,
+    /// The WorkloadEntry objects, each under all of its labels.
+    workloads: HashMap<NamespaceLabel, BTreeSet<ConfigKey>>,
+}
+
+impl WorkloadIndex {
+    pub(super) fn insert_service(&mut self, service: &Service) {
+        if let Some(label) = first_label(service) {
+            link(&mut self.selecting, label, service.key.clone());
+        }
+    }
+
+    pub(super) fn remove_service(&mut self, service: &Service) {
+        if let Some(label) = first_label(service) {
+            unlink(&mut self.selecting, &label, &service.key);
+        }
+    }
+
+    pub(super) fn insert_workload(&mut self, config: &Config) {
+        for label in labels_of(config) {
+            link(&mut self.workloads, label, config.key.clone());
+        }
+    }
+
+    pub(super) fn remove_workload(&mut self, config: &Config) {
+        for label in labels_of(config) {
+            unlink(&mut self.workloads, &label, &config.key);
+        }
+    }
+
+    /// Returns the services that may select a workload: those whose first label it has.
+    pub(super) fn services_that_may_select(&self, config: &Config) -> Vec<&ServiceKey> {
+        labels_of(config).iter().filter_map(|label| self.selecting.get(label)).flatten().collect()
+    }
+
+    /// Returns the workloads that a service may select: those that have its first label.
+    pub(super) fn workloads_that_may_be_selected(&self, service: &Service) -> impl Iterator<Item = &ConfigKey> {
+        first_label(service).and_then(|label| self.workloads.get(&label)).into_iter().flatten()
+    }
+}
+
+fn first_label(service: &Service) -> Option<NamespaceLabel> {
+    let (key, value) = service.selector.as_ref()?.iter().next()?;
+    let namespace = service.namespace().clone();
+    Some(NamespaceLabel { namespace, key: key.to_owned(), value: value.to_owned() })
+}
+
+fn labels_of(config: &Config) -> Vec<NamespaceLabel> {
+    let Some(entry) = config.spec.as_workload_entry() else { return Vec::new() };
+    let labels = entry.labels.iter().map(|(key, value)| NamespaceLabel {
+        namespace: config.key.namespace.clone(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    });
+    labels.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::services_of;
+    use crate::testing::config;
+
+    #[test]
+    fn services_and_workloads_find_each_other_in_their_namespace() {
+        let service = |namespace: &str| {
+            let text = format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: a, namespace: {namespace}}}\n\
+                 spec: {{selector: {{app: a, tier: web}}, ports: [{{port: 80}}]}}"
+            );
+            services_of(&config(&text), "cluster.local").remove(0)
+        };
+        let workload = config(
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w, namespace: shop}\n\
+             spec: {address: 10.0.0.1, labels: {app: a, version: v1}}",
+        );
+        let mut index = WorkloadIndex::default();
+        index.insert_service(&service("shop"));
+        index.insert_service(&service("bank"));
+        index.insert_workload(&workload);
+        let namespaces: Vec<_> =
+            index.services_that_may_select(&workload).iter().map(|key| key.origin.namespace.clone()).collect();
+        assert_eq!(namespaces, ["shop".into()]);
+        assert_eq!(index.workloads_that_may_be_selected(&service("shop")).count(), 1);
+        assert_eq!(index.workloads_that_may_be_selected(&service("bank")).count(), 0);
+        index.remove_workload(&workload);
+        index.remove_service(&service("shop"));
+        assert_eq!(index.workloads_that_may_be_selected(&service("shop")).count(), 0);
+        assert!(index.services_that_may_select(&workload).is_empty());
+    }
+}

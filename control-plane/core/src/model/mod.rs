@@ -1,0 +1,18 @@
+//! What config objects are lowered to, whichever API they come from. Encoding, warnings and explanations read this
+//! form and not the objects.
+//!
+//! - [`Service`]: a Kubernetes Service or one host of a ServiceEntry, in one form.
+//! - [`Endpoint`]: a place where a service is reached, from an EndpointSlice, a ServiceEntry or a WorkloadEntry.
+//! - [`Route`]: one rule of a VirtualService, with its destinations looked up. A destination that does not exist is a
+//!   value, not an error, because what becomes of such requests is a decision of its own.
+//! - [`ExportTo`]: the namespaces whose clients see an object.
+
+mod endpoint;
+mod export_to;
+mod route;
+mod service;
+
+pub use endpoint::{Endpoint, Locality};
+pub use export_to::ExportTo;
+pub use route::{LookedUpDestination, RequestTarget, Route, RouteAction, RouteCluster, routes_of};
+pub use service::{Protocol, Service, ServiceKey, ServicePort, services_of};

@@ -1,0 +1,39 @@
+//! The caches through which scopes encode, and the counts of the work.
+
+use crate::encode::cluster::ClusterInputs;
+use crate::encode::endpoint::EndpointInputs;
+use crate::encode::route::VirtualHostInputs;
+use crate::encode::{Cache, Encoded};
+use crate::resource::EncodedResource;
+
+/// The clusters of a service.
+pub(super) type EncodedClusters = Encoded<ClusterInputs, Box<[EncodedResource]>>;
+/// The load assignments of a service.
+pub(super) type EncodedEndpoints = Encoded<EndpointInputs, Box<[EncodedResource]>>;
+/// A virtual host.
+pub(super) type EncodedVirtualHost = Encoded<VirtualHostInputs, EncodedResource>;
+
+/// Runs a job for each number below a count, in any order, perhaps on several threads at once.
+pub type Spread = fn(usize, &(dyn Fn(usize) + Sync));
+
+/// Encodes for all scopes, each thing once for each set of inputs, and counts the work.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    pub(super) clusters: Cache<ClusterInputs, Box<[EncodedResource]>>,
+    pub(super) endpoints: Cache<EndpointInputs, Box<[EncodedResource]>>,
+    pub(super) virtual_hosts: Cache<VirtualHostInputs, EncodedResource>,
+    /// The number of times that a host of a scope was looked at.
+    pub visits: u64,
+    /// The number of times that the listener and the route table of a port were put together.
+    pub tables: u64,
+    /// How the hosts of a large scope are divided among threads. `None` means that one is built after the other.
+    pub(crate) spread: Option<Spread>,
+}
+
+impl Encoder {
+    /// Returns the number of things that were encoded: the clusters, the load assignments or the virtual host of one
+    /// service count as one each.
+    pub fn encodes(&self) -> u64 {
+        self.clusters.encoded() + self.endpoints.encoded() + self.virtual_hosts.encoded()
+    }
+}

@@ -1,0 +1,294 @@
+//! What a scope has for one host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName};
+
+use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedVirtualHost, Encoder};
+use super::port_uses::{PerPort, PortUse};
+use super::writes::Wanted;
+use crate::client::{ClientClass, RouteTableForm};
+use crate::encode::cluster::{ClusterInputs, encode_clusters};
+use crate::encode::endpoint::{EndpointInputs, encode_load_assignments};
+use crate::encode::inputs::Shared;
+use crate::encode::listener::{encode_grpc_client, encode_outbound_address};
+use crate::encode::route::{
+    DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
+};
+use crate::index::MeshIndex;
+use crate::model::{Protocol, Service, ServiceKey, ServicePort};
+use crate::resource::EncodedResource;
+use crate::visibility::Viewpoint;
+
+/// The number of hosts below which a second thread costs more than it saves.
+const SPREAD_MIN: usize = 256;
+/// The port in whose table Istio keeps what VirtualServices say of hosts that no service has.
+const UNKNOWN_HOST_PORT: u16 = 80;
+
+/// The resources of a host in a scope. Most of them are shared with all scopes that see the same.
+#[derive(Debug, Default)]
+pub(super) struct HostResources {
+    /// The service that the host means here. `None` means that only a VirtualService speaks of the host.
+    pub(super) service: Option<Arc<Service>>,
+    clusters: Option<Arc<EncodedClusters>>,
+    endpoints: Option<Arc<EncodedEndpoints>>,
+    /// The virtual hosts for the tables of ports.
+    pub(super) virtual_hosts: PerPort<Arc<EncodedVirtualHost>>,
+    /// How the host uses the listeners of ports.
+    pub(super) port_uses: PerPort<PortUse>,
+    /// Listeners that are the host's alone, unless another host claims one of the same name.
+    pub(super) claimed_listeners: Vec<EncodedResource>,
+    /// The route tables of those listeners.
+    own_tables: Vec<EncodedResource>,
+    /// The route tables of the host's ports, if the client takes a table for each.
+    grpc_tables: Vec<Arc<EncodedVirtualHost>>,
+}
+
+impl HostResources {
+    pub(super) fn service_key(&self) -> Option<&ServiceKey> {
+        self.service.as_ref().map(|service| &service.key)
+    }
+
+    /// Returns the virtual addresses of the service.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        self.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns all resources but the virtual hosts and the listeners, in which other hosts may have a say.
+    fn unshared(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
+        let clusters = self.clusters.iter().flat_map(|encoded| &encoded.value);
+        let endpoints = self.endpoints.iter().flat_map(|encoded| &encoded.value);
+        let grpc_tables = self.grpc_tables.iter().map(|encoded| &encoded.value);
+        let tables = self.own_tables.iter().chain(grpc_tables);
+        let clusters = clusters.map(|resource| (ResourceType::Cluster, resource));
+        let endpoints = endpoints.map(|resource| (ResourceType::Endpoint, resource));
+        clusters.chain(endpoints).chain(tables.map(|resource| (ResourceType::Route, resource)))
+    }
+}
+
+/// What becomes of a port of a service for a class of clients.
+enum PortRole {
+    /// Requests are routed by the table of the port.
+    Routed,
+    /// The port is a part of the listener that all hosts share.
+    Shared(PortUse),
+    /// There are listeners at the addresses of the service.
+    Addressed,
+    /// There are listeners that are no more than names, and a table for the port of this host.
+    ByName,
+    /// The client could not ask for the port.
+    Unreachable,
+}
+
+fn port_role(client: ClientClass, service: &Service, port: &ServicePort) -> PortRole {
+    let has_own_address = client.is_captured() && !service.addresses.is_empty();
+    let cluster = || ClusterName::outbound(port.number, &service.key.host).to_string();
+    match (client.route_table_form(), port.protocol) {
+        (RouteTableForm::PerHost, Protocol::Tls | Protocol::Tcp) => PortRole::Unreachable,
+        (RouteTableForm::PerHost, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown) => {
+            PortRole::ByName
+        }
+        (RouteTableForm::Split | RouteTableForm::Whole, protocol) => match protocol {
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc => PortRole::Routed,
+            Protocol::Unknown | Protocol::Tls | Protocol::Tcp if has_own_address => PortRole::Addressed,
+            Protocol::Unknown => PortRole::Routed,
+            Protocol::Tls => PortRole::Shared(PortUse::Tls(cluster())),
+            Protocol::Tcp => PortRole::Shared(PortUse::Tcp(cluster())),
+        },
+    }
+}
+
+/// Builds what a scope has for hosts.
+#[derive(Clone, Copy)]
+pub(super) struct HostBuilder<'a> {
+    pub(super) index: &'a MeshIndex,
+    pub(super) viewpoint: Viewpoint<'a>,
+    pub(super) client: ClientClass,
+    pub(super) encoder: &'a Encoder,
+}
+
+impl HostBuilder<'_> {
+    /// Builds many hosts, on several threads if there are enough of them.
+    pub(super) fn build_all(&self, hosts: &[&Hostname]) -> Vec<Option<Arc<HostResources>>> {
+        let Some(spread) = self.encoder.spread.filter(|_| hosts.len() >= SPREAD_MIN) else {
+            return hosts.iter().map(|host| self.build(host).map(Arc::new)).collect();
+        };
+        let built: Vec<OnceLock<Option<Arc<HostResources>>>> = hosts.iter().map(|_| OnceLock::new()).collect();
+        spread(hosts.len(), &|at| drop(built[at].set(self.build(hosts[at]).map(Arc::new))));
+        built.into_iter().map(|resources| resources.into_inner().flatten()).collect()
+    }
+
+    /// Builds a host. `None` means that the scope has nothing for it.
+    fn build(&self, host: &Hostname) -> Option<HostResources> {
+        let virtual_service = self.viewpoint.virtual_service(self.index, host);
+        match self.viewpoint.service(self.index, host) {
+            Some(service) => Some(self.build_service(service, virtual_service)),
+            None => self.build_routes_alone(host, virtual_service?),
+        }
+    }
+
+    /// A VirtualService may speak of a host that no service has, if it names the host itself.
+    fn build_routes_alone(&self, host: &Hostname, virtual_service: &Arc<Config>) -> Option<HostResources> {
+        let has_tables = match self.client.route_table_form() {
+            RouteTableForm::Split | RouteTableForm::Whole => true,
+            RouteTableForm::PerHost => false,
+        };
+        if host.is_wildcard() || !has_tables || !self.index.routed_hosts_of(virtual_service).contains(host) {
+            return None;
+        }
+        let mut resources = HostResources::default();
+        let virtual_host = self.virtual_host(HostPort::new(host, UNKNOWN_HOST_PORT), None, Some(virtual_service));
+        resources.virtual_hosts.insert(UNKNOWN_HOST_PORT, virtual_host);
+        Some(resources)
+    }
+
+    fn build_service(&self, service: &Arc<Service>, virtual_service: Option<&Arc<Config>>) -> HostResources {
+        let destination_rule = self.viewpoint.destination_rule(self.index, service).map(Shared::from);
+        let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
+        let clusters = ClusterInputs {
+            service: service.into(),
+            destination_rule: destination_rule.clone(),
+            dns_endpoints: service.dns.then(|| endpoints.clone()),
+            form: self.client.cluster_form(),
+        };
+        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints };
+        let mut resources = HostResources {
+            service: Some(service.clone()),
+            clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
+            endpoints: Some(self.encoder.endpoints.get_or_encode(assignments, encode_load_assignments)),
+            ..HostResources::default()
+        };
+        for port in &service.ports {
+            let target = HostPort::new(&service.key.host, port.number);
+            match port_role(self.client, service, port) {
+                PortRole::Routed => {
+                    let virtual_host = self.virtual_host(target, Some(service), virtual_service);
+                    resources.virtual_hosts.insert(port.number, virtual_host);
+                    resources.port_uses.insert(port.number, PortUse::Http);
+                }
+                PortRole::Shared(port_use) => resources.port_uses.insert(port.number, port_use),
+                PortRole::Addressed => add_addressed(&mut resources, service, port),
+                PortRole::ByName => {
+                    resources.grpc_tables.push(self.virtual_host(target, Some(service), virtual_service));
+                    self.add_grpc_listeners(&mut resources, service, port.number);
+                }
+                PortRole::Unreachable => {}
+            }
+        }
+        resources
+    }
+
+    fn virtual_host(
+        &self,
+        HostPort { host, port }: HostPort,
+        service: Option<&Arc<Service>>,
+        virtual_service: Option<&Arc<Config>>,
+    ) -> Arc<EncodedVirtualHost> {
+        let domain = &self.index.settings().domain;
+        let hosts = virtual_service.map(|config| self.index.destinations_of(config)).unwrap_or_default();
+        let destinations = hosts
+            .into_iter()
+            .map(|host| LookedUpService { service: self.viewpoint.service(self.index, &host).map(Shared::from), host });
+        let inputs = VirtualHostInputs {
+            short_names: ShortNames::for_client(self.viewpoint.namespace, &host, domain),
+            host,
+            port,
+            service: service.map(Shared::from),
+            virtual_service: virtual_service.map(Shared::from),
+            destinations: destinations.collect(),
+            domain: domain.clone(),
+            form: self.client.route_table_form(),
+        };
+        self.encoder.virtual_hosts.get_or_encode(inputs, encode_virtual_host)
+    }
+
+    /// Adds a listener for each name by which a gRPC client may call a port of a service. Virtual addresses are not
+    /// among the names: the library resolves names and nothing else by xDS.
+    fn add_grpc_listeners(&self, resources: &mut HostResources, service: &Service, port: u16) {
+        let (host, domain) = (&service.key.host, &*self.index.settings().domain);
+        let short_names = ShortNames::for_client(self.viewpoint.namespace, host, domain);
+        let names = domains(DomainInputs { host, addresses: &[], short_names, domain });
+        let table = RouteTableName::Grpc(ClusterName::outbound(port, host));
+        for name in names.iter().filter(|name| !name.ends_with('.')) {
+            resources.claimed_listeners.push(encode_grpc_client(name, port, &table));
+        }
+    }
+}
+
+/// Adds listeners at each address of a service. If the protocol is not known, what turns out to be HTTP is routed by a
+/// table of the service's.
+fn add_addressed(resources: &mut HostResources, service: &Service, port: &ServicePort) {
+    let (host, number) = (&service.key.host, port.number);
+    let cluster = ClusterName::outbound(number, host).to_string();
+    let table = (port.protocol == Protocol::Unknown).then(|| RouteTableName::Service(HostPort::new(host, number)));
+    for ip in &service.addresses {
+        resources.claimed_listeners.push(encode_outbound_address(*ip, number, &cluster, table.as_ref()));
+    }
+    if table.is_some() {
+        resources.own_tables.push(encode_own_table(host, number));
+    }
+}
+
+/// A host of a scope before and after it was looked at. `None` means that the scope had or has nothing for it.
+#[derive(Clone, Copy)]
+pub(super) struct HostChange<'a> {
+    pub(super) before: Option<&'a Arc<HostResources>>,
+    pub(super) after: Option<&'a Arc<HostResources>>,
+}
+
+impl HostChange<'_> {
+    /// Adds what the resources of the host are to be, including those that it no longer has. Virtual hosts are added
+    /// only where they go. `unchanged` are types of which nothing changed.
+    pub(super) fn want(&self, unchanged: &[ResourceType], wanted: &mut Vec<Wanted>) {
+        let is_changed = |resource_type: &ResourceType| !unchanged.contains(resource_type);
+        let is_kept = |resource_type: ResourceType, name: &str| {
+            let mut kept = self.after.into_iter().flat_map(|resources| resources.unshared());
+            kept.any(|(other, resource)| other == resource_type && *resource.name == *name)
+        };
+        for (resource_type, resource) in self.before.into_iter().flat_map(|resources| resources.unshared()) {
+            if is_changed(&resource_type) && !is_kept(resource_type, &resource.name) {
+                wanted.push(Wanted::nothing(resource_type, resource.name.clone()));
+            }
+        }
+        for (resource_type, resource) in self.after.into_iter().flat_map(|resources| resources.unshared()) {
+            if is_changed(&resource_type) {
+                wanted.push(Wanted::resource(resource_type, resource.clone()));
+            }
+        }
+        for (port, encoded) in self.before.into_iter().flat_map(|resources| resources.virtual_hosts.iter()) {
+            if self.after.is_none_or(|resources| resources.virtual_hosts.get(port).is_none()) {
+                wanted.push(Wanted::nothing(ResourceType::VirtualHost, encoded.value.name.clone()));
+            }
+        }
+    }
+
+    /// Returns the types of which the host has the same allocations before and after, so that nothing is to be done.
+    pub(super) fn unchanged_types(&self) -> Vec<ResourceType> {
+        let (Some(before), Some(after)) = (self.before, self.after) else { return Vec::new() };
+        let mut unchanged = Vec::new();
+        if is_same(before.clusters.as_ref(), after.clusters.as_ref()) {
+            unchanged.push(ResourceType::Cluster);
+        }
+        if is_same(before.endpoints.as_ref(), after.endpoints.as_ref()) {
+            unchanged.push(ResourceType::Endpoint);
+        }
+        unchanged
+    }
+
+    /// Returns the addresses before and after of a host that came, went, or is asked for by other names, addresses or
+    /// ports. `None` means that it is asked for as before.
+    pub(super) fn renamed(&self) -> Option<BTreeSet<IpAddr>> {
+        let addresses =
+            |host: Option<&Arc<HostResources>>| host.map(|host| host.addresses().to_vec()).unwrap_or_default();
+        let ports = |host: &Arc<HostResources>| host.virtual_hosts.ports().collect::<Vec<_>>();
+        let (before, after) = (addresses(self.before), addresses(self.after));
+        let is_same = before == after && self.before.map(ports) == self.after.map(ports);
+        (!is_same).then(|| before.into_iter().chain(after).collect())
+    }
+}
+
+fn is_same<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
+    before.zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after))
+}

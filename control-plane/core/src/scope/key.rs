@@ -1,0 +1,45 @@
+//! What makes clients share a scope, and scopes share a base.
+
+use std::sync::Arc;
+
+use rutter_api::SidecarNode;
+use rutter_api::config::istio::OutboundMode;
+
+use crate::client::ClientClass;
+use crate::index::MeshIndex;
+use crate::visibility::WorkloadObjects;
+
+/// Names a scope for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeId(pub(super) u64);
+
+/// What makes two clients see the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeKey {
+    /// The namespace of the clients.
+    pub namespace: Arc<str>,
+    /// The class of the clients.
+    pub client: ClientClass,
+    /// The objects that are about the clients' workloads.
+    pub objects: WorkloadObjects,
+}
+
+impl ScopeKey {
+    /// Returns the key of the scope that a client is in.
+    pub fn of_node(node: &SidecarNode, index: &MeshIndex) -> Self {
+        Self {
+            namespace: node.namespace.clone(),
+            client: ClientClass::new(node, index.settings()),
+            objects: WorkloadObjects::of_node(index, node),
+        }
+    }
+}
+
+/// What makes two scopes that restrict nothing lie over the same base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct BaseKey {
+    /// The class of the clients.
+    pub(super) client: ClientClass,
+    /// What becomes of traffic to unknown destinations.
+    pub(super) mode: OutboundMode,
+}

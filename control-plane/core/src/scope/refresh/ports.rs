@@ -1,0 +1,79 @@
+//! The listener and the route table that all hosts of a port share.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use rutter_api::{ListenerName, ResourceType, RouteTableName};
+
+use super::super::state::Scope;
+use super::super::writes::Wanted;
+use super::Refresh;
+use crate::client::RouteTableForm;
+use crate::encode::listener::{OutboundPort, encode_outbound_port};
+use crate::encode::route::{encode_head, encode_table};
+use crate::resource::{EncodedResource, ResourceName};
+
+impl Refresh<'_> {
+    pub(super) fn want_ports(&mut self) {
+        let base = self.surroundings.base;
+        for port in std::mem::take(&mut self.ports) {
+            let merged = self.scope.merge_port(base, port);
+            let is_same = self.scope.merged.get(&port) == merged.as_ref();
+            if !is_same {
+                self.refreshed.ports.insert(port);
+            }
+            // A whole table has to be put together again whenever its port is named: some virtual host changed.
+            let is_split = self.scope.key.client.route_table_form() == RouteTableForm::Split;
+            match base {
+                Some(base) if base.merged.get(&port) == merged.as_ref() => {
+                    self.wanted.extend(resources_as_in(base, port));
+                }
+                None if is_same && is_split && !self.is_mode_new => {}
+                Some(_) | None => {
+                    self.encoder.tables += 1;
+                    self.wanted.extend(encode_port(self.scope, port, merged.as_ref()));
+                }
+            }
+            match merged {
+                Some(merged) => self.scope.merged.insert(port, merged),
+                None => self.scope.merged.remove(&port),
+            };
+        }
+    }
+}
+
+fn resource_names(port: u16) -> [(ResourceType, ResourceName); 2] {
+    let listener = ListenerName::Address { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port };
+    let table = RouteTableName::Port(port);
+    [(ResourceType::Listener, listener.to_string().into()), (ResourceType::Route, table.to_string().into())]
+}
+
+/// Returns the listener and the route table of a port.
+fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>) -> [Wanted; 2] {
+    let listener = merged.filter(|_| scope.key.client.is_captured());
+    let listener = listener.map(|merged| encode_outbound_port(port, merged, scope.mode));
+    let table = merged.filter(|merged| merged.http).map(|_| encode_port_table(scope, port));
+    let [(listener_type, listener_name), (table_type, table_name)] = resource_names(port);
+    [
+        Wanted { resource_type: listener_type, name: listener_name, resource: listener },
+        Wanted { resource_type: table_type, name: table_name, resource: table },
+    ]
+}
+
+fn encode_port_table(scope: &Scope, port: u16) -> EncodedResource {
+    match scope.key.client.route_table_form() {
+        RouteTableForm::Split => encode_head(port, scope.mode),
+        RouteTableForm::Whole | RouteTableForm::PerHost => {
+            let virtual_hosts = scope.tables.get(&port).into_iter().flat_map(BTreeMap::values);
+            encode_table(port, virtual_hosts, scope.mode)
+        }
+    }
+}
+
+/// Returns the listener and the route table of a port as a base has them.
+fn resources_as_in(base: &Scope, port: u16) -> [Wanted; 2] {
+    resource_names(port).map(|(resource_type, name)| {
+        let resource = base.snapshot.get(resource_type, &name).cloned();
+        Wanted { resource_type, name, resource }
+    })
+}

@@ -1,0 +1,177 @@
+//! The state of one scope.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rutter_api::config::istio::{OutboundMode, Sidecar};
+use rutter_api::{Config, ConfigKey, Hostname, Kind};
+
+use super::host::HostResources;
+use super::key::{BaseKey, ScopeKey};
+use super::port_uses::PortUse;
+use super::port_uses::{PortUses, merge};
+use crate::encode::listener::{BoundListener, OutboundPort};
+use crate::index::MeshIndex;
+use crate::resource::{EncodedResource, ResourceName};
+use crate::snapshot::Snapshot;
+use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
+
+/// What the clients of a scope see, and what is needed to keep that up to date.
+#[derive(Debug)]
+pub struct Scope {
+    pub(super) key: ScopeKey,
+    pub(super) egress: Egress,
+    /// What becomes of traffic to unknown destinations.
+    pub(super) mode: OutboundMode,
+    /// The base that the scope lies over. `None` means that the scope stands alone.
+    pub(super) base: Option<BaseKey>,
+    /// The VirtualServices that widen a restricted scope by their destinations.
+    pub(super) widening: BTreeMap<ConfigKey, Arc<Config>>,
+    /// The hosts that those send to, each with their number.
+    pub(super) inferred_hosts: BTreeMap<Hostname, usize>,
+    /// What the scope has for hosts. `None` means that the base has something for the host, and this scope nothing. A
+    /// host that is not in the map is as in the base.
+    pub(super) hosts: BTreeMap<Hostname, Option<Arc<HostResources>>>,
+    /// The hosts of the base whose virtual hosts have other domains here, because another host has taken them or has
+    /// not, and the ports at which it is so.
+    pub(super) contested: BTreeMap<Hostname, BTreeSet<u16>>,
+    /// How the hosts of this scope use the ports that they share.
+    pub(super) ports: BTreeMap<u16, PortUses>,
+    /// What those ports came to the last time, with the uses of the base.
+    pub(super) merged: BTreeMap<u16, OutboundPort>,
+    /// The virtual hosts of each port, if they are in the tables.
+    pub(super) tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
+    /// The listeners that hosts claim for themselves, by the host. The first host in the order of the names has it.
+    pub(super) claims: BTreeMap<ResourceName, BTreeMap<Hostname, EncodedResource>>,
+    /// Whether everything that depends on the mode has to be encoded again.
+    pub(super) is_mode_new: bool,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+impl Scope {
+    /// Returns a scope without anything in it. Its snapshots are told from those of others by `lineage`.
+    pub(super) fn new(key: ScopeKey, index: &MeshIndex, lineage: u64) -> Self {
+        let mut scope = Self {
+            egress: Egress::everything(),
+            key,
+            mode: OutboundMode::AllowAny,
+            base: None,
+            widening: BTreeMap::new(),
+            inferred_hosts: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            contested: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            is_mode_new: true,
+            snapshot: Arc::new(Snapshot::new(lineage)),
+        };
+        scope.read_sidecar(index);
+        scope
+    }
+
+    /// Returns what the clients of the scope share, over the base.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Returns the Sidecar object that the scope is made from.
+    pub fn sidecar<'i>(&self, index: &'i MeshIndex) -> Option<&'i Sidecar> {
+        let key = self.key.objects.sidecar.as_ref()?;
+        index.config(key)?.spec.as_sidecar()
+    }
+
+    /// Takes the egress and the mode over from the Sidecar object.
+    pub(super) fn read_sidecar(&mut self, index: &MeshIndex) {
+        let spec = self.sidecar(index);
+        self.egress = spec.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
+        let mode = spec.and_then(|spec| spec.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
+        self.mode = match mode {
+            // Without capture the original destination is not known, so nothing can pass on to it.
+            None | Some(OutboundMode::AllowAny) if self.key.client.is_captured() => OutboundMode::AllowAny,
+            None | Some(OutboundMode::AllowAny | OutboundMode::RegistryOnly) => OutboundMode::RegistryOnly,
+        };
+    }
+
+    /// Returns the base that the scope should lie over. `None` means that the scope restricts something, or that its
+    /// clients take nothing that could be shared.
+    pub(super) fn wanted_base(&self) -> Option<BaseKey> {
+        // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
+        // the mode that were read from it.
+        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _ } } = &self.key;
+        let may_share = self.egress.is_everything() && client.may_share_a_base();
+        may_share.then_some(BaseKey { client: *client, mode: self.mode })
+    }
+
+    /// Returns from where the clients of the scope look at the mesh.
+    pub(super) fn viewpoint(&self) -> Viewpoint<'_> {
+        Viewpoint { namespace: &self.key.namespace, egress: &self.egress, inferred_hosts: &self.inferred_hosts }
+    }
+
+    /// Returns what the clients of the scope have for a host, from the scope or from its base.
+    pub(super) fn host<'a>(&'a self, base: Option<&'a Scope>, host: &Hostname) -> Option<&'a Arc<HostResources>> {
+        match self.hosts.get(host) {
+            Some(resources) => resources.as_ref(),
+            None => base?.hosts.get(host)?.as_ref(),
+        }
+    }
+
+    /// Returns whether the scope has something for a host that its base has not.
+    pub(super) fn differs_at(&self, host: &Hostname) -> bool {
+        self.hosts.contains_key(host) || self.contested.contains_key(host)
+    }
+
+    /// Returns what a port comes to: the uses of the scope's hosts, and of those of the base that are not replaced
+    /// here.
+    pub(super) fn merge_port(&self, base: Option<&Scope>, port: u16) -> Option<OutboundPort> {
+        let own_uses = self.ports.get(&port);
+        let base_uses = base.and_then(|base| base.ports.get(&port));
+        let mut http_hosts = own_uses.map_or(0, |uses| uses.http) + base_uses.map_or(0, |uses| uses.http);
+        if let Some(base) = base.filter(|_| base_uses.is_some()) {
+            let replaced = self.hosts.keys().filter_map(|host| base.hosts.get(host)?.as_ref()?.port_uses.get(port));
+            http_hosts -= replaced.filter(|port_use| **port_use == PortUse::Http).count();
+        }
+        let base_uses = base_uses.into_iter().flat_map(|uses| &uses.other);
+        let base_uses = base_uses.filter(|(host, _)| !self.hosts.contains_key(host));
+        merge(http_hosts, own_uses.into_iter().flat_map(|uses| &uses.other).chain(base_uses))
+    }
+
+    /// Returns the listener of a name that hosts claim: that of the first host in the order of the names.
+    pub(super) fn claimed_listener(&self, base: Option<&Scope>, name: &str) -> Option<EncodedResource> {
+        let own_claim = self.claims.get(name).and_then(BTreeMap::first_key_value);
+        let base_claims = base.and_then(|base| base.claims.get(name)).into_iter().flatten();
+        let base_claim = base_claims.filter(|(host, _)| !self.hosts.contains_key(*host)).min_by_key(|(host, _)| *host);
+        let first = own_claim.into_iter().chain(base_claim).min_by_key(|(host, _)| *host);
+        first.map(|(_, listener)| listener.clone())
+    }
+
+    /// Returns the listeners that a sidecar without capture has to bind, by port.
+    pub fn bound_listeners(&self, base: Option<&Scope>) -> BTreeMap<u16, BoundListener> {
+        let ports = self.ports.keys().chain(base.into_iter().flat_map(|base| base.ports.keys()));
+        let ports: BTreeSet<u16> = ports.copied().collect();
+        let listeners = ports.into_iter().filter_map(|port| {
+            let listener = match self.merge_port(base, port)? {
+                OutboundPort { http: true, .. } => BoundListener::Routes(port.to_string()),
+                OutboundPort { tcp: Some(cluster), .. } => BoundListener::Tcp(cluster),
+                OutboundPort { tls, .. } => BoundListener::Tcp(tls.into_values().next()?),
+            };
+            Some((port, listener))
+        });
+        listeners.collect()
+    }
+
+    /// Returns the VirtualServices that a restricted scope sees.
+    pub(super) fn visible_virtual_services(&self, index: &MeshIndex) -> Vec<Arc<Config>> {
+        if self.egress.is_everything() {
+            return Vec::new();
+        }
+        let kind = Kind::VirtualService;
+        let candidates: Vec<&Arc<Config>> = match self.egress.namespaces() {
+            None => index.of_kind(kind).collect(),
+            Some(names) => names.into_iter().flat_map(|name| index.of_namespace(kind, name)).collect(),
+        };
+        let viewpoint = self.viewpoint();
+        candidates.into_iter().filter(|config| viewpoint.sees_virtual_service(index, config)).cloned().collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! What is known of a stream, for people who look at it.
+
+use rutter_api::ResourceType;
+
+use super::DeltaStream;
+use super::type_state::TypeState;
+use crate::resource::EncodedResource;
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeSync};
+
+impl DeltaStream {
+    /// Returns what is known of a type.
+    pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
+        let state = &self.types[resource_type];
+        let sync = if !state.is_requested {
+            TypeSync::NotRequested
+        } else if !state.is_settled() {
+            TypeSync::Stale
+        } else if !state.refused.is_empty() {
+            TypeSync::Refused(self.refusals(resource_type).collect())
+        } else {
+            TypeSync::Synced
+        };
+        SyncStatus { sync, since: state.state_since }
+    }
+
+    /// Returns what the client refuses now of a type.
+    pub fn refusals(&self, resource_type: ResourceType) -> impl Iterator<Item = Refusal> {
+        self.types[resource_type].refused.iter().map(move |(name, refused)| Refusal {
+            resource_type,
+            name: name.clone(),
+            version: refused.version,
+            error: refused.error.clone(),
+        })
+    }
+
+    /// Returns whether everything that was due has been answered.
+    pub fn is_settled(&self) -> bool {
+        self.types.values().all(TypeState::is_settled)
+    }
+
+    /// Returns every resource of a type that the client was sent or is to be sent, in the order of the names.
+    pub fn resources(&self, resource_type: ResourceType) -> Vec<ResourceStatus> {
+        let state = &self.types[resource_type];
+        if !state.is_requested {
+            return Vec::new();
+        }
+        let wanted = self.frame.view.iter(resource_type);
+        let wanted = wanted.filter(|resource| self.is_wanted(resource_type, &resource.name, true));
+        let mut resources: Vec<ResourceStatus> = wanted.map(|resource| state.status(resource_type, resource)).collect();
+        resources.sort_by(|a, b| a.resource.name.cmp(&b.resource.name));
+        resources
+    }
+}
+
+impl TypeState {
+    fn status(&self, resource_type: ResourceType, resource: &EncodedResource) -> ResourceStatus {
+        let name = &resource.name;
+        let is_in_retry = self.retry.iter().flatten().any(|other| other == name);
+        let is_sent = || self.unanswered.iter().any(|response| response.sent().any(|(other, _)| other == name));
+        let state = if self.due.contains(name) || is_in_retry {
+            ResourceState::Due
+        } else if is_sent() {
+            ResourceState::Sent
+        } else if let Some(refused) = self.refused.get(name) {
+            ResourceState::Refused(refused.error.clone())
+        } else {
+            ResourceState::Acked
+        };
+        // What the client still has while it has not been sent, or has not answered, something else.
+        let kept = match state {
+            ResourceState::Due | ResourceState::Sent => self.acked.get(resource_type, name),
+            ResourceState::Acked | ResourceState::Refused(_) => None,
+        };
+        ResourceStatus { resource: kept.unwrap_or(resource).clone(), state }
+    }
+}

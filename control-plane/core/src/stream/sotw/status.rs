@@ -1,0 +1,81 @@
+//! What is known of a stream, for people who look at it.
+
+use rutter_api::ResourceType;
+
+use super::SotwStream;
+use super::type_state::TypeState;
+use crate::resource::EncodedResource;
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeSync};
+
+impl SotwStream {
+    /// Returns what is known of a type.
+    pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
+        let state = &self.types[resource_type];
+        let sync = if !state.is_requested {
+            TypeSync::NotRequested
+        } else if !state.is_settled() {
+            TypeSync::Stale
+        } else if !state.refused.is_empty() {
+            TypeSync::Refused(self.refusals(resource_type).collect())
+        } else {
+            TypeSync::Synced
+        };
+        SyncStatus { sync, since: state.state_since }
+    }
+
+    /// Returns what the client refuses now of a type.
+    pub fn refusals(&self, resource_type: ResourceType) -> impl Iterator<Item = Refusal> {
+        self.types[resource_type].refused.iter().map(move |(name, refused)| Refusal {
+            resource_type,
+            name: name.clone(),
+            version: refused.version,
+            error: refused.error.clone(),
+        })
+    }
+
+    /// Returns whether everything that was due has been answered.
+    pub fn is_settled(&self) -> bool {
+        self.types.values().all(TypeState::is_settled)
+    }
+
+    /// Returns every resource of a type that the client was sent or is to be sent, in the order of the names.
+    pub fn resources(&self, resource_type: ResourceType) -> Vec<ResourceStatus> {
+        let state = &self.types[resource_type];
+        let wanted = self.frame.view.iter(resource_type).filter(|resource| state.is_wanted(&resource.name));
+        // Clusters that stay for a while, and what was made for the client that asked.
+        let others = state.sent.values();
+        let others = others.filter(|resource| self.frame.view.get(resource_type, &resource.name).is_none());
+        let bytes_max = self.frame.limits.resource_bytes_max;
+        let mut resources: Vec<ResourceStatus> =
+            wanted.chain(others).map(|resource| state.status(resource, bytes_max)).collect();
+        resources.sort_by(|a, b| a.resource.name.cmp(&b.resource.name));
+        resources
+    }
+}
+
+impl TypeState {
+    fn status(&self, resource: &EncodedResource, bytes_max: usize) -> ResourceStatus {
+        let (name, bytes) = (&resource.name, resource.entry.len());
+        if bytes > bytes_max {
+            let error = format!("it has {bytes} bytes, which is more than this client can take");
+            return ResourceStatus { resource: resource.clone(), state: ResourceState::Refused(error) };
+        }
+        let is_in_retry = || self.retry.iter().any(|part| part.contains(name));
+        let state = if self.due.contains(name) || self.kept.contains_key(name) || is_in_retry() {
+            ResourceState::Due
+        } else if self.is_unanswered(name) {
+            ResourceState::Sent
+        } else if let Some(refused) = self.refused.get(name) {
+            ResourceState::Refused(refused.error.clone())
+        } else {
+            ResourceState::Acked
+        };
+        let resource = match state {
+            ResourceState::Due | ResourceState::Sent => {
+                self.acknowledged(name).or_else(|| self.sent.get(name)).unwrap_or(resource)
+            }
+            ResourceState::Acked | ResourceState::Refused(_) => resource,
+        };
+        ResourceStatus { resource: resource.clone(), state }
+    }
+}

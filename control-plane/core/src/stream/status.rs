@@ -1,0 +1,64 @@
+//! What is known of a stream, for people who look at it.
+
+use std::time::Instant;
+
+use rutter_api::ResourceType;
+
+use crate::resource::{EncodedResource, ResourceName, Version};
+
+/// What is known of one resource at one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceState {
+    /// The client has the resource.
+    Acked,
+    /// The resource was sent, and the client has not answered.
+    Sent,
+    /// The resource is to be sent.
+    Due,
+    /// The client refused the resource, for this reason.
+    Refused(String),
+}
+
+/// A resource at one client, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct ResourceStatus {
+    /// What the client has, or, if it is not known to have anything under the name, what it is to have.
+    pub resource: EncodedResource,
+    /// What is known of the resource.
+    pub state: ResourceState,
+}
+
+/// What is known of one type at one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeSync {
+    /// The client did not ask for the type.
+    NotRequested,
+    /// The client has acknowledged everything.
+    Synced,
+    /// Something is to be sent, or is not answered.
+    Stale,
+    /// The client has answered everything, and refused these resources.
+    Refused(Vec<Refusal>),
+}
+
+/// What is known of one type at one client, and since when it is so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// What is known.
+    pub sync: TypeSync,
+    /// The instant of the latest response or answer. `None` means that there was none.
+    pub since: Option<Instant>,
+}
+
+/// A resource that a client refuses. The client keeps what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The type of the resource.
+    pub resource_type: ResourceType,
+    /// The name of the resource.
+    pub name: ResourceName,
+    /// The version that the client refuses. Another one will be sent.
+    pub version: Version,
+    /// What the client says is wrong.
+    pub error: String,
+}

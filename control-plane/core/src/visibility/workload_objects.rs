@@ -1,0 +1,85 @@
+//! The objects that are about a workload: found by its namespace and its labels.
+
+use std::sync::Arc;
+
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, Labels, SidecarNode};
+
+use crate::index::MeshIndex;
+
+/// The objects that decide, by the namespace and the labels of a workload, what its client is sent. They are a part
+/// of the scope's key: clients for which other objects are selected are in other scopes.
+///
+/// This is the place for every kind that selects workloads. Scopes take the value apart without `..`, so that a new
+/// field does not compile until it is decided whether such a scope can lie over a base.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WorkloadObjects {
+    /// The Sidecar object. `None` means that the client sees everything that is exported.
+    pub sidecar: Option<ConfigKey>,
+}
+
+impl WorkloadObjects {
+    /// Finds the objects that are about a workload.
+    pub fn of_node(index: &MeshIndex, node: &SidecarNode) -> Self {
+        Self { sidecar: sidecar_of(index, node).map(|config| config.key.clone()) }
+    }
+}
+
+/// Returns the Sidecar object of a workload in Istio's order: one of its namespace that selects it by label, one of
+/// its namespace that selects nothing in particular, and the default of the root namespace. Of several the oldest.
+fn sidecar_of<'a>(index: &'a MeshIndex, node: &'a SidecarNode) -> Option<&'a Arc<Config>> {
+    let of_namespace = || index.of_namespace(Kind::Sidecar, &node.namespace);
+    let selecting =
+        of_namespace().filter(|config| selector_of(config).is_some_and(|labels| labels.selects(&node.labels)));
+    let of_all = of_namespace().filter(|config| selector_of(config).is_none());
+    let root = &index.settings().root_namespace;
+    let of_root = index.of_namespace(Kind::Sidecar, root).filter(|config| selector_of(config).is_none());
+    let selecting = selecting.min_by_key(|config| age(config));
+    selecting.or_else(|| of_all.min_by_key(|config| age(config))).or_else(|| of_root.min_by_key(|config| age(config)))
+}
+
+fn selector_of(config: &Config) -> Option<&Labels> {
+    let selector = config.spec.as_sidecar()?.workload_selector.as_ref()?;
+    Some(&selector.labels)
+}
+
+fn age(config: &Config) -> (CreationTimestamp, ConfigKey) {
+    (config.created, config.key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::MeshSettings;
+    use crate::testing::{batch, configs, delete, node};
+
+    fn sidecar(namespace: &str, name: &str, selector: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{{selector}}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn a_selecting_object_comes_before_that_of_the_namespace_and_that_before_the_root() {
+        let all = [
+            sidecar("istio-system", "root", ""),
+            sidecar("shop", "all", ""),
+            sidecar("shop", "web", "workloadSelector: {labels: {app: web}}"),
+            sidecar("shop", "younger", "workloadSelector: {labels: {app: web}}"),
+            sidecar("istio-system", "selects", "workloadSelector: {labels: {app: web}}"),
+        ];
+        let mut index = MeshIndex::new(MeshSettings::default());
+        index.apply(&batch(configs(&all.concat())));
+        let found = |index: &MeshIndex, pod: &str, namespace: &str| {
+            let objects = WorkloadObjects::of_node(index, &node(pod, namespace, "10.0.0.1"));
+            objects.sidecar.map(|key| key.name.to_string())
+        };
+        assert_eq!(found(&index, "web", "shop").as_deref(), Some("web"));
+        assert_eq!(found(&index, "db", "shop").as_deref(), Some("all"));
+        assert_eq!(found(&index, "web", "bank").as_deref(), Some("root"));
+        index.apply(&delete(Kind::Sidecar, "shop", "web"));
+        assert_eq!(found(&index, "web", "shop").as_deref(), Some("younger"));
+        index.apply(&delete(Kind::Sidecar, "istio-system", "root"));
+        assert_eq!(found(&index, "web", "bank"), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! The resources of one sidecar: what leads to its own application, and the listeners that it must really bind.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use rutter_api::config::istio::{IngressEndpoint, IngressListener, Sidecar};
+use rutter_api::{ResourceType, SidecarNode};
+
+use crate::client::ClientClass;
+use crate::encode::cluster::{ApplicationAddress, encode_inbound_cluster};
+use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
+use crate::encode::{Cache, Encoded, Shared};
+use crate::index::MeshIndex;
+use crate::model::{Endpoint, Protocol, Service};
+use crate::resource::EncodedResource;
+use crate::snapshot::{ResourceWrite, Snapshot};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A port of the own application, with everything that its cluster and listener depend on.
+#[derive(Debug, Clone, Hash)]
+struct ApplicationPort {
+    port: InboundPort,
+    /// The service that is reached by the port. `None` means that a Sidecar object names the port.
+    service: Option<Shared<Service>>,
+    /// Where the application listens.
+    address: ApplicationAddress,
+}
+
+/// Everything that the resources of a captured sidecar depend on. Sidecars of one service are alike in it, as far as
+/// nothing names the sidecar itself, and then they share their resources.
+#[derive(Debug, Hash)]
+pub(crate) struct CapturedInputs {
+    ports: Vec<ApplicationPort>,
+}
+
+/// The resources of a sidecar, and what has to be kept so that others can share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SidecarResources {
+    pub(crate) snapshot: Arc<Snapshot>,
+    _shared: Option<Arc<Encoded<CapturedInputs, Arc<Snapshot>>>>,
+}
+
+/// Encodes the resources of sidecars, and counts how often.
+#[derive(Debug, Default)]
+pub(crate) struct SidecarEncoder {
+    captured: Cache<CapturedInputs, Arc<Snapshot>>,
+    bound: u64,
+}
+
+impl SidecarEncoder {
+    /// Returns the number of times that the resources of a sidecar were encoded.
+    pub(crate) fn encoded(&self) -> u64 {
+        self.captured.encoded() + self.bound
+    }
+
+    /// Returns the resources of a sidecar. `listeners` are those that it has to bind for what its application asks.
+    pub(crate) fn encode(
+        &mut self,
+        index: &MeshIndex,
+        node: &SidecarNode,
+        sidecar: Option<&Sidecar>,
+        listeners: impl FnOnce() -> BTreeMap<u16, BoundListener>,
+    ) -> SidecarResources {
+        match ClientClass::new(node, index.settings()) {
+            ClientClass::CapturedSidecar(_) => {
+                let inputs = CapturedInputs { ports: application_ports(index, node, sidecar) };
+                let encoded = self.captured.get_or_encode(inputs, encode_captured);
+                SidecarResources { snapshot: encoded.value.clone(), _shared: Some(encoded) }
+            }
+            ClientClass::BoundSidecar(_) => {
+                self.bound += 1;
+                let ports = application_ports(index, node, sidecar);
+                let listeners = bound_listeners(node.ip(), listeners(), &ports);
+                SidecarResources { snapshot: snapshot(&ports, listeners), _shared: None }
+            }
+            // What a gRPC server asks for is encoded when it does so: its name says where it listens.
+            ClientClass::Grpc => SidecarResources::default(),
+        }
+    }
+}
+
+fn encode_captured(inputs: &CapturedInputs) -> Arc<Snapshot> {
+    let ports: Vec<InboundPort> = inputs.ports.iter().map(|port| port.port.clone()).collect();
+    snapshot(&inputs.ports, vec![encode_virtual_inbound(&ports)])
+}
+
+/// Returns the snapshot of a sidecar's clusters and listeners. It belongs to no lineage, because sidecars change from
+/// one to another.
+fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<Snapshot> {
+    let clusters = ports.iter().map(|port| {
+        let InboundPort { port: number, protocol, .. } = port.port;
+        let cluster = encode_inbound_cluster(number, protocol, port.service.as_deref(), port.address);
+        ResourceWrite::Put(ResourceType::Cluster, cluster)
+    });
+    let listeners = listeners.into_iter().map(|listener| ResourceWrite::Put(ResourceType::Listener, listener));
+    Arc::new(Snapshot::default().apply(clusters.chain(listeners).collect()).unwrap_or_default())
+}
+
+/// Inbound and outbound listeners share the address of the sidecar. Of two for one port the inbound one is bound,
+/// because peers depend on it.
+fn bound_listeners(
+    ip: IpAddr,
+    mut listeners: BTreeMap<u16, BoundListener>,
+    ports: &[ApplicationPort],
+) -> Vec<EncodedResource> {
+    let inbound = ports.iter().map(|port| (port.port.port, BoundListener::Inbound(port.port.clone())));
+    listeners.extend(inbound);
+    listeners.iter().map(|(port, listener)| encode_bound(ip, *port, listener)).collect()
+}
+
+fn application_ports(index: &MeshIndex, node: &SidecarNode, sidecar: Option<&Sidecar>) -> Vec<ApplicationPort> {
+    match sidecar.map(|sidecar| sidecar.ingress.as_slice()) {
+        None | Some([]) => ports_of_services(index, node),
+        Some(ingress) => ingress.iter().map(|ingress| ingress_port(node, ingress)).collect(),
+    }
+}
+
+/// Returns a port that a Sidecar object names. Without an endpoint the application listens at localhost.
+fn ingress_port(node: &SidecarNode, ingress: &IngressListener) -> ApplicationPort {
+    let port = ingress.port.number.get();
+    let endpoint = ingress.default_endpoint.as_deref().and_then(IngressEndpoint::parse);
+    let (ip, target) = match endpoint {
+        None => (LOCALHOST, port),
+        Some(IngressEndpoint::Loopback(target)) => (LOCALHOST, target),
+        Some(IngressEndpoint::WorkloadAddress(target)) => (node.ip(), target),
+    };
+    let protocol = Protocol::from_word(&ingress.port.protocol);
+    ApplicationPort {
+        port: InboundPort { port, service_port: port, protocol, host: node.id() },
+        service: None,
+        address: ApplicationAddress::Fixed(SocketAddr::new(ip, target)),
+    }
+}
+
+/// Returns the ports at which services reach a sidecar, in order. Of several services at one port the oldest names it.
+fn ports_of_services(index: &MeshIndex, node: &SidecarNode) -> Vec<ApplicationPort> {
+    let is_captured = ClientClass::new(node, index.settings()).is_captured();
+    let mut services: Vec<&Arc<Service>> = node.addresses.iter().flat_map(|ip| index.services_at(ip)).collect();
+    services.retain(|service| *service.namespace() == node.namespace);
+    services.sort_by_key(|service| service.age());
+    let mut ports: BTreeMap<u16, ApplicationPort> = BTreeMap::new();
+    for service in services {
+        let is_here = |endpoint: &&Endpoint| endpoint.ip().is_some_and(|ip| node.addresses.contains(&ip));
+        for endpoint in index.endpoints(&service.key).iter().filter(is_here) {
+            for port in &service.ports {
+                let Some(target) = endpoint.target(port.number) else { continue };
+                ports.entry(target).or_insert_with(|| ApplicationPort {
+                    port: InboundPort {
+                        port: target,
+                        service_port: port.number,
+                        protocol: port.protocol,
+                        host: service.key.host.to_string(),
+                    },
+                    service: Some(service.into()),
+                    address: if is_captured {
+                        ApplicationAddress::AsAddressed
+                    } else {
+                        ApplicationAddress::Fixed(SocketAddr::new(LOCALHOST, target))
+                    },
+                });
+            }
+        }
+    }
+    ports.into_values().collect()
+}
