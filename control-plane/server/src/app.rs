@@ -1,4 +1,4 @@
-//! Wiring: every socket, store and task of the process.
+//! Puts every socket, store and task of the process together.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rutter_api::SidecarNode;
 use rutter_api::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
-use rutter_core::index::MeshSettings;
 use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,101 +14,99 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tracing::info;
 
-use crate::admin;
-use crate::ads::{self, AdsService, Budget, Shared, Streams};
+use crate::admin::{self, AdminServer};
+use crate::ads::{self, AdsService, Budget, Shared, StreamTasks};
 use crate::engine::Engine;
-use crate::folder::Folder;
+use crate::identity::identify_sidecar;
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::settings::{Bounds, Settings};
+use crate::settings::{LimitSettings, Settings, StoreSettings};
+use crate::shutdown::stopped;
+use crate::sources::folder::Folder;
+use crate::sources::open_store;
+use crate::streams::OpenStreams;
 
-/// How long streams and requests have to end at shutdown.
+/// How long streams and requests have to end when the process ends.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// The process, its sockets open.
+/// The process, whose sockets are open.
 pub struct App {
     engine: Engine,
-    streams: Streams,
+    tasks: StreamTasks,
     service: AdsService,
-    admin: admin::AdminServer,
+    admin: AdminServer,
     folder: Option<Folder>,
     xds: TcpListener,
     admin_socket: TcpListener,
-    bounds: Bounds,
+    limits: LimitSettings,
 }
 
-/// A task's name and how it ended.
-type Ended = (&'static str, anyhow::Result<()>);
+/// The name of a task and how it ended.
+struct Ended {
+    name: &'static str,
+    result: anyhow::Result<()>,
+}
 
 impl App {
-    /// Opens the store and every socket, and loads all config: who connects is served in full.
+    /// Opens the store and every socket, and loads all config, so that a client which connects is served in full.
     ///
     /// # Errors
-    /// When a socket, the store or the watched folder cannot be opened.
+    /// Fails if a socket, the store or the watched folder cannot be opened.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        let xds = ads::listen(settings.xds).with_context(|| format!("--xds: listening at {}", settings.xds))?;
-        let admin_socket = TcpListener::bind(settings.admin).await;
-        let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", settings.admin))?;
-        let store: Arc<dyn ConfigStore> = match &settings.data_dir {
-            Some(dir) => Arc::new(EmbeddedStore::open(dir).context("--data-dir")?),
-            None => Arc::new(MemoryStore::default()),
-        };
+        let addresses = &settings.addresses;
+        let xds = ads::listen(addresses.xds).with_context(|| format!("--xds: listening at {}", addresses.xds))?;
+        let admin_socket = TcpListener::bind(addresses.admin).await;
+        let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", addresses.admin))?;
+        let store = open(&settings.store)?;
         let metrics = Arc::new(Metrics::default());
-        let folder = match settings.config_dir.clone() {
+        let folder = match settings.store.config_dir {
             Some(dir) => Some(Folder::open(dir, store.clone(), metrics.clone()).await?),
             None => None,
         };
-        let mesh = MeshSettings {
-            root_namespace: settings.root_namespace.as_str().into(),
-            domain: settings.domain.clone(),
-            whole_route_tables: settings.whole_route_tables,
-        };
-        let (engine, handle) =
-            Engine::load((mesh, settings.verify), settings.debounce, store.clone(), metrics.clone()).await?;
-        let registry = Registry::new(metrics.clone());
-        let shared = Shared {
+        let sources = vec![open_store(store.clone()).await?];
+        let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
+        let streams = OpenStreams::new(metrics.clone());
+        let (service, tasks) = ads::ads(Shared {
             engine: handle.clone(),
-            registry: registry.clone(),
+            streams: streams.clone(),
             metrics: metrics.clone(),
-            budget: Arc::new(Budget::new(settings.in_flight_bytes)),
-            stuck_after: settings.stuck_after,
-            bounds: settings.bounds,
-            identify: |node| SidecarNode::try_from(node),
-        };
-        let (service, streams) = ads::ads(shared);
-        let admin = admin::AdminServer { store, engine: handle, registry, metrics };
-        Ok(Self { engine, streams, service, admin, folder, xds, admin_socket, bounds: settings.bounds })
+            budget: Arc::new(Budget::new(settings.limits.in_flight_mb.0)),
+            limits: settings.limits,
+            identify: identify_sidecar,
+        });
+        let admin = AdminServer { store, engine: handle, streams, metrics };
+        Ok(Self { engine, tasks, service, admin, folder, xds, admin_socket, limits: settings.limits })
     }
 
-    /// Where sidecars connect.
+    /// Returns the address at which sidecars connect.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the operating system does not say it.
     pub fn xds_addr(&self) -> std::io::Result<SocketAddr> {
         self.xds.local_addr()
     }
 
-    /// Where operators connect.
+    /// Returns the address at which operators connect.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the operating system does not say it.
     pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
         self.admin_socket.local_addr()
     }
 
-    /// Serves until `shutdown`. A task that ends unasked ends the process.
+    /// Serves until `shutdown`. A task that ends before that ends the process.
     ///
     /// # Errors
-    /// When a task fails, with its name.
+    /// Fails if a task fails, and names it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         info!(xds = %self.xds_addr()?, admin = %self.admin_addr()?, "rutter serves");
         let (stop, stopped) = watch::channel(false);
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));
-        tasks.spawn(named("streams", self.streams.run(stopped.clone())));
+        tasks.spawn(named("streams", self.tasks.run(stopped.clone())));
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
-        tasks.spawn(named("xds", serve_xds((self.xds, self.bounds), (self.service, loads), stopped.clone())));
+        let server = XdsServer { limits: self.limits, service: self.service, loads };
+        tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
         tasks.spawn(named("admin", admin::serve(self.admin_socket, self.admin, stopped.clone())));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));
@@ -126,49 +122,46 @@ impl App {
         let _ = tokio::time::timeout(DRAIN, rest).await;
         match early {
             None => Ok(()),
-            Some(Ok((name, Ok(())))) => bail!("the task {name} ended unasked"),
-            Some(Ok((name, Err(error)))) => Err(error.context(format!("the task {name} failed"))),
+            Some(Ok(Ended { name, result: Ok(()) })) => bail!("the task {name} ended unasked"),
+            Some(Ok(Ended { name, result: Err(error) })) => Err(error.context(format!("the task {name} failed"))),
             Some(Err(error)) => Err(error).context("a task failed"),
         }
     }
 }
 
-/// Ends when the process is told to stop.
-pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = stop.wait_for(|stop| *stop).await;
+fn open(settings: &StoreSettings) -> anyhow::Result<Arc<dyn ConfigStore>> {
+    Ok(match &settings.data_dir {
+        Some(dir) => Arc::new(EmbeddedStore::open(dir).context("--data-dir")?),
+        None => Arc::new(MemoryStore::default()),
+    })
 }
 
-/// A task's end, with its name.
+/// Runs a task, and returns how it ended with its name.
 async fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>>) -> Ended {
-    (name, task.await)
+    Ended { name, result: task.await }
 }
 
-/// Serves sidecars on a socket.
-pub(crate) async fn serve_xds(
-    (socket, bounds): (TcpListener, Bounds),
-    (service, loads): (AdsService, LoadReports),
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    Server::builder()
-        .http2_keepalive_interval(Some(bounds.keepalive.0))
-        .http2_keepalive_timeout(Some(bounds.keepalive.1))
-        .http2_max_pending_accept_reset_streams(Some(bounds.resets))
+/// What is served to sidecars.
+pub(crate) struct XdsServer {
+    pub(crate) limits: LimitSettings,
+    pub(crate) service: AdsService,
+    pub(crate) loads: LoadReports,
+}
+
+impl XdsServer {
+    /// Serves sidecars that connect to a socket, until `stop`.
+    pub(crate) async fn serve(self, socket: TcpListener, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         // A gRPC client has streams of several targets on one connection, and load reports beside each.
-        .max_concurrent_streams(u32::try_from(bounds.streams_per_sidecar.saturating_mul(2)).unwrap_or(u32::MAX))
-        .add_service(service)
-        .add_service(LoadReportingServiceServer::new(loads))
-        .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))
-        .await
-        .context("serving xDS")
-}
-
-/// SIGTERM or SIGINT.
-pub async fn shutdown_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        let streams = u32::try_from(self.limits.streams_per_sidecar.saturating_mul(2)).unwrap_or(u32::MAX);
+        Server::builder()
+            .http2_keepalive_interval(Some(self.limits.keepalive_s.0))
+            .http2_keepalive_timeout(Some(self.limits.keepalive_timeout_s.0))
+            .http2_max_pending_accept_reset_streams(Some(self.limits.resets_max))
+            .max_concurrent_streams(streams)
+            .add_service(self.service)
+            .add_service(LoadReportingServiceServer::new(self.loads))
+            .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))
+            .await
+            .context("serving xDS")
     }
 }

@@ -1,25 +1,29 @@
-//! The one task that owns the mesh: commits come in, every sidecar's view is published.
+//! The one task that owns the mesh: commits come in, and the view of every sidecar is published.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
 use rutter_api::{Config, ConfigKey, Invalid, ResourceType, SidecarNode};
-use rutter_core::index::MeshSettings;
-use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, NodeId, View};
-use rutter_store::{Commit, ConfigEvent, ConfigStore, Stored, Watch};
+use rutter_core::index::urgency_of;
+use rutter_core::message_size::check_endpoints;
+use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, MeshIndex, MeshSettings, NodeId, View};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, sleep_until};
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::metrics::Metrics;
 use crate::oracle::Oracle;
 use crate::parallel;
+use crate::settings::MeshOptions;
+use crate::sources::{Source, SourceCommit};
 
-/// Scopes without sidecars are dropped after one to two of these.
+/// The time between two sweeps. A scope without sidecars is dropped at the second sweep that finds it so.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Calls that may wait for the engine; more wait at their callers.
+/// The number of calls that may wait for the engine. Callers of further ones wait themselves.
 pub(crate) const CALLS: usize = 256;
 
 /// What others ask of the engine.
@@ -30,16 +34,16 @@ pub(crate) enum Call {
     Check(Vec<Arc<Config>>, oneshot::Sender<Checked>),
 }
 
-/// What is to be known of objects before they are applied.
+/// What the engine says of objects that are to be applied.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// Because of these they may not be.
+    /// Why they must not be applied.
     pub(crate) faults: Vec<Invalid>,
-    /// These an operator should know.
+    /// What an operator should know of them.
     pub(crate) warnings: Vec<String>,
 }
 
-/// A sidecar's place in the engine.
+/// A client's place in the engine.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: NodeId,
@@ -54,34 +58,34 @@ pub(crate) struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Of an engine that answers calls.
+    /// Returns the handle of whoever answers the calls.
     pub(crate) fn new(calls: mpsc::Sender<Call>, applied: watch::Receiver<u64>) -> Self {
         Self { calls, applied }
     }
 
-    /// A sidecar came. None: the process is ending.
+    /// Takes in a client that connected. `None` means that the process is ending.
     pub(crate) async fn connect(&self, node: Arc<SidecarNode>) -> Option<Connection> {
         let (reply, answer) = oneshot::channel();
         self.calls.send(Call::Connect(node, reply)).await.ok()?;
         answer.await.ok()
     }
 
-    /// A sidecar went.
+    /// Lets a client go that disconnected.
     pub(crate) async fn disconnect(&self, id: NodeId) {
-        // An engine that has ended has forgotten it.
+        // An engine that has ended has forgotten the client.
         let _ = self.calls.send(Call::Disconnect(id)).await;
     }
 
-    /// The objects that a resource of a sidecar is made from.
-    pub(crate) async fn sources(&self, id: NodeId, kind: ResourceType, name: String) -> BTreeSet<ConfigKey> {
+    /// Returns the objects that a resource of a client is made from.
+    pub(crate) async fn sources(&self, id: NodeId, resource_type: ResourceType, name: String) -> BTreeSet<ConfigKey> {
         let (reply, answer) = oneshot::channel();
-        if self.calls.send(Call::Sources(id, kind, name, reply)).await.is_err() {
+        if self.calls.send(Call::Sources(id, resource_type, name, reply)).await.is_err() {
             return BTreeSet::new();
         }
         answer.await.unwrap_or_default()
     }
 
-    /// Looks at objects that are to be applied beside what there is.
+    /// Checks objects that are to be applied beside those that are there.
     pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Checked {
         let (reply, answer) = oneshot::channel();
         if self.calls.send(Call::Check(configs, reply)).await.is_err() {
@@ -90,7 +94,7 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// The revision that every view has taken in, as it moves.
+    /// Returns the revision that every view has taken in, which can be waited for.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.clone()
     }
@@ -100,7 +104,7 @@ impl EngineHandle {
 pub(crate) struct Engine {
     mesh: Mesh,
     debounce: Debounce,
-    watch: Watch,
+    commits: SelectAll<BoxStream<'static, anyhow::Result<SourceCommit>>>,
     views: HashMap<NodeId, watch::Sender<View>>,
     calls: mpsc::Receiver<Call>,
     applied: watch::Sender<u64>,
@@ -109,7 +113,7 @@ pub(crate) struct Engine {
 }
 
 enum Event {
-    Commits(Vec<Commit>),
+    Commit(SourceCommit),
     Call(Call),
     Due,
     Verified,
@@ -118,47 +122,56 @@ enum Event {
 }
 
 impl Engine {
-    /// Loads the store.
-    pub(crate) async fn load(
-        (settings, verify): (MeshSettings, bool),
-        (least, most): (Duration, Duration),
-        store: Arc<dyn ConfigStore>,
-        metrics: Arc<Metrics>,
-    ) -> anyhow::Result<(Self, EngineHandle)> {
-        let (revision, stored) = store.list(rutter_store::ALL).await.context("reading the store")?;
+    /// Loads everything that the sources have at the start.
+    pub(crate) fn load(options: &MeshOptions, sources: Vec<Source>, metrics: Arc<Metrics>) -> (Self, EngineHandle) {
+        let settings = MeshSettings {
+            root_namespace: options.root_namespace.as_str().into(),
+            domain: options.domain.as_str().into(),
+            whole_route_tables: options.whole_route_tables,
+        };
         let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
-        let configs = parallel::map(&stored, typed);
-        drop(stored);
-        let configs = configs.into_iter().flatten();
-        let changes = configs.map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
-        mesh.apply(&ConfigBatch { changes, revision, since: None });
-        // All the texts were in memory until now.
+        let mut batch = ConfigBatch::default();
+        let mut commits = SelectAll::new();
+        for source in sources {
+            batch.revision = batch.revision.max(source.revision);
+            let configs = source.configs.into_iter();
+            batch.changes.extend(configs.map(|config| (config.key.clone(), ConfigChange::Put(config))));
+            let name = source.name;
+            let of_source =
+                move |commit: anyhow::Result<SourceCommit>| commit.with_context(|| format!("the source {name} failed"));
+            commits.push(source.commits.map(of_source).boxed());
+        }
+        mesh.apply(&batch);
+        let revision = batch.revision;
+        drop(batch);
+        // The texts of all objects were in memory until now.
         rutter_malloc::trim();
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);
         let handle = EngineHandle::new(calls, applied.subscribe());
-        let (watch, debounce) = (Watch::new(store, revision), Debounce::new(least, most));
-        let oracle = verify.then(|| Oracle::new(metrics.clone()));
-        let engine = Self { mesh, debounce, watch, views: HashMap::new(), calls: receiver, applied, metrics, oracle };
-        engine.note();
-        Ok((engine, handle))
+        let debounce = Debounce::new(options.debounce_ms.0, options.debounce_max_ms.0);
+        let oracle = options.verify.then(|| Oracle::new(metrics.clone()));
+        let views = HashMap::new();
+        let engine = Self { mesh, debounce, commits, views, calls: receiver, applied, metrics, oracle };
+        engine.update_metrics();
+        (engine, handle)
     }
 
     /// Runs until `stop`.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut sweep = interval(SWEEP);
         loop {
-            let due = self.debounce.due();
+            let due = self.debounce.due_at();
             let event = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
                 call = self.calls.recv() => call.map_or(Event::Stop, Event::Call),
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Event::Due,
-                commits = self.watch.next() => Event::Commits(commits.context("watching the store")?),
+                Some(commit) = self.commits.next() => Event::Commit(commit?),
                 _ = sweep.tick() => Event::Sweep,
                 () = Oracle::finished(&mut self.oracle) => Event::Verified,
             };
             match event {
-                Event::Commits(commits) => self.record(commits),
+                Event::Commit(commit) => self.record(commit),
                 Event::Call(call) => self.answer(call),
                 Event::Due | Event::Verified => {}
                 Event::Sweep => self.mesh.sweep(),
@@ -171,14 +184,12 @@ impl Engine {
         }
     }
 
-    fn record(&mut self, commits: Vec<Commit>) {
+    fn record(&mut self, commit: SourceCommit) {
         let now = Instant::now();
-        for commit in commits {
-            let changes = commit.events.iter().filter_map(change).collect();
-            let batch = ConfigBatch { changes, revision: commit.revision, since: Some(now) };
-            let is_urgent = self.mesh.index().removes_endpoints(&batch);
-            self.debounce.record(now, batch, is_urgent);
-        }
+        let changes = commit.changes.into_iter().collect();
+        let batch = ConfigBatch { changes, revision: commit.revision, since: Some(now) };
+        let urgency = urgency_of(&batch, self.mesh.index());
+        self.debounce.record(now, batch, urgency);
     }
 
     fn apply_due(&mut self) {
@@ -189,8 +200,8 @@ impl Engine {
         }
         debug!(revision = batch.revision, objects = batch.changes.len(), sidecars = changed.len(), "applied");
         self.publish(&changed);
-        self.applied.send_replace(self.debounce.taken());
-        self.note();
+        self.applied.send_replace(self.debounce.taken_revision().max(self.mesh.revision()));
+        self.update_metrics();
     }
 
     fn publish(&self, changed: &BTreeSet<NodeId>) {
@@ -202,6 +213,7 @@ impl Engine {
     }
 
     fn answer(&mut self, call: Call) {
+        // Whoever asked may have gone, so a reply may find nobody.
         match call {
             Call::Connect(node, reply) => {
                 let id = self.mesh.connect(node);
@@ -214,17 +226,15 @@ impl Engine {
                 }
             }
             Call::Disconnect(id) => self.forget(id),
-            Call::Sources(id, kind, name, reply) => {
-                // As below.
-                let _ = reply.send(self.mesh.sources(id, kind, &name));
+            Call::Sources(id, resource_type, name, reply) => {
+                let _ = reply.send(self.mesh.sources(id, resource_type, &name));
             }
             Call::Check(configs, reply) => {
-                // Who asked may have gone.
-                let faults = self.mesh.index().check_endpoints(&configs);
-                let _ = reply.send(Checked { faults, warnings: self.warnings(&configs) });
+                let faults = check_endpoints(self.mesh.index(), &configs);
+                let _ = reply.send(Checked { faults, warnings: unknown_destinations(self.mesh.index(), &configs) });
             }
         }
-        self.note();
+        self.update_metrics();
     }
 
     fn forget(&mut self, id: NodeId) {
@@ -232,27 +242,7 @@ impl Engine {
         self.views.remove(&id);
     }
 
-    /// Destinations that neither exist nor come with the same apply.
-    fn warnings(&self, configs: &[Arc<Config>]) -> Vec<String> {
-        let index = self.mesh.index();
-        let mut coming = rutter_core::MeshIndex::new(index.settings().clone());
-        let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
-        coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
-        let mut warnings = Vec::new();
-        for config in configs {
-            for host in index.destinations(config) {
-                if index.definitions(&host).next().is_none() && coming.definitions(&host).next().is_none() {
-                    warnings.push(format!(
-                        "{}: no service {host} is known; requests sent there are answered 503",
-                        config.key
-                    ));
-                }
-            }
-        }
-        warnings
-    }
-
-    fn note(&self) {
+    fn update_metrics(&self) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.revision.set(gauge(self.mesh.revision()));
         self.metrics.objects.set(gauge(self.mesh.index().len() as u64));
@@ -261,21 +251,89 @@ impl Engine {
     }
 }
 
-fn change(event: &ConfigEvent) -> Option<(rutter_api::ConfigKey, ConfigChange)> {
-    match event {
-        ConfigEvent::Put(stored) => typed(stored).map(|config| (config.key.clone(), ConfigChange::Put(config))),
-        ConfigEvent::Delete(key) => Some((key.clone(), ConfigChange::Delete)),
+/// Returns a warning for each destination of the objects that neither exists nor comes with them.
+fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let mut coming = MeshIndex::new(index.settings().clone());
+    let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
+    coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    let mut warnings = Vec::new();
+    for config in configs {
+        for host in index.destinations_of(config) {
+            if index.definitions(&host).is_empty() && coming.definitions(&host).is_empty() {
+                let key = &config.key;
+                warnings.push(format!("{key}: no service {host} is known; requests sent there are answered 503"));
+            }
+        }
     }
+    warnings
 }
 
-/// A stored object in its typed form. One that this version no longer takes is left out, and said so.
-fn typed(stored: &Stored) -> Option<Arc<Config>> {
-    match Config::from_json(stored.key.clone(), &stored.json) {
-        Ok(config) => Some(Arc::new(Config { created: stored.created, ..config })),
-        Err(faults) => {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            error!(object = %stored.key, error = faults.join("; "), "a stored object is no longer valid and is left out");
-            None
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use rutter_api::config::Object;
+    use rutter_api::yaml;
+
+    use super::*;
+
+    fn service(name: &str) -> Arc<Config> {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{{name: http, port: 80}}]}}"
+        );
+        let document = yaml::parse(&text).unwrap().remove(0);
+        Object::from_value(document.value, "shop").unwrap().config
+    }
+
+    /// A source with one object at the start, and one more afterwards.
+    fn source(name: &'static str, revision: u64, first: &str, second: &str) -> Source {
+        let config = service(second);
+        let changes = vec![(config.key.clone(), ConfigChange::Put(config))];
+        let revision_after = if revision == 0 { 0 } else { revision + 1 };
+        let commit = SourceCommit { revision: revision_after, changes };
+        let commits = stream::iter([Ok(commit)]).chain(stream::pending()).boxed();
+        Source { name, configs: vec![service(first)], revision, commits }
+    }
+
+    fn cluster_names(view: &View) -> Vec<String> {
+        let clusters = view.iter(ResourceType::Cluster).filter(|cluster| cluster.name.starts_with("outbound"));
+        clusters.map(|cluster| cluster.name.to_string()).collect()
+    }
+
+    fn node() -> SidecarNode {
+        SidecarNode {
+            pod: "a".into(),
+            namespace: "shop".into(),
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            labels: Default::default(),
+            cluster_id: String::new(),
+            interception: rutter_api::node::Interception::Redirect,
+            version: String::new(),
+            proxyless: false,
+            takes_virtual_hosts: true,
         }
+    }
+
+    #[tokio::test]
+    async fn commits_of_a_durable_and_of_another_source_are_merged() {
+        let sources = vec![source("store", 7, "a", "b"), source("other", 0, "c", "d")];
+        let (engine, handle) = Engine::load(&MeshOptions::default(), sources, Arc::default());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(engine.run(stopped));
+        let mut connection = handle.connect(Arc::new(node())).await.unwrap();
+        let view = connection.view.wait_for(|view| cluster_names(view).len() == 4).await.unwrap().clone();
+        let hosts = ["a", "b", "c", "d"].map(|name| format!("outbound|80||{name}.shop.svc.cluster.local"));
+        assert_eq!(cluster_names(&view), hosts);
+        assert_eq!((view.revision, *handle.applied().borrow()), (8, 8));
+        stop.send_replace(true);
+        task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_source_that_fails_ends_the_engine_with_its_name() {
+        let commits = stream::iter([Err(anyhow::anyhow!("it broke"))]).boxed();
+        let source = Source { name: "other", configs: Vec::new(), revision: 0, commits };
+        let (engine, _handle) = Engine::load(&MeshOptions::default(), vec![source], Arc::default());
+        let error = engine.run(watch::channel(false).1).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "the source other failed: it broke");
     }
 }

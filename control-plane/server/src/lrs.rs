@@ -1,4 +1,4 @@
-//! Load reports: taken in and counted, so that clients which are told to send them can. Nothing is made of them.
+//! Load reports. They are taken in and counted, so that clients which have to send them can; nothing else is made of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use rutter_api::pb::envoy::service::load_stats::v3 as pb;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::app::stopped;
 use crate::metrics::Metrics;
+use crate::shutdown::stopped;
 
-/// How often a client is to report.
+/// The time between two reports of a client.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The service.
@@ -20,30 +20,30 @@ pub(crate) struct LoadReports {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
-/// Where a stream is: its requests, and whether it has been told what to report.
+/// A stream: its requests, and whether the client knows what to report.
 struct Reports {
     requests: Streaming<pb::LoadStatsRequest>,
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
-    is_told: bool,
+    is_instructed: bool,
 }
 
 impl Reports {
-    /// The one answer, after the first request; then nothing, until the client has finished.
+    /// Returns the only answer after the first request, and then nothing until the client has finished.
     async fn next(mut self) -> Option<(Result<pb::LoadStatsResponse, Status>, Self)> {
         loop {
             let request = tokio::select! {
                 () = stopped(self.stop.clone()) => {
                     let ending = Status::unavailable("the control plane is ending");
                     // The stream is over after this.
-                    return (!std::mem::replace(&mut self.is_told, true)).then_some((Err(ending), self));
+                    return (!std::mem::replace(&mut self.is_instructed, true)).then_some((Err(ending), self));
                 }
                 request = self.requests.message() => request,
             };
             match request {
-                Ok(Some(_)) if self.is_told => drop(self.metrics.load_reports.inc()),
+                Ok(Some(_)) if self.is_instructed => drop(self.metrics.load_reports.inc()),
                 Ok(Some(_)) => {
-                    self.is_told = true;
+                    self.is_instructed = true;
                     let interval = i64::try_from(INTERVAL.as_secs()).unwrap_or_default();
                     let response = pb::LoadStatsResponse {
                         send_all_clusters: true,
@@ -67,7 +67,7 @@ impl pb::load_reporting_service_server::LoadReportingService for LoadReports {
         request: Request<Streaming<pb::LoadStatsRequest>>,
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
-        let reports = Reports { requests: request.into_inner(), metrics, stop, is_told: false };
+        let reports = Reports { requests: request.into_inner(), metrics, stop, is_instructed: false };
         Ok(Response::new(Box::pin(futures::stream::unfold(reports, Reports::next))))
     }
 }

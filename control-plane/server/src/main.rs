@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    rutter_server::log(&settings);
+    rutter_server::log(&settings.log);
     let run = async {
         let app = App::bind(settings).await?;
         app.run(shutdown_signal()).await

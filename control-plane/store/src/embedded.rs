@@ -1,8 +1,8 @@
-//! The embedded store: sled 0.34, hardened.
+//! The embedded store: sled 0.34, made durable.
 //!
-//! sled's own `flush` does not reach the disk on Linux, and its subscribers block the writer. So one
-//! thread writes, makes each group of commits durable itself, and only then answers; the change feed is
-//! a history of our own; and every record carries a checksum that is verified when the folder is opened.
+//! The `flush` of sled does not reach the disk on Linux, and its subscribers block the writer. Therefore one thread
+//! writes, makes each group of commits durable itself, and only then answers. The history of commits is kept here, and
+//! every record has a checksum that is verified when the folder is opened.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,35 +10,42 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use rutter_api::{ConfigKey, Kind};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use rutter_api::{ConfigKey, CreationTimestamp};
 use tokio::sync::{oneshot, watch};
 
-use crate::state::{Held, Objects, apply, decide};
-use crate::{Commit, CommitError, ConfigEvent, ConfigStore, HISTORY_MAX, Owner, StoreError, Stored, Wanted, Write};
+use crate::record::{EventRecord, Record, seal, unseal};
+use crate::state::{Decision, State};
+use crate::{
+    Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, HISTORY_MAX, Listing, Owner, StoreError, Stored, Wanted,
+};
 
-/// Values above a quarter of a segment go to files that sled never syncs; objects are at most 1 MiB.
+/// The length of a segment. Values above a quarter of it go to files that sled never syncs; objects have 1 MiB at most.
 const SEGMENT_BYTES: usize = 16 << 20;
-/// What sled may keep in memory of its own, in bytes.
+/// The memory that sled may use for itself, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
-/// Commits waiting for the writer. More wait in their callers.
+/// The number of commits that may wait for the writer. Callers of further ones wait themselves.
 const QUEUE: usize = 128;
-/// Commits that one reading of the history returns.
+/// The number of commits that are read from the history at once.
 const READ_MAX: usize = 256;
-/// Events of the latest commits that are kept in memory.
+/// The number of events of the latest commits that are kept in memory.
 const RECENT_MAX: usize = 64;
 
+/// The first byte of the keys of objects.
 const OBJECT: u8 = b'c';
+/// The first byte of the keys of commits.
 const COMMIT: u8 = b'h';
+/// The key of the latest revision.
 const REVISION: &[u8] = b"m/revision";
+/// The key of the latest instant that was given to new objects, in microseconds since 1970.
+const LAST_INSTANT: &[u8] = b"m/last-instant";
 
 /// Config in a folder.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    /// None: it is being dropped.
+    /// The queue and the thread of the writer. `None` means that the store is being dropped.
     writer: Option<(SyncSender<Job>, JoinHandle<()>)>,
 }
 
@@ -56,34 +63,34 @@ impl Drop for EmbeddedStore {
 struct Shared {
     db: sled::Db,
     path: String,
-    objects: RwLock<(u64, Objects)>,
-    /// What opening read, for the first who lists everything.
-    opened: Mutex<Option<(u64, Vec<Stored>)>>,
-    /// The latest commits, without a gap: who watches need not read them from the disk.
+    state: RwLock<State>,
+    /// What was read at opening, for the first listing.
+    opened: Mutex<Option<Listing>>,
+    /// The latest commits, without a gap, so that watches need not read them from the disk.
     recent: Mutex<VecDeque<Commit>>,
     latest: watch::Sender<u64>,
 }
 
 struct Job {
-    writes: Vec<Write>,
+    writes: Vec<ConfigWrite>,
     answer: oneshot::Sender<Result<u64, CommitError>>,
 }
 
 impl EmbeddedStore {
-    /// Opens a folder, made where it is missing, and verifies every record in it.
+    /// Opens a folder, which is made if it is missing, and verifies every record in it.
     ///
     /// # Errors
-    /// When another process has it, when a record is damaged, or when the system refuses.
+    /// Fails if another process has the folder open, if a record is damaged, or if the operating system refuses.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.display().to_string();
         let config = sled::Config::new().path(dir).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
         let db = config.open().map_err(|error| open_error(&path, &error))?;
-        let (revision, stored) = load(&db, &path)?;
-        let objects = stored.iter().map(|stored| (stored.key.clone(), Held::of(stored))).collect();
+        let (listing, last_instant) = load(&db, &path)?;
+        let state = State::of_objects(&listing.objects, listing.revision, last_instant);
         let file = File::open(dir.join("db")).map_err(|error| StoreError::Failed(format!("{path}: {error}")))?;
-        let latest = watch::Sender::new(revision);
-        let (objects, opened) = (RwLock::new((revision, objects)), Mutex::new(Some((revision, stored))));
-        let shared = Arc::new(Shared { db, path, objects, opened, recent: Mutex::default(), latest });
+        let latest = watch::Sender::new(listing.revision);
+        let (state, opened) = (RwLock::new(state), Mutex::new(Some(listing)));
+        let shared = Arc::new(Shared { db, path, state, opened, recent: Mutex::default(), latest });
         let (queue, jobs) = sync_channel(QUEUE);
         let writer = Writer { shared: shared.clone(), file };
         let thread = std::thread::Builder::new()
@@ -103,7 +110,8 @@ fn open_error(path: &str, error: &sled::Error) -> StoreError {
     StoreError::Failed(format!("{path}: {error}"))
 }
 
-fn load(db: &sled::Db, path: &str) -> Result<(u64, Vec<Stored>), StoreError> {
+/// Reads everything in a folder, and the latest instant that was given to new objects.
+fn load(db: &sled::Db, path: &str) -> Result<(Listing, Option<CreationTimestamp>), StoreError> {
     let failed = |error: sled::Error| StoreError::Failed(format!("{path}: {error}"));
     let damaged = |record: &[u8], problem: String| StoreError::Damaged {
         path: path.to_owned(),
@@ -121,7 +129,12 @@ fn load(db: &sled::Db, path: &str) -> Result<(u64, Vec<Stored>), StoreError> {
         Some(bytes) => unseal(&bytes).map_err(|problem| damaged(REVISION, problem))?,
         None => 0,
     };
-    Ok((revision, objects))
+    let last_instant = match db.get(LAST_INSTANT).map_err(failed)? {
+        Some(bytes) => Some(unseal(&bytes).map_err(|problem| damaged(LAST_INSTANT, problem))?),
+        None => None,
+    };
+    let listing = Listing { revision, objects };
+    Ok((listing, last_instant.map(CreationTimestamp::from_microseconds)))
 }
 
 /// The only writer, so that commits are decided one after the other.
@@ -148,9 +161,21 @@ impl Writer {
         }
     }
 
-    fn write(&self, writes: Vec<Write>) -> Result<u64, CommitError> {
-        let mut state = self.shared.objects.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(commit) = decide(&state.1, state.0, writes)? else { return Ok(state.0) };
+    fn write(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        let now = CreationTimestamp::from(SystemTime::now());
+        let Some(decision) = state.decide(now, writes)? else { return Ok(state.revision) };
+        let batch = self.batch(&decision)?;
+        self.shared.db.apply_batch(batch).map_err(|error| CommitError::Failed(error.to_string()))?;
+        self.shared.take_opened();
+        state.apply(&decision);
+        self.shared.remember(decision.commit);
+        Ok(state.revision)
+    }
+
+    /// Returns everything that a commit writes.
+    fn batch(&self, decision: &Decision) -> Result<sled::Batch, CommitError> {
+        let commit = &decision.commit;
         let mut batch = sled::Batch::default();
         for event in &commit.events {
             match event {
@@ -158,7 +183,7 @@ impl Writer {
                 ConfigEvent::Delete(key) => batch.remove(object_key(key)),
             }
         }
-        // A record for each event: sled writes a page again and again, with all that is in it.
+        // Each event is a record of its own, because sled writes a page again with everything that is in it.
         for (event, number) in commit.events.iter().zip(0u32..) {
             batch.insert(
                 [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat(),
@@ -171,15 +196,11 @@ impl Writer {
             }
         }
         batch.insert(REVISION, seal(&commit.revision));
-        self.shared.db.apply_batch(batch).map_err(|error| CommitError::Failed(error.to_string()))?;
-        self.shared.take_opened();
-        state.0 = commit.revision;
-        apply(&mut state.1, &commit);
-        self.shared.remember(commit);
-        Ok(state.0)
+        batch.insert(LAST_INSTANT, seal(&decision.instant.microseconds()));
+        Ok(batch)
     }
 
-    /// sled hands its pages to the system; the system has to hand them to the disk.
+    /// Makes everything durable: sled hands its pages to the operating system, which has to hand them to the disk.
     fn sync(&self) -> Result<(), CommitError> {
         self.shared.db.flush().map_err(|error| CommitError::Failed(error.to_string()))?;
         self.file.sync_data().map_err(|error| CommitError::Failed(error.to_string()))
@@ -188,22 +209,22 @@ impl Writer {
 
 impl Shared {
     fn revision(&self) -> u64 {
-        self.objects.read().unwrap_or_else(PoisonError::into_inner).0
+        self.state.read().unwrap_or_else(PoisonError::into_inner).revision
     }
 }
 
 #[async_trait]
 impl ConfigStore for EmbeddedStore {
-    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError> {
-        // The writer waits meanwhile, so that all is of one revision.
-        let objects = self.shared.objects.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((revision, mut opened)) = self.shared.take_opened() {
-            opened.retain(|stored| wanted(&stored.key));
-            return Ok((revision, opened));
+    async fn list(&self, wanted: Wanted<'_>) -> Result<Listing, StoreError> {
+        // The writer waits meanwhile, so that everything is of one revision.
+        let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut opened) = self.shared.take_opened() {
+            opened.objects.retain(|stored| wanted(&stored.key));
+            return Ok(opened);
         }
-        let keys = objects.1.keys().filter(|key| wanted(key));
+        let keys = state.objects.keys().filter(|key| wanted(key));
         let found = keys.map(|key| self.shared.read(key)).collect::<Result<Vec<_>, _>>()?;
-        Ok((objects.0, found.into_iter().flatten().collect()))
+        Ok(Listing { revision: state.revision, objects: found.into_iter().flatten().collect() })
     }
 
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
@@ -211,11 +232,11 @@ impl ConfigStore for EmbeddedStore {
     }
 
     async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError> {
-        let objects = self.shared.objects.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(objects.1.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
+        let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Result<u64, CommitError> {
+    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let closed = || CommitError::Failed("its writer has stopped".into());
         let (answer, result) = oneshot::channel();
         let job = Job { writes, answer };
@@ -260,7 +281,7 @@ impl Shared {
         }
     }
 
-    /// The commits after a revision, where they are all remembered.
+    /// Returns the commits after a revision, if all of them are remembered.
     fn recent_after(&self, revision: u64, latest: u64) -> Option<Vec<Commit>> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |commit: &&Commit| commit.revision > revision && commit.revision <= latest;
@@ -268,7 +289,7 @@ impl Shared {
         (commits.len() as u64 == latest.saturating_sub(revision)).then_some(commits)
     }
 
-    fn take_opened(&self) -> Option<(u64, Vec<Stored>)> {
+    fn take_opened(&self) -> Option<Listing> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -296,89 +317,10 @@ impl Shared {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    kind: String,
-    namespace: String,
-    name: String,
-    json: Box<RawValue>,
-    revision: u64,
-    created: u64,
-    /// None: the API.
-    file: Option<String>,
-}
-
-impl Record {
-    fn of(stored: &Stored) -> Self {
-        let file = match &stored.owner {
-            Owner::Api => None,
-            Owner::File(path) => Some(path.clone()),
-        };
-        let (key, json) = (&stored.key, RawValue::from_string(stored.json.to_string()).unwrap_or_default());
-        let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
-        Self {
-            kind: key.kind.name().into(),
-            namespace,
-            name,
-            json,
-            revision: stored.revision,
-            created: stored.created,
-            file,
-        }
-    }
-
-    fn stored(self) -> Option<Stored> {
-        let key = ConfigKey::new(Kind::from_word(&self.kind)?, &self.namespace, &self.name);
-        let owner = self.file.map_or(Owner::Api, Owner::File);
-        Some(Stored { key, json: self.json.get().into(), revision: self.revision, created: self.created, owner })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-enum EventRecord {
-    Put(Record),
-    Delete(String, String, String),
-}
-
-impl EventRecord {
-    fn of(event: &ConfigEvent) -> Self {
-        match event {
-            ConfigEvent::Put(stored) => Self::Put(Record::of(stored)),
-            ConfigEvent::Delete(key) => {
-                Self::Delete(key.kind.name().into(), key.namespace.to_string(), key.name.to_string())
-            }
-        }
-    }
-
-    fn event(self) -> Option<ConfigEvent> {
-        Some(match self {
-            Self::Put(record) => ConfigEvent::Put(record.stored()?),
-            Self::Delete(kind, namespace, name) => {
-                ConfigEvent::Delete(ConfigKey::new(Kind::from_word(&kind)?, &namespace, &name))
-            }
-        })
-    }
-}
-
 fn object_key(key: &ConfigKey) -> Vec<u8> {
     format!("{}/{}/{}/{}", OBJECT as char, key.kind, key.namespace, key.name).into_bytes()
 }
 
 fn commit_key(revision: u64) -> Vec<u8> {
     [&[COMMIT][..], &revision.to_be_bytes()].concat()
-}
-
-/// JSON after its checksum.
-fn seal<T: Serialize>(value: &T) -> Vec<u8> {
-    // Cannot fail: the types have string keys only.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    [&crc32fast::hash(&json).to_be_bytes()[..], &json].concat()
-}
-
-fn unseal<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, String> {
-    let (sum, json) = bytes.split_at_checked(4).ok_or("want a checksum, got fewer bytes")?;
-    if crc32fast::hash(json).to_be_bytes() != sum {
-        return Err("the checksum does not match".into());
-    }
-    serde_json::from_slice(json).map_err(|error| error.to_string())
 }

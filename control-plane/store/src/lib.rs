@@ -1,23 +1,26 @@
-//! Where config is kept. Every store keeps one contract (`tests/contract.rs`):
+//! Where config is kept. Every store keeps one contract, which `tests/contract.rs` tries on each of them:
 //!
-//! - A commit lands whole or not at all, and is acknowledged only when it will survive a crash.
-//! - Revisions count commits, from 1. An object's version is the revision that last wrote it.
-//! - A watch from a revision sees every later commit, in order, each as one batch.
+//! - A commit is made as a whole or not at all, and it is acknowledged only when it will survive a crash.
+//! - Revisions count commits, from 1. The version of an object is the revision that last wrote it.
+//! - An object has an age, its creation timestamp: the one that it was written with, or, if it had none, the instant of
+//!   the commit that created it. All new objects of a commit have the same instant, and a later commit has a later one.
+//! - A watch that starts at a revision sees every later commit, in order.
 
 mod embedded;
 mod memory;
+mod record;
 mod state;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rutter_api::ConfigKey;
+use rutter_api::{ConfigKey, CreationTimestamp};
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 
-/// How many commits a watch may be behind. Further back it has to list again.
+/// The number of commits that a watch may be behind. A watch that is further behind has to list everything again.
 pub const HISTORY_MAX: u64 = 10_000;
 
 /// Who may write an object.
@@ -25,7 +28,7 @@ pub const HISTORY_MAX: u64 = 10_000;
 pub enum Owner {
     /// Whoever uses the admin API.
     Api,
-    /// A file of the watched folder, by its path in the folder.
+    /// A file of the watched folder, given by its path in the folder.
     File(String),
 }
 
@@ -41,62 +44,75 @@ impl std::fmt::Display for Owner {
 /// An object as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// Which one.
+    /// Names the object.
     pub key: ConfigKey,
-    /// As it was applied: JSON.
+    /// The object as it was applied, as JSON. Its creation timestamp is not in it.
     pub json: Arc<str>,
-    /// The commit that last wrote it.
+    /// The revision that last wrote the object.
     pub revision: u64,
-    /// The commit that created it.
-    pub created: u64,
-    /// Who may write it.
+    /// The revision that created the object.
+    pub first_revision: u64,
+    /// The age of the object, which decides between objects that say different things of one thing.
+    pub created: CreationTimestamp,
+    /// Who may write the object.
     pub owner: Owner,
 }
 
-/// What an object must be for a write to land.
+/// What an object must be for a write to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Anything.
+    /// The object may be anything, or not exist.
     Any,
-    /// This version.
+    /// The object must have been written last by this revision.
     Revision(u64),
 }
 
 /// One write of a commit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Write {
-    /// Which object.
+pub struct ConfigWrite {
+    /// Names the object.
     pub key: ConfigKey,
-    /// What it becomes. None: it goes.
+    /// The new object, as JSON. `None` deletes the object.
     pub json: Option<Arc<str>>,
-    /// Who writes. An object of another owner is left alone, and the commit fails.
+    /// The age of the object. `None` keeps the age that it has, and gives a new object the instant of the commit.
+    pub created: Option<CreationTimestamp>,
+    /// Who writes. If the object belongs to somebody else, the commit fails.
     pub owner: Owner,
-    /// What it must be.
+    /// What the object must be.
     pub expected: Expected,
 }
 
 /// An object after a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConfigEvent {
-    /// It is this.
+    /// The object is now this.
     Put(Stored),
-    /// It is gone.
+    /// The object no longer exists.
     Delete(ConfigKey),
 }
 
-/// A commit, as a watch sees it.
+/// A commit as a watch sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
-    /// Its number.
+    /// The number of the commit.
     pub revision: u64,
-    /// What it changed.
+    /// What the commit changed.
     pub events: Vec<ConfigEvent>,
+}
+
+/// Objects of a store at one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// The revision.
+    pub revision: u64,
+    /// The objects, in no particular order.
+    pub objects: Vec<Stored>,
 }
 
 /// Why nothing was committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Somebody else wrote it meanwhile.
+    /// Somebody else changed the object meanwhile.
     #[error(
         "{key}: want resourceVersion {want}, got {got} (somebody else changed it: get it again and repeat the change)"
     )]
@@ -105,23 +121,23 @@ pub enum CommitError {
         key: ConfigKey,
         /// The version that the writer had seen.
         want: u64,
-        /// The version that it is. 0: there is none.
+        /// The version that the object has. It is 0 if there is no such object.
         got: u64,
     },
-    /// It belongs to another source.
+    /// The object belongs to another source.
     #[error("{key}: want an object of {writer}, got one of {owner} (change it there)")]
     Owned {
         /// The object.
         key: ConfigKey,
-        /// Who has it.
+        /// To whom the object belongs.
         owner: String,
-        /// Who wanted to write.
+        /// Who wanted to write it.
         writer: String,
     },
     /// There is no such object to delete.
     #[error("{0}: not found")]
     NotFound(ConfigKey),
-    /// The store failed; nothing was acknowledged.
+    /// The store failed, and nothing was acknowledged.
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -129,7 +145,7 @@ pub enum CommitError {
 /// Why a store cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the data folder open.
     #[error("{0}: another process uses this data folder (stop it, or name another folder)")]
     InUse(String),
     /// A record is not what was written.
@@ -137,47 +153,47 @@ pub enum StoreError {
         "{path}: record {record} is damaged: {problem} (the folder is left as it is; restore it from a copy, or start with another one)"
     )]
     Damaged {
-        /// The folder.
+        /// The path of the folder.
         path: String,
-        /// The record's key.
+        /// The key of the record.
         record: String,
-        /// What is wrong.
+        /// What is wrong with the record.
         problem: String,
     },
-    /// The system refused.
+    /// The operating system refused.
     #[error("{0}")]
     Failed(String),
-    /// The commits asked for are no longer kept; list again.
+    /// The commits that were asked for are no longer kept. Everything has to be listed again.
     #[error("commits up to {0} are no longer kept")]
     Compacted(u64),
 }
 
-/// Which objects somebody asks for.
+/// Says which objects somebody wants.
 pub type Wanted<'a> = &'a (dyn Fn(&ConfigKey) -> bool + Send + Sync);
 
-/// Everything.
+/// Wants every object.
 pub const ALL: Wanted<'static> = &|_| true;
 
 /// A place where config is kept.
 #[async_trait]
 pub trait ConfigStore: Send + Sync + 'static {
-    /// The objects that are wanted, and the revision they are of.
-    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError>;
+    /// Returns the objects that are wanted, all at one revision.
+    async fn list(&self, wanted: Wanted<'_>) -> Result<Listing, StoreError>;
 
-    /// Who may write each object.
+    /// Returns the owner of every object.
     async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError>;
 
-    /// One object.
+    /// Returns one object.
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError>;
 
-    /// Lands all writes, or none. Writes that change nothing are left out; with none left the revision
-    /// stays as it is.
-    async fn commit(&self, writes: Vec<Write>) -> Result<u64, CommitError>;
+    /// Makes all writes or none, and returns the revision afterwards. Writes that change nothing are left out; if none
+    /// is left, there is no commit.
+    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError>;
 
-    /// The commits after a revision, at most a few hundred of them.
+    /// Returns the commits after a revision, at most a few hundred of them.
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError>;
 
-    /// The latest revision, as it moves.
+    /// Returns the latest revision, which can be waited for.
     fn latest(&self) -> watch::Receiver<u64>;
 }
 
@@ -189,20 +205,20 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts after `revision`.
+    /// Returns a watch that starts after `revision`.
     pub fn new(store: Arc<dyn ConfigStore>, revision: u64) -> Self {
         let latest = store.latest();
         Self { store, latest, seen: revision }
     }
 
-    /// The next commits; waits until there is one. Safe to be dropped while it waits.
+    /// Waits for the next commits and returns them. A call that is dropped while it waits misses nothing.
     ///
     /// # Errors
-    /// When the store cannot be read or no longer keeps what comes next.
+    /// Fails if the store cannot be read, or no longer keeps what comes next.
     pub async fn next(&mut self) -> Result<Vec<Commit>, StoreError> {
         let seen = self.seen;
-        let closed = self.latest.wait_for(|latest| *latest > seen).await.is_err();
-        if closed {
+        let is_closed = self.latest.wait_for(|latest| *latest > seen).await.is_err();
+        if is_closed {
             return Err(StoreError::Failed("the store is closed".into()));
         }
         let commits = self.store.commits_after(self.seen).await?;

@@ -1,14 +1,17 @@
-//! A store that forgets when the process ends.
+//! A store that forgets everything when the process ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use rutter_api::ConfigKey;
+use rutter_api::{ConfigKey, CreationTimestamp};
 use tokio::sync::watch;
 
-use crate::state::{Objects, apply, decide};
-use crate::{Commit, CommitError, ConfigEvent, ConfigStore, HISTORY_MAX, Owner, StoreError, Stored, Wanted, Write};
+use crate::state::State;
+use crate::{
+    Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, HISTORY_MAX, Listing, Owner, StoreError, Stored, Wanted,
+};
 
 /// Config in memory.
 #[derive(Debug)]
@@ -19,9 +22,8 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: Objects,
-    texts: BTreeMap<ConfigKey, Stored>,
-    revision: u64,
+    state: State,
+    stored: BTreeMap<ConfigKey, Stored>,
     history: VecDeque<Commit>,
 }
 
@@ -39,44 +41,45 @@ impl MemoryStore {
 
 #[async_trait]
 impl ConfigStore for MemoryStore {
-    async fn list(&self, wanted: Wanted<'_>) -> Result<(u64, Vec<Stored>), StoreError> {
+    async fn list(&self, wanted: Wanted<'_>) -> Result<Listing, StoreError> {
         let inner = self.lock();
-        Ok((inner.revision, inner.texts.values().filter(|stored| wanted(&stored.key)).cloned().collect()))
+        let objects = inner.stored.values().filter(|stored| wanted(&stored.key)).cloned().collect();
+        Ok(Listing { revision: inner.state.revision, objects })
     }
 
     async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError> {
-        Ok(self.lock().objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
+        Ok(self.lock().state.objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
-        Ok(self.lock().texts.get(key).cloned())
+        Ok(self.lock().stored.get(key).cloned())
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Result<u64, CommitError> {
+    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let mut inner = self.lock();
-        if let Some(commit) = decide(&inner.objects, inner.revision, writes)? {
-            inner.revision = commit.revision;
-            apply(&mut inner.objects, &commit);
-            for event in &commit.events {
+        let now = CreationTimestamp::from(SystemTime::now());
+        if let Some(decision) = inner.state.decide(now, writes)? {
+            inner.state.apply(&decision);
+            for event in &decision.commit.events {
                 match event {
-                    ConfigEvent::Put(stored) => inner.texts.insert(stored.key.clone(), stored.clone()),
-                    ConfigEvent::Delete(key) => inner.texts.remove(key),
+                    ConfigEvent::Put(stored) => inner.stored.insert(stored.key.clone(), stored.clone()),
+                    ConfigEvent::Delete(key) => inner.stored.remove(key),
                 };
             }
-            inner.history.push_back(commit);
+            inner.history.push_back(decision.commit);
             if inner.history.len() as u64 > HISTORY_MAX {
                 inner.history.pop_front();
             }
-            self.latest.send_replace(inner.revision);
+            self.latest.send_replace(inner.state.revision);
         }
-        Ok(inner.revision)
+        Ok(inner.state.revision)
     }
 
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError> {
         let inner = self.lock();
-        let floor = inner.revision - inner.history.len() as u64;
-        if revision < floor {
-            return Err(StoreError::Compacted(floor));
+        let forgotten = inner.state.revision - inner.history.len() as u64;
+        if revision < forgotten {
+            return Err(StoreError::Compacted(forgotten));
         }
         Ok(inner.history.iter().filter(|commit| commit.revision > revision).cloned().collect())
     }

@@ -1,25 +1,27 @@
-//! What both stores do alike: deciding what a commit comes to.
+//! What every store does alike: deciding what a commit comes to.
 
 use std::collections::BTreeMap;
 
-use rutter_api::ConfigKey;
+use rutter_api::{ConfigKey, CreationTimestamp};
 use twox_hash::XxHash3_128;
 
-use crate::{Commit, CommitError, ConfigEvent, Expected, Owner, Stored, Write};
+use crate::{Commit, CommitError, ConfigEvent, ConfigWrite, Expected, Owner, Stored};
 
-/// What is kept in memory of an object. Its text is not: most of it is read only when somebody asks.
+/// What is held in memory of an object. Its text is not: most of it is read only when somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct HeldObject {
     hash: u128,
     revision: u64,
-    created: u64,
+    first_revision: u64,
+    created: CreationTimestamp,
     pub(crate) owner: Owner,
 }
 
-impl Held {
-    pub(crate) fn of(stored: &Stored) -> Self {
-        let Stored { json, revision, created, owner, .. } = stored;
-        Self { hash: hash(json), revision: *revision, created: *created, owner: owner.clone() }
+impl HeldObject {
+    fn of(stored: &Stored) -> Self {
+        let Stored { key: _, json, revision, first_revision, created, owner } = stored;
+        let (revision, first_revision, created) = (*revision, *first_revision, *created);
+        Self { hash: hash(json), revision, first_revision, created, owner: owner.clone() }
     }
 }
 
@@ -27,35 +29,79 @@ fn hash(json: &str) -> u128 {
     XxHash3_128::oneshot(json.as_bytes())
 }
 
-/// The objects, by key.
-pub(crate) type Objects = BTreeMap<ConfigKey, Held>;
+/// Everything that decides what a commit comes to.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) objects: BTreeMap<ConfigKey, HeldObject>,
+    /// The number of the latest commit.
+    pub(crate) revision: u64,
+    /// The latest instant that was given to new objects. `None` means that none was.
+    pub(crate) last_instant: Option<CreationTimestamp>,
+}
 
-/// What the writes come to as the next commit. None: they change nothing.
-pub(crate) fn decide(objects: &Objects, revision: u64, writes: Vec<Write>) -> Result<Option<Commit>, CommitError> {
-    let revision = revision + 1;
-    let mut events: BTreeMap<ConfigKey, ConfigEvent> = BTreeMap::new();
-    for write in writes {
-        let old = objects.get(&write.key);
-        check(old, &write)?;
-        let event = match write.json {
-            None if old.is_none() => return Err(CommitError::NotFound(write.key)),
-            None => ConfigEvent::Delete(write.key.clone()),
-            Some(json) if old.is_some_and(|old| old.hash == hash(&json) && old.owner == write.owner) => {
+/// A commit that is to be made, and the instant that its new objects were given.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) commit: Commit,
+    pub(crate) instant: CreationTimestamp,
+}
+
+impl State {
+    /// Returns the state of a store with these objects.
+    pub(crate) fn of_objects(objects: &[Stored], revision: u64, last_instant: Option<CreationTimestamp>) -> Self {
+        let objects = objects.iter().map(|stored| (stored.key.clone(), HeldObject::of(stored))).collect();
+        Self { objects, revision, last_instant }
+    }
+
+    /// Returns the next commit, or `None` if the writes change nothing. New objects that have no creation timestamp all
+    /// get the same instant: `now`, or, if the clock does not go forward, the one after the last that was given.
+    pub(crate) fn decide(
+        &self,
+        now: CreationTimestamp,
+        writes: Vec<ConfigWrite>,
+    ) -> Result<Option<Decision>, CommitError> {
+        let revision = self.revision + 1;
+        let instant = self.last_instant.map_or(now, |last| now.max(last.plus_microseconds(1)));
+        let mut events: BTreeMap<ConfigKey, ConfigEvent> = BTreeMap::new();
+        for write in writes {
+            let old = self.objects.get(&write.key);
+            check(old, &write)?;
+            let Some(json) = write.json else {
+                if old.is_none() {
+                    return Err(CommitError::NotFound(write.key));
+                }
+                events.insert(write.key.clone(), ConfigEvent::Delete(write.key));
+                continue;
+            };
+            let created = write.created.or(old.map(|old| old.created)).unwrap_or(instant);
+            let is_same =
+                |old: &HeldObject| old.hash == hash(&json) && old.owner == write.owner && old.created == created;
+            if old.is_some_and(is_same) {
                 events.remove(&write.key);
                 continue;
             }
-            Some(json) => {
-                let created = old.map_or(revision, |old| old.created);
-                ConfigEvent::Put(Stored { key: write.key.clone(), json, revision, created, owner: write.owner })
-            }
-        };
-        events.insert(write.key, event);
+            let first_revision = old.map_or(revision, |old| old.first_revision);
+            let stored = Stored { key: write.key.clone(), json, revision, first_revision, created, owner: write.owner };
+            events.insert(write.key, ConfigEvent::Put(stored));
+        }
+        let events: Vec<ConfigEvent> = events.into_values().collect();
+        Ok((!events.is_empty()).then_some(Decision { commit: Commit { revision, events }, instant }))
     }
-    let events: Vec<ConfigEvent> = events.into_values().collect();
-    Ok((!events.is_empty()).then_some(Commit { revision, events }))
+
+    /// Takes a commit over that was made.
+    pub(crate) fn apply(&mut self, decision: &Decision) {
+        self.revision = decision.commit.revision;
+        self.last_instant = Some(decision.instant);
+        for event in &decision.commit.events {
+            match event {
+                ConfigEvent::Put(stored) => self.objects.insert(stored.key.clone(), HeldObject::of(stored)),
+                ConfigEvent::Delete(key) => self.objects.remove(key),
+            };
+        }
+    }
 }
 
-fn check(old: Option<&Held>, write: &Write) -> Result<(), CommitError> {
+fn check(old: Option<&HeldObject>, write: &ConfigWrite) -> Result<(), CommitError> {
     if let Some(old) = old.filter(|old| !may_write(&old.owner, &write.owner)) {
         let (key, owner) = (write.key.clone(), old.owner.to_string());
         return Err(CommitError::Owned { key, owner, writer: write.owner.to_string() });
@@ -69,14 +115,66 @@ fn check(old: Option<&Held>, write: &Write) -> Result<(), CommitError> {
 
 /// The folder is one source: an object may move from one of its files to another.
 fn may_write(owner: &Owner, writer: &Owner) -> bool {
-    matches!((owner, writer), (Owner::Api, Owner::Api) | (Owner::File(_), Owner::File(_)))
+    match (owner, writer) {
+        (Owner::Api, Owner::Api) | (Owner::File(_), Owner::File(_)) => true,
+        (Owner::Api, Owner::File(_)) | (Owner::File(_), Owner::Api) => false,
+    }
 }
 
-pub(crate) fn apply(objects: &mut Objects, commit: &Commit) {
-    for event in &commit.events {
-        match event {
-            ConfigEvent::Put(stored) => objects.insert(stored.key.clone(), Held::of(stored)),
-            ConfigEvent::Delete(key) => objects.remove(key),
-        };
+#[cfg(test)]
+mod tests {
+    use rutter_api::Kind;
+
+    use super::*;
+
+    fn put(name: &str, created: Option<i64>) -> ConfigWrite {
+        ConfigWrite {
+            key: ConfigKey::new(Kind::VirtualService, "default", name),
+            json: Some("{}".into()),
+            created: created.map(CreationTimestamp::from_microseconds),
+            owner: Owner::Api,
+            expected: Expected::Any,
+        }
+    }
+
+    /// Commits at an instant, and returns the ages of the objects that were written.
+    fn commit(state: &mut State, now: i64, writes: Vec<ConfigWrite>) -> Vec<i64> {
+        let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap();
+        let Some(decision) = decision else { return Vec::new() };
+        state.apply(&decision);
+        let ages = decision.commit.events.iter().filter_map(|event| match event {
+            ConfigEvent::Put(stored) => Some(stored.created.microseconds()),
+            ConfigEvent::Delete(_) => None,
+        });
+        ages.collect()
+    }
+
+    #[test]
+    fn a_given_age_is_kept_and_one_that_is_missing_is_the_instant_of_the_transaction() {
+        let mut state = State::default();
+        assert_eq!(commit(&mut state, 100, vec![put("a", Some(7)), put("b", None), put("c", None)]), [7, 100, 100]);
+    }
+
+    #[test]
+    fn an_instant_is_never_earlier_than_the_last_one_even_if_the_clock_goes_back() {
+        let mut state = State::default();
+        let mut ages = Vec::new();
+        for (now, name) in [(100, "a"), (100, "b"), (50, "c"), (300, "d")] {
+            ages.extend(commit(&mut state, now, vec![put(name, None)]));
+        }
+        assert_eq!(ages, [100, 101, 102, 300]);
+    }
+
+    #[test]
+    fn updates_keep_the_age_and_the_same_age_again_is_no_change() {
+        let mut state = State::default();
+        commit(&mut state, 100, vec![put("a", Some(7))]);
+        let changed = ConfigWrite { json: Some("{\"v\":1}".into()), ..put("a", None) };
+        assert_eq!(commit(&mut state, 200, vec![changed.clone()]), [7]);
+        assert!(commit(&mut state, 300, vec![changed.clone()]).is_empty());
+        let same_age = ConfigWrite { created: Some(CreationTimestamp::from_microseconds(7)), ..changed.clone() };
+        assert!(commit(&mut state, 300, vec![same_age]).is_empty());
+        let other_age = ConfigWrite { created: Some(CreationTimestamp::from_microseconds(8)), ..changed };
+        assert_eq!(commit(&mut state, 400, vec![other_age]), [8]);
     }
 }

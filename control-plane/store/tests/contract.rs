@@ -9,57 +9,66 @@ use std::time::SystemTime;
 
 use rutter_api::{ConfigKey, Kind};
 use rutter_store::{
-    CommitError, ConfigEvent, ConfigStore, EmbeddedStore, Expected, MemoryStore, Owner, StoreError, Watch, Write,
+    CommitError, ConfigEvent, ConfigStore, ConfigWrite, EmbeddedStore, Expected, Listing, MemoryStore, Owner,
+    StoreError, Watch,
 };
 
 fn key(name: &str) -> ConfigKey {
     ConfigKey::new(Kind::VirtualService, "default", name)
 }
 
-fn put(name: &str, value: u64) -> Write {
-    Write {
+fn put(name: &str, value: u64) -> ConfigWrite {
+    ConfigWrite {
         key: key(name),
         json: Some(format!("{{\"v\":{value}}}").into()),
+        created: None,
         owner: Owner::Api,
         expected: Expected::Any,
     }
 }
 
-fn delete(name: &str) -> Write {
-    Write { json: None, ..put(name, 0) }
+fn delete(name: &str) -> ConfigWrite {
+    ConfigWrite { json: None, ..put(name, 0) }
 }
 
 async fn contract(store: Arc<dyn ConfigStore>) {
-    assert_eq!(store.list(rutter_store::ALL).await.unwrap(), (0, vec![]));
+    assert_eq!(store.list(rutter_store::ALL).await.unwrap(), Listing { revision: 0, objects: vec![] });
     assert_eq!(store.commit(vec![put("a", 1), put("b", 1)]).await, Ok(1));
     let a = store.get(&key("a")).await.unwrap().unwrap();
-    assert_eq!((a.revision, a.created, &a.json), (1, 1, &"{\"v\":1}".into()));
+    assert_eq!((a.revision, a.first_revision, &a.json), (1, 1, &"{\"v\":1}".into()));
+
+    let created = a.created;
+    assert_eq!(store.get(&key("b")).await.unwrap().unwrap().created, created, "one instant per commit");
 
     // The same again is no commit; a change is, and keeps who was first.
     assert_eq!(store.commit(vec![put("a", 1)]).await, Ok(1));
     assert_eq!(store.commit(vec![put("a", 2)]).await, Ok(2));
     let a = store.get(&key("a")).await.unwrap().unwrap();
-    assert_eq!((a.revision, a.created), (2, 1));
+    assert_eq!((a.revision, a.first_revision, a.created), (2, 1, created));
 
     // All or nothing.
-    let stale = Write { expected: Expected::Revision(1), ..put("a", 3) };
+    let stale = ConfigWrite { expected: Expected::Revision(1), ..put("a", 3) };
     let conflict = CommitError::Conflict { key: key("a"), want: 1, got: 2 };
     assert_eq!(store.commit(vec![put("c", 1), stale]).await, Err(conflict));
     assert_eq!(store.get(&key("c")).await.unwrap(), None);
-    assert_eq!(store.commit(vec![Write { expected: Expected::Revision(2), ..put("a", 3) }]).await, Ok(3));
+    assert_eq!(store.commit(vec![ConfigWrite { expected: Expected::Revision(2), ..put("a", 3) }]).await, Ok(3));
 
     // One source per object.
     let file = |path: &str| Owner::File(path.into());
-    assert_eq!(store.commit(vec![Write { owner: file("x.yaml"), ..put("f", 1) }]).await, Ok(4));
+    assert_eq!(store.commit(vec![ConfigWrite { owner: file("x.yaml"), ..put("f", 1) }]).await, Ok(4));
     let error = store.commit(vec![put("f", 2)]).await.unwrap_err();
     assert!(error.to_string().contains("got one of x.yaml"), "{error}");
     assert!(matches!(store.commit(vec![delete("f")]).await, Err(CommitError::Owned { .. })));
-    assert_eq!(store.commit(vec![Write { owner: file("y.yaml"), ..put("f", 1) }]).await, Ok(5));
+    assert_eq!(store.commit(vec![ConfigWrite { owner: file("y.yaml"), ..put("f", 1) }]).await, Ok(5));
 
     assert_eq!(store.commit(vec![delete("nope")]).await, Err(CommitError::NotFound(key("nope"))));
     assert_eq!(store.commit(vec![delete("b")]).await, Ok(6));
-    let (revision, all) = store.list(rutter_store::ALL).await.unwrap();
-    assert_eq!((revision, all.len()), (6, 2));
+    let all = store.list(rutter_store::ALL).await.unwrap();
+    assert_eq!((all.revision, all.objects.len()), (6, 2));
+
+    // An age that is given is kept, and later commits have later instants.
+    let f = store.get(&key("f")).await.unwrap().unwrap();
+    assert!(f.created > created);
 
     // A watch sees every commit once, in order, and waits for the next.
     let mut watch = Watch::new(store.clone(), 2);
@@ -138,7 +147,7 @@ async fn killed_writer() {
         let name = format!("k{}", number % 50);
         let padding = "x".repeat(usize::try_from(number % 7).unwrap() * 900);
         let pair = [name.clone(), format!("{name}-twin")];
-        let writes = pair.map(|name| Write {
+        let writes = pair.map(|name| ConfigWrite {
             json: Some(format!("{{\"pad\":{padding:?},\"v\":{number}}}").into()),
             ..put(&name, 0)
         });
@@ -173,7 +182,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
 
         let store =
             EmbeddedStore::open(dir.path()).unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
-        let (revision, objects) = store.list(rutter_store::ALL).await.unwrap();
+        let Listing { revision, objects } = store.list(rutter_store::ALL).await.unwrap();
         assert!(revision >= acknowledged, "seed {seed}, round {round}: {revision} < {acknowledged}");
         for pair in objects.chunks(2) {
             assert_eq!(pair[0].json, pair[1].json, "seed {seed}, round {round}: half a commit");

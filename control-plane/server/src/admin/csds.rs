@@ -1,4 +1,4 @@
-//! Client status discovery: what was sent to whom, for tools that speak Envoy's own protocol for that.
+//! Client status discovery (CSDS): what was sent to whom, for tools that speak the protocol of Envoy for it.
 
 use std::pin::Pin;
 
@@ -11,17 +11,17 @@ use rutter_api::pb::envoy::service::status::v3 as pb;
 use rutter_api::pb::envoy::service::status::v3::client_config::GenericXdsConfig;
 use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_core::AdsStream;
-use rutter_core::delta_stream::ResourceState;
+use rutter_core::stream::{ResourceState, ResourceStatus};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::app::stopped;
-use crate::registry::{Registry, StreamHandle};
+use crate::shutdown::stopped;
+use crate::streams::{OpenStreams, StreamHandle};
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ClientStatus {
-    pub(crate) registry: Registry,
+    pub(crate) streams: OpenStreams,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -56,7 +56,7 @@ impl ClientStatus {
         let wanted = request.node_matchers.iter().map(node_id).collect::<Result<Vec<_>, Status>>()?;
         let with_contents = !request.exclude_resource_contents;
         let mut response = pb::ClientStatusResponse::default();
-        for handle in self.registry.all() {
+        for handle in self.streams.all() {
             let id = id_of(&handle);
             if !wanted.is_empty() && !wanted.iter().any(|matcher| matches(matcher, &id)) {
                 continue;
@@ -71,7 +71,7 @@ impl ClientStatus {
     }
 }
 
-/// The node id as a client has it; what it says of the domain is not kept.
+/// Returns the node id as the client has it, except for its domain, which is not kept.
 fn id_of(handle: &StreamHandle) -> String {
     let node = &handle.node;
     format!("sidecar~{}~{}~{}.svc.cluster.local", node.ip(), node.id(), node.namespace)
@@ -108,32 +108,38 @@ fn matches(matcher: &matcher::StringMatcher, text: &str) -> bool {
 }
 
 fn configs(stream: &AdsStream, with_contents: bool) -> Vec<GenericXdsConfig> {
-    let of = |kind: ResourceType| {
-        stream.resources(kind).into_iter().map(move |(resource, state)| {
-            let (status, error) = match state {
-                ResourceState::Acked => (pb::ConfigStatus::Synced, None),
-                ResourceState::Sent | ResourceState::Due => (pb::ConfigStatus::Stale, None),
-                ResourceState::Refused(error) => (pb::ConfigStatus::Error, Some(error)),
-            };
-            let body = || Any { type_url: kind.type_url().into(), value: resource.body().to_vec() };
-            let failure = |details| admin::UpdateFailureState {
-                details,
-                version_info: resource.version.to_string(),
-                last_update_attempt: None::<Timestamp>,
-                ..Default::default()
-            };
-            GenericXdsConfig {
-                type_url: kind.type_url().into(),
-                name: resource.name.to_string(),
-                version_info: resource.version.to_string(),
-                xds_config: with_contents.then(body),
-                config_status: status as i32,
-                error_state: error.map(failure),
-                ..Default::default()
-            }
-        })
+    let mut configs = Vec::new();
+    for resource_type in ResourceType::ALL {
+        let statuses = stream.resources(resource_type).into_iter();
+        configs.extend(statuses.map(|status| config(resource_type, status, with_contents)));
+    }
+    configs
+}
+
+fn config(resource_type: ResourceType, status: ResourceStatus, with_contents: bool) -> GenericXdsConfig {
+    let ResourceStatus { resource, state } = status;
+    let (config_status, error) = match state {
+        ResourceState::Acked => (pb::ConfigStatus::Synced, None),
+        ResourceState::Sent | ResourceState::Due => (pb::ConfigStatus::Stale, None),
+        ResourceState::Refused(error) => (pb::ConfigStatus::Error, Some(error)),
     };
-    ResourceType::ALL.into_iter().flat_map(of).collect()
+    let type_url = resource_type.type_url();
+    let version_info = resource.version.to_string();
+    let failure = |details| admin::UpdateFailureState {
+        details,
+        version_info: version_info.clone(),
+        last_update_attempt: None::<Timestamp>,
+        ..Default::default()
+    };
+    GenericXdsConfig {
+        type_url: type_url.into(),
+        name: resource.name.to_string(),
+        version_info: version_info.clone(),
+        xds_config: with_contents.then(|| Any { type_url: type_url.into(), value: resource.body().to_vec() }),
+        config_status: config_status as i32,
+        error_state: error.map(failure),
+        ..Default::default()
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! gRPC's framing in both directions.
+//! The framing of gRPC in both directions.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +9,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use rutter_core::delta_stream::Frames;
+use rutter_core::stream::Frames;
 use tonic::Status;
 
-/// Parts of a request up to this size are not counted, in bytes: nearly all requests are far smaller.
+/// The length up to which parts of a request are not counted, in bytes. Nearly all requests are far shorter.
 const SMALL_REQUEST: usize = 64 << 10;
-/// A byte for compression, and the length.
+/// The length of what a message starts with, in bytes: a byte for compression, and the length of the rest.
 const HEAD: usize = 5;
+
 /// Bytes that all streams together hold for requests that have not come to their end, and for responses
 /// that have not gone out.
 #[derive(Debug)]
@@ -25,18 +26,18 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// At most `max` bytes, as far as clients can help it.
+    /// Returns a budget of `max` bytes.
     pub(crate) fn new(max: usize) -> Self {
         Self { held: AtomicUsize::new(0), max }
     }
 
-    /// Whether more is held than should be.
+    /// Returns whether more is held than should be.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.held.load(Ordering::Relaxed) > self.max
     }
 }
 
-/// A share of a budget, given back when dropped.
+/// A share of a budget, which is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<Budget>,
@@ -71,7 +72,8 @@ pub(super) struct Requests {
     body: tonic::body::Body,
     buffer: BytesMut,
     share: Share,
-    /// A longer request ends the stream. A reconnect lists every name: 50,000 resources are 5 MB.
+    /// The length above which a request ends the stream, in bytes. A client that reconnects lists every name: 50,000
+    /// resources are 5 MB.
     bytes_max: usize,
 }
 
@@ -80,7 +82,8 @@ impl Requests {
         Self { body, buffer: BytesMut::new(), share: Share::new(budget, 0), bytes_max }
     }
 
-    /// The next message. None: the client has finished. Safe to be dropped while it waits.
+    /// Waits for the next message. `None` means that the client has finished. A call that is dropped while it waits
+    /// misses nothing.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         loop {
             match self.take_message() {
@@ -94,7 +97,7 @@ impl Requests {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
-                // The connection is gone; how is for the transport's log.
+                // The connection is gone. The transport logs why.
                 Err(_) => return None,
             }
             if self.buffer.len() > SMALL_REQUEST {
@@ -123,7 +126,7 @@ impl Requests {
         self.buffer.advance(HEAD);
         let message = self.buffer.split_to(length).freeze();
         if self.buffer.is_empty() {
-            // Lets the buffer go: it has grown to the largest request, and requests are rare.
+            // The buffer has grown to the largest request, and requests are rare: the memory is given back.
             self.buffer = BytesMut::new();
             self.share.set(0);
         }
@@ -133,13 +136,13 @@ impl Requests {
 
 /// What a stream writes.
 pub(super) enum Out {
-    /// One message, and what it takes of the budget until it is handed on.
+    /// A message, and what it takes of the budget until it is handed on.
     Message(Frames, Share),
-    /// The end.
+    /// The end of the stream.
     End(Status),
 }
 
-/// The place between a stream and its socket: one message, and no queue, so that a slow sidecar gets the
+/// The place between a stream and its socket. It holds one message and is no queue, so that a slow sidecar is sent the
 /// latest state.
 #[derive(Default)]
 struct Slot {
@@ -151,7 +154,7 @@ struct Slot {
 #[derive(Default)]
 struct SlotState {
     next: Option<Out>,
-    /// The body has a message that it has not handed on whole.
+    /// Whether the body has a message of which it has not handed on everything.
     writing: bool,
     closed: bool,
 }
@@ -162,11 +165,11 @@ impl Slot {
     }
 }
 
-/// The stream's end of the slot.
+/// The end of the slot that the stream has.
 pub(super) struct Sender(Arc<Slot>);
 
 impl Sender {
-    /// Waits until the message before is handed on; false: nobody reads any more.
+    /// Waits until the previous message is handed on. Returns `false` if nobody reads any more.
     pub(super) async fn ready(&self) -> bool {
         std::future::poll_fn(|cx| {
             self.0.pump.register(cx.waker());
@@ -187,11 +190,11 @@ impl Sender {
 
     /// Waits until everything was handed on, or nobody reads any more.
     pub(super) async fn taken(&self) {
-        // Either is an end.
+        // It does not matter which of the two it is.
         let _ = self.ready().await;
     }
 
-    /// Whether everything was handed on.
+    /// Returns whether everything was handed on.
     pub(super) fn is_empty(&self) -> bool {
         let state = self.0.lock();
         state.next.is_none() && !state.writing
@@ -201,7 +204,7 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        // What is being written is cut short only where the stream failed without a word.
+        // What is being written is cut short only if the task of the stream failed.
         state.next.get_or_insert_with(|| Out::End(Status::internal("the stream's task ended")));
         drop(state);
         self.0.body.wake();
@@ -215,7 +218,7 @@ pub(super) struct Outgoing {
     ended: bool,
 }
 
-/// A response body, and what fills it.
+/// Returns a response body and what fills it.
 pub(super) fn outgoing() -> (Sender, Outgoing) {
     let slot = Arc::new(Slot::default());
     (Sender(slot.clone()), Outgoing { slot, frames: None, ended: false })

@@ -1,4 +1,4 @@
-//! Connections from sidecars: accepted whatever happens to a single one, and closed from inside where one is stuck.
+//! Connections from sidecars. They are accepted whatever happens to a single one, and closed from inside if one is stuck.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -16,13 +16,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tonic::transport::server::Connected;
 use tracing::warn;
 
-/// Connections that wait to be accepted: a whole fleet may come back at the same moment, and a connection
-/// that finds no place is tried again only after a second.
+use crate::identity::Peer;
+
+/// The number of connections that may wait to be accepted. A whole fleet may come back at the same moment, and a client
+/// that finds no place tries again only after a second.
 const BACKLOG: u32 = 16_384;
-/// After a failure to accept, such as too many open files.
+/// The pause after a failure to accept, such as too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Listens for a fleet.
+/// Listens at an address, with room for a whole fleet that connects at once.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -30,15 +32,16 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Every connection that comes.
+/// Returns every connection that is made, for ever.
 pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
     futures::stream::unfold(listener, |listener| async {
         loop {
             match listener.accept().await {
-                Ok((socket, _)) => {
-                    // Small messages go at once; a socket that refuses is closed already.
+                Ok((socket, address)) => {
+                    // Small messages go at once. A socket that refuses this is closed already.
                     let _ = socket.set_nodelay(true);
-                    return Some((Ok(Connection { socket, switch: Switch::default() }), listener));
+                    let switch = Switch::new(Peer { address: Some(address), certificate: None });
+                    return Some((Ok(Connection { socket, switch }), listener));
                 }
                 Err(error) => {
                     warn!(error = %error, "a connection could not be accepted");
@@ -49,12 +52,13 @@ pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<C
     })
 }
 
-/// Closes a connection, whatever state its streams are in, and says what has gone out on it.
+/// Closes a connection whatever state its streams are in, and knows its other end and what has gone out on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Switch(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    peer: Peer,
     opened: Instant,
     closed: AtomicBool,
     task: AtomicWaker,
@@ -63,31 +67,41 @@ struct Inner {
 
 impl Default for Switch {
     fn default() -> Self {
-        let (closed, task, written) = Default::default();
-        Self(Arc::new(Inner { opened: Instant::now(), closed, task, written }))
+        Self::new(Peer::default())
     }
 }
 
 impl Switch {
-    /// When the connection was accepted.
+    /// Returns the switch of a connection that was accepted just now.
+    pub(crate) fn new(peer: Peer) -> Self {
+        let (closed, task, written) = Default::default();
+        Self(Arc::new(Inner { peer, opened: Instant::now(), closed, task, written }))
+    }
+
+    /// Returns the other end of the connection.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.0.peer
+    }
+
+    /// Returns when the connection was accepted.
     pub(crate) fn opened(&self) -> Instant {
         self.0.opened
     }
 
-    /// A number between 0.9 and 1.1, by chance, and the same for a connection's whole life.
+    /// Returns a random number between 0.9 and 1.1, which is the same for the whole life of the connection.
     pub(crate) fn jitter(&self) -> f64 {
         static CHANCE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let hash = CHANCE.hash_one((self.0.opened, Arc::as_ptr(&self.0) as usize));
         0.9 + (hash % 1000) as f64 / 5000.0
     }
 
-    /// Ends the connection at its next step, which is now.
+    /// Ends the connection at once.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.task.wake();
     }
 
-    /// Bytes that the system has taken, of all streams.
+    /// Returns the number of bytes of all streams that the operating system has taken.
     pub(crate) fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
     }
@@ -107,7 +121,7 @@ impl Switch {
     }
 }
 
-/// A TCP connection with a switch.
+/// A TCP connection, and the switch that closes it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,

@@ -52,7 +52,8 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
         any -> "PassthroughCluster"
         0.0.0.0_82 ["envoy.filters.listener.http_inspector"]
         {"application_protocols":["http/1.1","h2c"],"transport_protocol":"raw_buffer"} -> "82"
-        any -> "BlackHoleCluster""#]].assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
+        any -> "BlackHoleCluster""#]]
+    .assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
@@ -65,7 +66,8 @@ fn a_virtual_address_has_a_listener_of_its_own() {
         any -> "to"
         10.9.0.1_81 ["envoy.filters.listener.http_inspector"]
         {"application_protocols":["http/1.1","h2c"],"transport_protocol":"raw_buffer"} -> "80"
-        any -> "to""#]].assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
+        any -> "to""#]]
+    .assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
@@ -77,7 +79,8 @@ fn everything_captured_arrives_at_one_listener_that_never_connects_to_itself() {
         any -> "PassthroughCluster"
         virtualOutbound []
         {"destination_port":15001} -> "BlackHoleCluster"
-        any -> "BlackHoleCluster""#]].assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
+        any -> "BlackHoleCluster""#]]
+    .assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
@@ -192,7 +195,8 @@ fn bound_listeners_route_or_pass_on() {
         10.0.0.1_81 []
         any -> "to"
         10.0.0.1_82 []
-        any -> "inbound|82||""#]].assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
+        any -> "inbound|82||""#]]
+    .assert_eq(&listeners.iter().map(chains).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

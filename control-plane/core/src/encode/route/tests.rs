@@ -142,7 +142,8 @@ fn domains_are_the_names_by_which_clients_of_a_namespace_may_call_a_host() {
     expect![[r#"
         a.default.svc.cluster.local a.default.svc.cluster.local. a a.default.svc a.default 10.9.0.1 [fd00::1]
         a.default.svc.cluster.local a.default.svc.cluster.local. a.default a.default.svc 10.9.0.1 [fd00::1]
-        *.x 10.9.0.1 [fd00::1]"#]].assert_eq(&lines.join("\n"));
+        *.x 10.9.0.1 [fd00::1]"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -150,7 +151,8 @@ fn domains_that_another_host_has_are_left_out() {
     let virtual_host = encode(SERVICE, RouteTableForm::Split);
     let without = without_domains(&virtual_host, &["10.9.0.1".to_owned(), "a.default".to_owned()]);
     assert_eq!(without.name, virtual_host.name);
-    expect![[r#"["a.default.svc.cluster.local","a.default.svc.cluster.local.","a.default.svc"]"#]].assert_eq(&json_of(ResourceType::VirtualHost, &without)["domains"].to_string());
+    expect![[r#"["a.default.svc.cluster.local","a.default.svc.cluster.local.","a.default.svc"]"#]]
+        .assert_eq(&json_of(ResourceType::VirtualHost, &without)["domains"].to_string());
 }
 
 #[test]
@@ -165,7 +167,8 @@ fn tables_end_with_what_becomes_of_other_hosts() {
     });
     expect![[r#"
         80 ["allow_any"] vhds {"config_source":{"ads":{},"initial_fetch_timeout":"0s","resource_api_version":"V3"}}
-        80 ["a.default.svc.cluster.local:80", "block_all"] vhds null"#]].assert_eq(&lines.join("\n"));
+        80 ["a.default.svc.cluster.local:80", "block_all"] vhds null"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -174,5 +177,6 @@ fn the_table_of_a_service_sends_everything_to_it() {
     let json = json_of(ResourceType::Route, &table);
     let host = &json["virtual_hosts"][0];
     let lines = format!("{}: {} {}", table.name, host["domains"], host["routes"][0]["route"]["cluster"]);
-    expect![[r#"a.default.svc.cluster.local:3306: ["*"] "outbound|3306||a.default.svc.cluster.local""#]].assert_eq(&lines);
+    expect![[r#"a.default.svc.cluster.local:3306: ["*"] "outbound|3306||a.default.svc.cluster.local""#]]
+        .assert_eq(&lines);
 }

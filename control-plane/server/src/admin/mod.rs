@@ -1,7 +1,9 @@
 //! The admin API: config in and out, and what was sent to whom.
 
+mod apply;
 mod csds;
-mod show;
+mod objects;
+mod sidecars;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,46 +11,47 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::routing::get;
-use rutter_api::config::{APPLY_BYTES_MAX, Object};
+use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
-use rutter_store::{CommitError, ConfigStore, Expected, Owner, Write};
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner, Stored};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
-use crate::app::stopped;
 use crate::engine::EngineHandle;
-use crate::folder::parse;
 use crate::metrics::Metrics;
-use crate::registry::{Registry, StreamHandle};
+use crate::shutdown::stopped;
+use crate::streams::{OpenStreams, StreamHandle};
+use apply::{read_sources, write};
+use sidecars::Progress;
 
-/// Between two looks at the streams while somebody waits for their answers: at first, and at last.
-const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+/// The first pause between two looks at the streams while somebody waits for their answers. It doubles each time.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Faults of one apply that are listed.
-const FAULTS_MAX: usize = 20;
 
 /// The admin service.
 #[derive(Clone)]
 pub(crate) struct AdminServer {
     pub(crate) store: Arc<dyn ConfigStore>,
     pub(crate) engine: EngineHandle,
-    pub(crate) registry: Registry,
+    pub(crate) streams: OpenStreams,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Serves gRPC, metrics and health on one address.
+/// Serves gRPC, metrics and health checks on one socket, until `stop`.
 pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
-    // Room for the envelope around the largest apply, so that its own limit is what is told.
     let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus {
-        registry: server.registry.clone(),
+        streams: server.streams.clone(),
         stop: stop.clone(),
     });
+    // There is room for more than the largest apply, so that the client is told the limit of an apply.
     let service = pb::admin_server::AdminServer::new(server).max_decoding_message_size(APPLY_BYTES_MAX * 2);
     let router = tonic::service::Routes::new(service)
         .add_service(status)
@@ -81,23 +84,23 @@ impl pb::admin_server::Admin for AdminServer {
                 && (request.namespace.is_empty() || !key.kind.is_namespaced() || *key.namespace == *request.namespace)
                 && (request.name.is_empty() || *key.name == *request.name)
         };
-        let (revision, all) = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
-        let object = |one| show::object(one, &self.registry.refusals_of(&one.key));
-        let objects: Vec<pb::Object> = all.iter().map(object).collect();
+        let listing = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
+        let object = |stored: &Stored| objects::object(stored, &self.streams.refusals_of(&stored.key));
+        let objects: Vec<pb::Object> = listing.objects.iter().map(object).collect();
         if objects.is_empty() && !request.name.is_empty() {
             return Err(Status::not_found(format!(
                 "{} {}/{}: not found",
                 request.kind, request.namespace, request.name
             )));
         }
-        Ok(Response::new(pb::GetResponse { objects, revision }))
+        Ok(Response::new(pb::GetResponse { objects, revision: listing.revision }))
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::DeleteResponse>, Status> {
         let keys = request.into_inner().keys;
         let writes = keys.iter().map(|key| {
             let key = ConfigKey::new(kind_of(&key.kind)?, &key.namespace, &key.name);
-            Ok(Write { key, json: None, owner: Owner::Api, expected: Expected::Any })
+            Ok(ConfigWrite { key, json: None, created: None, owner: Owner::Api, expected: Expected::Any })
         });
         let writes = writes.collect::<Result<_, Status>>()?;
         let revision = self.commit(writes).await?;
@@ -109,8 +112,8 @@ impl pb::admin_server::Admin for AdminServer {
         _: Request<pb::ProxyStatusRequest>,
     ) -> Result<Response<pb::ProxyStatusResponse>, Status> {
         let mut sidecars = Vec::new();
-        for handle in self.registry.all() {
-            sidecars.push(show::sidecar(&handle, &self.engine).await);
+        for handle in self.streams.all() {
+            sidecars.push(sidecars::sidecar(&handle, &self.engine).await);
         }
         let revision = *self.engine.applied().borrow();
         Ok(Response::new(pb::ProxyStatusResponse { sidecars, revision }))
@@ -121,9 +124,9 @@ impl pb::admin_server::Admin for AdminServer {
         request: Request<pb::ProxyConfigRequest>,
     ) -> Result<Response<pb::ProxyConfigResponse>, Status> {
         let request = request.into_inner();
-        let kinds = show::kinds(&request.r#type)?;
+        let types = sidecars::types_of_word(&request.r#type)?;
         let handle = self.find(&request.sidecar)?;
-        let resources = handle.ask(move |stream| show::resources(stream, &kinds)).await;
+        let resources = handle.ask(move |stream| sidecars::resources(stream, &types)).await;
         let resources = resources
             .ok_or_else(|| Status::unavailable(format!("{}: its stream does not answer", handle.node.id())))?;
         Ok(Response::new(pb::ProxyConfigResponse { resources, sidecar: handle.node.id() }))
@@ -131,11 +134,11 @@ impl pb::admin_server::Admin for AdminServer {
 
     async fn pushes(&self, request: Request<pb::PushesRequest>) -> Result<Response<pb::PushesResponse>, Status> {
         let request = request.into_inner();
-        let handles = if request.sidecar.is_empty() { self.registry.all() } else { vec![self.find(&request.sidecar)?] };
+        let handles = if request.sidecar.is_empty() { self.streams.all() } else { vec![self.find(&request.sidecar)?] };
         let mut pushes = Vec::new();
         for handle in handles {
             let (id, since) = (handle.node.id(), request.since_revision);
-            let of_stream = handle.ask(move |stream| show::pushes(stream, &id, since)).await;
+            let of_stream = handle.ask(move |stream| sidecars::pushes(stream, &id, since)).await;
             pushes.extend(of_stream.unwrap_or_default());
         }
         Ok(Response::new(pb::PushesResponse { pushes }))
@@ -151,23 +154,23 @@ impl pb::admin_server::Admin for AdminServer {
         let is_applied = async { applied.wait_for(|revision| *revision >= request.revision).await.is_ok() };
         let is_applied = tokio::time::timeout_at(end.into(), is_applied).await.unwrap_or(false);
         let mut response = pb::WaitForAckResponse::default();
-        let mut pause = LOOK_EVERY.0;
+        let mut pause = PAUSE_MIN;
         loop {
-            let late = Instant::now() >= end;
+            let is_late = Instant::now() >= end;
             response.waiting.clear();
             response.refused.clear();
-            for handle in self.registry.all() {
-                match handle.ask(show::settled).await {
-                    Some(show::Settled { settled: true, refused: false }) => {}
-                    Some(show::Settled { settled: true, refused: true }) => response.refused.push(handle.node.id()),
-                    Some(show::Settled { settled: false, .. }) | None => response.waiting.push(handle.node.id()),
+            for handle in self.streams.all() {
+                match handle.ask(sidecars::progress).await {
+                    Some(Progress::Settled) => {}
+                    Some(Progress::SettledWithRefusals) => response.refused.push(handle.node.id()),
+                    Some(Progress::Waiting) | None => response.waiting.push(handle.node.id()),
                 }
             }
-            if late || response.waiting.is_empty() && is_applied {
+            if is_late || response.waiting.is_empty() && is_applied {
                 return Ok(Response::new(response));
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LOOK_EVERY.1);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
@@ -186,10 +189,12 @@ impl AdminServer {
             let old = self.store.get(&object.config.key).await.map_err(|error| Status::internal(error.to_string()))?;
             let action = match old {
                 None => pb::applied::Action::Created,
-                Some(old) if old.json == object.json => pb::applied::Action::Unchanged,
+                Some(old) if old.json == object.json && object.created.is_none_or(|created| created == old.created) => {
+                    pb::applied::Action::Unchanged
+                }
                 Some(_) => pb::applied::Action::Configured,
             };
-            response.applied.push(pb::Applied { key: Some(show::key(&object.config.key)), action: action as i32 });
+            response.applied.push(pb::Applied { key: Some(objects::key(&object.config.key)), action: action as i32 });
         }
         let checked = self.engine.check(objects.iter().map(|object| object.config.clone()).collect()).await;
         if !checked.faults.is_empty() {
@@ -204,7 +209,7 @@ impl AdminServer {
         Ok(response)
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Result<u64, Status> {
+    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, Status> {
         self.store.commit(writes).await.map_err(|error| match &error {
             CommitError::Conflict { .. } => Status::aborted(error.to_string()),
             CommitError::Owned { .. } => Status::failed_precondition(error.to_string()),
@@ -213,70 +218,28 @@ impl AdminServer {
         })
     }
 
-    /// The stream of a sidecar, by its name or a beginning that only one has. Of several connections the latest.
+    /// Returns the stream of a sidecar, given by its name or by a beginning that no other sidecar has. Of several streams
+    /// it is the latest.
     fn find(&self, name: &str) -> Result<StreamHandle, Status> {
-        let all = self.registry.all();
+        let all = self.streams.all();
         let ids: BTreeSet<String> =
             all.iter().map(|handle| handle.node.id()).filter(|id| id.starts_with(name)).collect();
         let id = match &ids.iter().collect::<Vec<_>>()[..] {
-            [one] => (*one).clone(),
+            [only] => (*only).clone(),
             _ if ids.contains(name) => name.to_owned(),
             [] => {
                 return Err(Status::not_found(format!(
                     "{name}: no such sidecar is connected (see rutterctl proxy-status)"
                 )));
             }
-            many => {
-                let names: Vec<&str> = many.iter().map(|id| id.as_str()).collect();
+            several => {
+                let names: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
                 return Err(Status::invalid_argument(format!("{name}: want one sidecar, got {}", names.join(", "))));
             }
         };
         let latest = all.into_iter().filter(|handle| handle.node.id() == id).max_by_key(|handle| handle.since);
         latest.ok_or_else(|| Status::not_found(id))
     }
-}
-
-fn read_sources(request: &pb::ApplyRequest) -> Result<Vec<Object>, Status> {
-    let namespace = Some(request.default_namespace.as_str()).filter(|name| !name.is_empty()).unwrap_or("default");
-    let mut objects: Vec<Object> = Vec::new();
-    let mut faults = Vec::new();
-    for source in &request.sources {
-        let text = match std::str::from_utf8(&source.text) {
-            Ok(text) => text,
-            Err(error) => {
-                faults.push(format!("{}: want UTF-8, got another byte at {}", source.name, error.valid_up_to()));
-                continue;
-            }
-        };
-        match parse(text, namespace) {
-            Ok(more) => objects.extend(more),
-            Err(more) => faults.extend(more.into_iter().map(|fault| format!("{}: {fault}", source.name))),
-        }
-    }
-    let mut seen = BTreeSet::new();
-    faults.extend(
-        objects
-            .iter()
-            .filter(|one| !seen.insert(&one.config.key))
-            .map(|one| format!("{}: want each object once, got it twice", one.config.key)),
-    );
-    if objects.is_empty() && faults.is_empty() {
-        faults.push("want at least one object, got none".to_owned());
-    }
-    if faults.is_empty() {
-        return Ok(objects);
-    }
-    let more = faults.len().saturating_sub(FAULTS_MAX);
-    faults.truncate(FAULTS_MAX);
-    if more > 0 {
-        faults.push(format!("… and {more} more"));
-    }
-    Err(Status::invalid_argument(faults.join("\n")))
-}
-
-fn write(object: Object) -> Write {
-    let expected = object.resource_version.map_or(Expected::Any, Expected::Revision);
-    Write { key: object.config.key.clone(), json: Some(object.json), owner: Owner::Api, expected }
 }
 
 fn kind_of(word: &str) -> Result<Kind, Status> {

@@ -1,4 +1,4 @@
-//! The watched folder: a source of config that is changed only there.
+//! The watched folder: config in files, which is changed only there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use anyhow::Context;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rutter_api::config::{APPLY_BYTES_MAX, Object};
 use rutter_api::{ConfigKey, yaml};
-use rutter_core::index::check_routes;
-use rutter_store::{ConfigStore, Expected, Owner, Write};
+use rutter_core::message_size::check_routes;
+use rutter_store::{ConfigStore, ConfigWrite, Expected, Owner};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -18,13 +18,13 @@ use tracing::{error, info, warn};
 use crate::metrics::Metrics;
 use crate::parallel;
 
-/// Changes that come within this time of one another are taken together.
+/// The time within which changes are taken together.
 const GATHER: Duration = Duration::from_millis(5);
-/// Without any event the folder is looked over all the same: some file systems tell nothing.
+/// The time without an event after which the folder is looked over, because some file systems report nothing.
 const LOOK_OVER: Duration = Duration::from_secs(30);
-/// Files of one transaction.
-const TOGETHER: usize = 256;
-/// Events waiting; when there are more, the folder is looked over instead.
+/// The number of files in one transaction.
+const FILES_MAX: usize = 256;
+/// The number of events that may wait. If there are more, the folder is looked over instead.
 const EVENTS: usize = 1024;
 
 /// What is known of a file without reading it.
@@ -57,7 +57,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Watches `root` and takes in what is there now.
+    /// Watches a folder, and takes in what is there.
     pub(crate) async fn open(
         root: PathBuf,
         store: Arc<dyn ConfigStore>,
@@ -109,7 +109,7 @@ impl Folder {
         }
     }
 
-    /// Adds an event's paths; None: everything has to be looked over.
+    /// Adds the paths of an event. If they become `None`, everything has to be looked over.
     fn note(&self, paths: &mut Option<BTreeSet<PathBuf>>, event: Option<notify::Result<Event>>) {
         match event {
             Some(Ok(event)) if matches!(event.kind, EventKind::Access(_)) => {}
@@ -122,11 +122,11 @@ impl Folder {
         }
     }
 
-    /// Whether a path is a folder, or a link to one, or was one: what happened to it says nothing of its files.
+    /// Returns whether a path is a folder, or a link to one, or was one. What happens to it says nothing of its files.
     fn has_files_behind(&self, path: &Path) -> bool {
         match std::fs::metadata(path) {
             Ok(meta) => meta.is_dir(),
-            // The temporary file of an editor, which has gone again, never had any.
+            // The temporary file of an editor, which has gone again, never had a file behind it.
             Err(_) => self
                 .files
                 .range(path.to_owned()..)
@@ -135,7 +135,7 @@ impl Folder {
         }
     }
 
-    /// Compares every file's stamp; reads those that differ.
+    /// Compares the stamp of every file, and reads the files that differ.
     async fn look_over(&mut self) -> anyhow::Result<()> {
         let mut found = BTreeSet::new();
         list(&self.root, &mut found).with_context(|| self.root.display().to_string())?;
@@ -143,7 +143,7 @@ impl Folder {
         self.take_in(found).await
     }
 
-    /// Reads the files that changed, and those only.
+    /// Reads the files that changed, and no others.
     async fn take_in(&mut self, paths: BTreeSet<PathBuf>) -> anyhow::Result<()> {
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for path in paths.into_iter().filter(|path| is_config(path)) {
@@ -167,7 +167,7 @@ impl Folder {
             }
         }
         while !good.is_empty() {
-            let rest = good.split_off(good.len().min(TOGETHER));
+            let rest = good.split_off(good.len().min(FILES_MAX));
             self.commit_together(std::mem::replace(&mut good, rest)).await;
         }
         for path in gone {
@@ -177,8 +177,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Files that changed together are one transaction, so that an object may move from one to another. Where
-    /// that is refused, each is one of its own, and it is told which is at fault.
+    /// Commits files that changed together as one transaction, so that an object may move from one to another. If that is
+    /// refused, each file is a transaction of its own, so that the faulty one is found.
     async fn commit_together(&mut self, files: Vec<File>) {
         let result = if files.len() > 1 { self.commit(&files).await } else { Err(String::new()) };
         if let Ok(revision) = result {
@@ -212,7 +212,7 @@ impl Folder {
         );
     }
 
-    /// What files no longer have goes.
+    /// Commits files. Objects that they no longer have are deleted.
     async fn commit(&mut self, files: &[File]) -> Result<u64, String> {
         let mut kept: BTreeMap<&ConfigKey, &str> = BTreeMap::new();
         for file in files {
@@ -230,8 +230,8 @@ impl Folder {
         let gone = self.keys_of(|name| files.iter().any(|file| file.name == name));
         let gone: Vec<ConfigKey> = gone.into_iter().filter(|key| !kept.contains_key(key)).collect();
         let objects = files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));
-        let put = objects.map(|(file, one)| write(one.config.key.clone(), &file.name, Some(one.json.clone())));
-        let writes = put.chain(gone.iter().map(|key| write(key.clone(), "", None))).collect();
+        let put = objects.map(|(file, object)| put(object, &file.name));
+        let writes = put.chain(gone.iter().cloned().map(deletion)).collect();
         let revision = self.store.commit(writes).await.map_err(|error| error.to_string())?;
         self.owned.retain(|key, _| !gone.contains(key));
         self.owned.extend(kept.into_iter().map(|(key, name)| (key.clone(), name.to_owned())));
@@ -245,7 +245,7 @@ impl Folder {
         info!(file = name, "a file of the watched folder is gone, and its objects with it");
     }
 
-    /// Objects of files that went while nobody watched.
+    /// Deletes the objects of files that went while nobody watched.
     async fn drop_orphans(&mut self) {
         let names: BTreeSet<String> = self.files.keys().map(|path| self.name(path)).collect();
         self.remove(|file| !names.contains(file)).await;
@@ -256,8 +256,7 @@ impl Folder {
         if gone.is_empty() {
             return;
         }
-        // Any file may remove what another has: the folder is one source.
-        let writes = gone.iter().map(|key| write(key.clone(), "", None)).collect();
+        let writes = gone.iter().cloned().map(deletion).collect();
         match self.store.commit(writes).await {
             Ok(_) => self.owned.retain(|key, _| !gone.contains(key)),
             Err(error) => warn!(error = %error, "objects of a file that is gone could not be removed"),
@@ -273,8 +272,19 @@ impl Folder {
     }
 }
 
-fn write(key: ConfigKey, file: &str, json: Option<Arc<str>>) -> Write {
-    Write { key, json, owner: Owner::File(file.to_owned()), expected: Expected::Any }
+fn put(object: &Object, file: &str) -> ConfigWrite {
+    ConfigWrite {
+        key: object.config.key.clone(),
+        json: Some(object.json.clone()),
+        created: object.created,
+        owner: Owner::File(file.to_owned()),
+        expected: Expected::Any,
+    }
+}
+
+/// Returns the write that deletes an object. Any file may delete what another has, because the folder is one source.
+fn deletion(key: ConfigKey) -> ConfigWrite {
+    ConfigWrite { key, json: None, created: None, owner: Owner::File(String::new()), expected: Expected::Any }
 }
 
 fn is_config(path: &Path) -> bool {
@@ -310,7 +320,7 @@ fn parse_file(path: &Path) -> Result<Vec<Object>, String> {
     parse(&text, "default").map_err(|faults| faults.join("; "))
 }
 
-/// The objects of a text, or everything that is wrong with them.
+/// Returns the objects of a text, or everything that is wrong with them.
 pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, Vec<String>> {
     let documents = yaml::parse(text).map_err(|error| vec![error.to_string()])?;
     let mut objects: Vec<Object> = Vec::new();
@@ -327,7 +337,7 @@ pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, 
                 Some(invalid) => faults.push(format!("line {}: {invalid}", document.line)),
                 None => objects.push(object),
             },
-            Err(invalid) => faults.extend(invalid.iter().map(|one| format!("line {}: {one}", document.line))),
+            Err(invalid) => faults.extend(invalid.iter().map(|fault| format!("line {}: {fault}", document.line))),
         }
     }
     if faults.is_empty() { Ok(objects) } else { Err(faults) }

@@ -1,23 +1,25 @@
 //! The open streams, for those who look at them.
+//!
+//! A stream belongs to its task. Others ask it a question, which the task answers between two events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rutter_api::{ConfigKey, SidecarNode};
-use rutter_core::ads_stream::Refusal;
+use rutter_core::stream::Refusal;
 use rutter_core::{AdsStream, NodeId};
 use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::Metrics;
 
-/// A stream that does not answer for so long is passed over.
+/// How long a stream has to answer a question.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A question to a stream, run by the stream's own task.
+/// A question to a stream, which the task of the stream runs.
 pub(crate) type Question = Box<dyn FnOnce(&AdsStream) + Send>;
 
-/// Questions that wait for a stream to answer them: as good as always none, so there is no room kept for them.
+/// The questions that wait for a stream to answer them. Nearly always there is none, so no memory is kept for them.
 #[derive(Default)]
 pub(crate) struct Questions {
     waiting: Mutex<Vec<Question>>,
@@ -40,7 +42,7 @@ impl Questions {
         self.asked.notify_one();
     }
 
-    /// Waits for some. Safe to be dropped while it waits.
+    /// Waits for questions and returns them. A call that is dropped while it waits misses none.
     pub(crate) async fn next(&self) -> Vec<Question> {
         self.asked.notified().await;
         std::mem::take(&mut *self.lock())
@@ -57,11 +59,22 @@ pub(crate) struct StreamHandle {
 }
 
 /// A refusal, and the objects that the refused resource is made from.
-pub(crate) type Sourced = (Refusal, BTreeSet<ConfigKey>);
+#[derive(Debug, Clone)]
+pub(crate) struct SourcedRefusal {
+    pub(crate) refusal: Refusal,
+    pub(crate) sources: BTreeSet<ConfigKey>,
+}
+
+/// A refusal, and the sidecar that refuses.
+#[derive(Debug, Clone)]
+pub(crate) struct SidecarRefusal {
+    pub(crate) sidecar: String,
+    pub(crate) refusal: Refusal,
+}
 
 /// Every open stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Registry {
+pub(crate) struct OpenStreams {
     state: Arc<Mutex<State>>,
     metrics: Arc<Metrics>,
 }
@@ -69,36 +82,40 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     streams: BTreeMap<NodeId, StreamHandle>,
-    /// How many streams a sidecar has, those included that are about to begin.
-    counts: HashMap<Identity, usize>,
-    refused: BTreeMap<NodeId, Vec<Sourced>>,
-    /// Who refuses something that is made from an object.
+    /// The number of streams of each sidecar, including those that are about to begin.
+    counts: HashMap<SidecarName, usize>,
+    refused: BTreeMap<NodeId, Vec<SourcedRefusal>>,
+    /// The streams whose clients refuse something that is made from an object.
     refusing: BTreeMap<ConfigKey, BTreeSet<NodeId>>,
 }
 
-/// A sidecar's namespace and pod.
-type Identity = (Arc<str>, Arc<str>);
+/// Names a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SidecarName {
+    namespace: Arc<str>,
+    pod: Arc<str>,
+}
 
-/// A place for one stream of a sidecar; free again when dropped.
+/// A place for one stream of a sidecar. It is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    registry: Registry,
-    identity: Identity,
+    streams: OpenStreams,
+    sidecar: SidecarName,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.registry.lock();
-        if let Some(count) = state.counts.get_mut(&self.identity) {
+        let mut state = self.streams.lock();
+        if let Some(count) = state.counts.get_mut(&self.sidecar) {
             *count -= 1;
             if *count == 0 {
-                state.counts.remove(&self.identity);
+                state.counts.remove(&self.sidecar);
             }
         }
     }
 }
 
-/// Takes the stream off the list when dropped.
+/// A stream on the list. It is taken off when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered {
     place: Place,
@@ -107,17 +124,17 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let registry = &self.place.registry;
-        registry.refuses(self.id, Vec::new());
-        if let Some(handle) = registry.lock().streams.remove(&self.id) {
-            // Who asked is told at once that there will be no answer.
+        let streams = &self.place.streams;
+        streams.set_refusals(self.id, Vec::new());
+        if let Some(handle) = streams.lock().streams.remove(&self.id) {
+            // Those who asked learn at once that there will be no answer.
             handle.questions.lock().clear();
         }
     }
 }
 
-impl Registry {
-    /// Without streams.
+impl OpenStreams {
+    /// Returns a list without streams.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self { state: Arc::default(), metrics }
     }
@@ -126,36 +143,36 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more stream of a sidecar. None: it has as many as it may.
+    /// Returns a place for one more stream of a sidecar. `None` means that the sidecar has as many as it may.
     pub(crate) fn enter(&self, node: &SidecarNode, max: usize) -> Option<Place> {
-        let identity = (node.namespace.clone(), node.pod.clone());
+        let sidecar = SidecarName { namespace: node.namespace.clone(), pod: node.pod.clone() };
         let mut state = self.lock();
-        let count = state.counts.entry(identity.clone()).or_default();
+        let count = state.counts.entry(sidecar.clone()).or_default();
         if *count >= max {
             return None;
         }
         *count += 1;
-        Some(Place { registry: self.clone(), identity })
+        Some(Place { streams: self.clone(), sidecar })
     }
 
     /// Puts a stream on the list.
     pub(crate) fn add(
         &self,
         place: Place,
-        (id, node): (NodeId, Arc<SidecarNode>),
+        id: NodeId,
+        node: Arc<SidecarNode>,
         questions: Arc<Questions>,
     ) -> Registered {
         self.lock().streams.insert(id, StreamHandle { id, node, since: Instant::now(), questions });
         Registered { place, id }
     }
 
-    /// All that a stream's client refuses now.
-    pub(crate) fn refuses(&self, id: NodeId, refused: Vec<Sourced>) {
-        let sources = |all: &[Sourced]| all.iter().flat_map(|(_, keys)| keys).cloned().collect::<BTreeSet<_>>();
+    /// Takes in everything that the client of a stream refuses now.
+    pub(crate) fn set_refusals(&self, id: NodeId, refused: Vec<SourcedRefusal>) {
         let mut state = self.lock();
-        let after = sources(&refused);
+        let after = sources_of(&refused);
         let before = if refused.is_empty() { state.refused.remove(&id) } else { state.refused.insert(id, refused) };
-        let before = sources(&before.unwrap_or_default());
+        let before = sources_of(&before.unwrap_or_default());
         for key in before.symmetric_difference(&after) {
             let ids = state.refusing.entry(key.clone()).or_default();
             if after.contains(key) {
@@ -170,20 +187,21 @@ impl Registry {
         }
     }
 
-    /// Who refuses something that is made from an object, and what.
-    pub(crate) fn refusals_of(&self, key: &ConfigKey) -> Vec<(String, Refusal)> {
+    /// Returns what sidecars refuse of everything that is made from an object.
+    pub(crate) fn refusals_of(&self, key: &ConfigKey) -> Vec<SidecarRefusal> {
         let state = self.lock();
-        let ids = state.refusing.get(key).into_iter().flatten();
-        let of = |id: &NodeId| {
+        let mut refusals = Vec::new();
+        for id in state.refusing.get(key).into_iter().flatten() {
             let sidecar = state.streams.get(id).map(|stream| stream.node.id()).unwrap_or_default();
-            let all = state.refused.get(id).into_iter().flatten();
-            let made_from_it = all.filter(|(_, sources)| sources.contains(key));
-            made_from_it.map(move |(refusal, _)| (sidecar.clone(), refusal.clone())).collect::<Vec<_>>()
-        };
-        ids.flat_map(of).collect()
+            let refused = state.refused.get(id).into_iter().flatten();
+            for sourced in refused.filter(|sourced| sourced.sources.contains(key)) {
+                refusals.push(SidecarRefusal { sidecar: sidecar.clone(), refusal: sourced.refusal.clone() });
+            }
+        }
+        refusals
     }
 
-    /// All streams, by the sidecar's name.
+    /// Returns all streams, in the order of the names of their sidecars.
     pub(crate) fn all(&self) -> Vec<StreamHandle> {
         let mut all: Vec<StreamHandle> = self.lock().streams.values().cloned().collect();
         all.sort_by_key(|stream| (stream.node.id(), stream.since));
@@ -191,8 +209,12 @@ impl Registry {
     }
 }
 
+fn sources_of(refused: &[SourcedRefusal]) -> BTreeSet<ConfigKey> {
+    refused.iter().flat_map(|sourced| &sourced.sources).cloned().collect()
+}
+
 impl StreamHandle {
-    /// What a stream says of itself. None: it has ended or is stuck.
+    /// Asks a stream a question. `None` means that the stream has ended, or does not answer in time.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&AdsStream) -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! The same ADS server over resources that somebody sets, without config and scopes: for tests, and for suites
-//! of others that want to drive an xDS server.
+//! The same ADS server over resources that somebody sets, without config and scopes. It is for tests, and for suites of
+//! others that drive an xDS server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,46 +9,48 @@ use anyhow::{Context, bail};
 use rutter_api::node::Interception;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, Labels, ResourceType, SidecarNode};
-use rutter_core::snapshot::{ResourceName, Write};
-use rutter_core::{NodeId, ScopeSnapshot, View};
+use rutter_core::resource::ResourceName;
+use rutter_core::{NodeId, ResourceWrite, Snapshot, View};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::ads::{self, AdsService, Budget, Shared, Streams};
-use crate::app::{DRAIN, serve_xds, stopped};
+use crate::ads::{self, AdsService, Budget, Shared, StreamTasks};
+use crate::app::{DRAIN, XdsServer};
 use crate::engine::{CALLS, Call, Checked, Connection, EngineHandle};
+use crate::identity::Peer;
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
 use crate::settings::Settings;
+use crate::shutdown::stopped;
+use crate::streams::OpenStreams;
 
-/// The resources of every node, to be changed at any time.
+/// The resources of every node, which can be changed at any time.
 #[derive(Debug, Clone, Default)]
-pub struct Resources(Arc<Mutex<State>>);
+pub struct ScriptedResources(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
     last_lineage: u64,
-    /// By the node's id. Empty: of those that have none of their own.
-    snapshots: HashMap<String, Arc<ScopeSnapshot>>,
+    /// The resources by the id of the node. Those of the empty id are for nodes that have none of their own.
+    snapshots: HashMap<String, Arc<Snapshot>>,
     streams: BTreeMap<NodeId, (Arc<str>, watch::Sender<View>)>,
 }
 
-impl Resources {
+impl ScriptedResources {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what a node sees; an empty id: what those see that have nothing of their own.
-    pub fn write(&self, node: &str, writes: Vec<Write>) {
+    /// Changes what a node sees. The empty id stands for nodes that have no resources of their own.
+    pub fn write(&self, node: &str, writes: Vec<ResourceWrite>) {
         let mut state = self.lock();
         let old = match state.snapshots.get(node) {
             Some(snapshot) => snapshot.clone(),
             None => {
                 state.last_lineage += 1;
-                Arc::new(ScopeSnapshot::new(state.last_lineage))
+                Arc::new(Snapshot::new(state.last_lineage))
             }
         };
         let next = old.apply(writes).map_or(old, Arc::new);
@@ -56,18 +58,18 @@ impl Resources {
         state.publish();
     }
 
-    /// Gives a node these resources, and no others.
-    pub fn replace(&self, node: &str, mut writes: Vec<Write>) {
-        let put: BTreeSet<(ResourceType, ResourceName)> = writes.iter().map(name).collect();
+    /// Gives a node these resources and no others.
+    pub fn replace(&self, node: &str, mut writes: Vec<ResourceWrite>) {
+        let put: BTreeSet<(ResourceType, ResourceName)> = writes.iter().map(written_name).collect();
         let snapshot = self.lock().snapshots.get(node).cloned().unwrap_or_default();
         for kind in ResourceType::ALL {
-            let gone = snapshot.iter(kind).filter(|one| !put.contains(&(kind, one.name.clone())));
-            writes.extend(gone.map(|one| Write::Remove(kind, one.name.clone())));
+            let gone = snapshot.iter(kind).filter(|resource| !put.contains(&(kind, resource.name.clone())));
+            writes.extend(gone.map(|resource| ResourceWrite::Remove(kind, resource.name.clone())));
         }
         self.write(node, writes);
     }
 
-    /// Forgets a node's resources.
+    /// Forgets the resources of a node.
     pub fn clear(&self, node: &str) {
         let mut state = self.lock();
         state.snapshots.remove(node);
@@ -75,17 +77,18 @@ impl Resources {
     }
 }
 
-fn name(write: &Write) -> (ResourceType, ResourceName) {
+/// Returns what a write is about.
+fn written_name(write: &ResourceWrite) -> (ResourceType, ResourceName) {
     match write {
-        Write::Put(kind, resource) => (*kind, resource.name.clone()),
-        Write::Hide(kind, name) | Write::Remove(kind, name) => (*kind, name.clone()),
+        ResourceWrite::Put(kind, resource) => (*kind, resource.name.clone()),
+        ResourceWrite::Hide(kind, name) | ResourceWrite::Remove(kind, name) => (*kind, name.clone()),
     }
 }
 
 impl State {
     fn view(&self, node: &str) -> View {
-        let shared = self.snapshots.get(node).or_else(|| self.snapshots.get("")).cloned().unwrap_or_default();
-        View { shared, ..View::default() }
+        let snapshot = self.snapshots.get(node).or_else(|| self.snapshots.get("")).cloned();
+        View { scope: snapshot.unwrap_or_default(), ..View::default() }
     }
 
     fn publish(&self) {
@@ -103,43 +106,43 @@ impl State {
     }
 }
 
-/// The server, its socket open.
-pub struct Server {
-    resources: Resources,
+/// The server, whose socket is open.
+pub struct ScriptedServer {
+    resources: ScriptedResources,
     calls: mpsc::Receiver<Call>,
     service: AdsService,
-    streams: Streams,
+    tasks: StreamTasks,
     settings: Settings,
     socket: TcpListener,
     metrics: Arc<Metrics>,
 }
 
-impl Server {
-    /// Opens the socket at `settings.xds`; of the other settings those count that bound clients.
+impl ScriptedServer {
+    /// Opens the socket. Of the settings, the address for sidecars and the limits count.
     ///
     /// # Errors
-    /// When it cannot be opened.
-    pub fn bind(settings: Settings, resources: Resources) -> anyhow::Result<Self> {
-        let socket = ads::listen(settings.xds).with_context(|| format!("listening at {}", settings.xds))?;
+    /// Fails if the socket cannot be opened.
+    pub fn bind(settings: Settings, resources: ScriptedResources) -> anyhow::Result<Self> {
+        let address = settings.addresses.xds;
+        let socket = ads::listen(address).with_context(|| format!("listening at {address}"))?;
         let (calls, receiver) = mpsc::channel(CALLS);
         let metrics = Arc::new(Metrics::default());
         let shared = Shared {
             engine: EngineHandle::new(calls, watch::Sender::new(0).subscribe()),
-            registry: Registry::new(metrics.clone()),
+            streams: OpenStreams::new(metrics.clone()),
             metrics: metrics.clone(),
-            budget: Arc::new(Budget::new(settings.in_flight_bytes)),
-            stuck_after: settings.stuck_after,
-            bounds: settings.bounds,
+            budget: Arc::new(Budget::new(settings.limits.in_flight_mb.0)),
+            limits: settings.limits,
             identify,
         };
-        let (service, streams) = ads::ads(shared);
-        Ok(Self { resources, calls: receiver, service, streams, settings, socket, metrics })
+        let (service, tasks) = ads::ads(shared);
+        Ok(Self { resources, calls: receiver, service, tasks, settings, socket, metrics })
     }
 
-    /// Where clients connect.
+    /// Returns the address at which clients connect.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the operating system does not say it.
     pub fn addr(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -147,14 +150,15 @@ impl Server {
     /// Serves until `shutdown`.
     ///
     /// # Errors
-    /// When a task ends before that.
+    /// Fails if a task ends before that.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (stop, stopping) = watch::channel(false);
         let loads = LoadReports { metrics: self.metrics, stop: stopping.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(answer(self.calls, self.resources, stopping.clone()));
-        tasks.spawn(self.streams.run(stopping.clone()));
-        tasks.spawn(serve_xds((self.socket, self.settings.bounds), (self.service, loads), stopping));
+        tasks.spawn(self.tasks.run(stopping.clone()));
+        let server = XdsServer { limits: self.settings.limits, service: self.service, loads };
+        tasks.spawn(server.serve(self.socket, stopping));
         tokio::select! {
             () = shutdown => {}
             ended = tasks.join_next() => bail!("a task ended unasked: {ended:?}"),
@@ -169,7 +173,7 @@ impl Server {
 
 async fn answer(
     mut calls: mpsc::Receiver<Call>,
-    resources: Resources,
+    resources: ScriptedResources,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     loop {
@@ -177,7 +181,7 @@ async fn answer(
             () = stopped(stop.clone()) => return Ok(()),
             call = calls.recv() => call,
         };
-        // Who asked may have gone, each time.
+        // Whoever asked may have gone, so a reply may find nobody.
         match call {
             Some(Call::Connect(node, reply)) => drop(reply.send(resources.lock().connect(&node))),
             Some(Call::Disconnect(id)) => drop(resources.lock().streams.remove(&id)),
@@ -188,8 +192,8 @@ async fn answer(
     }
 }
 
-/// Whoever has an id.
-fn identify(node: &Node) -> Result<SidecarNode, Invalid> {
+/// Takes a client by its id, whoever it is.
+fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
     if node.id.is_empty() {
         return Err(Invalid::new("node.id", "an id", "nothing"));
     }

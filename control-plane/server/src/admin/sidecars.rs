@@ -1,0 +1,143 @@
+//! What the admin API says of sidecars, their resources and their pushes.
+
+use std::time::{Duration, Instant};
+
+use rutter_api::ResourceType;
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_core::AdsStream;
+use rutter_core::stream::{Push, ResourceState, SyncStatus, TypeSync};
+use tonic::Status;
+
+use crate::engine::EngineHandle;
+use crate::streams::StreamHandle;
+
+/// Returns the types that a word means. Without a word all types are meant.
+pub(super) fn types_of_word(word: &str) -> Result<Vec<ResourceType>, Status> {
+    if word.is_empty() || word == "all" {
+        return Ok(ResourceType::ALL.to_vec());
+    }
+    let kind = ResourceType::from_word(word);
+    kind.map(|kind| vec![kind]).ok_or_else(|| {
+        Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route, secret or virtualhost"))
+    })
+}
+
+/// Returns what is known of a sidecar.
+pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb::Sidecar {
+    let mut types = handle.ask(type_statuses).await.unwrap_or_default();
+    for (status, kind) in types.iter_mut().zip(ResourceType::ALL) {
+        for refused in &mut status.refused {
+            let sources = engine.sources(handle.id, kind, refused.name.clone()).await;
+            refused.sources = sources.iter().map(ToString::to_string).collect();
+        }
+    }
+    pb::Sidecar {
+        id: handle.node.id(),
+        ip: handle.node.ip().to_string(),
+        cluster_id: handle.node.cluster_id.clone(),
+        version: handle.node.version.clone(),
+        types,
+        connected_ms: milliseconds(handle.since.elapsed()),
+    }
+}
+
+fn type_statuses(stream: &AdsStream) -> Vec<pb::TypeStatus> {
+    use pb::type_status::State;
+    let statuses = ResourceType::ALL.into_iter().map(|kind| {
+        let SyncStatus { sync, since } = stream.sync(kind);
+        let (state, refused) = match sync {
+            TypeSync::NotRequested => (State::NotRequested, Vec::new()),
+            TypeSync::Synced => (State::Synced, Vec::new()),
+            TypeSync::Stale => (State::Stale, Vec::new()),
+            TypeSync::Refused(refused) => (State::Nack, refused),
+        };
+        let refused = refused.into_iter().map(|refusal| pb::Refused {
+            name: refusal.name.to_string(),
+            version: refusal.version.to_string(),
+            error: refusal.error,
+            sources: Vec::new(),
+        });
+        pb::TypeStatus {
+            r#type: kind.word().into(),
+            state: state as i32,
+            age_ms: since.map_or(0, |since| milliseconds(since.elapsed())),
+            resources: u32::try_from(stream.resources(kind).len()).unwrap_or(u32::MAX),
+            refused: refused.collect(),
+        }
+    });
+    statuses.collect()
+}
+
+/// Returns the resources of some types that a client was sent or is to be sent.
+pub(super) fn resources(stream: &AdsStream, types: &[ResourceType]) -> Vec<pb::SentResource> {
+    use pb::sent_resource::State;
+    let mut resources = Vec::new();
+    for resource_type in types {
+        for status in stream.resources(*resource_type) {
+            let (state, error) = match status.state {
+                ResourceState::Acked => (State::Acked, String::new()),
+                ResourceState::Sent => (State::Sent, String::new()),
+                ResourceState::Due => (State::Due, String::new()),
+                ResourceState::Refused(error) => (State::Refused, error),
+            };
+            resources.push(pb::SentResource {
+                type_url: resource_type.type_url().into(),
+                name: status.resource.name.to_string(),
+                version: status.resource.version.to_string(),
+                state: state as i32,
+                body: status.resource.body(),
+                error,
+            });
+        }
+    }
+    resources
+}
+
+/// Returns the latest pushes of a stream, of those that a revision or a later one caused.
+pub(super) fn pushes(stream: &AdsStream, sidecar: &str, since_revision: u64) -> Vec<pb::Push> {
+    let recent = stream.pushes().filter(|push| push.revision >= since_revision);
+    recent.map(|push| push_of(push, sidecar)).collect()
+}
+
+fn push_of(push: &Push, sidecar: &str) -> pb::Push {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    pb::Push {
+        sidecar: sidecar.to_owned(),
+        r#type: push.resource_type.word().into(),
+        revision: push.revision,
+        resources: count(push.resources),
+        removed: count(push.removed),
+        bytes: push.bytes as u64,
+        ack_us: push.answered.map(|answered| microseconds(push.since, answered)),
+        error: push.error.clone().unwrap_or_default(),
+        names: push.names.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn microseconds(from: Instant, to: Instant) -> u64 {
+    u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How far a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Something is to be sent, or is not answered.
+    Waiting,
+    /// The client has answered everything, and refuses nothing.
+    Settled,
+    /// The client has answered everything, and refuses something.
+    SettledWithRefusals,
+}
+
+/// Returns how far the client of a stream has come.
+pub(super) fn progress(stream: &AdsStream) -> Progress {
+    match (stream.is_settled(), stream.refusals().is_empty()) {
+        (false, _) => Progress::Waiting,
+        (true, true) => Progress::Settled,
+        (true, false) => Progress::SettledWithRefusals,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,36 @@
+//! Who a client is.
+
+use std::net::SocketAddr;
+
+use rutter_api::pb::envoy::config::core::v3::Node;
+use rutter_api::{Invalid, SidecarNode};
+
+/// The other end of a connection, as far as the connection itself tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The address from which the client connected. `None` means that the transport does not say.
+    pub(crate) address: Option<SocketAddr>,
+    /// The certificate that the client proved to have, in DER. It is always `None` as long as connections are not
+    /// encrypted.
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
+/// Finds out who a client is, from its connection and from what it says of itself.
+pub(crate) type Identify = fn(&Peer, &Node) -> Result<SidecarNode, Invalid>;
+
+/// Believes what a client says of itself. This is the place where the certificate will have to agree with it.
+pub(crate) fn identify_sidecar(peer: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
+    let Peer { address: _, certificate: _ } = peer;
+    SidecarNode::try_from(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_a_node_id_is_refused() {
+        let error = identify_sidecar(&Peer::default(), &Node::default()).unwrap_err();
+        assert!(error.to_string().starts_with("node"), "{error}");
+    }
+}

@@ -1,0 +1,249 @@
+//! The settings of the process: each is given by a flag, by an environment variable, in a TOML file, or is the default.
+
+mod sections;
+mod units;
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use sections::{AddressSettings, LimitSettings, LogFormat, LogSettings, MeshOptions, StoreSettings};
+pub use units::{Megabytes, Milliseconds, Seconds};
+
+#[derive(Parser)]
+#[command(
+    name = "rutter",
+    version,
+    about = "A service-mesh control plane that gives each sidecar only its own page of the mesh"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the process is to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve xDS to sidecars and the admin API to operators, until SIGTERM or SIGINT
+    Serve(Settings),
+}
+
+/// The settings of the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Settings {
+    /// TOML file with any of these settings under their long names
+    #[arg(long, env = "RUTTER_SETTINGS", value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Where config comes from.
+    #[command(flatten)]
+    pub store: StoreSettings,
+    /// The addresses at which the process listens.
+    #[command(flatten)]
+    pub addresses: AddressSettings,
+    /// What is the same for the whole mesh.
+    #[command(flatten)]
+    pub mesh: MeshOptions,
+    /// What clients may cost.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// The longest age of a connection that can be given: ten years.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The name of the subcommand that takes settings.
+const SERVE: &str = "serve";
+
+impl Command {
+    /// Reads the command line, the environment and the settings file. It prints help and exits if that is asked for.
+    ///
+    /// # Errors
+    /// Fails if a setting is missing, unreadable or refused.
+    pub fn read() -> anyhow::Result<Self> {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        let matches = Cli::command().get_matches_from(&args);
+        let file = matches.subcommand_matches(SERVE).and_then(|serve| serve.get_one::<PathBuf>("settings"));
+        let Some(path) = file else {
+            return Self::from_matches(&matches)?.check();
+        };
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::with_file(args, &matches, &text).with_context(|| path.display().to_string())
+    }
+
+    fn from_matches(matches: &ArgMatches) -> anyhow::Result<Self> {
+        Ok(Cli::from_arg_matches(matches)?.command)
+    }
+
+    /// Adds the settings of a file that are given neither by a flag nor by a variable.
+    fn with_file(mut args: Vec<OsString>, matches: &ArgMatches, text: &str) -> anyhow::Result<Self> {
+        let file: toml::Table = toml::from_str(text)?;
+        let serve = matches.subcommand_matches(SERVE).context("want the subcommand serve")?;
+        for (key, value) in &file {
+            if !is_given(serve, key)? {
+                args.push(format!("--{key}={}", argument(key, value)?).into());
+            }
+        }
+        let matches = Cli::command().try_get_matches_from(args).map_err(|error| anyhow!(first_line(&error)))?;
+        Self::from_matches(&matches)?.check()
+    }
+
+    fn check(self) -> anyhow::Result<Self> {
+        match &self {
+            Self::Serve(settings) => settings.check()?,
+        }
+        Ok(self)
+    }
+}
+
+/// Returns whether a setting is given by a flag or a variable, which count more than the file.
+fn is_given(serve: &ArgMatches, key: &str) -> anyhow::Result<bool> {
+    let id = key.replace('-', "_");
+    let command = Cli::command();
+    let arguments = command.find_subcommand(SERVE).map(clap::Command::get_arguments).into_iter().flatten();
+    let known: Vec<String> = arguments.filter_map(|argument| argument.get_long()).map(str::to_owned).collect();
+    if !known.iter().any(|name| name == key && name != "settings" && name != "help") {
+        let known: Vec<&str> = known.iter().map(String::as_str).filter(|name| *name != "settings").collect();
+        bail!("unknown field `{key}`, want one of {}", known.join(", "));
+    }
+    let source = serve.value_source(&id);
+    Ok(matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)))
+}
+
+/// Returns a value of the file as it would be written on the command line.
+fn argument(key: &str, value: &toml::Value) -> anyhow::Result<String> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Boolean(value) => Ok(value.to_string()),
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
+            bail!("{key}: want a string, a whole number or a boolean, got {}", value.type_str())
+        }
+    }
+}
+
+/// Returns the message of an error of the command line without the usage that follows it.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+impl Settings {
+    /// Returns settings for tests: ports that the system chooses, and config in a folder.
+    pub fn for_tests(data_dir: &Path) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            store: StoreSettings { data_dir: Some(data_dir.to_owned()), ..StoreSettings::default() },
+            addresses: AddressSettings { xds: any_port, admin: any_port, ..AddressSettings::default() },
+            ..Self::default()
+        }
+    }
+
+    /// Refuses settings that do not fit together.
+    fn check(&self) -> anyhow::Result<()> {
+        match (&self.store.data_dir, self.store.memory) {
+            (None, false) => bail!("want --data-dir DIR (or --memory, which keeps nothing), got neither"),
+            (Some(dir), true) => bail!("want one of --data-dir and --memory, got both ({})", dir.display()),
+            (Some(_), false) | (None, true) => {}
+        }
+        for (name, address) in [("--xds", self.addresses.xds), ("--admin", self.addresses.admin)] {
+            if !address.ip().is_loopback() && !self.addresses.insecure {
+                bail!(
+                    "{name}: want a loopback address, got {address}: others could reach it and TLS is not built yet (--insecure serves it in the clear)"
+                );
+            }
+        }
+        self.limits.check()
+    }
+}
+
+impl LimitSettings {
+    fn check(&self) -> anyhow::Result<()> {
+        let age = self.connection_age_s.0;
+        if age > AGE_MAX {
+            bail!("--connection-age-s: want at most {}, got {}", AGE_MAX.as_secs(), age.as_secs());
+        }
+        let at_least_one = [
+            ("--request-mb", self.request_mb.0 as u64),
+            ("--names-max", self.names_max as u64),
+            ("--streams-per-sidecar", self.streams_per_sidecar as u64),
+            ("--streams-per-second", self.streams_per_second.into()),
+            ("--keepalive-s", self.keepalive_s.0.as_secs()),
+            ("--keepalive-timeout-s", self.keepalive_timeout_s.0.as_secs()),
+        ];
+        if let Some((name, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            bail!("{name}: want at least 1, got 0");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str], toml: &str) -> Result<Settings, String> {
+        let args: Vec<OsString> = ["rutter", "serve"].iter().chain(args).map(OsString::from).collect();
+        let matches = Cli::command().try_get_matches_from(&args).map_err(|error| first_line(&error))?;
+        let Command::Serve(settings) =
+            Command::with_file(args, &matches, toml).map_err(|error| format!("{error:#}"))?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn addresses_that_others_reach_want_insecure() {
+        let error = read(&[], "data-dir = 'd'\nxds = '0.0.0.0:15010'").unwrap_err();
+        assert!(error.starts_with("--xds: want a loopback address, got 0.0.0.0:15010"), "{error}");
+        assert!(read(&[], "data-dir = 'd'\nxds = '0.0.0.0:15010'\ninsecure = true").is_ok());
+        assert_eq!(read(&[], "memory = true").unwrap().addresses.xds.to_string(), "127.0.0.1:15010");
+    }
+
+    #[test]
+    fn a_place_for_config_is_required() {
+        assert!(read(&[], "").unwrap_err().contains("--data-dir"));
+        assert!(read(&[], "data-dir = 'd'\nmemory = true").unwrap_err().contains("got both"));
+        assert!(read(&[], "dta-dir = 'd'").unwrap_err().starts_with("unknown field `dta-dir`, want one of data-dir"));
+    }
+
+    #[test]
+    fn limits_have_defaults_and_none_may_be_zero_but_the_age() {
+        assert_eq!(read(&[], "memory = true").unwrap().limits, LimitSettings::default());
+        assert_eq!(read(&[], "memory = true\nconnection-age-s = 0").unwrap().limits.connection_age(), None);
+        let age = "memory = true\nconnection-age-s = 9223372036854775807";
+        assert!(read(&[], age).unwrap_err().contains("want at most"));
+        let error = read(&[], "memory = true\nnames-max = 0").unwrap_err();
+        assert_eq!(error, "--names-max: want at least 1, got 0");
+    }
+
+    #[test]
+    fn flags_come_before_the_file() {
+        let settings = read(&["--root-namespace", "a", "--memory"], "root-namespace = 'b'\ndomain = 'c'").unwrap();
+        assert_eq!((settings.mesh.root_namespace.as_str(), settings.mesh.domain.as_str()), ("a", "c"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_by_its_name() {
+        let error = read(&[], "memory = true\nnames-max = 'many'").unwrap_err();
+        assert!(error.starts_with("invalid value 'many' for '--names-max <N>'"), "{error}");
+        let error = read(&[], "memory = true\nnames-max = [1]").unwrap_err();
+        assert_eq!(error, "names-max: want a string, a whole number or a boolean, got array");
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_a_variable_and_a_help() {
+        let command = Cli::command();
+        let serve = command.find_subcommand(SERVE).unwrap();
+        for argument in serve.get_arguments().filter(|argument| argument.get_long() != Some("help")) {
+            let long = argument.get_long().unwrap();
+            let variable = format!("RUTTER_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().unwrap().to_str(), Some(variable.as_str()));
+            assert!(argument.get_help().is_some(), "{long}");
+        }
+    }
+}
