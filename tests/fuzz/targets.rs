@@ -12,9 +12,9 @@ use rutter_api::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use rutter_api::pb::google::rpc::Status;
-use rutter_core::delta_stream::{Limits, ResourceState};
-use rutter_core::snapshot::Write;
-use rutter_core::{AdsStream, EncodedResource, Response, ScopeSnapshot, Variant, Version, View};
+use rutter_core::ResourceWrite;
+use rutter_core::stream::{Limits, ResourceState};
+use rutter_core::{AdsStream, EncodedResource, Response, Snapshot, Variant, Version, View};
 
 /// What happens, line by line, where `TRACE` is in the environment.
 macro_rules! trace {
@@ -31,8 +31,8 @@ const NAMES: [&str; 6] = ["a", "b", "80", "80/a", "80/b", "*"];
 /// Far more than any stream of this size has to say at a time.
 const RESPONSES_MAX: usize = 1000;
 
-fn put(kind: ResourceType, name: &str, body: u8) -> Write {
-    Write::Put(kind, EncodedResource::new(kind, name.into(), &[body]))
+fn put(kind: ResourceType, name: &str, body: u8) -> ResourceWrite {
+    ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), &[body]))
 }
 
 /// The name of a resource that there may be: a virtual host is of a table.
@@ -45,13 +45,13 @@ fn named(kind: ResourceType, name: &'static str) -> &'static str {
     }
 }
 
-fn view(snapshot: &ScopeSnapshot) -> View {
-    View { shared: Arc::new(snapshot.clone()), ..View::default() }
+fn view(snapshot: &Snapshot) -> View {
+    View { scope: Arc::new(snapshot.clone()), ..View::default() }
 }
 
-fn world() -> ScopeSnapshot {
+fn world() -> Snapshot {
     let all = ResourceType::ALL.into_iter().flat_map(|kind| ["a", "80"].map(|name| put(kind, named(kind, name), 1)));
-    ScopeSnapshot::new(1).apply(all.collect()).unwrap_or_default()
+    Snapshot::new(1).apply(all.collect()).unwrap_or_default()
 }
 
 /// Everything that is to be sent now; it must come to an end, and be well-formed.
@@ -163,11 +163,11 @@ pub fn stream(data: &[u8]) {
                 let writes = match (kind, name, body) {
                     // Virtual hosts go with their table, and come with it or later.
                     (ResourceType::Route, "80", 0) => vec![
-                        Write::Remove(kind, name.into()),
-                        Write::Remove(ResourceType::VirtualHost, "80/a".into()),
-                        Write::Remove(ResourceType::VirtualHost, "80/b".into()),
+                        ResourceWrite::Remove(kind, name.into()),
+                        ResourceWrite::Remove(ResourceType::VirtualHost, "80/a".into()),
+                        ResourceWrite::Remove(ResourceType::VirtualHost, "80/b".into()),
                     ],
-                    (_, _, 0) => vec![Write::Remove(kind, name.into())],
+                    (_, _, 0) => vec![ResourceWrite::Remove(kind, name.into())],
                     (ResourceType::VirtualHost, ..) if snapshot.get(ResourceType::Route, "80").is_none() => Vec::new(),
                     _ => vec![put(kind, name, body as u8)],
                 };

@@ -14,8 +14,8 @@ use prost_types::Any;
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::service::discovery::v3 as discovery;
 use rutter_core::EncodedResource;
-use rutter_core::snapshot::Write;
-use rutter_server::fixed::Resources;
+use rutter_core::ResourceWrite;
+use rutter_server::scripted_server::ScriptedResources;
 use tonic::{Request, Response, Status};
 
 #[expect(missing_docs, clippy::too_many_lines, reason = "generated code")]
@@ -30,7 +30,7 @@ const NAME_FIELD: u32 = 1;
 
 /// The service.
 #[derive(Debug, Clone, Default)]
-pub struct Adapter(pub Resources);
+pub struct Adapter(pub ScriptedResources);
 
 /// Serves it at `addr` until `shutdown`.
 ///
@@ -86,7 +86,7 @@ impl Adapter {
         let mut body = Vec::new();
         put(NAME_FIELD, &request.resource_name, &mut body);
         let one = resource(kind, &request.resource_name, (&body, &request.version));
-        self.0.write(&request.node, vec![Write::Put(kind, one)]);
+        self.0.write(&request.node, vec![ResourceWrite::Put(kind, one)]);
         Ok(())
     }
 }
@@ -101,7 +101,7 @@ impl pb::adapter_server::Adapter for Adapter {
             let Some(kind) = ResourceType::from_type_url(&any.type_url) else { continue };
             let name = name_of(&any.value)
                 .ok_or_else(|| Status::invalid_argument(format!("{}: want a resource with a name", any.type_url)))?;
-            writes.push(Write::Put(kind, resource(kind, name, (&any.value, &request.version))));
+            writes.push(ResourceWrite::Put(kind, resource(kind, name, (&any.value, &request.version))));
         }
         self.0.replace(&request.node, writes);
         Ok(Response::new(pb::SetStateResponse { success: true }))
@@ -137,7 +137,7 @@ impl pb::adapter_server::Adapter for Adapter {
     ) -> Result<Response<pb::RemoveResourceResponse>, Status> {
         let request = request.into_inner();
         let kind = kind_of(&request.type_url)?;
-        self.0.write(&request.node, vec![Write::Remove(kind, request.resource_name.into())]);
+        self.0.write(&request.node, vec![ResourceWrite::Remove(kind, request.resource_name.into())]);
         Ok(Response::new(pb::RemoveResourceResponse { success: true }))
     }
 }

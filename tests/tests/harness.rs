@@ -16,7 +16,7 @@ use rutter_api::pb::envoy::service::discovery::v3::{
 };
 use rutter_core::Variant::{self, Delta, Sotw};
 use rutter_server::Settings;
-use rutter_server::fixed::{Resources, Server};
+use rutter_server::scripted_server::{ScriptedResources, ScriptedServer};
 use rutter_tests::adapter::pb::adapter_client::AdapterClient;
 use rutter_tests::adapter::{Adapter, pb, serve};
 use rutter_tests::process::{eventually, free_port};
@@ -92,8 +92,8 @@ async fn channel(addr: SocketAddr) -> Result<Channel> {
 impl Target {
     /// With these resources of every type.
     async fn start(names: &[&str]) -> Result<Self> {
-        let resources = Resources::default();
-        let server = Server::bind(Settings::for_tests(Path::new("")), resources.clone())?;
+        let resources = ScriptedResources::default();
+        let server = ScriptedServer::bind(Settings::for_tests(Path::new("")), resources.clone())?;
         let (xds, port) = (server.addr()?, SocketAddr::from(([127, 0, 0, 1], free_port()?)));
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(std::future::pending()));

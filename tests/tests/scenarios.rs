@@ -13,10 +13,10 @@ use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as endpoint;
 use rutter_api::pb::envoy::config::route::v3 as route;
-use rutter_core::snapshot::Write;
+use rutter_core::ResourceWrite;
 use rutter_core::{EncodedResource, Variant};
 use rutter_server::Settings;
-use rutter_server::fixed::{Resources, Server};
+use rutter_server::scripted_server::{ScriptedResources, ScriptedServer};
 use rutter_tests::apps::{self, App};
 use rutter_tests::cutter::Cutter;
 use rutter_tests::process::{Proxy, Sidecar, eventually, free_port};
@@ -28,15 +28,15 @@ use tokio::task::JoinSet;
 /// A server whose resources the test sets, and something to cut between it and the Envoys.
 struct World {
     dir: tempfile::TempDir,
-    resources: Resources,
+    resources: ScriptedResources,
     cutter: Cutter,
     _tasks: JoinSet<Result<()>>,
 }
 
 impl World {
     async fn start() -> Result<Self> {
-        let resources = Resources::default();
-        let server = Server::bind(Settings::for_tests(Path::new("")), resources.clone())?;
+        let resources = ScriptedResources::default();
+        let server = ScriptedServer::bind(Settings::for_tests(Path::new("")), resources.clone())?;
         let cutter = Cutter::start(server.addr()?).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(std::future::pending()));
@@ -48,7 +48,7 @@ impl World {
     }
 
     fn put_bytes(&self, kind: ResourceType, name: &str, body: &[u8]) {
-        self.resources.write("", vec![Write::Put(kind, EncodedResource::new(kind, name.into(), body))]);
+        self.resources.write("", vec![ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), body))]);
     }
 
     /// An Envoy with more in its bootstrap than the way to the server.
@@ -176,7 +176,7 @@ async fn o7_o8_2000_clusters_arrive_in_parts_and_a_cut_while_they_warm_leaves_no
             let cluster =
                 cluster::Cluster { alt_stat_name: format!("{name}-{}", "x".repeat(600)), ..cluster(&name, 1) };
             let of = |kind: ResourceType, body: Vec<u8>| {
-                Write::Put(kind, EncodedResource::new(kind, name.as_str().into(), &body))
+                ResourceWrite::Put(kind, EncodedResource::new(kind, name.as_str().into(), &body))
             };
             [of(Cluster, cluster.encode_to_vec()), of(Endpoint, assignment(&name, somewhere()).encode_to_vec())]
         });
@@ -218,7 +218,7 @@ async fn n4_of_a_mixed_response_the_good_arrives_and_the_bad_keeps_what_it_was()
             _ => cluster(name, 2),
         };
         let put = |one: cluster::Cluster| {
-            Write::Put(Cluster, EncodedResource::new(Cluster, one.name.as_str().into(), &one.encode_to_vec()))
+            ResourceWrite::Put(Cluster, EncodedResource::new(Cluster, one.name.as_str().into(), &one.encode_to_vec()))
         };
         world.resources.write("", names.map(|name| put(change(name))).into());
         let is_so = async |want: [&str; 4]| {

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use crate::{Current, http};
+use crate::accept::accept;
+use crate::current::{Current, ListenerHandle};
 
 /// Owns every listener.
 pub(crate) struct Listeners {
@@ -27,7 +28,7 @@ impl Listeners {
         Self { current, open: HashMap::new(), tasks: JoinSet::new(), ready: Arc::default() }
     }
 
-    /// Whether some config has been carried out.
+    /// Returns a flag that says whether listeners are open.
     pub(crate) fn ready(&self) -> Arc<AtomicBool> {
         self.ready.clone()
     }
@@ -47,7 +48,7 @@ impl Listeners {
         for name in plan.drain {
             if let Some(stop) = self.open.remove(&name) {
                 info!(listener = name, "draining");
-                // A listener that has ended needs no telling.
+                // A listener that has ended need not be stopped.
                 let _ = stop.send(true);
             }
         }
@@ -66,6 +67,6 @@ impl Listeners {
         info!(listener = name, %addr, "open");
         let (stop, stopped) = watch::channel(false);
         self.open.insert(name.clone(), stop);
-        self.tasks.spawn(http::accept(http::Place { name, current: self.current.clone() }, socket, stopped));
+        self.tasks.spawn(accept(ListenerHandle { name, current: self.current.clone() }, socket, stopped));
     }
 }

@@ -1,32 +1,37 @@
 //! The binary `rutter-proxy`: a sidecar that takes delta ADS and needs no restart for anything it is sent.
 
+mod accept;
+mod admin;
 mod ads;
 mod bootstrap;
+mod connect;
+mod current;
 mod http;
 mod listeners;
+mod tcp;
 
+use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use clap::Parser;
-use rutter_proxy_core::ProxyConfig;
+use current::Current;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-/// What is in force, read by every request without a lock.
-type Current = Arc<ArcSwap<ProxyConfig>>;
+/// A random number of this process, so that proxies do not all begin with the same endpoint.
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
-/// Configs on their way to the sockets; a newer one waits until the previous is carried out.
+/// The number of configs on their way to the sockets. A newer one waits until the previous one is carried out.
 const UPDATES: usize = 1;
 
 #[derive(Parser)]
 #[command(name = "rutter-proxy", version, about = "Rutter's sidecar")]
 struct Args {
-    /// What `rutterctl bootstrap --proxy rutter` printed
+    /// File with the output of `rutterctl bootstrap --proxy rutter`
     #[arg(short = 'c', long, env = "RUTTER_PROXY_BOOTSTRAP", value_name = "FILE")]
     config: std::path::PathBuf,
 }
@@ -59,7 +64,7 @@ async fn run(args: Args) -> Result<()> {
     let mut tasks: JoinSet<(&str, Result<()>)> = JoinSet::new();
     tasks.spawn(async move { ("listeners", listeners.run(receiver).await) });
     tasks.spawn(async move { ("ads", ads::run(bootstrap, updates).await) });
-    tasks.spawn(async move { ("admin", http::serve_admin(admin, ready).await) });
+    tasks.spawn(async move { ("admin", admin::serve(admin, ready).await) });
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),

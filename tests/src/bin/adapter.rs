@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use rutter_server::Settings;
-use rutter_server::fixed::{Resources, Server};
+use rutter_server::scripted_server::{ScriptedResources, ScriptedServer};
 use rutter_tests::adapter::{Adapter, serve};
 
 /// Serves xDS from what the adapter service is told; for suites of tests
@@ -34,9 +34,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    let resources = Resources::default();
-    let settings = Settings { xds: args.xds, ..Settings::for_tests(Path::new("")) };
-    let server = Server::bind(settings, resources.clone())?;
+    let resources = ScriptedResources::default();
+    let mut settings = Settings::for_tests(Path::new(""));
+    settings.addresses.xds = args.xds;
+    let server = ScriptedServer::bind(settings, resources.clone())?;
     println!("xDS at {}, the adapter at {}", args.xds, args.adapter);
     let stop = || async { drop(tokio::signal::ctrl_c().await) };
     tokio::try_join!(server.run(stop()), serve(args.adapter, Adapter(resources), stop()))?;

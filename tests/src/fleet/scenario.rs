@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rutter_api::config::Object;
-use rutter_api::{Config, ConfigKey, ResourceType, SidecarNode, yaml};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, ResourceType, SidecarNode, yaml};
 use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshSettings};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -340,7 +340,7 @@ impl Bench {
         let first: BTreeMap<String, String> = self.spec.files().into_iter().collect();
         for (path, text) in &self.files {
             // What came later is younger: of two services at one port the older names it.
-            let created = if first.contains_key(path) { 1 } else { 2 };
+            let created = CreationTimestamp::from_microseconds(if first.contains_key(path) { 1 } else { 2 });
             for document in yaml::parse(text)? {
                 let object = Object::from_value(document.value, "default")
                     .map_err(|faults| anyhow::anyhow!("{path}: {faults:?}"))?;
@@ -357,7 +357,7 @@ impl Bench {
             let view = mesh.view(id).context("connected")?;
             let seen = lock(seen);
             for kind in ResourceType::ALL {
-                let held = &seen.held[kind.index()];
+                let held = &seen.held[kind];
                 let mut found = 0;
                 for resource in view.iter(kind) {
                     match held.get(&*resource.name) {

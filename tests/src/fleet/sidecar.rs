@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
-use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as listener;
@@ -18,6 +17,7 @@ use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager
 use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use rutter_api::pb::envoy::r#type::v3::SemanticVersion;
 use rutter_api::pb::google::rpc::Status;
+use rutter_api::{PerType, ResourceType};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -75,7 +75,7 @@ impl Identity {
 type Needs = Arc<Vec<(ResourceType, String)>>;
 
 /// Names and versions that a sidecar holds, by type.
-pub type Held = [BTreeMap<String, String>; ResourceType::COUNT];
+pub type Held = PerType<BTreeMap<String, String>>;
 
 /// What is known of one sidecar from outside.
 #[derive(Debug, Default)]
@@ -204,7 +204,7 @@ pub struct Sidecar {
     fleet: Arc<Fleet>,
     seen: Arc<Mutex<Seen>>,
     /// Names asked for on this stream.
-    asked: [BTreeSet<String>; ResourceType::COUNT],
+    asked: PerType<BTreeSet<String>>,
     /// What each cluster, listener or table needs.
     needs: BTreeMap<(ResourceType, String), Needs>,
     asked_virtual_hosts: bool,
@@ -302,7 +302,7 @@ impl Sidecar {
         self.withheld.clear();
         let first = |kind: ResourceType| DeltaDiscoveryRequest {
             type_url: kind.type_url().into(),
-            initial_resource_versions: lock(&self.seen).held[kind.index()].clone(),
+            initial_resource_versions: lock(&self.seen).held[kind].clone(),
             ..Default::default()
         };
         let mut requests = vec![first(ResourceType::Cluster)];
@@ -346,10 +346,10 @@ impl Sidecar {
                 if !needs.is_empty() {
                     self.needs.insert((kind, resource.name.clone()), needs);
                 }
-                seen.held[kind.index()].insert(resource.name, resource.version);
+                seen.held[kind].insert(resource.name, resource.version);
             }
             for name in response.removed_resources {
-                seen.held[kind.index()].remove(&name);
+                seen.held[kind].remove(&name);
                 self.needs.remove(&(kind, name));
             }
         }
@@ -377,23 +377,23 @@ impl Sidecar {
             .filter(|(of, _)| *of == kind)
             .map(|(_, n)| n.clone())
             .collect();
-        let asked = std::mem::take(&mut self.asked[kind.index()]);
+        let asked = std::mem::take(&mut self.asked[kind]);
         let new: Vec<String> = needed.difference(&asked).cloned().collect();
         let old: Vec<String> = asked.difference(&needed).cloned().collect();
-        self.asked[kind.index()] = needed;
+        self.asked[kind] = needed;
         if new.is_empty() && old.is_empty() {
             return None;
         }
         let mut seen = lock(&self.seen);
         let mut held = BTreeMap::new();
         if asked.is_empty() {
-            held.clone_from(&seen.held[kind.index()]);
+            held.clone_from(&seen.held[kind]);
         }
         for name in &old {
-            seen.held[kind.index()].remove(name);
+            seen.held[kind].remove(name);
             if kind == ResourceType::Route {
                 let start = format!("{name}/");
-                seen.held[ResourceType::VirtualHost.index()].retain(|name, _| !name.starts_with(&start));
+                seen.held[ResourceType::VirtualHost].retain(|name, _| !name.starts_with(&start));
             }
         }
         Some(DeltaDiscoveryRequest {
@@ -407,14 +407,13 @@ impl Sidecar {
 
     fn ask_virtual_hosts(&mut self) -> Option<DeltaDiscoveryRequest> {
         let seen = lock(&self.seen);
-        let wants =
-            self.fleet.uses_virtual_hosts.load(Ordering::Relaxed) && !seen.held[ResourceType::Route.index()].is_empty();
+        let wants = self.fleet.uses_virtual_hosts.load(Ordering::Relaxed) && !seen.held[ResourceType::Route].is_empty();
         if !wants || std::mem::replace(&mut self.asked_virtual_hosts, true) {
             return None;
         }
         Some(DeltaDiscoveryRequest {
             type_url: ResourceType::VirtualHost.type_url().into(),
-            initial_resource_versions: seen.held[ResourceType::VirtualHost.index()].clone(),
+            initial_resource_versions: seen.held[ResourceType::VirtualHost].clone(),
             ..Default::default()
         })
     }

@@ -1,0 +1,217 @@
+//! What is in force: immutable, and replaced as a whole. The next config shares with the previous one what did not
+//! change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::balance::Turns;
+use crate::resources::{Addresses, Chain, Cluster, Listener};
+use crate::route_table::{RouteTable, VirtualHost};
+use crate::shards::ShardedMap;
+
+/// All config at one moment. A request keeps the one that it began with.
+#[derive(Debug, Clone, Default)]
+pub struct ProxyConfig {
+    clusters: ShardedMap<Arc<ClusterState>>,
+    assignments: ShardedMap<Arc<Vec<SocketAddr>>>,
+    listeners: ShardedMap<Arc<Listener>>,
+    tables: ShardedMap<TableState>,
+    /// The addresses of the listeners that can serve: those whose route table is there (O12).
+    ready: ShardedMap<SocketAddr>,
+}
+
+/// A cluster, and whose turn it is in it.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// The cluster as it was sent.
+    pub cluster: Cluster,
+    /// The turns of its endpoints. They go on when the cluster changes.
+    pub turns: Arc<Turns>,
+}
+
+/// A route table with its virtual hosts, wherever they come from.
+#[derive(Debug, Clone, Default)]
+struct TableState {
+    /// The table as it was sent. `None` means that only virtual hosts of it were sent.
+    sent: Option<Arc<RouteTable>>,
+    /// The virtual hosts that came as resources of their own, by their names.
+    separate: ShardedMap<Arc<VirtualHost>>,
+    /// The table with all its virtual hosts.
+    merged: Arc<RouteTable>,
+    /// Whether something was heard of the virtual hosts that come as resources of their own, if only that there are none.
+    is_heard_of: bool,
+}
+
+impl TableState {
+    /// Returns whether the table can serve.
+    fn is_complete(&self) -> bool {
+        self.sent.as_ref().is_some_and(|sent| !sent.is_split || self.is_heard_of)
+    }
+
+    fn replace_sent(&mut self, table: RouteTable) {
+        let merged = Arc::make_mut(&mut self.merged);
+        if let Some(old) = self.sent.as_ref().filter(|old| old.is_split && table.is_split) {
+            // Only the part that was sent changes, which is small.
+            old.hosts().for_each(|(name, _)| merged.remove(name));
+        } else {
+            *merged = RouteTable::new(table.is_split);
+            if table.is_split {
+                self.separate.iter().for_each(|(name, host)| merged.insert(name.clone(), host.clone()));
+            }
+        }
+        table.hosts().for_each(|(name, host)| merged.insert(name.clone(), host.clone()));
+        self.sent = Some(Arc::new(table));
+    }
+
+    /// Takes in what was heard of a virtual host: what it is, or that it does not exist.
+    fn hear_of_virtual_host(&mut self, name: &str, host: Option<Arc<VirtualHost>>) {
+        self.is_heard_of = true;
+        let is_split = self.sent.as_ref().is_none_or(|sent| sent.is_split);
+        let merged = Arc::make_mut(&mut self.merged);
+        match host {
+            Some(host) => {
+                let name: Arc<str> = name.into();
+                self.separate.insert(name.clone(), host.clone());
+                if is_split {
+                    merged.insert(name, host);
+                }
+            }
+            None => {
+                self.separate.remove(name);
+                merged.remove(name);
+            }
+        }
+    }
+}
+
+/// What a new config does to the sockets. A listener whose address stays keeps its socket and its connections.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// The listeners to open, by name and address.
+    pub open: Vec<(String, SocketAddr)>,
+    /// The listeners that take no more connections. Connections in flight end by themselves.
+    pub drain: Vec<String>,
+}
+
+impl ProxyConfig {
+    /// Returns a cluster.
+    pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
+        self.clusters.get(name)
+    }
+
+    /// Returns the addresses of a cluster. A cluster whose load assignment has not come has none.
+    pub fn addresses(&self, cluster: &Cluster) -> Arc<Vec<SocketAddr>> {
+        match &cluster.addresses {
+            Addresses::Static(addresses) => addresses.clone(),
+            Addresses::Assignment(name) => self.assignments.get(name).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Returns a listener.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.get(name)
+    }
+
+    /// Returns the route table of a listener. `None` means that it has none, or not yet.
+    pub fn table(&self, listener: &Listener) -> Option<Arc<RouteTable>> {
+        match &listener.chain {
+            Chain::Rds(name) => {
+                self.tables.get(name).filter(|table| table.is_complete()).map(|table| table.merged.clone())
+            }
+            Chain::Http(table) => Some(table.clone()),
+            Chain::Tcp(_) => None,
+        }
+    }
+
+    /// Returns what has to be done to the sockets to come from an older config to this one. The cost follows what
+    /// changed in between.
+    pub fn plan(&self, old: &Self) -> ListenerPlan {
+        let [after, before] = self.ready.unshared(&old.ready);
+        let moved =
+            |(name, address): &(&Arc<str>, &SocketAddr), config: &Self| config.ready.get(name) != Some(*address);
+        let open: BTreeMap<_, _> = after.into_iter().filter(|entry| moved(entry, old)).collect();
+        let drain: BTreeMap<_, _> = before.into_iter().filter(|entry| moved(entry, self)).collect();
+        ListenerPlan {
+            open: open.into_iter().map(|(name, address)| (name.to_string(), *address)).collect(),
+            drain: drain.into_keys().map(|name| name.to_string()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl ProxyConfig {
+    /// Returns the number of clusters that this config does not share with an older one.
+    pub(crate) fn copied_since(&self, old: &Self) -> usize {
+        self.clusters.unshared(&old.clusters)[0].len()
+    }
+}
+
+/// Changes. They are made by the protocol alone.
+impl ProxyConfig {
+    /// Puts a cluster, and returns the one that it replaces. The turns of a cluster that is there go on.
+    pub(crate) fn put_cluster(&mut self, name: &str, cluster: Cluster, seed: u64) -> Option<Arc<ClusterState>> {
+        let turns = self.clusters.get(name).map(|old| old.turns.clone());
+        let turns = turns.unwrap_or_else(|| Arc::new(Turns::new(seed, name)));
+        self.clusters.insert(name.into(), Arc::new(ClusterState { cluster, turns }))
+    }
+
+    pub(crate) fn remove_cluster(&mut self, name: &str) -> Option<Arc<ClusterState>> {
+        self.clusters.remove(name)
+    }
+
+    pub(crate) fn put_assignment(&mut self, name: &str, addresses: Vec<SocketAddr>) {
+        self.assignments.insert(name.into(), Arc::new(addresses));
+    }
+
+    pub(crate) fn put_listener(&mut self, name: &str, listener: Listener) -> Option<Arc<Listener>> {
+        self.listeners.insert(name.into(), Arc::new(listener))
+    }
+
+    pub(crate) fn remove_listener(&mut self, name: &str) -> Option<Arc<Listener>> {
+        self.ready.remove(name);
+        self.listeners.remove(name)
+    }
+
+    pub(crate) fn put_table(&mut self, name: &str, table: RouteTable) {
+        self.change_table(name, |state| state.replace_sent(table));
+    }
+
+    /// Takes in what was heard of a virtual host of a table: what it is, or that it does not exist.
+    pub(crate) fn put_virtual_host(&mut self, table: &str, name: &str, host: Option<VirtualHost>) {
+        self.change_table(table, |state| state.hear_of_virtual_host(name, host.map(Arc::new)));
+    }
+
+    fn change_table(&mut self, name: &str, change: impl FnOnce(&mut TableState)) {
+        // The state is taken out, so that what it alone holds is changed in place.
+        let mut state = self.tables.remove(name).unwrap_or_default();
+        change(&mut state);
+        self.tables.insert(name.into(), state);
+    }
+
+    /// Drops a table that no listener needs, with its virtual hosts.
+    pub(crate) fn forget_table(&mut self, name: &str) {
+        self.tables.remove(name);
+    }
+
+    /// Returns whether a table was sent whose virtual hosts come as resources of their own.
+    pub(crate) fn is_split(&self, table: &str) -> bool {
+        let sent = self.tables.get(table).and_then(|state| state.sent.as_ref());
+        sent.is_some_and(|sent| sent.is_split)
+    }
+
+    /// Finds out whether a listener can serve. A listener that could goes on with the table that it has.
+    pub(crate) fn update_readiness(&mut self, listener: &str) {
+        let Some(found) = self.listeners.get(listener) else { return };
+        let is_ready = match &found.chain {
+            Chain::Rds(name) => self.tables.get(name).is_some_and(TableState::is_complete),
+            Chain::Http(_) | Chain::Tcp(_) => true,
+        };
+        let address = found.address;
+        if !is_ready {
+            self.ready.remove(listener);
+        } else if self.ready.get(listener) != Some(&address) {
+            self.ready.insert(listener.into(), address);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! From protobuf messages to typed resources. A message that needs what the proxy does not have is refused, with the path
+//! of the field. `fields` says how that is made complete.
+
+mod cluster;
+mod endpoints;
+mod fields;
+mod listener;
+mod route;
+
+pub use cluster::{Addresses, Cluster, cluster};
+pub use endpoints::load_assignment;
+pub use listener::{Chain, Listener, listener};
+pub use route::{route_configuration, virtual_host};
+
+/// The fields of a message that the proxy ignores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IgnoredFields {
+    /// The message, in the spelling of a field that holds it.
+    pub message: &'static str,
+    /// The names of the fields.
+    pub fields: &'static [&'static str],
+}
+
+/// Returns every field that the proxy ignores.
+pub fn ignored_fields() -> impl Iterator<Item = IgnoredFields> {
+    let lists =
+        [cluster::fields::IGNORED, endpoints::fields::IGNORED, listener::fields::IGNORED, route::fields::IGNORED];
+    lists.into_iter().flatten().copied().filter(|ignored| !ignored.fields.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
