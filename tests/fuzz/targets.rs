@@ -13,7 +13,7 @@ use rutter_api::pb::envoy::service::discovery::v3::{
 };
 use rutter_api::pb::google::rpc::Status;
 use rutter_core::ResourceWrite;
-use rutter_core::stream::{Limits, ResourceState};
+use rutter_core::stream::{Limits, ResourceState, ResourceStatus};
 use rutter_core::{AdsStream, EncodedResource, Response, Snapshot, Variant, Version, View};
 
 /// What happens, line by line, where `TRACE` is in the environment.
@@ -291,7 +291,7 @@ impl Client {
         }
         assert!(self.open.is_empty() && self.stream.is_settled(), "it does not come to rest");
         for kind in ResourceType::ALL {
-            for (resource, state) in self.stream.resources(kind) {
+            for ResourceStatus { resource, state } in self.stream.resources(kind) {
                 let held = self.held.get(&(kind, resource.name.to_string()));
                 let is_right = state != ResourceState::Acked || held == Some(&resource.version);
                 assert!(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rutter_api::config::Object;
 use rutter_api::node::Interception;
-use rutter_api::{Config, ResourceType, SidecarNode, json, yaml};
-use rutter_core::index::MeshSettings;
+use rutter_api::{Config, CreationTimestamp, ResourceType, SidecarNode, json, yaml};
+use rutter_core::MeshSettings;
 use rutter_core::{ConfigBatch, ConfigChange, Mesh};
 use rutter_tests::root;
 use serde_json::{Map, Value, json};
@@ -37,7 +37,8 @@ const LEFT_OUT: [&str; 17] = [
 
 fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
     let text = read_to_string(root().join(format!("tests/golden/{name}.yaml"))).unwrap();
-    let documents = yaml::parse(&text).unwrap().into_iter().zip(1..);
+    let ages = (1..).map(CreationTimestamp::from_microseconds);
+    let documents = yaml::parse(&text).unwrap().into_iter().zip(ages);
     let changes = documents.map(|(document, created)| {
         let object = Object::from_value(document.value, "default").unwrap();
         (object.config.key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(*object.config).clone() })))

@@ -120,7 +120,7 @@ pub(crate) fn check(spec: &Sidecar) -> Faults {
         check_not_empty(&format!("spec.egress[{index}].hosts"), egress.hosts.len(), &mut faults);
         for (number, host) in egress.hosts.iter().enumerate() {
             let pattern = host.split_once('/').filter(|(namespace, _)| !namespace.is_empty());
-            if !pattern.is_some_and(|(_, name)| name.parse::<Hostname>().is_ok()) {
+            if pattern.is_none_or(|(_, name)| name.parse::<Hostname>().is_err()) {
                 let path = format!("spec.egress[{index}].hosts[{number}]");
                 let want = "namespace/dnsName, such as ./* or prod/api.example.com";
                 faults.push(Invalid::new(path, want, format!("{host:?}")));

@@ -248,7 +248,7 @@ mod tests {
             &spec("{End-User: {}}"),
             &format!("{path}.End-User: want a header name in lower case, got \"End-User\""),
         );
-        refused(&spec("{a: {exact: x, prefix: y}}"), &format!("{path}.a: want one of exact and prefix, got both"));
+        refused(&spec("{a: {exact: x, prefix: z}}"), &format!("{path}.a: want one of exact and prefix, got both"));
     }
 
     #[test]

@@ -15,6 +15,8 @@ macro_rules! message_fields {
         refuses: $($refused:ident),*;
     })*) => {
         pub(in crate::resources) mod fields {
+            #![allow(deprecated, reason = "a deprecated field is refused like any other")]
+
             use super::*;
 
             pub(in crate::resources) const IGNORED: &[$crate::resources::IgnoredFields] = &[$(
@@ -25,7 +27,6 @@ macro_rules! message_fields {
             ),*];
 
             $(
-                #[allow(deprecated, reason = "a deprecated field is refused like any other")]
                 pub(in crate::resources) fn $name(message: &$message, path: &str) -> Result<(), rutter_api::Invalid> {
                     let $message { $($acted: _,)* $($ignored: _,)* $($refused,)* } = message;
                     // A message may have no field that is refused.
@@ -44,7 +45,7 @@ pub(super) fn refuse_if_set<T: Default + PartialEq>(value: &T, path: &str, field
     if *value == T::default() {
         return Ok(());
     }
-    Err(Invalid::not_supported(&joined(path, field)))
+    Err(Invalid::not_supported(joined(path, field)))
 }
 
 /// Returns the path of a field of the message at a path.

@@ -130,7 +130,7 @@ fn tcp_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     fields::tcp_proxy(&proxy, path)?;
     match proxy.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => Ok(Chain::Tcp(name)),
-        Some(ClusterSpecifier::WeightedClusters(_)) => Err(Invalid::not_supported(&joined(path, "weighted_clusters"))),
+        Some(ClusterSpecifier::WeightedClusters(_)) => Err(Invalid::not_supported(joined(path, "weighted_clusters"))),
         None => Err(Invalid::new(joined(path, "cluster"), "a cluster", "none")),
     }
 }
@@ -140,7 +140,7 @@ fn http_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     let manager: hcm::HttpConnectionManager = decode(bytes, path)?;
     fields::http_connection_manager(&manager, path)?;
     if manager.use_remote_address == Some(true) {
-        return Err(Invalid::not_supported(&joined(path, "use_remote_address")));
+        return Err(Invalid::not_supported(joined(path, "use_remote_address")));
     }
     if let Some(filter) = manager.http_filters.iter().find(|filter| filter.name != ROUTER) {
         return Err(unsupported(&joined(path, "http_filters"), filter.name.clone()));
@@ -153,7 +153,7 @@ fn http_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
         Some(RouteSpecifier::RouteConfig(table)) => {
             Ok(Chain::Http(Arc::new(route_configuration(table, &joined(path, "route_config"))?)))
         }
-        Some(RouteSpecifier::ScopedRoutes(_)) => Err(Invalid::not_supported(&joined(path, "scoped_routes"))),
+        Some(RouteSpecifier::ScopedRoutes(_)) => Err(Invalid::not_supported(joined(path, "scoped_routes"))),
         None => Err(Invalid::new(joined(path, "rds"), "a route table", "none")),
     }
 }

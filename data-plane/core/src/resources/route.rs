@@ -113,7 +113,7 @@ fn read_route(message: &route::Route, path: &str) -> Result<Route, Invalid> {
     let match_path = joined(path, "match");
     fields::route_match(&route_match, &match_path)?;
     if route_match.case_sensitive == Some(false) {
-        return Err(Invalid::not_supported(&joined(&match_path, "case_sensitive")));
+        return Err(Invalid::not_supported(joined(&match_path, "case_sensitive")));
     }
     let path_match = match &route_match.path_specifier {
         Some(PathSpecifier::Prefix(text)) => PathMatch::Prefix(text.clone()),
@@ -123,7 +123,7 @@ fn read_route(message: &route::Route, path: &str) -> Result<Route, Invalid> {
             | PathSpecifier::ConnectMatcher(_)
             | PathSpecifier::PathSeparatedPrefix(_)
             | PathSpecifier::PathMatchPolicy(_),
-        ) => return Err(Invalid::not_supported(&joined(&match_path, "path_specifier"))),
+        ) => return Err(Invalid::not_supported(joined(&match_path, "path_specifier"))),
         None => return Err(Invalid::new(joined(&match_path, "path_specifier"), "a path", "none")),
     };
     let mut headers = Vec::new();
@@ -166,7 +166,7 @@ fn action(message: Option<&route::route::Action>, path: &str) -> Result<Action, 
             route::route::Action::Redirect(_)
             | route::route::Action::FilterAction(_)
             | route::route::Action::NonForwardingAction(_),
-        ) => Err(Invalid::not_supported(&joined(path, "action"))),
+        ) => Err(Invalid::not_supported(joined(path, "action"))),
         None => Err(Invalid::new(joined(path, "action"), "an action", "none")),
     }
 }
@@ -183,7 +183,7 @@ fn forward(message: &route::RouteAction, path: &str) -> Result<Action, Invalid> 
             ClusterSpecifier::ClusterHeader(_)
             | ClusterSpecifier::ClusterSpecifierPlugin(_)
             | ClusterSpecifier::InlineClusterSpecifierPlugin(_),
-        ) => return Err(Invalid::not_supported(&joined(path, "cluster_specifier"))),
+        ) => return Err(Invalid::not_supported(joined(path, "cluster_specifier"))),
         None => return Err(Invalid::new(joined(path, "cluster"), "a cluster", "none")),
     };
     let timeout = message.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
