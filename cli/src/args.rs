@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Parser)]
 #[command(name = "rutterctl", version)]
 pub(crate) struct Cli {
-    /// The control plane's admin address
+    /// Admin address of the control plane
     #[arg(long, env = "RUTTER_SERVER", default_value = "127.0.0.1:15014", global = true, value_name = "ADDR")]
     pub(crate) server: String,
-    /// Namespace of objects that name none
+    /// Namespace of objects that name no namespace
     #[arg(short, long, default_value = "", hide_default_value = true, global = true, value_name = "NAME")]
     pub(crate) namespace: String,
     #[command(subcommand)]
@@ -21,33 +21,33 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Create or change the objects of YAML files: all of them, or none
+    /// Create or change the objects of YAML files, all of them or none
     Apply(Apply),
     /// Show objects
     Get(Get),
-    /// Delete objects: all of them, or none
+    /// Delete objects, all of them or none
     Delete(Delete),
-    /// Each sidecar and whether it has what it should
+    /// Show each sidecar, and whether it has acknowledged its config
     #[command(visible_alias = "ps")]
     ProxyStatus(Status),
-    /// What was really sent to a sidecar, and whether it was acknowledged
+    /// Show what was sent to a sidecar, and whether it was acknowledged
     #[command(visible_alias = "pc")]
     ProxyConfig(Config),
-    /// The latest responses sent: what, how much, and how long until the answer
+    /// Show the latest responses: what was sent, how much, and how long the answer took
     Pushes(Pushes),
-    /// Print a proxy's bootstrap
+    /// Print the bootstrap of a proxy
     Bootstrap(Bootstrap),
 }
 
 #[derive(Args)]
 pub(crate) struct Apply {
-    /// File, folder (its .yaml, .yml and .json files, deep), or - for standard input; may be repeated
+    /// File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for standard input. Can be repeated
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(crate) filename: Vec<PathBuf>,
-    /// Check everything, change nothing
+    /// Check everything and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Wait until every sidecar has answered, and show what each was sent
+    /// Wait until every sidecar has answered, and show what was sent to each
     #[arg(long)]
     pub(crate) wait: bool,
     #[arg(short, long, default_value = "short")]
@@ -56,11 +56,11 @@ pub(crate) struct Apply {
 
 #[derive(Args)]
 pub(crate) struct Get {
-    /// A kind (virtualservice, vs, …) or all
+    /// Kind of the objects (virtualservice, vs, …), or all
     pub(crate) kind: String,
-    /// Only this one
+    /// Name of one object
     pub(crate) name: Option<String>,
-    /// Objects of every namespace (the default where no namespace is given)
+    /// Show objects of every namespace, which is the default if no namespace is given
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
     #[arg(short, long, default_value = "short")]
@@ -69,9 +69,9 @@ pub(crate) struct Get {
 
 #[derive(Args)]
 pub(crate) struct Delete {
-    /// A kind
+    /// Kind of the objects
     pub(crate) kind: String,
-    /// Names
+    /// Names of the objects
     #[arg(required = true)]
     pub(crate) names: Vec<String>,
 }
@@ -84,9 +84,9 @@ pub(crate) struct Status {
 
 #[derive(Args)]
 pub(crate) struct Config {
-    /// POD.NAMESPACE, or a beginning that only one sidecar has
+    /// Name of the sidecar, POD.NAMESPACE, or a unique beginning of it
     pub(crate) sidecar: String,
-    /// cluster, endpoint, listener, route, secret, virtualhost, or all
+    /// Type of the resources: cluster, endpoint, listener, route, secret, virtualhost, or all
     #[arg(default_value = "all")]
     pub(crate) kind: String,
     #[arg(short, long, default_value = "short")]
@@ -95,10 +95,10 @@ pub(crate) struct Config {
 
 #[derive(Args)]
 pub(crate) struct Pushes {
-    /// POD.NAMESPACE, or a beginning that only one sidecar has. Without: every sidecar
+    /// Name of the sidecar, POD.NAMESPACE, or a unique beginning of it. Without it, every sidecar is shown
     #[arg(default_value = "")]
     pub(crate) sidecar: String,
-    /// Only what this revision of the config, or a later one, caused
+    /// Show only what this revision of the config or a later one caused
     #[arg(long, default_value_t = 0, value_name = "REVISION")]
     pub(crate) since: u64,
     #[arg(short, long, default_value = "short")]
@@ -107,28 +107,28 @@ pub(crate) struct Pushes {
 
 #[derive(Args)]
 pub(crate) struct Bootstrap {
-    /// Which proxy
+    /// Kind of the proxy
     #[arg(long)]
     pub(crate) proxy: Proxy,
-    /// The pod's name
+    /// Name of the pod
     #[arg(long)]
     pub(crate) pod: String,
-    /// The address at which the application is reached
+    /// IP address of the pod
     #[arg(long)]
     pub(crate) ip: IpAddr,
-    /// A pod label, key=value; may be repeated
+    /// Label of the pod. Can be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// How traffic reaches the sidecar: redirect (iptables, the default) or none (listeners are bound at --ip)
+    /// How traffic reaches the sidecar: redirected by iptables, or by listeners that are bound at --ip (none)
     #[arg(long, default_value = "redirect")]
     pub(crate) interception: Interception,
-    /// The control plane's address for sidecars
+    /// Address of the control plane for sidecars
     #[arg(long, default_value = "127.0.0.1:15010", value_name = "ADDR")]
     pub(crate) xds: String,
-    /// Port of the proxy's own admin page, at 127.0.0.1
+    /// Port of the admin page of the proxy at 127.0.0.1
     #[arg(long, default_value_t = 15000, value_name = "PORT")]
     pub(crate) admin_port: u16,
-    /// The cluster's name, where there are several
+    /// Name of the Kubernetes cluster
     #[arg(long, default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
 }
@@ -142,7 +142,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(crate) enum Proxy {
     Envoy,
     Rutter,
-    /// None: the gRPC library in the application (GRPC_XDS_BOOTSTRAP names the file)
+    /// The gRPC library in the application. GRPC_XDS_BOOTSTRAP has to name the file
     Grpc,
 }
 

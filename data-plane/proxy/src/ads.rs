@@ -13,6 +13,7 @@ use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
 use crate::bootstrap::Bootstrap;
+use crate::seed::SEED;
 
 /// The pause after a stream that brought something.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -31,7 +32,7 @@ pub(crate) async fn run(bootstrap: Bootstrap, updates: mpsc::Sender<Arc<ProxyCon
         .connect_timeout(Duration::from_secs(1))
         .http2_keep_alive_interval(Duration::from_secs(30))
         .tcp_nodelay(true);
-    let mut client = AdsClient::new(bootstrap.node, *crate::SEED);
+    let mut client = AdsClient::new(bootstrap.node, *SEED);
     let mut backoff = BACKOFF_MIN;
     loop {
         let mut follower = Follower { client: &mut client, updates: &updates, responses: 0 };

@@ -8,11 +8,10 @@ mod connect;
 mod current;
 mod http;
 mod listeners;
+mod seed;
 mod tcp;
 
-use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -21,9 +20,6 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
-
-/// A random number of this process, so that proxies do not all begin with the same endpoint.
-static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
 /// The number of configs on their way to the sockets. A newer one waits until the previous one is carried out.
 const UPDATES: usize = 1;

@@ -2,7 +2,8 @@
 //! supported yet, and its checks. Only fields that Rutter acts on have a place here.
 
 pub mod destination_rule;
-pub mod service_entry;
+pub mod resolution;
+pub(super) mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
@@ -10,7 +11,8 @@ pub mod workload_entry;
 pub use destination_rule::{
     ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, SimpleLb, Subset, TcpSettings, TrafficPolicy,
 };
-pub use service_entry::{Location, Resolution, ServiceEntry, ServiceEntryPort};
+pub use resolution::Resolution;
+pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};
 pub use sidecar::{
     EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar, SidecarPort,
 };

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 
 use serde::Deserialize;
 
+use super::resolution::Resolution;
 use super::workload_entry::{WorkloadEntry, WorkloadSelector, check_endpoint};
 use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty, check_protocol};
 use crate::invalid::Invalid;
@@ -68,23 +69,6 @@ pub enum Location {
     MeshExternal,
     /// The service is a part of the mesh.
     MeshInternal,
-}
-
-/// Istio's `ServiceEntry.Resolution`. Only `STATIC` and `DNS` are supported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Resolution {
-    /// Traffic goes on to the address that the client chose.
-    #[default]
-    None,
-    /// The endpoints are those that are given.
-    Static,
-    /// Sidecars ask DNS for the endpoints.
-    Dns,
-    /// Sidecars ask DNS and use one answer.
-    DnsRoundRobin,
-    /// Sidecars ask DNS for the host that the request names.
-    DynamicDns,
 }
 
 /// Returns what is wrong in a ServiceEntry that has the right types.

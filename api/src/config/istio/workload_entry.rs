@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::service_entry::Resolution;
+use super::resolution::Resolution;
 use crate::config::checks::Faults;
 use crate::invalid::Invalid;
 use crate::labels::Labels;

@@ -8,8 +8,8 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
 use rutter_api::{ClusterName, Config, Labels, ResourceType};
 
-use super::cluster::all_and_each_subset;
 use super::inputs::Shared;
+use super::subsets::all_and_each_subset;
 use super::wire::socket_address;
 use crate::model::{Endpoint, Locality, Service};
 use crate::resource::EncodedResource;

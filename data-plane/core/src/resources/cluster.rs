@@ -72,7 +72,7 @@ pub enum Addresses {
 /// Fails if the cluster needs what the proxy does not have.
 pub fn cluster(message: &cluster::Cluster) -> Result<Cluster, Invalid> {
     let addresses = addresses(message)?;
-    fields::cluster(message, "")?;
+    Fields::cluster(message, "")?;
     check_protocol(message)?;
     let connect_timeout = message.connect_timeout.and_then(|timeout| Duration::try_from(timeout).ok());
     Ok(Cluster { addresses, connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT) })
@@ -94,7 +94,7 @@ fn addresses(message: &cluster::Cluster) -> Result<Addresses, Invalid> {
         }
         DiscoveryType::Eds => {
             let eds = message.eds_cluster_config.clone().unwrap_or_default();
-            fields::eds_cluster_config(&eds, "eds_cluster_config")?;
+            Fields::eds_cluster_config(&eds, "eds_cluster_config")?;
             let name = if eds.service_name.is_empty() { message.name.as_str() } else { eds.service_name.as_str() };
             Ok(Addresses::Assignment(name.into()))
         }
@@ -113,7 +113,7 @@ fn check_protocol(message: &cluster::Cluster) -> Result<(), Invalid> {
         }
         let options = upstream::HttpProtocolOptions::decode(&options.value[..])
             .map_err(|error| Invalid::new(path, "a message of its type", error))?;
-        fields::http_protocol_options(&options, path)?;
+        Fields::http_protocol_options(&options, path)?;
         match &options.upstream_protocol_options {
             None | Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => {}
             Some(UpstreamProtocolOptions::ExplicitHttpConfig(_) | UpstreamProtocolOptions::AutoConfig(_)) => {

@@ -42,18 +42,18 @@ message_fields! {
 /// Fails if an address is no IP address, or if the assignment needs what the proxy does not have.
 pub fn load_assignment(message: &endpoint::ClusterLoadAssignment) -> Result<Vec<SocketAddr>, Invalid> {
     use endpoint::lb_endpoint::HostIdentifier;
-    fields::cluster_load_assignment(message, "")?;
+    Fields::cluster_load_assignment(message, "")?;
     let mut addresses = Vec::new();
     for (number, locality) in message.endpoints.iter().enumerate() {
         let path = format!("endpoints[{number}]");
-        fields::locality_lb_endpoints(locality, &path)?;
+        Fields::locality_lb_endpoints(locality, &path)?;
         for (number, lb_endpoint) in locality.lb_endpoints.iter().enumerate() {
             let path = format!("{path}.lb_endpoints[{number}]");
-            fields::lb_endpoint(lb_endpoint, &path)?;
+            Fields::lb_endpoint(lb_endpoint, &path)?;
             let path = format!("{path}.endpoint");
             match &lb_endpoint.host_identifier {
                 Some(HostIdentifier::Endpoint(endpoint)) => {
-                    fields::endpoint(endpoint, &path)?;
+                    Fields::endpoint(endpoint, &path)?;
                     addresses.push(address(endpoint.address.as_ref(), &format!("{path}.address"))?);
                 }
                 Some(HostIdentifier::EndpointName(_)) | None => {
@@ -72,7 +72,7 @@ pub(super) fn address(message: Option<&core::Address>, path: &str) -> Result<Soc
     let Some(core::address::Address::SocketAddress(socket)) = address else {
         return Err(Invalid::new(path, "a socket address", "none"));
     };
-    fields::socket_address(socket, path)?;
+    Fields::socket_address(socket, path)?;
     let ip: IpAddr =
         socket.address.parse().map_err(|_| Invalid::new(path, "an IP address", format!("{:?}", socket.address)))?;
     let port = match socket.port_specifier {

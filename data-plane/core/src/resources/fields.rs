@@ -6,28 +6,37 @@
 
 use rutter_api::Invalid;
 
-/// Declares the fields of messages. For each message it defines a function `fields::NAME(message, path)`, which refuses a
-/// message that has a field set on which the proxy does not act; `fields::IGNORED` lists what is ignored.
+/// The fields of a message that the proxy ignores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IgnoredFields {
+    /// The message, in the spelling of a field that holds it.
+    pub message: &'static str,
+    /// The names of the fields.
+    pub fields: &'static [&'static str],
+}
+
+/// Declares the fields of messages. For each message it defines a function `Fields::NAME(message, path)`, which refuses a
+/// message that has a field set on which the proxy does not act; `Fields::IGNORED` lists what is ignored.
 macro_rules! message_fields {
     ($($name:ident: $message:path {
         acts_on: $($acted:ident),*;
         ignores: $($ignored:ident),*;
         refuses: $($refused:ident),*;
     })*) => {
-        pub(in crate::resources) mod fields {
-            #![allow(deprecated, reason = "a deprecated field is refused like any other")]
+        /// The checks of the fields of messages.
+        pub(in crate::resources) struct Fields;
 
-            use super::*;
-
-            pub(in crate::resources) const IGNORED: &[$crate::resources::IgnoredFields] = &[$(
-                $crate::resources::IgnoredFields {
+        impl Fields {
+            pub(in crate::resources) const IGNORED: &[$crate::resources::fields::IgnoredFields] = &[$(
+                $crate::resources::fields::IgnoredFields {
                     message: stringify!($name),
                     fields: &[$(stringify!($ignored)),*],
                 }
             ),*];
 
             $(
-                pub(in crate::resources) fn $name(message: &$message, path: &str) -> Result<(), rutter_api::Invalid> {
+                fn $name(message: &$message, path: &str) -> Result<(), rutter_api::Invalid> {
+                    #![allow(deprecated, reason = "a deprecated field is refused like any other")]
                     let $message { $($acted: _,)* $($ignored: _,)* $($refused,)* } = message;
                     // A message may have no field that is refused.
                     let _ = path;

@@ -98,11 +98,11 @@ pub fn listener(message: &listener::Listener) -> Result<Listener, Invalid> {
     if message.bind_to_port == Some(false) {
         return Err(unsupported("bind_to_port", "captured traffic: use INTERCEPTION_MODE NONE"));
     }
-    fields::listener(message, "")?;
+    Fields::listener(message, "")?;
     let [chain] = &message.filter_chains[..] else {
         return Err(Invalid::new("filter_chains", "one filter chain", message.filter_chains.len()));
     };
-    fields::filter_chain(chain, "filter_chains[0]")?;
+    Fields::filter_chain(chain, "filter_chains[0]")?;
     let [filter] = &chain.filters[..] else {
         return Err(Invalid::new("filter_chains[0].filters", "one filter", chain.filters.len()));
     };
@@ -127,7 +127,7 @@ fn decode<M: Message + Default>(bytes: &[u8], path: &str) -> Result<M, Invalid> 
 fn tcp_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     use tcp_proxy::tcp_proxy::ClusterSpecifier;
     let proxy: tcp_proxy::TcpProxy = decode(bytes, path)?;
-    fields::tcp_proxy(&proxy, path)?;
+    Fields::tcp_proxy(&proxy, path)?;
     match proxy.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => Ok(Chain::Tcp(name)),
         Some(ClusterSpecifier::WeightedClusters(_)) => Err(Invalid::not_supported(joined(path, "weighted_clusters"))),
@@ -138,7 +138,7 @@ fn tcp_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
 fn http_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     use hcm::http_connection_manager::RouteSpecifier;
     let manager: hcm::HttpConnectionManager = decode(bytes, path)?;
-    fields::http_connection_manager(&manager, path)?;
+    Fields::http_connection_manager(&manager, path)?;
     if manager.use_remote_address == Some(true) {
         return Err(Invalid::not_supported(joined(path, "use_remote_address")));
     }
@@ -147,7 +147,7 @@ fn http_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     }
     match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
-            fields::rds(rds, &joined(path, "rds"))?;
+            Fields::rds(rds, &joined(path, "rds"))?;
             Ok(Chain::Rds(rds.route_config_name.as_str().into()))
         }
         Some(RouteSpecifier::RouteConfig(table)) => {

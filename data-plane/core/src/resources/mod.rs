@@ -9,22 +9,14 @@ mod route;
 
 pub use cluster::{Addresses, Cluster, cluster};
 pub use endpoints::load_assignment;
+pub use fields::IgnoredFields;
 pub use listener::{Chain, Listener, listener};
 pub use route::{route_configuration, virtual_host};
-
-/// The fields of a message that the proxy ignores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IgnoredFields {
-    /// The message, in the spelling of a field that holds it.
-    pub message: &'static str,
-    /// The names of the fields.
-    pub fields: &'static [&'static str],
-}
 
 /// Returns every field that the proxy ignores.
 pub fn ignored_fields() -> impl Iterator<Item = IgnoredFields> {
     let lists =
-        [cluster::fields::IGNORED, endpoints::fields::IGNORED, listener::fields::IGNORED, route::fields::IGNORED];
+        [cluster::Fields::IGNORED, endpoints::Fields::IGNORED, listener::Fields::IGNORED, route::Fields::IGNORED];
     lists.into_iter().flatten().copied().filter(|ignored| !ignored.fields.is_empty())
 }
 

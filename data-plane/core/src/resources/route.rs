@@ -80,7 +80,7 @@ message_fields! {
 /// # Errors
 /// Fails if a route needs what the proxy does not have.
 pub fn route_configuration(message: &route::RouteConfiguration, path: &str) -> Result<RouteTable, Invalid> {
-    fields::route_configuration(message, path)?;
+    Fields::route_configuration(message, path)?;
     let mut table = RouteTable::new(message.vhds.is_some());
     for (number, host) in message.virtual_hosts.iter().enumerate() {
         let path = joined(path, &format!("virtual_hosts[{number}]"));
@@ -98,7 +98,7 @@ pub fn virtual_host(message: &route::VirtualHost) -> Result<VirtualHost, Invalid
 }
 
 fn virtual_host_at(message: &route::VirtualHost, path: &str) -> Result<VirtualHost, Invalid> {
-    fields::virtual_host(message, path)?;
+    Fields::virtual_host(message, path)?;
     let mut routes = Vec::new();
     for (number, route) in message.routes.iter().enumerate() {
         routes.push(read_route(route, &joined(path, &format!("routes[{number}]")))?);
@@ -108,10 +108,10 @@ fn virtual_host_at(message: &route::VirtualHost, path: &str) -> Result<VirtualHo
 
 fn read_route(message: &route::Route, path: &str) -> Result<Route, Invalid> {
     use route::route_match::PathSpecifier;
-    fields::route(message, path)?;
+    Fields::route(message, path)?;
     let route_match = message.r#match.clone().unwrap_or_default();
     let match_path = joined(path, "match");
-    fields::route_match(&route_match, &match_path)?;
+    Fields::route_match(&route_match, &match_path)?;
     if route_match.case_sensitive == Some(false) {
         return Err(Invalid::not_supported(joined(&match_path, "case_sensitive")));
     }
@@ -136,7 +136,7 @@ fn read_route(message: &route::Route, path: &str) -> Result<Route, Invalid> {
 
 fn header_match(message: &route::HeaderMatcher, path: &str) -> Result<HeaderMatch, Invalid> {
     use route::header_matcher::HeaderMatchSpecifier;
-    fields::header_matcher(message, path)?;
+    Fields::header_matcher(message, path)?;
     let refuse = || unsupported(path, message.name.clone());
     let value = match &message.header_match_specifier {
         Some(HeaderMatchSpecifier::PresentMatch(true)) | None => ValueMatch::Present,
@@ -173,7 +173,7 @@ fn action(message: Option<&route::route::Action>, path: &str) -> Result<Action, 
 
 fn forward(message: &route::RouteAction, path: &str) -> Result<Action, Invalid> {
     use route::route_action::ClusterSpecifier;
-    fields::route_action(message, path)?;
+    Fields::route_action(message, path)?;
     let clusters = match &message.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![WeightedCluster { name: name.clone(), weight: 1 }],
         Some(ClusterSpecifier::WeightedClusters(clusters)) => {
@@ -191,17 +191,17 @@ fn forward(message: &route::RouteAction, path: &str) -> Result<Action, Invalid> 
 }
 
 fn weighted_clusters(message: &route::WeightedCluster, path: &str) -> Result<Vec<WeightedCluster>, Invalid> {
-    fields::weighted_cluster(message, path)?;
+    Fields::weighted_cluster(message, path)?;
     let mut clusters = Vec::new();
     for (number, cluster) in message.clusters.iter().enumerate() {
-        fields::cluster_weight(cluster, &joined(path, &format!("clusters[{number}]")))?;
+        Fields::cluster_weight(cluster, &joined(path, &format!("clusters[{number}]")))?;
         clusters.push(WeightedCluster { name: cluster.name.clone(), weight: cluster.weight.unwrap_or_default() });
     }
     Ok(clusters)
 }
 
 fn direct_response(message: &route::DirectResponseAction, path: &str) -> Result<Action, Invalid> {
-    fields::direct_response_action(message, path)?;
+    Fields::direct_response_action(message, path)?;
     let body = match message.body.as_ref().and_then(|body| body.specifier.as_ref()) {
         Some(core::data_source::Specifier::InlineString(text)) => text.clone(),
         None => String::new(),

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::forward::Upstreams;
 use super::response::{Body, Refusal, text};
 use crate::current::ListenerHandle;
+use crate::seed::SEED;
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -117,5 +118,5 @@ fn decide(config: &ProxyConfig, listener: &str, request: &Request<Incoming>) -> 
 /// Returns the next random number: cheap, evenly distributed, and without a state to lock.
 fn next_random() -> u64 {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    mix(COUNTER.fetch_add(1, Ordering::Relaxed) ^ *crate::SEED)
+    mix(COUNTER.fetch_add(1, Ordering::Relaxed) ^ *SEED)
 }

@@ -12,7 +12,6 @@ use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use crate::resource::EncodedResource;
 
 pub use inbound::{ApplicationAddress, encode_inbound_cluster};
-pub(crate) use outbound::all_and_each_subset;
 pub use outbound::{ClusterInputs, encode_clusters};
 pub use passthrough::{
     BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, encode_capture_clusters, unknown_destination_cluster,

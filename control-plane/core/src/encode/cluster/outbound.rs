@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost_types::Value;
-use rutter_api::config::istio::{DestinationRule, Subset};
+use rutter_api::config::istio::Subset;
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::{ClusterName, Config};
@@ -13,6 +13,7 @@ use super::{discovery_type, encoded};
 use crate::client::ClusterForm;
 use crate::encode::endpoint;
 use crate::encode::inputs::Shared;
+use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
 use crate::model::{Endpoint, Service, ServicePort};
 use crate::resource::EncodedResource;
@@ -55,11 +56,6 @@ pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
         }
     }
     clusters.into()
-}
-
-/// Returns the groups of endpoints that have a cluster: first all endpoints, as `None`, then each subset of the rule.
-pub(crate) fn all_and_each_subset(rule: Option<&DestinationRule>) -> impl Iterator<Item = Option<&Subset>> {
-    std::iter::once(None).chain(rule.into_iter().flat_map(|rule| rule.subsets.iter().map(Some)))
 }
 
 fn outbound_cluster(

@@ -7,7 +7,7 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ClusterName, ListenerName};
 
 use super::chains::{http_chain, tcp_chain};
-use super::inbound::InboundPort;
+use super::inbound_port::InboundPort;
 use super::{encoded, managers};
 use crate::encode::wire::socket_address;
 use crate::resource::EncodedResource;

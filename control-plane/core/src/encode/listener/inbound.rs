@@ -10,25 +10,13 @@ use rutter_api::{ClusterName, ListenerName};
 use super::chains::{
     bare_tcp_chain, black_hole_chain, http_chain, http_inspector, off_at, original_destination, tls_inspector,
 };
+use super::inbound_port::InboundPort;
 use super::outbound::ANY_ADDRESS;
 use super::{INBOUND_PORT, encoded, managers};
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
 use crate::encode::wire::socket_address;
 use crate::model::Protocol;
 use crate::resource::EncodedResource;
-
-/// A port of the own application.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InboundPort {
-    /// The port to which peers connect. The cluster is named after it.
-    pub port: u16,
-    /// The port of the service, which names of statistics and traces contain.
-    pub service_port: u16,
-    /// The protocol that is spoken.
-    pub protocol: Protocol,
-    /// The host of the service, which names of traces contain. For a port from a Sidecar object it is the workload.
-    pub host: String,
-}
 
 /// Encodes the listener at which all captured inbound traffic arrives: chains for each port of the application, and
 /// for the ports that are not known.

@@ -5,7 +5,7 @@ use rutter_api::pb::envoy::config::route::v3 as route;
 use rutter_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
-use super::inbound::InboundPort;
+use super::inbound_port::InboundPort;
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
 use crate::encode::wire::ads;
 use crate::model::Protocol;

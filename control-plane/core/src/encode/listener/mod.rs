@@ -10,6 +10,7 @@ mod bound;
 mod chains;
 mod grpc;
 mod inbound;
+mod inbound_port;
 mod managers;
 mod outbound;
 
@@ -24,7 +25,8 @@ use crate::resource::EncodedResource;
 
 pub use bound::{BoundListener, encode_bound};
 pub use grpc::{encode_grpc_client, encode_grpc_server};
-pub use inbound::{InboundPort, encode_virtual_inbound};
+pub use inbound::encode_virtual_inbound;
+pub use inbound_port::InboundPort;
 pub use outbound::{OutboundPort, encode_outbound_address, encode_outbound_port, encode_virtual_outbound};
 
 /// The port at which captured outbound traffic arrives.
