@@ -13,13 +13,24 @@ CARGO ?= cargo
 PROXY ?= envoy
 STAY ?= 0
 
-.PHONY: demo test bench fleet build venv lint unit e2e
+# Every crate and its folder. The pure ones have a clippy.toml of their own, which bans the clock, threads and the
+# environment; the others use that of the workspace.
+CRATES := api:rutter-api control-plane/core:rutter-core control-plane/store:rutter-store \
+	control-plane/malloc:rutter-malloc control-plane/server:rutter-server data-plane/core:rutter-proxy-core \
+	data-plane/proxy:rutter-proxy cli:rutterctl tests:rutter-tests
+
+.PHONY: demo test test-long bench fleet build venv lint clippy deny unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
 
 test: lint unit e2e
 	@echo "make test: everything passed"
+
+# What takes too long for each change: ten minutes of chaos with thirty Envoys, and the check of all dependencies.
+test-long: test deny
+	CHAOS_SECONDS=600 $(CARGO) test --locked -p rutter-tests --test chaos -- --nocapture
+	@echo "make test-long: everything passed"
 
 build:
 	$(CARGO) build --locked --workspace --bins
@@ -62,11 +73,22 @@ define OTHER_ENVOY
 endef
 $(foreach version,$(OTHER_ENVOYS),$(eval $(call OTHER_ENVOY,$(version))))
 
-# What is allowed is in the comments of generated services.
-lint:
+# The warnings that are allowed come from the comments of generated services.
+lint: clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::bare_urls -A rustdoc::invalid_html_tags" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+clippy:
+	@set -e; for crate in $(CRATES); do \
+		folder=$${crate%%:*}; config=$$folder; [ -f $$folder/clippy.toml ] || config=.; \
+		echo "clippy $$folder, by $$config/clippy.toml"; \
+		CLIPPY_CONF_DIR=$(CURDIR)/$$config $(CARGO) clippy --quiet --locked -p $${crate##*:} --no-deps --all-targets -- -D warnings; \
+	done
+
+# Licences, bans and sources of all dependencies. The tidy test checks licences and sources without this tool.
+deny:
+	@command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --log-level error check licenses bans sources
 
 unit:
 	$(CARGO) test --locked --workspace --exclude rutter-tests

@@ -34,6 +34,21 @@ pub enum StateOfTheWorldForm {
     NotServed,
 }
 
+/// Sorts the types by their rank in removals, when the program is compiled.
+const fn removal_order() -> [ResourceType; ResourceType::COUNT] {
+    let mut order = ResourceType::ALL;
+    let mut sorted = 1;
+    while sorted < order.len() {
+        let mut at = sorted;
+        while at > 0 && order[at].row().removal_rank < order[at - 1].row().removal_rank {
+            (order[at - 1], order[at]) = (order[at], order[at - 1]);
+            at -= 1;
+        }
+        sorted += 1;
+    }
+    order
+}
+
 /// What is fixed for a type: one exhaustive row each, so that a new type does not compile until every column of it
 /// is answered.
 struct Row {
@@ -104,9 +119,8 @@ impl ResourceType {
     /// Returns every type in the order in which resources are removed: what refers to others goes first, so that
     /// nothing is left that refers to a missing resource (rule O1 of `docs/xds.md`).
     pub fn in_removal_order() -> [Self; Self::COUNT] {
-        let mut types = Self::ALL;
-        types.sort_by_key(|resource_type| resource_type.row().removal_rank);
-        types
+        const ORDER: [ResourceType; ResourceType::COUNT] = removal_order();
+        ORDER
     }
 
     /// Returns the form of state-of-the-world responses for this type.

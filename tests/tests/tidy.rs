@@ -1,5 +1,5 @@
-//! The house stays tidy: no orphan file, no file over its limit, no runtime in a pure crate, no name in
-//! the docs that no longer exists.
+//! The code stays tidy: no file that nothing declares, no file over its limit, no runtime in a pure crate, no name in the
+//! documents that does not exist, no dependency under another licence or from another place than those that we take.
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rutter_tests::root;
 
-/// Production lines that a file may have.
+/// The number of production lines that a file may have.
 const LINES_MAX: usize = 600;
 const CRATES: [&str; 8] = [
     "api",
@@ -20,7 +20,8 @@ const CRATES: [&str; 8] = [
     "cli",
 ];
 const PURE: [&str; 3] = ["api", "control-plane/core", "data-plane/core"];
-/// What a pure crate may not depend on. (api has tonic for the generated services; their transport is the binaries'.)
+/// What a pure crate may not depend on. (`api` has tonic for the generated services, whose transport is that of the
+/// binaries.)
 const IMPURE: [&str; 6] = ["tokio", "hyper", "sled", "tracing", "axum", "notify"];
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
@@ -29,7 +30,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|one| one == extension) {
+        } else if path.extension().is_some_and(|found| found == extension) {
             found.push(path);
         }
     }
@@ -53,15 +54,14 @@ fn no_file_is_an_orphan() {
             _ => (stem.clone(), [parents_of(&path), vec![dir.join("mod.rs")]].concat()),
         };
         let declared = parents.iter().filter_map(|parent| read_to_string(parent).ok()).any(|text| {
-            text.lines().any(|line| {
-                line.trim_start_matches("pub ").trim_start_matches("pub(crate) ").starts_with(&format!("mod {name};"))
-            })
+            let declaration = format!("mod {name};");
+            text.lines().any(|line| line.trim_start_matches("pub").ends_with(&declaration))
         });
         assert!(declared, "{}: no `mod {name};` declares it", path.display());
     }
 }
 
-/// Where a file or folder may be declared: `lib.rs` or `main.rs` beside it, or the file of its folder's name.
+/// Returns where a file or folder may be declared: in `lib.rs` or `main.rs` beside it, or in the file of its folder.
 fn parents_of(path: &Path) -> Vec<PathBuf> {
     let dir = path.parent().unwrap();
     vec![dir.join("lib.rs"), dir.join("main.rs"), dir.join("mod.rs"), dir.with_extension("rs")]
@@ -86,6 +86,59 @@ fn pure_crates_name_no_runtime() {
             let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
             assert!(!IMPURE.contains(&dependency), "{name} depends on {dependency}");
         }
+    }
+}
+
+#[test]
+fn pure_crates_ban_the_clock_threads_and_the_environment() {
+    for name in PURE {
+        let config = read_to_string(root().join(name).join("clippy.toml")).unwrap();
+        for banned in ["std::time::Instant::now", "std::time::SystemTime::now", "std::env::var", "std::thread::spawn"] {
+            assert!(config.contains(banned), "{name}/clippy.toml does not ban {banned}");
+        }
+    }
+}
+
+/// Returns every package that is built, as `cargo metadata` describes it.
+fn packages() -> Vec<serde_json::Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--locked", "--offline", "--format-version", "1"];
+    let output = std::process::Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Returns whether a licence expression can be fulfilled with the licences that we take. A slash is an old `OR`.
+fn is_taken(expression: &str, taken: &BTreeSet<&str>) -> bool {
+    let expression = expression.replace('/', " OR ").replace(['(', ')'], " ");
+    // `A AND (B OR C)` is read as `(A AND B) OR C`, which is stricter or the same if A is taken.
+    let alternatives = expression.split(" OR ");
+    alternatives.map(|all| all.split(" AND ")).any(|mut all| all.all(|licence| taken.contains(licence.trim())))
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_we_take_and_comes_from_crates_io() {
+    let deny = read_to_string(root().join("deny.toml")).unwrap();
+    let list = deny.split("allow = [").nth(1).unwrap().split(']').next().unwrap();
+    let taken: BTreeSet<&str> = list.split('"').skip(1).step_by(2).collect();
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or("none");
+        assert!(is_taken(licence, &taken), "{name}: {licence}");
+        let source = package["source"].as_str().unwrap_or("this repository");
+        let is_known = source == "this repository" || source == "registry+https://github.com/rust-lang/crates.io-index";
+        assert!(is_known, "{name} comes from {source}");
+    }
+}
+
+#[test]
+fn licence_expressions_are_read() {
+    let taken = ["MIT", "Apache-2.0"].into();
+    for (expression, want) in
+        [("MIT", true), ("MIT OR GPL-3.0", true), ("GPL-3.0", false), ("MIT AND GPL-3.0", false), ("MIT/GPL-3.0", true)]
+    {
+        assert_eq!(is_taken(expression, &taken), want, "{expression}");
     }
 }
 

@@ -134,6 +134,37 @@ fn damage(dir: &Path) -> sled::Db {
     db
 }
 
+/// Returns a value with its checksum, as it is written in a data folder.
+fn sealed(json: &str) -> Vec<u8> {
+    [&crc32fast::hash(json.as_bytes()).to_be_bytes()[..], json.as_bytes()].concat()
+}
+
+/// Returns a record as version 8bd0ffe wrote it, without an age.
+fn old_record(name: &str, created: u64) -> String {
+    format!(
+        "{{\"kind\":\"VirtualService\",\"namespace\":\"default\",\"name\":\"{name}\",\"json\":{{\"v\":1}},\"revision\":{created},\"created\":{created},\"file\":null}}"
+    )
+}
+
+#[tokio::test]
+async fn a_folder_of_an_older_version_opens_and_keeps_the_order_of_ages() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = sled::Config::new().path(dir.path()).segment_size(16 << 20).open().unwrap();
+    for (name, created) in [("young", 9), ("old", 7)] {
+        db.insert(format!("c/VirtualService/default/{name}"), sealed(&old_record(name, created))).unwrap();
+    }
+    db.insert(b"m/revision", sealed("9")).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let age = async |name: &str| store.get(&key(name)).await.unwrap().unwrap().created;
+    assert!(age("old").await < age("young").await);
+    assert_eq!(store.commit(vec![put("new", 1), put("old", 2)]).await, Ok(10));
+    assert!(age("young").await < age("new").await);
+    assert!(age("old").await < age("young").await, "an update keeps the age");
+    assert_eq!(store.get(&key("old")).await.unwrap().unwrap().first_revision, 7);
+}
+
 const CHILD: &str = "RUTTER_STORE_KILL_TEST";
 const KILLS: usize = 50;
 

@@ -168,10 +168,10 @@ impl AdsStream {
     }
 
     /// Returns the latest responses, the oldest first.
-    pub fn pushes(&self) -> Box<dyn DoubleEndedIterator<Item = &Push> + '_> {
+    pub fn pushes(&self) -> std::collections::vec_deque::Iter<'_, Push> {
         match self {
-            Self::Delta(stream) => Box::new(stream.pushes()),
-            Self::Sotw(stream) => Box::new(stream.pushes()),
+            Self::Delta(stream) => stream.pushes(),
+            Self::Sotw(stream) => stream.pushes(),
         }
     }
 }

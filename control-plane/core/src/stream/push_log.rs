@@ -79,7 +79,7 @@ impl PushLog {
         }
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Push> {
+    pub(super) fn iter(&self) -> std::collections::vec_deque::Iter<'_, Push> {
         self.0.iter()
     }
 }

@@ -154,7 +154,7 @@ impl DeltaStream {
     }
 
     /// Returns the latest responses, the oldest first.
-    pub fn pushes(&self) -> impl DoubleEndedIterator<Item = &Push> {
+    pub fn pushes(&self) -> std::collections::vec_deque::Iter<'_, Push> {
         self.frame.pushes.iter()
     }
 }

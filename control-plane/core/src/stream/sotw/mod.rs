@@ -146,7 +146,7 @@ impl SotwStream {
     }
 
     /// Returns the latest responses, the oldest first.
-    pub fn pushes(&self) -> impl DoubleEndedIterator<Item = &Push> {
+    pub fn pushes(&self) -> std::collections::vec_deque::Iter<'_, Push> {
         self.frame.pushes.iter()
     }
 }
