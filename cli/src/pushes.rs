@@ -30,7 +30,6 @@ fn push_json(push: &pb::Push) -> Value {
 }
 
 /// Prints what was sent to whom, and what was refused.
-
 pub(crate) fn print_pushes(pushes: &[pb::Push]) {
     if pushes.is_empty() {
         println!("nothing was sent to anybody");

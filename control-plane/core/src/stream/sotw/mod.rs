@@ -25,9 +25,6 @@ use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::View;
 use type_state::TypeState;
 
-/// The types in the order in which they are sent: clusters first, then what refers to them (O1).
-const SEND_ORDER: [ResourceType; 5] =
-    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route, ResourceType::Secret];
 /// The version of responses about types that Rutter does not serve.
 const UNSERVED_VERSION: &str = "0";
 
@@ -36,6 +33,13 @@ const UNSERVED_VERSION: &str = "0";
 pub struct SotwStream {
     frame: StreamFrame,
     types: PerType<TypeState>,
+}
+
+/// Returns the types that are served in this variant, in the order in which they are sent: clusters first, then what
+/// refers to them (O1).
+fn served_types() -> impl Iterator<Item = ResourceType> {
+    let types = ResourceType::ALL.into_iter();
+    types.filter(|resource_type| resource_type.state_of_the_world_form() != StateOfTheWorldForm::NotServed)
 }
 
 /// Returns whether responses of a type are the whole state.
@@ -67,7 +71,7 @@ impl SotwStream {
     /// Takes in a newer view of the client.
     pub fn on_view(&mut self, now: Instant, view: View) {
         let old = std::mem::replace(&mut self.frame.view, view);
-        for resource_type in SEND_ORDER {
+        for resource_type in served_types() {
             if !self.types[resource_type].is_requested {
                 continue;
             }
@@ -114,7 +118,7 @@ impl SotwStream {
             return Some(Response::state_of_the_world(response));
         }
         self.let_kept_clusters_go(now);
-        let resource_type = SEND_ORDER.into_iter().find(|resource_type| self.may_send(now, *resource_type))?;
+        let resource_type = served_types().find(|resource_type| self.may_send(now, *resource_type))?;
         Some(if is_whole(resource_type) {
             self.send_whole(now, resource_type)
         } else {
