@@ -4,7 +4,7 @@
 //! - [`Egress`]: what a Sidecar object lets its workloads see.
 //! - [`Viewpoint`]: from where a client looks at the mesh; it finds the service, the VirtualService and the
 //!   DestinationRule that a host means there.
-//! - [`namespaces_that_differ`] and [`hosts_that_differ`]: where clients of a namespace may see a host otherwise than
+//! - `namespaces_that_differ` and `hosts_that_differ`: where clients of a namespace may see a host otherwise than
 //!   a client of no namespace, which is what scopes over a shared base consist of.
 
 mod egress;
