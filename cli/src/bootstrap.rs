@@ -1,15 +1,16 @@
-//! A bootstrap that connects a proxy to Rutter as this workload's sidecar.
+//! Bootstraps, by which a proxy connects to Rutter as the sidecar of a workload.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Bootstrap, Interception, Proxy};
 
+/// Returns the bootstrap of a proxy as JSON.
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     let (host, port) = wanted.xds.rsplit_once(':').context("--xds: want HOST:PORT")?;
     let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
     let json = match (wanted.proxy, wanted.interception) {
-        (Proxy::Envoy, _) => envoy(wanted, namespace, (host.trim_matches(['[', ']']), port)),
+        (Proxy::Envoy, _) => envoy(wanted, namespace, ControlPlane { host: host.trim_matches(['[', ']']), port }),
         (Proxy::Grpc, _) => grpc(wanted, namespace),
         (Proxy::Rutter, Interception::None) => rutter(wanted, namespace),
         (Proxy::Rutter, Interception::Redirect) => {
@@ -23,7 +24,7 @@ fn rutter(wanted: &Bootstrap, namespace: &str) -> Value {
     json!({"xds": wanted.xds, "admin": format!("127.0.0.1:{}", wanted.admin_port), "node": node(wanted, namespace)})
 }
 
-/// Istio's names: a client that is set up for istiod has the same.
+/// Returns the bootstrap of a gRPC library. It has Istio's names, so a client that is set up for istiod has the same.
 fn grpc(wanted: &Bootstrap, namespace: &str) -> Value {
     let mut node = node(wanted, namespace);
     node["metadata"]["GENERATOR"] = "grpc".into();
@@ -40,7 +41,7 @@ fn grpc(wanted: &Bootstrap, namespace: &str) -> Value {
     })
 }
 
-/// Istio's node id and metadata.
+/// Returns the node with Istio's node id and metadata.
 fn node(wanted: &Bootstrap, namespace: &str) -> Value {
     let labels: Map<String, Value> =
         wanted.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
@@ -61,8 +62,15 @@ fn node(wanted: &Bootstrap, namespace: &str) -> Value {
     })
 }
 
-/// Delta ADS, with the node (61 KB of it) in the first message only.
-fn envoy(wanted: &Bootstrap, namespace: &str, (host, port): (&str, u16)) -> Value {
+/// Where a proxy connects to.
+struct ControlPlane<'a> {
+    /// An IP address without brackets, or a DNS name.
+    host: &'a str,
+    port: u16,
+}
+
+/// Returns the bootstrap of an Envoy. It speaks delta ADS, and sends its node, which has 61 KB, in the first message only.
+fn envoy(wanted: &Bootstrap, namespace: &str, ControlPlane { host, port }: ControlPlane<'_>) -> Value {
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
     json!({
         "node": node(wanted, namespace),

@@ -14,7 +14,19 @@ pub mod process;
 
 use std::path::{Path, PathBuf};
 
-/// The root of the repository.
+/// The folders of the crates of the product.
+pub const CRATES: [&str; 8] = [
+    "api",
+    "control-plane/core",
+    "control-plane/store",
+    "control-plane/malloc",
+    "control-plane/server",
+    "data-plane/core",
+    "data-plane/proxy",
+    "cli",
+];
+
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }

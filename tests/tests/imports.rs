@@ -8,18 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use rutter_tests::root;
-
-const CRATES: [&str; 8] = [
-    "api",
-    "control-plane/core",
-    "control-plane/store",
-    "control-plane/malloc",
-    "control-plane/server",
-    "data-plane/core",
-    "data-plane/proxy",
-    "cli",
-];
+use rutter_tests::{CRATES, root};
 
 /// The names from the root of a crate to a module. It is empty for the root.
 type ModulePath = Vec<String>;

@@ -5,20 +5,10 @@ use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use rutter_tests::root;
+use rutter_tests::{CRATES, root};
 
 /// The number of production lines that a file may have.
 const LINES_MAX: usize = 600;
-const CRATES: [&str; 8] = [
-    "api",
-    "control-plane/core",
-    "control-plane/store",
-    "control-plane/malloc",
-    "control-plane/server",
-    "data-plane/core",
-    "data-plane/proxy",
-    "cli",
-];
 const PURE: [&str; 3] = ["api", "control-plane/core", "data-plane/core"];
 /// What a pure crate may not depend on. (`api` has tonic for the generated services, whose transport is that of the
 /// binaries.)

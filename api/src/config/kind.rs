@@ -107,7 +107,7 @@ impl fmt::Display for Kind {
 /// Names one object: its kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
-    /// The kind.
+    /// The kind of the object.
     pub kind: Kind,
     /// The namespace. It is empty for a kind without namespaces.
     pub namespace: Arc<str>,

@@ -41,7 +41,7 @@ pub struct Config {
 /// An object as somebody wrote it: checked, with the JSON that is to be kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
-    /// The typed form.
+    /// The typed form of the object.
     pub config: Arc<Config>,
     /// The JSON that is to be kept: the object without what servers add, with sorted keys, so that equal objects are
     /// written alike.

@@ -19,7 +19,7 @@ use super::kubernetes::{EndpointSlice, KubernetesService, endpoint_slice, servic
 pub enum Spec {
     /// A Kubernetes namespace, of which only the metadata counts.
     Namespace,
-    /// A Kubernetes service.
+    /// A Kubernetes service: its ports, addresses and selector.
     Service(KubernetesService),
     /// Some endpoints of a Kubernetes service.
     EndpointSlice(EndpointSlice),

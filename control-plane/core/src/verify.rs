@@ -24,7 +24,7 @@ pub struct Difference {
     pub resource_type: ResourceType,
     /// The name of the resource.
     pub name: ResourceName,
-    /// What is wrong.
+    /// What is wrong with the resource.
     pub problem: Problem,
 }
 

@@ -100,7 +100,8 @@ impl EngineHandle {
     }
 }
 
-/// The engine.
+/// The engine: it owns the mesh, gathers the commits of all sources into batches, and publishes the view of each client
+/// whose view a batch changed. Everything that it does happens in one task, so nothing in it is locked.
 pub(crate) struct Engine {
     mesh: Mesh,
     debounce: Debounce,
@@ -157,7 +158,7 @@ impl Engine {
         (engine, handle)
     }
 
-    /// Runs until `stop`.
+    /// Runs until `stop` is sent. It fails if a source of config fails.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut sweep = interval(SWEEP);
         loop {

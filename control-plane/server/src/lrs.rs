@@ -14,7 +14,7 @@ use crate::shutdown::stopped;
 /// The time between two reports of a client.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The service.
+/// The load reporting service of Envoy. It asks each client for reports, and counts them.
 pub(crate) struct LoadReports {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stop: watch::Receiver<bool>,

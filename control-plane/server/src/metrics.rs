@@ -22,7 +22,7 @@ pub(crate) struct ObjectLabel {
     name: String,
 }
 
-/// Every metric.
+/// Every metric of the process. The fields are counted or set where something happens; [`Metrics::text`] prints them all.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,

@@ -27,7 +27,7 @@ impl Oracle {
         Self { metrics, changes: BTreeSet::new(), running: None }
     }
 
-    /// Something changed.
+    /// Takes in that a batch was applied, so that the next check has something to do.
     pub(crate) fn note(&mut self, batch: &ConfigBatch) {
         self.changes.extend(batch.changes.keys().cloned());
     }

@@ -49,7 +49,7 @@ impl Questions {
     }
 }
 
-/// One open stream.
+/// One open stream, as others see it: who its client is, and a way to ask it questions.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamHandle {
     pub(crate) id: NodeId,
@@ -72,7 +72,7 @@ pub(crate) struct SidecarRefusal {
     pub(crate) refusal: Refusal,
 }
 
-/// Every open stream.
+/// Every open stream, with what its client refuses. All clones are one list.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenStreams {
     state: Arc<Mutex<State>>,
@@ -89,7 +89,7 @@ struct State {
     refusing: BTreeMap<ConfigKey, BTreeSet<NodeId>>,
 }
 
-/// Names a sidecar.
+/// Names a sidecar: two streams of one sidecar have the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct SidecarName {
     namespace: Arc<str>,

@@ -171,7 +171,7 @@ pub enum StoreError {
 /// Says which objects somebody wants.
 pub type Wanted<'a> = &'a (dyn Fn(&ConfigKey) -> bool + Send + Sync);
 
-/// Wants every object.
+/// Wants every object of every kind.
 pub const ALL: Wanted<'static> = &|_| true;
 
 /// A place where config is kept.
@@ -183,7 +183,7 @@ pub trait ConfigStore: Send + Sync + 'static {
     /// Returns the owner of every object.
     async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError>;
 
-    /// Returns one object.
+    /// Returns one object, or `None` if there is no such object.
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError>;
 
     /// Makes all writes or none, and returns the revision afterwards. Writes that change nothing are left out; if none

@@ -13,7 +13,7 @@ use crate::{
     Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, HISTORY_MAX, Listing, Owner, StoreError, Stored, Wanted,
 };
 
-/// Config in memory.
+/// A store that keeps config in memory. It keeps the same contract as the others, except that nothing survives.
 #[derive(Debug)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,

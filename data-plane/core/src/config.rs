@@ -95,7 +95,7 @@ pub struct ListenerPlan {
 }
 
 impl ProxyConfig {
-    /// Returns a cluster.
+    /// Returns a cluster with its turns, or `None` if there is no such cluster.
     pub fn cluster(&self, name: &str) -> Option<&Arc<ClusterState>> {
         self.clusters.get(name)
     }
@@ -108,7 +108,7 @@ impl ProxyConfig {
         }
     }
 
-    /// Returns a listener.
+    /// Returns a listener, or `None` if there is no such listener.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         self.listeners.get(name)
     }

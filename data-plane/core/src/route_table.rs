@@ -87,9 +87,9 @@ pub enum Action {
     },
     /// The request is answered by the proxy.
     Direct {
-        /// The status code.
+        /// The status code, from 100 to 599.
         status: u16,
-        /// The body.
+        /// The body of the answer, as text.
         body: String,
     },
 }

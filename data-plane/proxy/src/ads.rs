@@ -52,7 +52,7 @@ pub(crate) async fn run(bootstrap: Bootstrap, updates: mpsc::Sender<Arc<ProxyCon
     }
 }
 
-/// One stream.
+/// One stream to the control plane, with the subscription that outlives it.
 struct Follower<'a> {
     client: &'a mut AdsClient,
     updates: &'a mpsc::Sender<Arc<ProxyConfig>>,

@@ -15,7 +15,7 @@ use tracing::{error, info};
 use crate::accept::accept;
 use crate::current::{Current, ListenerHandle};
 
-/// Owns every listener.
+/// Owns every listener: it opens and drains sockets as each config says, one config after the other.
 pub(crate) struct Listeners {
     current: Current,
     open: HashMap<String, watch::Sender<bool>>,

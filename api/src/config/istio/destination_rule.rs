@@ -85,13 +85,13 @@ pub struct LoadBalancer {
     pub simple: SimpleLb,
 }
 
-/// Istio's `LoadBalancerSettings.SimpleLB`.
+/// How the endpoints of a cluster are chosen: Istio's `LoadBalancerSettings.SimpleLB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SimpleLb {
     /// Istio chooses the method, which is least request.
     Unspecified,
-    /// Endpoints take turns.
+    /// The endpoints are taken in turn.
     RoundRobin,
     /// The less busy of two endpoints that are chosen at random.
     LeastRequest,

@@ -60,7 +60,7 @@ pub struct ServiceEntryPort {
     pub target_port: Option<NonZeroU16>,
 }
 
-/// Istio's `ServiceEntry.Location`.
+/// Whether a service is a part of the mesh: Istio's `ServiceEntry.Location`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Location {

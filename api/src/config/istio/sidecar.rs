@@ -81,7 +81,7 @@ pub struct OutboundTrafficPolicy {
     pub mode: OutboundMode,
 }
 
-/// Istio's `OutboundTrafficPolicy.Mode`.
+/// What becomes of traffic to unknown destinations: Istio's `OutboundTrafficPolicy.Mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundMode {

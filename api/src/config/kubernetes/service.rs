@@ -10,7 +10,7 @@ use crate::config::checks::{Faults, check_addresses, check_not_empty};
 use crate::invalid::Invalid;
 use crate::labels::Labels;
 
-/// A Kubernetes service.
+/// A Kubernetes service, as far as Rutter acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesService {
     /// The cluster addresses, sorted.

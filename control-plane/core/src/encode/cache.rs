@@ -12,7 +12,7 @@ use super::inputs::InputsKey;
 pub struct Encoded<I, T> {
     /// The inputs that the value was made from.
     pub inputs: I,
-    /// The value.
+    /// What the inputs were encoded to.
     pub value: T,
 }
 

@@ -17,7 +17,7 @@ use crate::resource::EncodedResource;
 /// Everything that the load assignments of a service depend on.
 #[derive(Debug, Hash)]
 pub struct EndpointInputs {
-    /// The service.
+    /// The service, whose ports have an assignment each.
     pub service: Shared<Service>,
     /// The DestinationRule that applies to the service for the client; its subsets have load assignments.
     pub destination_rule: Option<Shared<Config>>,

@@ -4,7 +4,7 @@ use rutter_api::{Config, ConfigKey, Hostname};
 
 use super::by_host::ByHost;
 
-/// DestinationRules by host.
+/// The DestinationRules, by the full host that each is about. The host may be a wildcard.
 #[derive(Debug, Default)]
 pub(super) struct DestinationRuleIndex(ByHost);
 

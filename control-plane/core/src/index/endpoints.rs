@@ -12,7 +12,8 @@ use crate::model::{Endpoint, ServiceKey};
 /// The label by which an EndpointSlice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Endpoints of services.
+/// The endpoints of services, the EndpointSlices that they come from, and the services by the addresses of their
+/// endpoints.
 #[derive(Debug, Default)]
 pub(super) struct EndpointIndex {
     by_service: HashMap<ServiceKey, Arc<Vec<Endpoint>>>,

@@ -110,12 +110,12 @@ impl MeshIndex {
         }
         for service in new {
             progress.stale.insert(service.key.clone());
-            let before = old.iter().find(|old| old.key == service.key);
-            if before == Some(&service) {
+            let previous = old.iter().find(|old| old.key == service.key);
+            if previous == Some(&service) {
                 continue;
             }
-            if let Some(before) = before {
-                self.remove_service(before, &mut progress.delta);
+            if let Some(previous) = previous {
+                self.remove_service(previous, &mut progress.delta);
             }
             self.insert_service(service, &mut progress.delta);
         }
@@ -249,22 +249,22 @@ impl MeshIndex {
         endpoints.sort_unstable();
         endpoints.dedup();
         for at in 1..endpoints.len() {
-            let (before, rest) = endpoints.split_at_mut(at);
-            rest[0].share_with(&before[at - 1]);
+            let (earlier, rest) = endpoints.split_at_mut(at);
+            rest[0].share_with(&earlier[at - 1]);
         }
         endpoints.shrink_to_fit();
         endpoints
     }
 }
 
-/// Lookups.
+/// Lookups, none of which costs more than what it returns.
 impl MeshIndex {
     /// Returns the settings of the mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
     }
 
-    /// Returns an object.
+    /// Returns the object of a key, or `None` if there is no such object.
     pub fn config(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
         self.objects.get(key)
     }

@@ -9,7 +9,7 @@ use rutter_api::Hostname;
 use crate::edges::{link, unlink};
 use crate::model::{Service, ServiceKey};
 
-/// Definitions of services.
+/// The definitions of services, by host, by namespace and by virtual address. One host may have several definitions.
 #[derive(Debug, Default)]
 pub(super) struct ServiceIndex {
     /// The definitions of each host, nearly always one, in the order of the objects that define them.

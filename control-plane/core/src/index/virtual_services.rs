@@ -6,7 +6,7 @@ use rutter_api::{Config, ConfigKey, Hostname};
 
 use super::by_host::ByHost;
 
-/// VirtualServices by host.
+/// The VirtualServices, by the hosts that they route and by the hosts that they send to.
 #[derive(Debug, Default)]
 pub(super) struct VirtualServiceIndex {
     routing: ByHost,

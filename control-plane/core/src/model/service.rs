@@ -12,7 +12,7 @@ use super::export_to::ExportTo;
 /// Names a definition of a service: the host, and the object that defines it. Two objects may define one host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
-    /// The host.
+    /// The host by which clients call the service.
     pub host: Hostname,
     /// The object that defines the service: a Service or a ServiceEntry.
     pub origin: ConfigKey,
@@ -21,7 +21,7 @@ pub struct ServiceKey {
 /// A service as clients see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
-    /// Names the definition.
+    /// Names the definition of the service.
     pub key: ServiceKey,
     /// The ports, in the order of their numbers.
     pub ports: Vec<ServicePort>,
@@ -56,7 +56,7 @@ pub struct ServicePort {
 /// The protocol that is spoken at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// HTTP/1.1.
+    /// HTTP/1.1 in clear text.
     Http,
     /// HTTP/2 in clear text.
     Http2,

@@ -15,7 +15,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// What becomes of one name in a map.
 #[derive(Debug)]
 pub(crate) struct ResourceChange {
-    /// The name.
+    /// The name of the resource.
     pub(crate) name: ResourceName,
     /// The new resource of that name. `None` removes what there is.
     pub(crate) resource: Option<EncodedResource>,

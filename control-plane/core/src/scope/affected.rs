@@ -28,7 +28,7 @@ pub(super) enum Audience {
     MaySeeAndHasHost(Export),
     /// Clients for which the host means this service; if a namespace is given, only those of that namespace.
     Selects {
-        /// The service.
+        /// The service, by the definition that the clients have selected.
         service: ServiceKey,
         /// The namespace of the clients.
         client_namespace: Option<Arc<str>>,

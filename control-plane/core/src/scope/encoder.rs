@@ -10,7 +10,7 @@ use crate::resource::EncodedResource;
 pub(super) type EncodedClusters = Encoded<ClusterInputs, Box<[EncodedResource]>>;
 /// The load assignments of a service.
 pub(super) type EncodedEndpoints = Encoded<EndpointInputs, Box<[EncodedResource]>>;
-/// A virtual host.
+/// A virtual host, or the route table of a gRPC target.
 pub(super) type EncodedVirtualHost = Encoded<VirtualHostInputs, EncodedResource>;
 
 /// Runs a job for each number below a count, in any order, perhaps on several threads at once.

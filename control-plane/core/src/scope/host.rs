@@ -234,8 +234,8 @@ fn add_addressed(resources: &mut HostResources, service: &Service, port: &Servic
 /// A host of a scope before and after it was looked at. `None` means that the scope had or has nothing for it.
 #[derive(Clone, Copy)]
 pub(super) struct HostChange<'a> {
-    pub(super) before: Option<&'a Arc<HostResources>>,
-    pub(super) after: Option<&'a Arc<HostResources>>,
+    pub(super) old: Option<&'a Arc<HostResources>>,
+    pub(super) new: Option<&'a Arc<HostResources>>,
 }
 
 impl HostChange<'_> {
@@ -244,21 +244,21 @@ impl HostChange<'_> {
     pub(super) fn want(&self, unchanged: &[ResourceType], wanted: &mut Vec<Wanted>) {
         let is_changed = |resource_type: &ResourceType| !unchanged.contains(resource_type);
         let is_kept = |resource_type: ResourceType, name: &str| {
-            let mut kept = self.after.into_iter().flat_map(|resources| resources.unshared());
-            kept.any(|(other, resource)| other == resource_type && *resource.name == *name)
+            let mut kept = self.new.into_iter().flat_map(|resources| resources.unshared());
+            kept.any(|(kept_type, resource)| kept_type == resource_type && *resource.name == *name)
         };
-        for (resource_type, resource) in self.before.into_iter().flat_map(|resources| resources.unshared()) {
+        for (resource_type, resource) in self.old.into_iter().flat_map(|resources| resources.unshared()) {
             if is_changed(&resource_type) && !is_kept(resource_type, &resource.name) {
                 wanted.push(Wanted::nothing(resource_type, resource.name.clone()));
             }
         }
-        for (resource_type, resource) in self.after.into_iter().flat_map(|resources| resources.unshared()) {
+        for (resource_type, resource) in self.new.into_iter().flat_map(|resources| resources.unshared()) {
             if is_changed(&resource_type) {
                 wanted.push(Wanted::resource(resource_type, resource.clone()));
             }
         }
-        for (port, encoded) in self.before.into_iter().flat_map(|resources| resources.virtual_hosts.iter()) {
-            if self.after.is_none_or(|resources| resources.virtual_hosts.get(port).is_none()) {
+        for (port, encoded) in self.old.into_iter().flat_map(|resources| resources.virtual_hosts.iter()) {
+            if self.new.is_none_or(|resources| resources.virtual_hosts.get(port).is_none()) {
                 wanted.push(Wanted::nothing(ResourceType::VirtualHost, encoded.value.name.clone()));
             }
         }
@@ -266,12 +266,12 @@ impl HostChange<'_> {
 
     /// Returns the types of which the host has the same allocations before and after, so that nothing is to be done.
     pub(super) fn unchanged_types(&self) -> Vec<ResourceType> {
-        let (Some(before), Some(after)) = (self.before, self.after) else { return Vec::new() };
+        let (Some(old), Some(new)) = (self.old, self.new) else { return Vec::new() };
         let mut unchanged = Vec::new();
-        if is_same(before.clusters.as_ref(), after.clusters.as_ref()) {
+        if is_same(old.clusters.as_ref(), new.clusters.as_ref()) {
             unchanged.push(ResourceType::Cluster);
         }
-        if is_same(before.endpoints.as_ref(), after.endpoints.as_ref()) {
+        if is_same(old.endpoints.as_ref(), new.endpoints.as_ref()) {
             unchanged.push(ResourceType::Endpoint);
         }
         unchanged
@@ -283,12 +283,12 @@ impl HostChange<'_> {
         let addresses =
             |host: Option<&Arc<HostResources>>| host.map(|host| host.addresses().to_vec()).unwrap_or_default();
         let ports = |host: &Arc<HostResources>| host.virtual_hosts.ports().collect::<Vec<_>>();
-        let (before, after) = (addresses(self.before), addresses(self.after));
-        let is_same = before == after && self.before.map(ports) == self.after.map(ports);
-        (!is_same).then(|| before.into_iter().chain(after).collect())
+        let (old, new) = (addresses(self.old), addresses(self.new));
+        let is_same = old == new && self.old.map(ports) == self.new.map(ports);
+        (!is_same).then(|| old.into_iter().chain(new).collect())
     }
 }
 
-fn is_same<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
-    before.zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after))
+fn is_same<T>(old: Option<&Arc<T>>, new: Option<&Arc<T>>) -> bool {
+    old.zip(new).is_some_and(|(old, new)| Arc::ptr_eq(old, new))
 }

@@ -58,26 +58,26 @@ pub(super) struct PortUses {
     /// The number of hosts that use the port for HTTP.
     pub(super) http: usize,
     /// The uses of the other hosts.
-    pub(super) other: BTreeMap<Hostname, PortUse>,
+    pub(super) not_http: BTreeMap<Hostname, PortUse>,
 }
 
 impl PortUses {
     pub(super) fn add(&mut self, host: &Hostname, port_use: PortUse) {
         match port_use {
             PortUse::Http => self.http += 1,
-            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.other.insert(host.clone(), port_use)),
+            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.not_http.insert(host.clone(), port_use)),
         }
     }
 
     pub(super) fn remove(&mut self, host: &Hostname, port_use: &PortUse) {
         match port_use {
             PortUse::Http => self.http -= 1,
-            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.other.remove(host)),
+            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.not_http.remove(host)),
         }
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        self.http == 0 && self.other.is_empty()
+        self.http == 0 && self.not_http.is_empty()
     }
 }
 
@@ -85,11 +85,11 @@ impl PortUses {
 /// that use it for TCP the first in the order of the names gets what is neither HTTP nor TLS of a known name.
 pub(super) fn merge<'a>(
     http_hosts: usize,
-    other: impl Iterator<Item = (&'a Hostname, &'a PortUse)>,
+    not_http: impl Iterator<Item = (&'a Hostname, &'a PortUse)>,
 ) -> Option<OutboundPort> {
     let mut port = OutboundPort { http: http_hosts > 0, ..OutboundPort::default() };
-    let other: BTreeMap<&Hostname, &PortUse> = other.collect();
-    for (host, port_use) in other {
+    let not_http: BTreeMap<&Hostname, &PortUse> = not_http.collect();
+    for (host, port_use) in not_http {
         match port_use {
             PortUse::Http => port.http = true,
             PortUse::Tls(cluster) => drop(port.tls.insert(host.to_string(), cluster.clone())),

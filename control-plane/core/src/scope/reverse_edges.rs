@@ -71,11 +71,11 @@ impl ReverseEdges {
     }
 
     pub(super) fn reselect(&mut self, reselected: Reselected, id: ScopeId) {
-        if let Some(before) = &reselected.before {
-            unlink(&mut self.selecting, before, &id);
+        if let Some(old) = &reselected.old {
+            unlink(&mut self.selecting, old, &id);
         }
-        if let Some(after) = reselected.after {
-            link(&mut self.selecting, after, id);
+        if let Some(new) = reselected.new {
+            link(&mut self.selecting, new, id);
         }
     }
 

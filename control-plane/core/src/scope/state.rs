@@ -132,9 +132,9 @@ impl Scope {
             let replaced = self.hosts.keys().filter_map(|host| base.hosts.get(host)?.as_ref()?.port_uses.get(port));
             http_hosts -= replaced.filter(|port_use| **port_use == PortUse::Http).count();
         }
-        let base_uses = base_uses.into_iter().flat_map(|uses| &uses.other);
+        let base_uses = base_uses.into_iter().flat_map(|uses| &uses.not_http);
         let base_uses = base_uses.filter(|(host, _)| !self.hosts.contains_key(host));
-        merge(http_hosts, own_uses.into_iter().flat_map(|uses| &uses.other).chain(base_uses))
+        merge(http_hosts, own_uses.into_iter().flat_map(|uses| &uses.not_http).chain(base_uses))
     }
 
     /// Returns the listener of a name that hosts claim: that of the first host in the order of the names.

@@ -47,7 +47,7 @@ impl ScopeTable {
         Self { sharing: Sharing::Nothing, ..Self::default() }
     }
 
-    /// Returns a scope.
+    /// Returns a scope, or `None` if it was dropped.
     pub fn get(&self, id: ScopeId) -> Option<&Scope> {
         self.scopes.get(&id)
     }
@@ -186,23 +186,23 @@ impl ScopeTable {
         let Some(scope) = scope else { return BTreeSet::new() };
         let viewpoint = scope.viewpoint();
         let seen = index.config(virtual_service).filter(|config| viewpoint.sees_virtual_service(index, config));
-        let after = seen.cloned();
-        let before = match &after {
+        let new = seen.cloned();
+        let old = match &new {
             Some(config) => scope.widening.insert(virtual_service.clone(), config.clone()),
             None => scope.widening.remove(virtual_service),
         };
-        if before == after {
+        if old == new {
             return BTreeSet::new();
         }
         let hosts = |config: Option<Arc<Config>>| -> BTreeSet<Hostname> {
             config.map(|config| index.destinations_of(&config)).unwrap_or_default()
         };
-        let (before, after) = (hosts(before), hosts(after));
-        for host in &after {
+        let (old, new) = (hosts(old), hosts(new));
+        for host in &new {
             *scope.inferred_hosts.entry(host.clone()).or_default() += 1;
             self.edges.link_inferred(host, id);
         }
-        for host in &before {
+        for host in &old {
             let left = scope.inferred_hosts.remove(host).unwrap_or_default().saturating_sub(1);
             if left > 0 {
                 scope.inferred_hosts.insert(host.clone(), left);
@@ -210,7 +210,7 @@ impl ScopeTable {
                 self.edges.unlink_inferred(host, id);
             }
         }
-        before.into_iter().chain(after).collect()
+        old.into_iter().chain(new).collect()
     }
 
     /// Reads a Sidecar object that changed again into the scopes that are made from it.

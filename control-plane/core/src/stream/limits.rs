@@ -14,7 +14,7 @@ pub enum StreamError {
     TooMany {
         /// What the client asks for.
         what: &'static str,
-        /// The bound.
+        /// The number that it may have on one stream.
         max: usize,
     },
 }

@@ -1,5 +1,6 @@
 //! What is known of a stream, for people who look at it.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rutter_api::ResourceType;
@@ -44,7 +45,7 @@ pub enum TypeSync {
 /// What is known of one type at one client, and since when it is so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStatus {
-    /// What is known.
+    /// What is known of the type.
     pub sync: TypeSync,
     /// The instant of the latest response or answer. `None` means that there was none.
     pub since: Option<Instant>,
@@ -61,4 +62,49 @@ pub struct Refusal {
     pub version: Version,
     /// What the client says is wrong.
     pub error: String,
+}
+
+/// What a client refused of a resource.
+#[derive(Debug)]
+pub(super) struct RefusedVersion {
+    pub(super) version: Version,
+    /// What the client says is wrong.
+    pub(super) error: String,
+}
+
+/// What a client refuses now of one type, by name.
+pub(super) type RefusedVersions = BTreeMap<ResourceName, RefusedVersion>;
+
+/// Returns what a client refuses now of one type.
+pub(super) fn refusals(
+    resource_type: ResourceType,
+    refused: &RefusedVersions,
+) -> impl Iterator<Item = Refusal> + use<'_> {
+    refused.iter().map(move |(name, refused)| Refusal {
+        resource_type,
+        name: name.clone(),
+        version: refused.version,
+        error: refused.error.clone(),
+    })
+}
+
+/// How far a type has come at a client that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// The client has not asked for the type.
+    NotRequested,
+    /// Something is to be sent, or is not answered.
+    Open,
+    /// The client has answered everything.
+    Settled,
+}
+
+/// Returns what is known of a type, given how far it has come and what the client refuses of it.
+pub(super) fn type_sync(settlement: Settlement, resource_type: ResourceType, refused: &RefusedVersions) -> TypeSync {
+    match settlement {
+        Settlement::NotRequested => TypeSync::NotRequested,
+        Settlement::Open => TypeSync::Stale,
+        Settlement::Settled if refused.is_empty() => TypeSync::Synced,
+        Settlement::Settled => TypeSync::Refused(refusals(resource_type, refused).collect()),
+    }
 }

@@ -23,7 +23,7 @@ const RUNTIME_NAME_FIELD: u32 = 1;
 /// How a type is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// Nothing is answered.
+    /// Nothing is answered, because any answer would do harm.
     NoAnswer,
     /// Whatever is named exists, and is empty.
     Empty,

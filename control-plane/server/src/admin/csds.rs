@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::shutdown::stopped;
 use crate::streams::{OpenStreams, StreamHandle};
 
-/// The service.
+/// The client status discovery service of Envoy.
 #[derive(Clone)]
 pub(crate) struct ClientStatus {
     pub(crate) streams: OpenStreams,

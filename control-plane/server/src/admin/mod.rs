@@ -35,7 +35,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The admin service.
+/// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
 #[derive(Clone)]
 pub(crate) struct AdminServer {
     pub(crate) store: Arc<dyn ConfigStore>,

@@ -43,7 +43,8 @@ struct File {
     objects: Vec<Object>,
 }
 
-/// The watched folder.
+/// The watched folder. Every file that changed is read and committed to the store; a file that is not valid is refused as a
+/// whole, and the objects that its last good version had stay.
 pub(crate) struct Folder {
     root: PathBuf,
     store: Arc<dyn ConfigStore>,

@@ -42,6 +42,6 @@ pub(crate) struct Source {
 pub(crate) struct SourceCommit {
     /// The revision of the store after the changes. It is 0 for a source that is not durable.
     pub(crate) revision: u64,
-    /// The changes.
+    /// The changes, of which no two are of one object.
     pub(crate) changes: Vec<(ConfigKey, ConfigChange)>,
 }

@@ -17,7 +17,7 @@ use crate::config::ProxyConfig;
 use crate::resources::{self, Addresses, Chain, Listener};
 use needed_names::NeededNames;
 
-/// `google.rpc.Code.INVALID_ARGUMENT`.
+/// The code `INVALID_ARGUMENT` of `google.rpc.Code`.
 const INVALID_ARGUMENT: i32 = 3;
 
 /// The subscription of one sidecar, over any number of streams. The cost of a response follows what is in it.

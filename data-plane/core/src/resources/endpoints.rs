@@ -65,7 +65,7 @@ pub fn load_assignment(message: &endpoint::ClusterLoadAssignment) -> Result<Vec<
     Ok(addresses)
 }
 
-/// Reads an address.
+/// Reads an address, which must be an IP address with a port. `path` names its field in errors.
 pub(super) fn address(message: Option<&core::Address>, path: &str) -> Result<SocketAddr, Invalid> {
     use core::socket_address::PortSpecifier;
     let address = message.and_then(|message| message.address.as_ref());

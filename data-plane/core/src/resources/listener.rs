@@ -70,7 +70,7 @@ message_fields! {
     }
 }
 
-/// Where connections arrive.
+/// Where connections arrive, and what becomes of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// The address to bind.

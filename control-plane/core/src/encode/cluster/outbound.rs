@@ -24,7 +24,7 @@ const DNS_REFRESH: Duration = Duration::from_secs(60);
 /// Everything that the clusters of a service depend on.
 #[derive(Debug, Hash)]
 pub struct ClusterInputs {
-    /// The service.
+    /// The service, whose ports have a cluster each.
     pub service: Shared<Service>,
     /// The DestinationRule that applies to the service for the client.
     pub destination_rule: Option<Shared<Config>>,

@@ -61,7 +61,7 @@ pub(crate) struct DomainInputs<'a> {
 /// Everything that a virtual host depends on.
 #[derive(Debug, Hash)]
 pub struct VirtualHostInputs {
-    /// The host.
+    /// The full host, as it stands in a service or in a VirtualService.
     pub host: Hostname,
     /// The port that clients use.
     pub port: u16,

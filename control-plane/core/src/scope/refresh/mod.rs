@@ -56,8 +56,8 @@ pub(super) struct Refreshed {
 /// What a host meant before, and what it means now.
 #[derive(Debug)]
 pub(super) struct Reselected {
-    pub(super) before: Option<ServiceKey>,
-    pub(super) after: Option<ServiceKey>,
+    pub(super) old: Option<ServiceKey>,
+    pub(super) new: Option<ServiceKey>,
 }
 
 /// Brings hosts of a scope up to date, and what follows from the changes of its base.
@@ -119,7 +119,7 @@ impl Refresh<'_> {
         for host in hosts {
             self.encoder.visits += 1;
             let in_base = self.surroundings.base.and_then(|base| base.hosts.get(host)).and_then(Option::as_ref);
-            let built = built.next_if(|(other, _)| *other == host).map(|(_, resources)| resources);
+            let built = built.next_if(|(next_host, _)| *next_host == host).map(|(_, resources)| resources);
             let old = match built {
                 Some(resources) if resources.is_some() || in_base.is_some() => {
                     self.scope.hosts.insert(host.clone(), resources)
@@ -147,29 +147,29 @@ impl Refresh<'_> {
     ) {
         let now = self.scope.hosts.get(host).cloned();
         let change = HostChange {
-            before: old.as_ref().map_or(in_base, Option::as_ref),
-            after: now.as_ref().map_or(in_base, Option::as_ref),
+            old: old.as_ref().map_or(in_base, Option::as_ref),
+            new: now.as_ref().map_or(in_base, Option::as_ref),
         };
         let service = |host: Option<&Arc<HostResources>>| host.and_then(|host| host.service_key()).cloned();
-        let (before, after) = (service(change.before), service(change.after));
-        if before != after {
-            self.refreshed.reselected.push(Reselected { before, after });
+        let reselected = Reselected { old: service(change.old), new: service(change.new) };
+        if reselected.old != reselected.new {
+            self.refreshed.reselected.push(reselected);
         }
         // Over a base everything is looked at, because the base may have changed under what did not change here.
         let unchanged = if self.surroundings.base.is_none() { change.unchanged_types() } else { Vec::new() };
         change.want(&unchanged, &mut self.wanted);
         if in_base.is_some() {
             // What the base has and has just changed may be hidden here, or no longer.
-            HostChange { before: in_base, after: change.after }.want(&[], &mut self.wanted);
+            HostChange { old: in_base, new: change.new }.want(&[], &mut self.wanted);
         }
         if let Some(addresses) = change.renamed() {
             self.refreshed.renamed.insert(host.clone(), addresses);
         }
-        let claims = [change.before, change.after, in_base].into_iter().flatten();
+        let claims = [change.old, change.new, in_base].into_iter().flatten();
         let claims = claims.flat_map(|resources| &resources.claimed_listeners);
         self.refreshed.claims.extend(claims.map(|listener| listener.name.clone()));
         let own_change =
-            HostChange { before: old.as_ref().and_then(Option::as_ref), after: now.as_ref().and_then(Option::as_ref) };
+            HostChange { old: old.as_ref().and_then(Option::as_ref), new: now.as_ref().and_then(Option::as_ref) };
         self.count_uses(host, own_change, in_base);
         self.register_claims(host, own_change);
     }
@@ -182,17 +182,17 @@ impl Refresh<'_> {
         let use_of = |resources: Option<&Arc<HostResources>>, port: u16| -> Option<PortUse> {
             resources.and_then(|resources| resources.port_uses.get(port)).cloned()
         };
-        let own_ports: BTreeSet<u16> = [change.before, change.after].into_iter().flat_map(ports_of).collect();
+        let own_ports: BTreeSet<u16> = [change.old, change.new].into_iter().flat_map(ports_of).collect();
         for port in own_ports {
-            let (before, after) = (use_of(change.before, port), use_of(change.after, port));
-            if before == after {
+            let (old_use, new_use) = (use_of(change.old, port), use_of(change.new, port));
+            if old_use == new_use {
                 self.ports.extend(in_base.map(|_| port));
                 continue;
             }
             self.ports.insert(port);
             let uses = self.scope.ports.entry(port).or_default();
-            before.iter().for_each(|port_use| uses.remove(host, port_use));
-            after.into_iter().for_each(|port_use| uses.add(host, port_use));
+            old_use.iter().for_each(|port_use| uses.remove(host, port_use));
+            new_use.into_iter().for_each(|port_use| uses.add(host, port_use));
             if uses.is_unused() {
                 self.scope.ports.remove(&port);
             }
@@ -202,7 +202,7 @@ impl Refresh<'_> {
 
     /// Registers the listeners that a host of the scope itself claims.
     fn register_claims(&mut self, host: &Hostname, change: HostChange<'_>) {
-        for listener in change.before.into_iter().flat_map(|resources| &resources.claimed_listeners) {
+        for listener in change.old.into_iter().flat_map(|resources| &resources.claimed_listeners) {
             if let Some(claims) = self.scope.claims.get_mut(&listener.name) {
                 claims.remove(host);
                 if claims.is_empty() {
@@ -210,7 +210,7 @@ impl Refresh<'_> {
                 }
             }
         }
-        for listener in change.after.into_iter().flat_map(|resources| &resources.claimed_listeners) {
+        for listener in change.new.into_iter().flat_map(|resources| &resources.claimed_listeners) {
             let claims = self.scope.claims.entry(listener.name.clone()).or_default();
             claims.insert(host.clone(), listener.clone());
         }

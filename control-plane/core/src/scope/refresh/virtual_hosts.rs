@@ -54,18 +54,18 @@ impl Refresh<'_> {
     /// first in the order of the names.
     fn taken_domains(&self, host: &Hostname, port: u16, resources: &HostResources) -> Vec<String> {
         let index = self.surroundings.index;
-        let host_of = |other: &Hostname| self.scope.host(self.surroundings.base, other);
-        let has_port = |other: &Hostname| {
-            other != host && host_of(other).is_some_and(|resources| resources.virtual_hosts.get(port).is_some())
+        let host_of = |rival: &Hostname| self.scope.host(self.surroundings.base, rival);
+        let has_port = |rival: &Hostname| {
+            rival != host && host_of(rival).is_some_and(|resources| resources.virtual_hosts.get(port).is_some())
         };
         let domain = &*index.settings().domain;
         let short_names = ShortNames::for_client(&self.scope.key.namespace, host, domain);
         let addresses = resources.addresses();
         let mut taken = domains(DomainInputs { host, addresses, short_names, domain });
-        taken.retain(|domain| domain.parse().is_ok_and(|other| has_port(&other)));
+        taken.retain(|domain| domain.parse().is_ok_and(|rival| has_port(&rival)));
         for ip in addresses {
-            let has_address = |other: &Hostname| {
-                other < host && host_of(other).is_some_and(|host| host.addresses().contains(ip)) && has_port(other)
+            let has_address = |rival: &Hostname| {
+                rival < host && host_of(rival).is_some_and(|host| host.addresses().contains(ip)) && has_port(rival)
             };
             if index.hosts_at(ip).any(has_address) {
                 taken.push(ip_domain(*ip));

@@ -7,8 +7,9 @@ use rutter_api::ResourceType;
 
 use super::DeltaStream;
 use super::due::SendReason;
-use super::type_state::{RefusedVersion, UnansweredResponse};
+use super::type_state::UnansweredResponse;
 use crate::resource::{ResourceName, Version};
+use crate::stream::status::RefusedVersion;
 
 impl DeltaStream {
     /// Takes in the answer to a response. `error` is what the client says is wrong with it.

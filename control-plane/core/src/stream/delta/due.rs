@@ -9,7 +9,7 @@ use crate::resource::{ResourceList, ResourceName};
 pub(super) enum SendReason {
     /// The client asked. It is never made to wait for another type (S4).
     Asked,
-    /// The resource changed.
+    /// The resource changed after the client asked for it.
     Changed,
 }
 

@@ -20,7 +20,7 @@ struct Outgoing {
     cause: Cause,
     /// Resources that the client asked for as a whole.
     unchanged: ResourceList,
-    /// The other resources.
+    /// The other resources, in the order in which they are sent.
     listed: Vec<EncodedResource>,
     removed: Vec<ResourceName>,
 }

@@ -5,32 +5,19 @@ use rutter_api::ResourceType;
 use super::DeltaStream;
 use super::type_state::TypeState;
 use crate::resource::EncodedResource;
-use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeSync};
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, Settlement, SyncStatus, refusals, type_sync};
 
 impl DeltaStream {
     /// Returns what is known of a type.
     pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
         let state = &self.types[resource_type];
-        let sync = if !state.is_requested {
-            TypeSync::NotRequested
-        } else if !state.is_settled() {
-            TypeSync::Stale
-        } else if !state.refused.is_empty() {
-            TypeSync::Refused(self.refusals(resource_type).collect())
-        } else {
-            TypeSync::Synced
-        };
+        let sync = type_sync(state.settlement(), resource_type, &state.refused);
         SyncStatus { sync, since: state.state_since }
     }
 
     /// Returns what the client refuses now of a type.
     pub fn refusals(&self, resource_type: ResourceType) -> impl Iterator<Item = Refusal> {
-        self.types[resource_type].refused.iter().map(move |(name, refused)| Refusal {
-            resource_type,
-            name: name.clone(),
-            version: refused.version,
-            error: refused.error.clone(),
-        })
+        refusals(resource_type, &self.types[resource_type].refused)
     }
 
     /// Returns whether everything that was due has been answered.
@@ -53,6 +40,14 @@ impl DeltaStream {
 }
 
 impl TypeState {
+    fn settlement(&self) -> Settlement {
+        match (self.is_requested, self.is_settled()) {
+            (false, _) => Settlement::NotRequested,
+            (true, false) => Settlement::Open,
+            (true, true) => Settlement::Settled,
+        }
+    }
+
     fn status(&self, resource_type: ResourceType, resource: &EncodedResource) -> ResourceStatus {
         let name = &resource.name;
         let is_in_retry = self.retry.iter().flatten().any(|other| other == name);

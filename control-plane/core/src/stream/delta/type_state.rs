@@ -1,11 +1,12 @@
 //! One type on one stream.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::due::{DueNames, SendReason};
 use crate::resource::{EncodedResource, ResourceList, ResourceName, Version};
 use crate::snapshot::View;
+use crate::stream::status::RefusedVersions;
 use crate::stream::subscription::Subscription;
 
 /// What is known of one type at one client. The words are explained in the module `stream`.
@@ -29,7 +30,7 @@ pub(super) struct TypeState {
     /// The parts of refused responses that are sent again to find the faulty resource (N4).
     pub(super) retry: VecDeque<Vec<ResourceName>>,
     pub(super) unanswered: VecDeque<UnansweredResponse>,
-    pub(super) refused: BTreeMap<ResourceName, RefusedVersion>,
+    pub(super) refused: RefusedVersions,
     /// The view of which the client has everything that it wants. It is what the client keeps of what it refused.
     pub(super) acked: View,
     /// The instant of the latest response or answer.
@@ -63,14 +64,6 @@ impl UnansweredResponse {
     }
 }
 
-/// What a client refused of a resource.
-#[derive(Debug)]
-pub(super) struct RefusedVersion {
-    pub(super) version: Version,
-    /// What the client says is wrong.
-    pub(super) error: String,
-}
-
 impl TypeState {
     pub(super) fn new(view: View) -> Self {
         Self {
@@ -84,7 +77,7 @@ impl TypeState {
             owes_all: false,
             retry: VecDeque::new(),
             unanswered: VecDeque::new(),
-            refused: BTreeMap::new(),
+            refused: RefusedVersions::new(),
             acked: view,
             state_since: None,
         }

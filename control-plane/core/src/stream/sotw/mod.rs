@@ -95,7 +95,7 @@ impl SotwStream {
             return;
         }
         state.kept.remove(&name);
-        state.do_not_retry(|other| *other == name);
+        state.do_not_retry(|retried| *retried == name);
         if is_whole(resource_type) || exists {
             state.due.insert(name);
             return;
@@ -130,7 +130,7 @@ impl SotwStream {
     /// `None` at `now`.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let clusters = &self.types[ResourceType::Cluster];
-        let is_waiting = self.types.iter().any(|(other, state)| is_referring(other) && state.is_due());
+        let is_waiting = self.types.iter().any(|(resource_type, state)| is_referring(resource_type) && state.is_due());
         let warming = clusters.unanswered.iter().filter(|_| is_waiting);
         let unanswered = self.types.values().filter(|state| state.is_due()).flat_map(|state| &state.unanswered);
         let since = warming.chain(unanswered).map(|response| response.sent_at).chain(clusters.kept_since);
@@ -141,7 +141,8 @@ impl SotwStream {
     /// O2: clusters that are gone go when everything that used them has been answered.
     fn let_kept_clusters_go(&mut self, now: Instant) {
         let Some(since) = self.types[ResourceType::Cluster].kept_since else { return };
-        let is_unused = self.types.iter().all(|(other, state)| !is_referring(other) || state.is_settled());
+        let is_unused =
+            self.types.iter().all(|(resource_type, state)| !is_referring(resource_type) || state.is_settled());
         if is_unused || now >= since + ORDER_GRACE {
             let clusters = &mut self.types[ResourceType::Cluster];
             clusters.kept_since = None;

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use rutter_api::{ResourceType, StateOfTheWorldForm};
 
-use super::type_state::{ChangedResource, RefusedVersion};
+use super::type_state::ChangedResource;
 use super::{SotwStream, is_whole};
 use crate::resource::ResourceName;
 use crate::stream::limits::StreamError;
 use crate::stream::push_log::truncated;
+use crate::stream::status::RefusedVersion;
 use crate::stream::unserved_types::UnservedSotwRequest;
 use crate::stream::wire::SotwRequest;
 

@@ -45,13 +45,13 @@ impl SotwStream {
         let state = &mut self.types[resource_type];
         let resources: Vec<EncodedResource> = whole.values().cloned().collect();
         let removed = state.sent.values().filter(|sent| !whole.contains_key(&sent.name)).cloned().collect();
-        let before = std::mem::replace(&mut state.sent, whole);
+        let previous = std::mem::replace(&mut state.sent, whole);
         let mut changed = Vec::new();
         for resource in &resources {
-            let before = before.get(&resource.name);
-            if before.is_none_or(|before| before.version != resource.version) {
+            let previous = previous.get(&resource.name);
+            if previous.is_none_or(|previous| previous.version != resource.version) {
                 let (name, version) = (resource.name.clone(), resource.version);
-                changed.push(ChangedResource { name, version, before: before.cloned() });
+                changed.push(ChangedResource { name, version, previous: previous.cloned() });
             }
         }
         if resource_type == ResourceType::Cluster {
@@ -135,8 +135,8 @@ impl SotwStream {
                 break;
             }
             state.refused.remove(&name);
-            let before = state.sent.insert(name.clone(), resource.clone());
-            outgoing.changed.push(ChangedResource { name, version: resource.version, before });
+            let previous = state.sent.insert(name.clone(), resource.clone());
+            outgoing.changed.push(ChangedResource { name, version: resource.version, previous });
             outgoing.resources.push(resource);
         }
         outgoing

@@ -5,32 +5,19 @@ use rutter_api::ResourceType;
 use super::SotwStream;
 use super::type_state::TypeState;
 use crate::resource::EncodedResource;
-use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeSync};
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, Settlement, SyncStatus, refusals, type_sync};
 
 impl SotwStream {
     /// Returns what is known of a type.
     pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
         let state = &self.types[resource_type];
-        let sync = if !state.is_requested {
-            TypeSync::NotRequested
-        } else if !state.is_settled() {
-            TypeSync::Stale
-        } else if !state.refused.is_empty() {
-            TypeSync::Refused(self.refusals(resource_type).collect())
-        } else {
-            TypeSync::Synced
-        };
+        let sync = type_sync(state.settlement(), resource_type, &state.refused);
         SyncStatus { sync, since: state.state_since }
     }
 
     /// Returns what the client refuses now of a type.
     pub fn refusals(&self, resource_type: ResourceType) -> impl Iterator<Item = Refusal> {
-        self.types[resource_type].refused.iter().map(move |(name, refused)| Refusal {
-            resource_type,
-            name: name.clone(),
-            version: refused.version,
-            error: refused.error.clone(),
-        })
+        refusals(resource_type, &self.types[resource_type].refused)
     }
 
     /// Returns whether everything that was due has been answered.
@@ -43,17 +30,25 @@ impl SotwStream {
         let state = &self.types[resource_type];
         let wanted = self.frame.view.iter(resource_type).filter(|resource| state.is_wanted(&resource.name));
         // Clusters that stay for a while, and what was made for the client that asked.
-        let others = state.sent.values();
-        let others = others.filter(|resource| self.frame.view.get(resource_type, &resource.name).is_none());
+        let not_in_view = state.sent.values();
+        let not_in_view = not_in_view.filter(|resource| self.frame.view.get(resource_type, &resource.name).is_none());
         let bytes_max = self.frame.limits.resource_bytes_max;
         let mut resources: Vec<ResourceStatus> =
-            wanted.chain(others).map(|resource| state.status(resource, bytes_max)).collect();
+            wanted.chain(not_in_view).map(|resource| state.status(resource, bytes_max)).collect();
         resources.sort_by(|a, b| a.resource.name.cmp(&b.resource.name));
         resources
     }
 }
 
 impl TypeState {
+    fn settlement(&self) -> Settlement {
+        match (self.is_requested, self.is_settled()) {
+            (false, _) => Settlement::NotRequested,
+            (true, false) => Settlement::Open,
+            (true, true) => Settlement::Settled,
+        }
+    }
+
     fn status(&self, resource: &EncodedResource, bytes_max: usize) -> ResourceStatus {
         let (name, bytes) = (&resource.name, resource.entry.len());
         if bytes > bytes_max {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::resource::{EncodedResource, ResourceName, Version};
 use crate::stream::limits::ORDER_GRACE;
+use crate::stream::status::RefusedVersions;
 
 /// What is known of one type at one client. The words are explained in the module `stream`.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ pub(super) struct TypeState {
     /// The nonce of the latest response. The names of a request that answers another are late (Q3).
     pub(super) nonce: u64,
     pub(super) unanswered: VecDeque<UnansweredResponse>,
-    pub(super) refused: BTreeMap<ResourceName, RefusedVersion>,
+    pub(super) refused: RefusedVersions,
     /// The parts of refused responses that are sent again to find the faulty resource (N4). Until its turn comes, each
     /// resource stays as it was.
     pub(super) retry: VecDeque<BTreeSet<ResourceName>>,
@@ -32,14 +33,6 @@ pub(super) struct TypeState {
     pub(super) kept_since: Option<Instant>,
     /// The instant of the latest response or answer.
     pub(super) state_since: Option<Instant>,
-}
-
-/// What a client refused of a resource.
-#[derive(Debug)]
-pub(super) struct RefusedVersion {
-    pub(super) version: Version,
-    /// What the client says is wrong.
-    pub(super) error: String,
 }
 
 /// A response that was sent and not answered.
@@ -59,7 +52,7 @@ pub(super) struct ChangedResource {
     pub(super) name: ResourceName,
     pub(super) version: Version,
     /// What the client had before, and keeps if it refuses.
-    pub(super) before: Option<EncodedResource>,
+    pub(super) previous: Option<EncodedResource>,
 }
 
 impl UnansweredResponse {
@@ -99,7 +92,7 @@ impl TypeState {
     /// Returns what the client has of a name, as far as it has answered.
     pub(super) fn acknowledged(&self, name: &str) -> Option<&EncodedResource> {
         match self.unanswered.iter().find_map(|response| response.changed_resource(name)) {
-            Some(changed) => changed.before.as_ref(),
+            Some(changed) => changed.previous.as_ref(),
             None => self.sent.get(name),
         }
     }
@@ -120,11 +113,11 @@ impl TypeState {
         for changed in &refused.changed {
             let mut later = self.unanswered.iter_mut().flat_map(|response| &mut response.changed);
             if let Some(later) = later.find(|later| later.name == changed.name) {
-                later.before.clone_from(&changed.before);
+                later.previous.clone_from(&changed.previous);
                 continue;
             }
             if self.sent.get(&changed.name).is_some_and(|sent| sent.version == changed.version) {
-                match &changed.before {
+                match &changed.previous {
                     Some(old) => drop(self.sent.insert(changed.name.clone(), old.clone())),
                     None => drop(self.sent.remove(&changed.name)),
                 }

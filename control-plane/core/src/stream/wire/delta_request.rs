@@ -20,7 +20,7 @@ const ERROR_DETAIL: u32 = 7;
 const KEY: u32 = 1;
 const VALUE: u32 = 2;
 
-/// A DeltaDiscoveryRequest.
+/// A DeltaDiscoveryRequest, which borrows from the message that it was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeltaRequest<'a> {
     /// The encoded `Node`. It is empty if the client has said before who it is.

@@ -63,9 +63,9 @@ const NONCE_FIELD: u32 = 5;
 const REMOVED_FIELD: u32 = 6;
 /// The number of the field `DiscoveryResponse.resource_errors`.
 const ERRORS_FIELD: u32 = 7;
-/// `google.rpc.Code.NOT_FOUND`.
+/// The code `NOT_FOUND` of `google.rpc.Code`.
 const NOT_FOUND: i32 = 5;
-/// `google.rpc.Code.RESOURCE_EXHAUSTED`.
+/// The code `RESOURCE_EXHAUSTED` of `google.rpc.Code`.
 const RESOURCE_EXHAUSTED: i32 = 8;
 
 /// Why a state of the world lacks a resource that was asked for.
@@ -108,7 +108,7 @@ fn resource_error(name: &ResourceName, missing: Missing) -> ResourceError {
 }
 
 impl Response {
-    /// Returns a DeltaDiscoveryResponse.
+    /// Returns a DeltaDiscoveryResponse with some resources, and the names of those that do not exist.
     pub(in crate::stream) fn delta(
         type_url: Cow<'static, str>,
         nonce: u64,
@@ -124,7 +124,7 @@ impl Response {
         Self { type_url, nonce, resources, removed, form: Form::Delta, head: head.freeze(), entry_bytes }
     }
 
-    /// Returns a DiscoveryResponse.
+    /// Returns a DiscoveryResponse with some resources, and the reasons why others are missing.
     pub(in crate::stream) fn state_of_the_world(response: SotwResponse<'_>) -> Self {
         let SotwResponse { type_url, nonce, version, resources, missing } = response;
         let mut head = BytesMut::with_capacity(type_url.len() + version.len() + 32);

@@ -10,7 +10,7 @@ const TYPE_URL: u32 = 4;
 const RESPONSE_NONCE: u32 = 5;
 const ERROR_DETAIL: u32 = 6;
 
-/// A DiscoveryRequest.
+/// A DiscoveryRequest, which borrows from the message that it was read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SotwRequest<'a> {
     /// The type that the request is about.
