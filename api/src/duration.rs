@@ -10,21 +10,20 @@ use serde::{Deserialize, Deserializer, de};
 /// # Errors
 /// Returns what is wrong with the text.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let refuse = || format!("want a duration such as 5s or 250ms, got {text:?}");
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or_else(|| refusal(text))?;
         let (number, tail) = rest.split_at(digits);
         let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
-        let number: f64 = number.parse().map_err(|_| refuse())?;
-        let seconds = number * unit_seconds(unit).ok_or_else(refuse)?;
-        let part = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
-        total = total.checked_add(part).ok_or_else(refuse)?;
+        let number: f64 = number.parse().map_err(|_| refusal(text))?;
+        let seconds = number * unit_seconds(unit).ok_or_else(|| refusal(text))?;
+        let part = Duration::try_from_secs_f64(seconds).map_err(|_| refusal(text))?;
+        total = total.checked_add(part).ok_or_else(|| refusal(text))?;
         rest = tail;
     }
-    if text.is_empty() { Err(refuse()) } else { Ok(total) }
+    if text.is_empty() { Err(refusal(text)) } else { Ok(total) }
 }
 
 fn unit_seconds(unit: &str) -> Option<f64> {
@@ -51,6 +50,10 @@ pub fn to_pb(duration: Duration) -> prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
     }
+}
+
+fn refusal(text: &str) -> String {
+    format!("want a duration such as 5s or 250ms, got {text:?}")
 }
 
 #[cfg(test)]

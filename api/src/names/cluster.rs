@@ -64,19 +64,22 @@ impl FromStr for ClusterName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("want direction|port|subset|host, got {text:?}");
         let parts: Vec<&str> = text.splitn(4, '|').collect();
-        let [direction, port, subset, host] = parts[..] else { return Err(refuse()) };
+        let [direction, port, subset, host] = parts[..] else { return Err(refusal(text)) };
         let direction = match direction {
             "inbound" => Direction::Inbound,
             "outbound" => Direction::Outbound,
-            _ => return Err(refuse()),
+            _ => return Err(refusal(text)),
         };
-        let port = port.parse().map_err(|_| refuse())?;
+        let port = port.parse().map_err(|_| refusal(text))?;
         let subset = Some(subset).filter(|subset| !subset.is_empty()).map(Arc::from);
         let host = Some(host).filter(|host| !host.is_empty()).map(str::parse).transpose()?;
         Ok(Self { direction, port, subset, host })
     }
+}
+
+fn refusal(text: &str) -> String {
+    format!("want direction|port|subset|host, got {text:?}")
 }
 
 #[cfg(test)]

@@ -32,10 +32,13 @@ impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("want HOST:PORT, got {text:?}");
-        let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
-        Ok(Self { host: host.parse()?, port: port.parse().map_err(|_| refuse())? })
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| refusal(text))?;
+        Ok(Self { host: host.parse()?, port: port.parse().map_err(|_| refusal(text))? })
     }
+}
+
+fn refusal(text: &str) -> String {
+    format!("want HOST:PORT, got {text:?}")
 }
 
 #[cfg(test)]

@@ -37,10 +37,9 @@ impl FromStr for VirtualHostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("want PORT/HOST:PORT, got {text:?}");
-        let (table, name) = text.rsplit_once('/').ok_or_else(refuse)?;
+        let (table, name) = text.rsplit_once('/').ok_or_else(|| refusal(text))?;
         let name: HostPort = name.parse()?;
-        if table.parse() == Ok(name.port) { Ok(Self(name)) } else { Err(refuse()) }
+        if table.parse() == Ok(name.port) { Ok(Self(name)) } else { Err(refusal(text)) }
     }
 }
 
@@ -48,6 +47,10 @@ impl FromStr for VirtualHostName {
 /// nothing where there is no slash. A client may ask for names that no [`VirtualHostName`] has.
 pub fn table_of_virtual_host(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(table, _)| table)
+}
+
+fn refusal(text: &str) -> String {
+    format!("want PORT/HOST:PORT, got {text:?}")
 }
 
 #[cfg(test)]

@@ -244,7 +244,6 @@ impl Engine {
     }
 
     fn update_metrics(&self) {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.revision.set(gauge(self.mesh.revision()));
         self.metrics.objects.set(gauge(self.mesh.index().len() as u64));
         self.metrics.encodes.set(gauge(self.mesh.work().encodes));
@@ -267,6 +266,10 @@ fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<Strin
         }
     }
     warnings
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -237,10 +237,9 @@ impl ConfigStore for EmbeddedStore {
     }
 
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
-        let closed = || CommitError::Failed("its writer has stopped".into());
         let (answer, result) = oneshot::channel();
         let job = Job { writes, answer };
-        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(closed)?;
+        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(|| closed())?;
         match queue.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Disconnected(_)) => return Err(closed()),
@@ -323,4 +322,8 @@ fn object_key(key: &ConfigKey) -> Vec<u8> {
 
 fn commit_key(revision: u64) -> Vec<u8> {
     [&[COMMIT][..], &revision.to_be_bytes()].concat()
+}
+
+fn closed() -> CommitError {
+    CommitError::Failed("its writer has stopped".into())
 }

@@ -100,7 +100,6 @@ pub(super) fn pushes(stream: &AdsStream, sidecar: &str, since_revision: u64) -> 
 }
 
 fn push_of(push: &Push, sidecar: &str) -> pb::Push {
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     pb::Push {
         sidecar: sidecar.to_owned(),
         r#type: push.resource_type.word().into(),
@@ -140,4 +139,8 @@ pub(super) fn progress(stream: &AdsStream) -> Progress {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -67,8 +67,7 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiv
         warn!(sidecar = %node.id(), error = text, "a client was refused");
         Status::resource_exhausted(text)
     })?;
-    let ending = || Status::unavailable(ENDING);
-    let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
+    let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(|| ending())?;
     let questions = Arc::new(Questions::default());
     let registered = shared.streams.add(place, node_id, node.clone(), questions.clone());
     info!(sidecar = %node.id(), "sidecar connected");
@@ -250,4 +249,8 @@ impl Pump<'_> {
         metrics.push_bytes.get_or_create(&resource_type.into()).inc_by(bytes);
         debug!(sidecar = %self.node.id(), r#type = %resource_type, nonce = response.nonce, resources = response.resources.len(), removed = response.removed.len(), bytes, "pushed");
     }
+}
+
+fn ending() -> Status {
+    Status::unavailable(ENDING)
 }

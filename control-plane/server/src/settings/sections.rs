@@ -40,7 +40,6 @@ pub struct AddressSettings {
 
 impl Default for AddressSettings {
     fn default() -> Self {
-        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self { xds: local(15010), admin: local(15014), insecure: false }
     }
 }
@@ -159,4 +158,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object in each line
     Json,
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

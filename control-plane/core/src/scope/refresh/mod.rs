@@ -150,8 +150,7 @@ impl Refresh<'_> {
             old: old.as_ref().map_or(in_base, Option::as_ref),
             new: now.as_ref().map_or(in_base, Option::as_ref),
         };
-        let service = |host: Option<&Arc<HostResources>>| host.and_then(|host| host.service_key()).cloned();
-        let reselected = Reselected { old: service(change.old), new: service(change.new) };
+        let reselected = Reselected { old: service_key_of(change.old), new: service_key_of(change.new) };
         if reselected.old != reselected.new {
             self.refreshed.reselected.push(reselected);
         }
@@ -176,12 +175,6 @@ impl Refresh<'_> {
 
     /// Counts how a host of the scope itself uses ports, and notes the ports at which something may differ.
     fn count_uses(&mut self, host: &Hostname, change: HostChange<'_>, in_base: Option<&Arc<HostResources>>) {
-        let ports_of = |resources: Option<&Arc<HostResources>>| -> BTreeSet<u16> {
-            resources.into_iter().flat_map(|resources| resources.port_uses.ports()).collect()
-        };
-        let use_of = |resources: Option<&Arc<HostResources>>, port: u16| -> Option<PortUse> {
-            resources.and_then(|resources| resources.port_uses.get(port)).cloned()
-        };
         let own_ports: BTreeSet<u16> = [change.old, change.new].into_iter().flat_map(ports_of).collect();
         for port in own_ports {
             let (old_use, new_use) = (use_of(change.old, port), use_of(change.new, port));
@@ -233,4 +226,16 @@ impl Refresh<'_> {
         }
         self.refreshed
     }
+}
+
+fn service_key_of(host: Option<&Arc<HostResources>>) -> Option<ServiceKey> {
+    host.and_then(|host| host.service_key()).cloned()
+}
+
+fn ports_of(resources: Option<&Arc<HostResources>>) -> BTreeSet<u16> {
+    resources.into_iter().flat_map(|resources| resources.port_uses.ports()).collect()
+}
+
+fn use_of(resources: Option<&Arc<HostResources>>, port: u16) -> Option<PortUse> {
+    resources.and_then(|resources| resources.port_uses.get(port)).cloned()
 }
