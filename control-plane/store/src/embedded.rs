@@ -239,7 +239,7 @@ impl ConfigStore for EmbeddedStore {
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let (answer, result) = oneshot::channel();
         let job = Job { writes, answer };
-        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(|| closed())?;
+        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(closed)?;
         match queue.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Disconnected(_)) => return Err(closed()),

@@ -8,7 +8,7 @@
 //! ClusterInputs      service, DestinationRule, form of the client      -> clusters
 //! EndpointInputs     service, DestinationRule, endpoints               -> load assignments
 //! VirtualHostInputs  host, port, VirtualService, destinations, …       -> virtual host
-//! InboundInputs      the ports of an application                       -> inbound clusters and listener
+//! CapturedInputs     the ports of an application (in `workload`)       -> inbound clusters and listener
 //! ```
 
 pub mod cache;

@@ -67,7 +67,7 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiv
         warn!(sidecar = %node.id(), error = text, "a client was refused");
         Status::resource_exhausted(text)
     })?;
-    let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(|| ending())?;
+    let Connection { id: node_id, view } = shared.engine.connect(node.clone()).await.ok_or_else(ending)?;
     let questions = Arc::new(Questions::default());
     let registered = shared.streams.add(place, node_id, node.clone(), questions.clone());
     info!(sidecar = %node.id(), "sidecar connected");

@@ -12,8 +12,8 @@ use crate::route_table::{Action, HeaderMatch, PathMatch, Route, RouteTable, Valu
 
 message_fields! {
     route_configuration: route::RouteConfiguration {
-        acts_on: virtual_hosts, vhds, ignore_port_in_host_matching;
-        ignores: name, validate_clusters, max_direct_response_body_size_bytes;
+        acts_on: virtual_hosts, vhds;
+        ignores: name, validate_clusters, max_direct_response_body_size_bytes, ignore_port_in_host_matching;
         refuses: internal_only_headers, response_headers_to_add, response_headers_to_remove, request_headers_to_add,
             request_headers_to_remove, most_specific_header_mutations_wins, cluster_specifier_plugins,
             request_mirror_policies, vhost_header, ignore_path_parameters_in_path_matching,
