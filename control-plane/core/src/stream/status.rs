@@ -88,23 +88,28 @@ pub(super) fn refusals(
     })
 }
 
-/// How far a type has come at a client that asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settlement {
-    /// The client has not asked for the type.
-    NotRequested,
-    /// Something is to be sent, or is not answered.
-    Open,
-    /// The client has answered everything.
-    Settled,
+/// How far a type has come at a client, as both variants keep it.
+#[derive(Debug)]
+pub(super) struct TypeProgress<'a> {
+    /// The client has asked for the type.
+    pub(super) is_requested: bool,
+    /// Nothing is to be sent, and the client has answered everything.
+    pub(super) is_settled: bool,
+    /// What the client refuses now.
+    pub(super) refused: &'a RefusedVersions,
+    /// The instant of the latest response or answer. `None` means that there was none.
+    pub(super) since: Option<Instant>,
 }
 
-/// Returns what is known of a type, given how far it has come and what the client refuses of it.
-pub(super) fn type_sync(settlement: Settlement, resource_type: ResourceType, refused: &RefusedVersions) -> TypeSync {
-    match settlement {
-        Settlement::NotRequested => TypeSync::NotRequested,
-        Settlement::Open => TypeSync::Stale,
-        Settlement::Settled if refused.is_empty() => TypeSync::Synced,
-        Settlement::Settled => TypeSync::Refused(refusals(resource_type, refused).collect()),
+impl TypeProgress<'_> {
+    /// Returns what is known of the type.
+    pub(super) fn status(&self, resource_type: ResourceType) -> SyncStatus {
+        let sync = match (self.is_requested, self.is_settled) {
+            (false, _) => TypeSync::NotRequested,
+            (true, false) => TypeSync::Stale,
+            (true, true) if self.refused.is_empty() => TypeSync::Synced,
+            (true, true) => TypeSync::Refused(refusals(resource_type, self.refused).collect()),
+        };
+        SyncStatus { sync, since: self.since }
     }
 }

@@ -5,14 +5,12 @@ use rutter_api::ResourceType;
 use super::DeltaStream;
 use super::type_state::TypeState;
 use crate::resource::EncodedResource;
-use crate::stream::status::{Refusal, ResourceState, ResourceStatus, Settlement, SyncStatus, refusals, type_sync};
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeProgress, refusals};
 
 impl DeltaStream {
     /// Returns what is known of a type.
     pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
-        let state = &self.types[resource_type];
-        let sync = type_sync(state.settlement(), resource_type, &state.refused);
-        SyncStatus { sync, since: state.state_since }
+        self.types[resource_type].progress().status(resource_type)
     }
 
     /// Returns what the client refuses now of a type.
@@ -40,11 +38,12 @@ impl DeltaStream {
 }
 
 impl TypeState {
-    fn settlement(&self) -> Settlement {
-        match (self.is_requested, self.is_settled()) {
-            (false, _) => Settlement::NotRequested,
-            (true, false) => Settlement::Open,
-            (true, true) => Settlement::Settled,
+    fn progress(&self) -> TypeProgress<'_> {
+        TypeProgress {
+            is_requested: self.is_requested,
+            is_settled: self.is_settled(),
+            refused: &self.refused,
+            since: self.state_since,
         }
     }
 

@@ -5,14 +5,13 @@ use rutter_api::ResourceType;
 use super::SotwStream;
 use super::type_state::TypeState;
 use crate::resource::EncodedResource;
-use crate::stream::status::{Refusal, ResourceState, ResourceStatus, Settlement, SyncStatus, refusals, type_sync};
+use crate::stream::status::{Refusal, ResourceState, ResourceStatus, SyncStatus, TypeProgress, refusals};
+use crate::stream::wire::too_large;
 
 impl SotwStream {
     /// Returns what is known of a type.
     pub fn sync(&self, resource_type: ResourceType) -> SyncStatus {
-        let state = &self.types[resource_type];
-        let sync = type_sync(state.settlement(), resource_type, &state.refused);
-        SyncStatus { sync, since: state.state_since }
+        self.types[resource_type].progress().status(resource_type)
     }
 
     /// Returns what the client refuses now of a type.
@@ -41,18 +40,19 @@ impl SotwStream {
 }
 
 impl TypeState {
-    fn settlement(&self) -> Settlement {
-        match (self.is_requested, self.is_settled()) {
-            (false, _) => Settlement::NotRequested,
-            (true, false) => Settlement::Open,
-            (true, true) => Settlement::Settled,
+    fn progress(&self) -> TypeProgress<'_> {
+        TypeProgress {
+            is_requested: self.is_requested,
+            is_settled: self.is_settled(),
+            refused: &self.refused,
+            since: self.state_since,
         }
     }
 
     fn status(&self, resource: &EncodedResource, bytes_max: usize) -> ResourceStatus {
         let (name, bytes) = (&resource.name, resource.entry.len());
         if bytes > bytes_max {
-            let error = format!("it has {bytes} bytes, which is more than this client can take");
+            let error = too_large("it", bytes);
             return ResourceStatus { resource: resource.clone(), state: ResourceState::Refused(error) };
         }
         let is_in_retry = || self.retry.iter().any(|part| part.contains(name));

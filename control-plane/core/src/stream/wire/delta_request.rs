@@ -2,9 +2,6 @@
 
 use std::cell::OnceCell;
 
-use prost::Message;
-use rutter_api::pb::google::rpc::Status;
-
 use super::fields::{Field, MalformedRequest, first_field, next_field};
 use crate::resource::{Sums, Version};
 
@@ -62,7 +59,7 @@ impl<'a> DeltaRequest<'a> {
                 UNSUBSCRIBE => request.unsubscribe.push(field.text()?),
                 INITIAL_RESOURCE_VERSIONS => request.initial_versions.pairs.push(map_entry(field)?),
                 RESPONSE_NONCE => request.nonce = field.text()?,
-                ERROR_DETAIL => request.error = Some(error_message(field)?),
+                ERROR_DETAIL => request.error = Some(field.error_message()?),
                 _ => {}
             }
         }
@@ -116,11 +113,6 @@ impl<'a> InitialVersions<'a> {
     }
 }
 
-/// Returns the message of an error.
-pub(super) fn error_message(field: Field<'_>) -> Result<String, MalformedRequest> {
-    Ok(Status::decode(field.content).map_err(|_| MalformedRequest)?.message)
-}
-
 fn map_entry(entry: Field<'_>) -> Result<(&str, &str), MalformedRequest> {
     let mut rest = entry.content;
     let (mut key, mut value) = ("", "");
@@ -136,8 +128,10 @@ fn map_entry(entry: Field<'_>) -> Result<(&str, &str), MalformedRequest> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
     use rutter_api::pb::envoy::config::core::v3::Node;
     use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+    use rutter_api::pb::google::rpc::Status;
 
     use super::*;
 

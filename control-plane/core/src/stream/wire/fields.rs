@@ -1,7 +1,9 @@
 //! Reading protobuf fields without a copy.
 
 use bytes::Buf;
+use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
+use rutter_api::pb::google::rpc::Status;
 
 /// The bytes are no discovery request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,11 @@ pub(super) struct Field<'a> {
 impl<'a> Field<'a> {
     pub(super) fn text(&self) -> Result<&'a str, MalformedRequest> {
         std::str::from_utf8(self.content).map_err(|_| MalformedRequest)
+    }
+
+    /// Returns the message of a field that is a `Status`.
+    pub(super) fn error_message(&self) -> Result<String, MalformedRequest> {
+        Ok(Status::decode(self.content).map_err(|_| MalformedRequest)?.message)
     }
 }
 

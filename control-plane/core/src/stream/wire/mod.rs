@@ -8,5 +8,5 @@ mod sotw_request;
 pub use delta_request::DeltaRequest;
 pub use fields::MalformedRequest;
 pub use response::{Frames, Response};
-pub(super) use response::{Missing, SotwResponse};
+pub(super) use response::{Missing, SotwResponse, too_large};
 pub use sotw_request::SotwRequest;

@@ -94,12 +94,15 @@ fn put(head: &mut BytesMut, field: u32, content: &[u8]) {
     head.put_slice(content);
 }
 
+/// Returns why a client is not sent a resource of so many bytes, which the caller names.
+pub(in crate::stream) fn too_large(resource: &str, bytes: usize) -> String {
+    format!("{resource} has {bytes} bytes, which is more than this client can take")
+}
+
 fn resource_error(name: &ResourceName, missing: Missing) -> ResourceError {
     let (code, message) = match missing {
         Missing::Absent => (NOT_FOUND, format!("there is no {name} in what this client may see")),
-        Missing::TooLarge(bytes) => {
-            (RESOURCE_EXHAUSTED, format!("{name} has {bytes} bytes, which is more than this client can take"))
-        }
+        Missing::TooLarge(bytes) => (RESOURCE_EXHAUSTED, too_large(name, bytes)),
     };
     ResourceError {
         resource_name: Some(pb::ResourceName { name: name.to_string(), ..Default::default() }),

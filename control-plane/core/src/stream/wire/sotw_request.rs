@@ -1,6 +1,5 @@
 //! A state-of-the-world request, read without a copy.
 
-use super::delta_request::error_message;
 use super::fields::{MalformedRequest, first_field, next_field};
 
 /// The numbers of the fields of `DiscoveryRequest`.
@@ -35,7 +34,7 @@ impl<'a> SotwRequest<'a> {
                 RESOURCE_NAMES => request.names.push(field.text()?),
                 TYPE_URL => request.type_url = field.text()?,
                 RESPONSE_NONCE => request.nonce = field.text()?,
-                ERROR_DETAIL => request.error = Some(error_message(field)?),
+                ERROR_DETAIL => request.error = Some(field.error_message()?),
                 _ => {}
             }
         }
