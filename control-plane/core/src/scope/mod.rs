@@ -33,3 +33,8 @@ pub use key::{ScopeId, ScopeKey};
 pub use sources::sources;
 pub use state::Scope;
 pub use table::ScopeTable;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub struct ScopeTable {
     scopes: BTreeMap<ScopeId, Scope>,
     by_key: HashMap<ScopeKey, ScopeId>,
     last_id: u64,
-    edges: ReverseEdges,
+    pub(super) edges: ReverseEdges,
     bases: Bases,
     /// What lies under scopes that stand alone.
     nothing: Arc<Snapshot>,
