@@ -165,3 +165,6 @@ fn ports_of_services(index: &MeshIndex, node: &SidecarNode) -> Vec<ApplicationPo
     }
     ports.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+mod whole_messages;
+
 use expect_test::expect;
 use rutter_api::ResourceType;
 use rutter_api::config::istio::OutboundMode;
