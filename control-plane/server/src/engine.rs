@@ -279,6 +279,7 @@ mod tests {
     use rutter_api::yaml;
 
     use super::*;
+    use crate::testing::node;
 
     fn service(name: &str) -> Arc<Config> {
         let text = format!(
@@ -303,27 +304,13 @@ mod tests {
         clusters.map(|cluster| cluster.name.to_string()).collect()
     }
 
-    fn node() -> SidecarNode {
-        SidecarNode {
-            pod: "a".into(),
-            namespace: "shop".into(),
-            addresses: vec!["10.0.0.1".parse().unwrap()],
-            labels: Default::default(),
-            cluster_id: String::new(),
-            interception: rutter_api::node::Interception::Redirect,
-            version: String::new(),
-            proxyless: false,
-            takes_virtual_hosts: true,
-        }
-    }
-
     #[tokio::test]
     async fn commits_of_a_durable_and_of_another_source_are_merged() {
         let sources = vec![source("store", 7, "a", "b"), source("other", 0, "c", "d")];
         let (engine, handle) = Engine::load(&MeshOptions::default(), sources, Arc::default());
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(engine.run(stopped));
-        let mut connection = handle.connect(Arc::new(node())).await.unwrap();
+        let mut connection = handle.connect(Arc::new(node("a", "shop"))).await.unwrap();
         let view = connection.view.wait_for(|view| cluster_names(view).len() == 4).await.unwrap().clone();
         let hosts = ["a", "b", "c", "d"].map(|name| format!("outbound|80||{name}.shop.svc.cluster.local"));
         assert_eq!(cluster_names(&view), hosts);

@@ -26,6 +26,8 @@ mod settings;
 mod shutdown;
 mod sources;
 mod streams;
+#[cfg(test)]
+mod testing;
 
 pub use app::App;
 pub use settings::{

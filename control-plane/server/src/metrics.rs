@@ -5,7 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use rutter_api::{ConfigKey, ResourceType};
 
 /// A resource type as a label.
@@ -22,7 +22,9 @@ pub(crate) struct ObjectLabel {
     name: String,
 }
 
-/// Every metric of the process. The fields are counted or set where something happens; [`Metrics::text`] prints them all.
+/// Every metric of the process. The fields are counted or set where something happens, and [`Metrics::text`] prints them
+/// all. A metric gets its name and its help in the same expression that creates it, so that none is counted and never
+/// shown. Names of counters have `_total` added when they are printed.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -47,69 +49,64 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let mut registry = Registry::with_prefix("rutter");
+        let into = &mut registry;
         // 1 ms to about 16 s.
         let convergence = Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        let mut metrics = Self {
-            registry: Registry::with_prefix("rutter"),
-            streams: Gauge::default(),
-            stuck: Counter::default(),
-            pushes: Family::default(),
-            push_bytes: Family::default(),
-            nacks: Family::default(),
-            refused: Family::default(),
-            load_reports: Counter::default(),
-            convergence,
-            revision: Gauge::default(),
-            objects: Gauge::default(),
-            encodes: Gauge::default(),
-            scopes: Gauge::default(),
-            rejected: Counter::default(),
-            verify_checks: Counter::default(),
-            verify_differences: Counter::default(),
-            files_read: Counter::default(),
-            files_broken: Gauge::default(),
-        };
-        metrics.register();
-        metrics
+        Self {
+            streams: new(into, "xds_streams", "Open ADS streams"),
+            stuck: new(into, "xds_stuck", "Streams closed because the client took nothing"),
+            pushes: new(into, "xds_pushes", "Responses sent, by type"),
+            push_bytes: new(into, "xds_push_bytes", "Bytes of responses sent, by type"),
+            nacks: new(into, "xds_nacks", "Responses refused by sidecars, by type"),
+            refused: new(into, "config_refused", "Sidecars that refuse a resource which is made from this object"),
+            load_reports: new(into, "xds_load_reports", "Load reports taken in"),
+            convergence: registered(
+                into,
+                "convergence_seconds",
+                "From a config change to a sidecar's answer",
+                convergence,
+            ),
+            revision: new(into, "config_revision", "The store's revision that sidecars are given"),
+            objects: new(into, "config_objects", "Config objects in force"),
+            encodes: new(
+                into,
+                "encodes",
+                "Clusters, load assignments and virtual hosts of hosts encoded since the start",
+            ),
+            scopes: new(into, "scopes", "Distinct scopes kept"),
+            rejected: new(into, "config_rejected", "Applies that were refused"),
+            verify_checks: new(into, "verify_checks", "Full recomputations compared (--verify)"),
+            verify_differences: new(
+                into,
+                "verify_differences",
+                "Resources found different from a full recomputation (--verify)",
+            ),
+            files_read: new(into, "folder_files_read", "Files of the watched folder that were read"),
+            files_broken: new(
+                into,
+                "folder_files_broken",
+                "Files of the watched folder whose last good version is in force",
+            ),
+            registry,
+        }
     }
 }
 
-impl Metrics {
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("xds_streams", "Open ADS streams", self.streams.clone());
-        registry.register("xds_stuck", "Streams closed because the client took nothing", self.stuck.clone());
-        registry.register("xds_pushes", "Responses sent, by type", self.pushes.clone());
-        registry.register("xds_push_bytes", "Bytes of responses sent, by type", self.push_bytes.clone());
-        registry.register("xds_nacks", "Responses refused by sidecars, by type", self.nacks.clone());
-        let text = "Sidecars that refuse a resource which is made from this object";
-        registry.register("config_refused", text, self.refused.clone());
-        registry.register("xds_load_reports", "Load reports taken in", self.load_reports.clone());
-        registry.register(
-            "convergence_seconds",
-            "From a config change to a sidecar's answer",
-            self.convergence.clone(),
-        );
-        registry.register("config_revision", "The store's revision that sidecars are given", self.revision.clone());
-        registry.register("config_objects", "Config objects in force", self.objects.clone());
-        registry.register("encodes", "Pieces encoded since the start", self.encodes.clone());
-        registry.register("scopes", "Distinct scopes kept", self.scopes.clone());
-        registry.register("config_rejected", "Applies that were refused", self.rejected.clone());
-        registry.register("verify_checks", "Full recomputations compared (--verify)", self.verify_checks.clone());
-        registry.register(
-            "verify_differences",
-            "Resources found different from a full recomputation (--verify)",
-            self.verify_differences.clone(),
-        );
-        registry.register("folder_files_read", "Files of the watched folder that were read", self.files_read.clone());
-        registry.register(
-            "folder_files_broken",
-            "Files of the watched folder whose last good version is in force",
-            self.files_broken.clone(),
-        );
-    }
+/// Returns a new metric that the registry prints under a name, after the prefix `rutter_`.
+fn new<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    registered(registry, name, help, M::default())
+}
 
-    /// How many sidecars refuse something that is made from an object. An object that none refuses is not listed.
+/// Registers a metric under a name, after the prefix `rutter_`, and returns it.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Metrics {
+    /// Sets how many sidecars refuse something that is made from an object. An object that none refuses is not listed, so
+    /// that the number of labels follows the number of faults and not the size of the mesh.
     pub(crate) fn set_refused(&self, key: &ConfigKey, sidecars: usize) {
         let (namespace, name) = (key.namespace.to_string(), key.name.to_string());
         let label = ObjectLabel { kind: key.kind.name(), namespace, name };
@@ -120,7 +117,7 @@ impl Metrics {
         }
     }
 
-    /// In Prometheus' text form.
+    /// Returns every metric in Prometheus' text format, as the admin address serves it at `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -130,7 +127,98 @@ impl Metrics {
 }
 
 impl From<ResourceType> for TypeLabel {
-    fn from(kind: ResourceType) -> Self {
-        Self { r#type: kind.word() }
+    fn from(resource_type: ResourceType) -> Self {
+        Self { r#type: resource_type.word() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn names_types_and_help_are_those_that_dashboards_know() {
+        let text = Metrics::default().text();
+        let described: Vec<&str> = text.lines().filter(|line| line.starts_with("# ")).collect();
+        expect![[r#"
+            # HELP rutter_xds_streams Open ADS streams.
+            # TYPE rutter_xds_streams gauge
+            # HELP rutter_xds_stuck Streams closed because the client took nothing.
+            # TYPE rutter_xds_stuck counter
+            # HELP rutter_xds_load_reports Load reports taken in.
+            # TYPE rutter_xds_load_reports counter
+            # HELP rutter_convergence_seconds From a config change to a sidecar's answer.
+            # TYPE rutter_convergence_seconds histogram
+            # HELP rutter_config_revision The store's revision that sidecars are given.
+            # TYPE rutter_config_revision gauge
+            # HELP rutter_config_objects Config objects in force.
+            # TYPE rutter_config_objects gauge
+            # HELP rutter_encodes Clusters, load assignments and virtual hosts of hosts encoded since the start.
+            # TYPE rutter_encodes gauge
+            # HELP rutter_scopes Distinct scopes kept.
+            # TYPE rutter_scopes gauge
+            # HELP rutter_config_rejected Applies that were refused.
+            # TYPE rutter_config_rejected counter
+            # HELP rutter_verify_checks Full recomputations compared (--verify).
+            # TYPE rutter_verify_checks counter
+            # HELP rutter_verify_differences Resources found different from a full recomputation (--verify).
+            # TYPE rutter_verify_differences counter
+            # HELP rutter_folder_files_read Files of the watched folder that were read.
+            # TYPE rutter_folder_files_read counter
+            # HELP rutter_folder_files_broken Files of the watched folder whose last good version is in force.
+            # TYPE rutter_folder_files_broken gauge
+            # EOF"#]]
+        .assert_eq(&described.join("\n"));
+    }
+
+    #[test]
+    fn a_metric_without_labels_is_there_from_the_start_and_one_with_labels_when_it_is_counted() {
+        let metrics = Metrics::default();
+        metrics.pushes.get_or_create(&ResourceType::Cluster.into()).inc_by(3);
+        metrics.push_bytes.get_or_create(&ResourceType::Endpoint.into()).inc_by(70);
+        metrics.nacks.get_or_create(&ResourceType::VirtualHost.into()).inc();
+        metrics.streams.inc();
+        metrics.convergence.observe(0.003);
+        metrics.set_refused(&ConfigKey::new(rutter_api::Kind::VirtualService, "shop", "a"), 2);
+        let text = metrics.text();
+        let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        expect![[r#"
+            rutter_xds_streams 1
+            rutter_xds_stuck_total 0
+            rutter_xds_pushes_total{type="cluster"} 3
+            rutter_xds_push_bytes_total{type="endpoint"} 70
+            rutter_xds_nacks_total{type="virtualhost"} 1
+            rutter_config_refused{kind="VirtualService",namespace="shop",name="a"} 2
+            rutter_xds_load_reports_total 0
+            rutter_convergence_seconds_sum 0.003
+            rutter_convergence_seconds_count 1
+            rutter_convergence_seconds_bucket{le="0.001"} 0
+            rutter_convergence_seconds_bucket{le="0.002"} 0
+            rutter_convergence_seconds_bucket{le="0.004"} 1
+            rutter_convergence_seconds_bucket{le="0.008"} 1
+            rutter_convergence_seconds_bucket{le="0.016"} 1
+            rutter_convergence_seconds_bucket{le="0.032"} 1
+            rutter_convergence_seconds_bucket{le="0.064"} 1
+            rutter_convergence_seconds_bucket{le="0.128"} 1
+            rutter_convergence_seconds_bucket{le="0.256"} 1
+            rutter_convergence_seconds_bucket{le="0.512"} 1
+            rutter_convergence_seconds_bucket{le="1.024"} 1
+            rutter_convergence_seconds_bucket{le="2.048"} 1
+            rutter_convergence_seconds_bucket{le="4.096"} 1
+            rutter_convergence_seconds_bucket{le="8.192"} 1
+            rutter_convergence_seconds_bucket{le="16.384"} 1
+            rutter_convergence_seconds_bucket{le="+Inf"} 1
+            rutter_config_revision 0
+            rutter_config_objects 0
+            rutter_encodes 0
+            rutter_scopes 0
+            rutter_config_rejected_total 0
+            rutter_verify_checks_total 0
+            rutter_verify_differences_total 0
+            rutter_folder_files_read_total 0
+            rutter_folder_files_broken 0"#]]
+        .assert_eq(&values.join("\n"));
     }
 }

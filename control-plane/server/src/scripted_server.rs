@@ -209,3 +209,55 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         takes_virtual_hosts: true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rutter_core::resource::EncodedResource;
+
+    use super::*;
+    use crate::testing::node;
+
+    fn put(name: &str, body: &[u8]) -> ResourceWrite {
+        ResourceWrite::Put(ResourceType::Cluster, EncodedResource::new(ResourceType::Cluster, name.into(), body))
+    }
+
+    /// Connects a node, and returns a function that tells what it sees.
+    fn connect(resources: &ScriptedResources, pod: &str) -> impl Fn() -> Vec<String> + use<> {
+        let connection = resources.lock().connect(&node(pod, ""));
+        move || connection.view.borrow().iter(ResourceType::Cluster).map(|cluster| cluster.name.to_string()).collect()
+    }
+
+    #[test]
+    fn nodes_without_resources_of_their_own_see_those_of_the_empty_id() {
+        let resources = ScriptedResources::default();
+        let (own, other) = (connect(&resources, "own"), connect(&resources, "other"));
+        resources.write("", vec![put("common", b"1")]);
+        assert_eq!((own(), other()), (vec!["common".to_owned()], vec!["common".to_owned()]));
+        resources.write("own", vec![put("a", b"1")]);
+        assert_eq!((own(), other()), (vec!["a".to_owned()], vec!["common".to_owned()]));
+        resources.clear("own");
+        assert_eq!(own(), ["common"]);
+    }
+
+    #[test]
+    fn writes_add_up_and_a_replacement_leaves_nothing_else() {
+        let resources = ScriptedResources::default();
+        let seen = connect(&resources, "n");
+        resources.write("n", vec![put("a", b"1")]);
+        resources.write("n", vec![put("b", b"1")]);
+        assert_eq!(seen(), ["a", "b"]);
+        resources.replace("n", vec![put("b", b"2"), put("c", b"1")]);
+        assert_eq!(seen(), ["b", "c"]);
+        resources.write("n", vec![ResourceWrite::Remove(ResourceType::Cluster, "b".into())]);
+        assert_eq!(seen(), ["c"]);
+    }
+
+    #[test]
+    fn a_client_is_taken_by_its_id_whoever_it_is() {
+        let refused = identify(&Peer::default(), &Node::default()).unwrap_err().to_string();
+        assert_eq!(refused, "node.id: want an id, got nothing");
+        let node = Node { id: "anybody".into(), user_agent_name: "gRPC Go".into(), ..Default::default() };
+        let identified = identify(&Peer::default(), &node).unwrap();
+        assert_eq!((&*identified.pod, identified.proxyless), ("anybody", true));
+    }
+}

@@ -225,3 +225,121 @@ impl StreamHandle {
         tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::{Kind, ResourceType};
+    use rutter_core::stream::Limits;
+    use rutter_core::{Variant, View};
+
+    use super::*;
+    use crate::testing::node;
+
+    fn streams() -> OpenStreams {
+        OpenStreams::new(Arc::default())
+    }
+
+    /// Registers a stream of a sidecar, and returns its questions too.
+    fn register(streams: &OpenStreams, id: u64, pod: &str) -> (Registered, Arc<Questions>) {
+        let node = Arc::new(node(pod, "shop"));
+        let questions = Arc::new(Questions::default());
+        let place = streams.enter(&node, 10).unwrap();
+        (streams.add(place, NodeId(id), node, questions.clone()), questions)
+    }
+
+    fn refusal(name: &str, objects: &[&str]) -> SourcedRefusal {
+        let error = "no".to_owned();
+        let version = rutter_core::resource::Version::parse("0000000000000001").unwrap();
+        let refusal = Refusal { resource_type: ResourceType::Cluster, name: name.into(), version, error };
+        let sources = objects.iter().map(|name| ConfigKey::new(Kind::Service, "shop", name)).collect();
+        SourcedRefusal { refusal, sources }
+    }
+
+    #[test]
+    fn a_sidecar_has_so_many_places_and_a_dropped_one_is_free_again() {
+        let streams = streams();
+        let (a, b) = (node("a", "shop"), node("b", "shop"));
+        let places = [streams.enter(&a, 2).unwrap(), streams.enter(&a, 2).unwrap()];
+        assert!(streams.enter(&a, 2).is_none());
+        assert!(streams.enter(&b, 2).is_some(), "another sidecar has its own");
+        assert!(streams.enter(&node("a", "bank"), 2).is_some(), "so has one of another namespace");
+        drop(places);
+        assert!(streams.enter(&a, 1).is_some());
+        assert!(streams.lock().counts.is_empty(), "nothing is kept of those that went");
+    }
+
+    #[test]
+    fn streams_are_listed_in_the_order_of_their_sidecars_until_they_end() {
+        let streams = streams();
+        let (_b, _) = register(&streams, 1, "b");
+        let (a, _) = register(&streams, 2, "a");
+        let ids = |streams: &OpenStreams| streams.all().iter().map(|stream| stream.node.id()).collect::<Vec<_>>();
+        assert_eq!(ids(&streams), ["a.shop", "b.shop"]);
+        drop(a);
+        assert_eq!(ids(&streams), ["b.shop"]);
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_by_the_task_of_the_stream() {
+        let streams = streams();
+        let (_registered, questions) = register(&streams, 1, "a");
+        let handle = streams.all().remove(0);
+        let answering = async {
+            let limits = Limits { names_max: 1, resource_bytes_max: 1 };
+            let stream = AdsStream::new(Variant::Delta, View::default(), limits);
+            questions.next().await.into_iter().for_each(|question| question(&stream));
+        };
+        let (answer, ()) = tokio::join!(handle.ask(|stream| stream.is_settled()), answering);
+        assert_eq!(answer, Some(true));
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_a_stream_that_ends_is_told_at_once() {
+        let streams = streams();
+        let (registered, _questions) = register(&streams, 1, "a");
+        let handle = streams.all().remove(0);
+        let asked = tokio::spawn(async move { handle.ask(|_| ()).await });
+        tokio::task::yield_now().await;
+        drop(registered);
+        assert_eq!(asked.await.unwrap(), None);
+    }
+
+    #[test]
+    fn refusals_are_found_by_the_objects_that_they_come_from() {
+        let streams = streams();
+        let (_a, _) = register(&streams, 1, "a");
+        let (b, _) = register(&streams, 2, "b");
+        streams.set_refusals(NodeId(1), vec![refusal("x", &["one", "two"]), refusal("y", &["two"])]);
+        streams.set_refusals(NodeId(2), vec![refusal("x", &["two"])]);
+        let found = |name: &str| {
+            let refusals = streams.refusals_of(&ConfigKey::new(Kind::Service, "shop", name));
+            refusals.iter().map(|refusal| format!("{} {}", refusal.sidecar, refusal.refusal.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("one"), ["a.shop x"]);
+        assert_eq!(found("two"), ["a.shop x", "a.shop y", "b.shop x"]);
+        assert!(found("three").is_empty());
+        streams.set_refusals(NodeId(1), vec![refusal("y", &["two"])]);
+        assert!(found("one").is_empty(), "what was taken meanwhile is refused no more");
+        drop(b);
+        assert_eq!(found("two"), ["a.shop y"], "who has gone refuses nothing");
+    }
+
+    #[test]
+    fn the_metric_counts_the_sidecars_that_refuse_an_object() {
+        let metrics: Arc<Metrics> = Arc::default();
+        let streams = OpenStreams::new(metrics.clone());
+        let registered = [register(&streams, 1, "a").0, register(&streams, 2, "b").0];
+        let lines = || {
+            let text = metrics.text();
+            text.lines()
+                .filter(|line| line.starts_with("rutter_config_refused{"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        streams.set_refusals(NodeId(1), vec![refusal("x", &["one"])]);
+        streams.set_refusals(NodeId(2), vec![refusal("x", &["one"])]);
+        assert_eq!(lines(), [r#"rutter_config_refused{kind="Service",namespace="shop",name="one"} 2"#]);
+        drop(registered);
+        assert!(lines().is_empty(), "an object that none refuses is not listed");
+    }
+}

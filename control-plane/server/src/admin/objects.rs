@@ -56,3 +56,100 @@ fn describe(SidecarRefusal { sidecar, refusal }: &SidecarRefusal) -> String {
     let Refusal { resource_type, name, version: _, error } = refusal;
     format!("{sidecar} refuses {resource_type} {name}: {}", brief(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use rutter_api::{CreationTimestamp, Kind, ResourceType};
+    use rutter_core::resource::Version;
+    use rutter_store::Owner;
+
+    use super::*;
+
+    fn stored() -> Stored {
+        Stored {
+            key: ConfigKey::new(Kind::Service, "shop", "a"),
+            json: r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"shop"}}"#.into(),
+            revision: 7,
+            first_revision: 3,
+            created: CreationTimestamp::from_microseconds(1_000_000),
+            owner: Owner::File("shop/a.yaml".into()),
+        }
+    }
+
+    fn refusal(sidecar: &str, name: &str) -> SidecarRefusal {
+        let refusal = Refusal {
+            resource_type: ResourceType::Cluster,
+            name: name.into(),
+            version: Version::parse("0000000000000001").unwrap(),
+            error: "the reason\n".into(),
+        };
+        SidecarRefusal { sidecar: sidecar.into(), refusal }
+    }
+
+    fn shown(refusals: &[SidecarRefusal]) -> String {
+        let object = object(&stored(), refusals);
+        let json: Value = serde_json::from_slice(&object.json).unwrap();
+        format!("{}: {}", object.owner, serde_json::to_string_pretty(&json).unwrap())
+    }
+
+    #[test]
+    fn an_object_has_its_version_its_age_and_its_owner() {
+        expect![[r#"
+            shop/a.yaml: {
+              "apiVersion": "v1",
+              "kind": "Service",
+              "metadata": {
+                "creationTimestamp": "1970-01-01T00:00:01Z",
+                "name": "a",
+                "namespace": "shop",
+                "resourceVersion": "7"
+              }
+            }"#]]
+        .assert_eq(&shown(&[]));
+    }
+
+    #[test]
+    fn a_refusal_is_a_condition() {
+        expect![[r#"
+            shop/a.yaml: {
+              "apiVersion": "v1",
+              "kind": "Service",
+              "metadata": {
+                "creationTimestamp": "1970-01-01T00:00:01Z",
+                "name": "a",
+                "namespace": "shop",
+                "resourceVersion": "7"
+              },
+              "status": {
+                "conditions": [
+                  {
+                    "message": "1 sidecar keeps what it had: web-1.shop refuses cluster outbound|80||a.shop: the reason",
+                    "reason": "RefusedBySidecar",
+                    "status": "False",
+                    "type": "Reconciled"
+                  }
+                ]
+              }
+            }"#]].assert_eq(&shown(&[refusal("web-1.shop", "outbound|80||a.shop")]));
+    }
+
+    #[test]
+    fn of_many_refusals_three_are_named_and_the_sidecars_are_counted() {
+        let refusals = ["a", "b", "c", "d", "d"].map(|sidecar| refusal(sidecar, "x"));
+        let condition = condition(&refusals).unwrap();
+        expect!["4 sidecars keep what they had: a refuses cluster x: the reason; b refuses cluster x: the reason; c refuses cluster x: the reason; … and 2 more"].assert_eq(condition["message"].as_str().unwrap());
+    }
+
+    #[test]
+    fn what_is_stored_and_no_json_is_shown_as_nothing() {
+        let object = object(&Stored { json: "{".into(), ..stored() }, &[]);
+        assert_eq!(&object.json[..], b"null");
+    }
+
+    #[test]
+    fn keys_are_those_of_the_api() {
+        let key = key(&ConfigKey::new(Kind::Namespace, "ignored", "shop"));
+        assert_eq!((key.kind.as_str(), key.namespace.as_str(), key.name.as_str()), ("Namespace", "", "shop"));
+    }
+}

@@ -273,3 +273,6 @@ impl http_body::Body for Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

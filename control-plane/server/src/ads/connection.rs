@@ -174,3 +174,75 @@ impl AsyncWrite for Connection {
         self.switch.count(written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Returns both ends of a connection: the accepted one, and that of the client.
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = Box::pin(incoming(listener)).next().await.unwrap().unwrap();
+        (accepted, client)
+    }
+
+    #[tokio::test]
+    async fn a_connection_knows_its_other_end_and_what_has_gone_out() {
+        let (mut connection, mut client) = pair().await;
+        let switch = connection.connect_info();
+        assert_eq!(switch.peer().address, Some(client.local_addr().unwrap()));
+        assert_eq!((switch.peer().certificate.clone(), switch.written()), (None, 0));
+        connection.write_all(b"hello").await.unwrap();
+        assert_eq!(switch.written(), 5);
+        let mut read = [0; 5];
+        client.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello");
+    }
+
+    #[tokio::test]
+    async fn writes_of_several_parts_are_counted_together() {
+        let (mut connection, _client) = pair().await;
+        let parts = [io::IoSlice::new(b"one"), io::IoSlice::new(b"three")];
+        assert!(connection.is_write_vectored());
+        assert_eq!(connection.write_vectored(&parts).await.unwrap(), 8);
+        assert_eq!(connection.switch.written(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_switch_ends_a_connection_that_waits_for_its_client() {
+        let (mut connection, mut client) = pair().await;
+        let switch = connection.connect_info();
+        let reader = tokio::spawn(async move {
+            let mut buffer = [0; 1];
+            let error = connection.read_exact(&mut buffer).await.unwrap_err();
+            (error.kind(), connection.write_all(b"late").await.unwrap_err().kind())
+        });
+        tokio::task::yield_now().await;
+        switch.close();
+        assert_eq!(reader.await.unwrap(), (io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionAborted));
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "the client sees the end");
+    }
+
+    #[test]
+    fn the_jitter_of_a_connection_stays_the_same_and_near_one() {
+        let switches: Vec<Switch> = (0..100).map(|_| Switch::default()).collect();
+        for switch in &switches {
+            assert!((0.9..=1.1).contains(&switch.jitter()));
+            assert_eq!(switch.jitter().to_bits(), switch.clone().jitter().to_bits());
+        }
+        let different: std::collections::BTreeSet<u64> =
+            switches.iter().map(|switch| switch.jitter().to_bits()).collect();
+        assert!(different.len() > 50, "a fleet does not come back at one moment");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_an_error() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = listen(first.local_addr().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -186,8 +186,11 @@ impl LimitSettings {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
+    /// Reads the settings of a command line and of a file. The error is that which the user sees.
     fn read(args: &[&str], toml: &str) -> Result<Settings, String> {
         let args: Vec<OsString> = ["rutter", "serve"].iter().chain(args).map(OsString::from).collect();
         let matches = Cli::command().try_get_matches_from(&args).map_err(|error| first_line(&error))?;
@@ -245,5 +248,265 @@ mod tests {
             assert_eq!(argument.get_env().unwrap().to_str(), Some(variable.as_str()));
             assert!(argument.get_help().is_some(), "{long}");
         }
+    }
+
+    #[test]
+    fn the_help_is_what_operators_read() {
+        let mut command = Cli::command();
+        let serve = command.find_subcommand_mut(SERVE).unwrap();
+        // What stands in the environment of the test is none of its business.
+        let serve = std::mem::take(serve).mut_args(|argument| argument.hide_env_values(true)).term_width(120);
+        let help = serve.clone().render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        expect![[r#"
+            Serve xDS to sidecars and the admin API to operators, until SIGTERM or SIGINT
+
+            Usage: serve [OPTIONS]
+
+            Options:
+                  --settings <FILE>
+                      TOML file with any of these settings under their long names
+
+                      [env: RUTTER_SETTINGS]
+
+                  --data-dir <DIR>
+                      Folder in which config is kept; it is made if it is missing. Required unless --memory is given
+
+                      [env: RUTTER_DATA_DIR]
+
+                  --memory [<BOOL>]
+                      Keep config in memory only, so that it is lost when the process ends
+
+                      [env: RUTTER_MEMORY]
+                      [possible values: true, false]
+
+                  --config-dir <DIR>
+                      Folder of YAML files that is watched for changes. Objects in it can be changed only there
+
+                      [env: RUTTER_CONFIG_DIR]
+
+                  --xds <ADDR>
+                      Address at which sidecars connect
+
+                      [env: RUTTER_XDS]
+                      [default: 127.0.0.1:15010]
+
+                  --admin <ADDR>
+                      Address at which rutterctl, Prometheus and health checks connect
+
+                      [env: RUTTER_ADMIN]
+                      [default: 127.0.0.1:15014]
+
+                  --insecure [<BOOL>]
+                      Serve without TLS at addresses that other machines can reach. TLS is not built yet, so such addresses need
+                      this
+
+                      [env: RUTTER_INSECURE]
+                      [possible values: true, false]
+
+                  --root-namespace <NAME>
+                      Namespace whose Sidecar and DestinationRule objects are defaults for every namespace
+
+                      [env: RUTTER_ROOT_NAMESPACE]
+                      [default: istio-system]
+
+                  --domain <NAME>
+                      Suffix of Kubernetes service names
+
+                      [env: RUTTER_DOMAIN]
+                      [default: cluster.local]
+
+                  --whole-route-tables [<BOOL>]
+                      Send whole route tables to every sidecar, even to one that takes virtual hosts one by one (Envoy 1.37 and
+                      later)
+
+                      [env: RUTTER_WHOLE_ROUTE_TABLES]
+                      [possible values: true, false]
+
+                  --verify [<BOOL>]
+                      Compute everything a second time from nothing after each change and compare: for tests, and in doubt
+
+                      [env: RUTTER_VERIFY]
+                      [possible values: true, false]
+
+                  --debounce-ms <MS>
+                      Time between the first batches of a burst of config changes, in milliseconds. The first change of a burst
+                      never waits, and neither does the removal of an endpoint
+
+                      [env: RUTTER_DEBOUNCE_MS]
+                      [default: 20]
+
+                  --debounce-max-ms <MS>
+                      Time between the batches of a burst that goes on, in milliseconds
+
+                      [env: RUTTER_DEBOUNCE_MAX_MS]
+                      [default: 100]
+
+                  --stuck-after-s <S>
+                      Close the stream of a sidecar that takes nothing of a response for so long, in seconds
+
+                      [env: RUTTER_STUCK_AFTER_S]
+                      [default: 60]
+
+                  --in-flight-mb <MB>
+                      Memory for unfinished requests and responses of all sidecars together, in MB. Above it, streams of sidecars
+                      that take nothing for a second are closed
+
+                      [env: RUTTER_IN_FLIGHT_MB]
+                      [default: 256]
+
+                  --request-mb <MB>
+                      Refuse a request that is larger than this, in MB
+
+                      [env: RUTTER_REQUEST_MB]
+                      [default: 16]
+
+                  --names-max <N>
+                      Close a stream that subscribes to more names than this, all types together
+
+                      [env: RUTTER_NAMES_MAX]
+                      [default: 100000]
+
+                  --streams-per-sidecar <N>
+                      Refuse more streams of one sidecar at the same time. A gRPC client has a stream for each target
+
+                      [env: RUTTER_STREAMS_PER_SIDECAR]
+                      [default: 100]
+
+                  --streams-per-second <N>
+                      Begin no more streams than this in a second, of all sidecars together. The others wait for their turn
+
+                      [env: RUTTER_STREAMS_PER_SECOND]
+                      [default: 10000]
+
+                  --keepalive-s <S>
+                      Ping a connection on which nothing was received for so long, in seconds
+
+                      [env: RUTTER_KEEPALIVE_S]
+                      [default: 30]
+
+                  --keepalive-timeout-s <S>
+                      Close a connection that does not answer a ping in this time, in seconds
+
+                      [env: RUTTER_KEEPALIVE_TIMEOUT_S]
+                      [default: 10]
+
+                  --connection-age-s <S>
+                      Close a connection of this age, more or less a random tenth, so that sidecars spread over replicas; a sidecar
+                      that reconnects is sent nothing it has. In seconds; 0 means never
+
+                      [env: RUTTER_CONNECTION_AGE_S]
+                      [default: 1800]
+
+                  --resets-max <N>
+                      Close a connection on which so many streams were begun and reset before they were served
+
+                      [env: RUTTER_RESETS_MAX]
+                      [default: 20]
+
+                  --log-format <FORMAT>
+                      Format of log lines
+
+                      Possible values:
+                      - text: Lines for people
+                      - json: One JSON object in each line
+
+                      [env: RUTTER_LOG_FORMAT]
+                      [default: text]
+
+              -h, --help
+                      Print help (see a summary with '-h')"#]].assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documents() {
+        expect![[r#"
+            Settings {
+                settings: None,
+                store: StoreSettings {
+                    data_dir: None,
+                    memory: true,
+                    config_dir: None,
+                },
+                addresses: AddressSettings {
+                    xds: 127.0.0.1:15010,
+                    admin: 127.0.0.1:15014,
+                    insecure: false,
+                },
+                mesh: MeshOptions {
+                    root_namespace: "istio-system",
+                    domain: "cluster.local",
+                    whole_route_tables: false,
+                    verify: false,
+                    debounce_ms: Milliseconds(
+                        20ms,
+                    ),
+                    debounce_max_ms: Milliseconds(
+                        100ms,
+                    ),
+                },
+                limits: LimitSettings {
+                    stuck_after_s: Seconds(
+                        60s,
+                    ),
+                    in_flight_mb: Megabytes(
+                        268435456,
+                    ),
+                    request_mb: Megabytes(
+                        16777216,
+                    ),
+                    names_max: 100000,
+                    streams_per_sidecar: 100,
+                    streams_per_second: 10000,
+                    keepalive_s: Seconds(
+                        30s,
+                    ),
+                    keepalive_timeout_s: Seconds(
+                        10s,
+                    ),
+                    connection_age_s: Seconds(
+                        1800s,
+                    ),
+                    resets_max: 20,
+                },
+                log: LogSettings {
+                    log_format: Text,
+                },
+            }"#]]
+        .assert_eq(&format!("{:#?}", read(&[], "memory = true").unwrap()));
+    }
+
+    #[test]
+    fn every_setting_can_be_given_in_the_file() {
+        let file = "data-dir = '/d'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\ninsecure = false\n\
+                    root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\
+                    debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
+                    streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
+                    connection-age-s = 11\nresets-max = 12\nlog-format = 'json'\n";
+        let settings = read(&[], file).unwrap();
+        let command = Cli::command();
+        let arguments = command.find_subcommand(SERVE).unwrap().get_arguments();
+        for name in arguments.filter_map(|argument| argument.get_long()) {
+            let is_in_file = file.lines().any(|line| line.starts_with(&format!("{name} = ")));
+            assert!(is_in_file || matches!(name, "settings" | "help" | "memory"), "{name}");
+        }
+        let defaults = read(&[], "memory = true").unwrap();
+        assert!(settings.mesh != defaults.mesh && settings.log != defaults.log && settings.store != defaults.store);
+        let limits = settings.limits;
+        assert_eq!((limits.stuck_after_s.0, limits.in_flight_mb.0), (Duration::from_secs(3), 4 << 20));
+        assert_eq!((limits.request_mb.0, limits.names_max, limits.streams_per_sidecar), (5 << 20, 6, 7));
+        assert_eq!((limits.streams_per_second, limits.resets_max), (8, 12));
+        assert_eq!(
+            (limits.keepalive_s.0, limits.keepalive_timeout_s.0),
+            (Duration::from_secs(9), Duration::from_secs(10))
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_refused() {
+        let error = read(&[], "memory").unwrap_err();
+        assert!(error.contains("line 1"), "{error}");
+        let error = read(&[], "settings = 'other.toml'").unwrap_err();
+        assert!(error.starts_with("unknown field `settings`"), "a file names no other file: {error}");
     }
 }

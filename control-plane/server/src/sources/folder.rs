@@ -343,3 +343,6 @@ pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, 
     }
     if faults.is_empty() { Ok(objects) } else { Err(faults) }
 }
+
+#[cfg(test)]
+mod tests;

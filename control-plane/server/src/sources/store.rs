@@ -46,3 +46,63 @@ fn read_stored(stored: &Stored) -> Option<Arc<Config>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::{CreationTimestamp, Kind};
+    use rutter_store::{ConfigWrite, Expected, MemoryStore, Owner};
+
+    use super::*;
+
+    fn write(name: &str, json: Option<&str>) -> ConfigWrite {
+        let key = ConfigKey::new(Kind::Service, "shop", name);
+        let created = json.map(|_| CreationTimestamp::from_microseconds(5));
+        ConfigWrite { key, json: json.map(Arc::from), created, owner: Owner::Api, expected: Expected::Any }
+    }
+
+    fn service(name: &str) -> String {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}","namespace":"shop"}},"spec":{{"ports":[{{"port":80}}]}}}}"#
+        )
+    }
+
+    fn names(changes: &[(ConfigKey, ConfigChange)]) -> Vec<String> {
+        let describe = |(key, change): &(ConfigKey, ConfigChange)| match change {
+            ConfigChange::Put(config) => format!("put {key} of {}", config.created.microseconds()),
+            ConfigChange::Delete => format!("delete {key}"),
+        };
+        changes.iter().map(describe).collect()
+    }
+
+    #[tokio::test]
+    async fn a_source_begins_with_what_is_stored_and_goes_on_with_each_commit() {
+        let store = Arc::new(MemoryStore::default());
+        store.commit(vec![write("a", Some(&service("a")))]).await.unwrap();
+        let mut source = open_store(store.clone()).await.unwrap();
+        assert_eq!((source.configs.len(), source.revision), (1, 1));
+        assert_eq!(source.configs[0].created.microseconds(), 5, "the age is that of the store");
+        store.commit(vec![write("b", Some(&service("b"))), write("a", None)]).await.unwrap();
+        store.commit(vec![write("c", Some(&service("c")))]).await.unwrap();
+        let first = source.commits.next().await.unwrap().unwrap();
+        assert_eq!(first.revision, 2);
+        assert_eq!(
+            names(&first.changes),
+            ["delete service shop/a", "put service shop/b of 5"],
+            "in the order of the keys"
+        );
+        let second = source.commits.next().await.unwrap().unwrap();
+        assert_eq!((second.revision, names(&second.changes)), (3, vec!["put service shop/c of 5".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_stored_object_that_is_no_longer_valid_is_left_out_and_the_others_are_served() {
+        let store = Arc::new(MemoryStore::default());
+        let broken = service("b").replace("80", "0");
+        store.commit(vec![write("a", Some(&service("a"))), write("b", Some(&broken))]).await.unwrap();
+        let mut source = open_store(store.clone()).await.unwrap();
+        assert_eq!(source.configs.len(), 1);
+        store.commit(vec![write("d", Some("{")), write("e", Some(&service("e")))]).await.unwrap();
+        let commit = source.commits.next().await.unwrap().unwrap();
+        assert_eq!(names(&commit.changes), ["put service shop/e of 5"]);
+    }
+}

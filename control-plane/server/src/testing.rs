@@ -1,0 +1,19 @@
+//! What the tests of several modules share.
+
+use rutter_api::node::Interception;
+use rutter_api::{Labels, SidecarNode};
+
+/// Returns a captured sidecar.
+pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
+    SidecarNode {
+        pod: pod.into(),
+        namespace: namespace.into(),
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        labels: Labels::default(),
+        cluster_id: String::new(),
+        interception: Interception::Redirect,
+        version: String::new(),
+        proxyless: false,
+        takes_virtual_hosts: true,
+    }
+}
