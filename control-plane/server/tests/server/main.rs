@@ -1,0 +1,7 @@
+//! The control plane as one process without a process: the admin API, streams of sidecars, client status and load
+//! reports, over loopback.
+
+mod admin;
+mod process;
+mod sidecars;
+mod streams;
