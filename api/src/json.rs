@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
 use crate::pb;
@@ -25,14 +25,19 @@ pub enum JsonError {
 /// Fails when the type is unknown or the bytes are not a message of that type.
 pub fn from_bytes(type_url: &str, bytes: &[u8]) -> Result<Value, JsonError> {
     let name = type_url.rsplit('/').next().unwrap_or(type_url);
-    let descriptor = pool().and_then(|pool| pool.get_message_by_name(name));
-    let descriptor = descriptor.ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
+    let descriptor = message_descriptor(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
     let message = DynamicMessage::decode(descriptor, bytes)
         .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
         .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))
+}
+
+/// Returns the definition of a message by its full name, such as `envoy.config.cluster.v3.Cluster`, so that a test can
+/// visit every field of it. `None` means that the message is not among the definitions in `api/proto`.
+pub fn message_descriptor(name: &str) -> Option<MessageDescriptor> {
+    pool().and_then(|pool| pool.get_message_by_name(name))
 }
 
 fn pool() -> Option<&'static DescriptorPool> {

@@ -1,5 +1,7 @@
 //! What the proxy does not act on is refused by its path, and what is ignored is published.
 
+mod every_field;
+
 use prost::Message;
 use prost_types::Any;
 use rutter_api::pb::envoy::config::cluster::v3 as cluster;
@@ -106,7 +108,7 @@ fn an_address_that_is_no_ip_address_is_refused_by_its_place() {
 
 #[test]
 fn every_ignored_field_is_published() {
-    let published = include_str!("../../../../docs/proxy.md");
+    let published = include_str!("../../../../../docs/proxy.md");
     for IgnoredFields { message, fields } in ignored_fields() {
         let names: Vec<String> = fields.iter().map(|field| format!("`{field}`")).collect();
         let row = format!("| `{message}` | {} |", names.join(", "));
