@@ -32,3 +32,21 @@ pub(crate) async fn serve(socket: TcpListener, ready: Arc<AtomicBool>) -> Result
         while connections.try_join_next().is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::get;
+
+    #[tokio::test]
+    async fn the_proxy_is_ready_while_listeners_are_open() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let ready = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(serve(socket, ready.clone()));
+        assert_eq!(get(address, "a", "/").await, "503 503 Service Unavailable");
+        ready.store(true, Ordering::Relaxed);
+        assert_eq!(get(address, "a", "/any/path").await, "200 200 OK");
+        task.abort();
+    }
+}

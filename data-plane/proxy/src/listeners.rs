@@ -70,3 +70,6 @@ impl Listeners {
         self.tasks.spawn(accept(ListenerHandle { name, current: self.current.clone() }, socket, stopped));
     }
 }
+
+#[cfg(test)]
+mod tests;

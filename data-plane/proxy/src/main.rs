@@ -10,6 +10,8 @@ mod http;
 mod listeners;
 mod seed;
 mod tcp;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

@@ -6,3 +6,6 @@ mod serve;
 
 pub(crate) use response::text;
 pub(crate) use serve::serve;
+
+#[cfg(test)]
+mod tests;
