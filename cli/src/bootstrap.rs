@@ -107,6 +107,7 @@ fn envoy(wanted: &Bootstrap, namespace: &str, ControlPlane { host, port }: Contr
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use expect_test::expect;
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -120,5 +121,187 @@ mod tests {
         assert_eq!(json["node"]["metadata"]["LABELS"], json!({"app": "web"}));
         assert_eq!(json["dynamic_resources"]["ads_config"]["api_type"], "DELTA_GRPC");
         assert_eq!(json["dynamic_resources"]["ads_config"]["set_node_on_first_message_only"], true);
+    }
+
+    /// Returns the bootstrap that a command line asks for.
+    fn printed(options: &str) -> Result<String> {
+        let line = format!("rutterctl bootstrap --pod web-1 --ip 10.0.0.1 --label app=web {options}");
+        let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
+        print(&wanted, "shop")
+    }
+
+    #[test]
+    fn bootstrap_of_a_captured_envoy() {
+        expect![[r#"
+            {
+              "admin": {
+                "address": {
+                  "socket_address": {
+                    "address": "127.0.0.1",
+                    "port_value": 15000
+                  }
+                }
+              },
+              "dynamic_resources": {
+                "ads_config": {
+                  "api_type": "DELTA_GRPC",
+                  "grpc_services": [
+                    {
+                      "envoy_grpc": {
+                        "cluster_name": "rutter"
+                      }
+                    }
+                  ],
+                  "set_node_on_first_message_only": true,
+                  "transport_api_version": "V3"
+                },
+                "cds_config": {
+                  "ads": {},
+                  "initial_fetch_timeout": "0s",
+                  "resource_api_version": "V3"
+                },
+                "lds_config": {
+                  "ads": {},
+                  "initial_fetch_timeout": "0s",
+                  "resource_api_version": "V3"
+                }
+              },
+              "node": {
+                "cluster": "web-1.shop",
+                "id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
+                "metadata": {
+                  "CLUSTER_ID": "Kubernetes",
+                  "INSTANCE_IPS": "10.0.0.1",
+                  "INTERCEPTION_MODE": "REDIRECT",
+                  "LABELS": {
+                    "app": "web"
+                  },
+                  "NAMESPACE": "shop"
+                }
+              },
+              "static_resources": {
+                "clusters": [
+                  {
+                    "connect_timeout": "1s",
+                    "load_assignment": {
+                      "cluster_name": "rutter",
+                      "endpoints": [
+                        {
+                          "lb_endpoints": [
+                            {
+                              "endpoint": {
+                                "address": {
+                                  "socket_address": {
+                                    "address": "127.0.0.1",
+                                    "port_value": 15010
+                                  }
+                                }
+                              }
+                            }
+                          ]
+                        }
+                      ]
+                    },
+                    "name": "rutter",
+                    "type": "STATIC",
+                    "typed_extension_protocol_options": {
+                      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "explicit_http_config": {
+                          "http2_protocol_options": {
+                            "connection_keepalive": {
+                              "interval": "30s",
+                              "timeout": "10s"
+                            }
+                          }
+                        }
+                      }
+                    }
+                  }
+                ]
+              }
+            }"#]]
+        .assert_eq(&printed("--proxy envoy").unwrap());
+    }
+
+    #[test]
+    fn bootstrap_of_a_grpc_client() {
+        expect![[r#"
+            {
+              "node": {
+                "cluster": "web-1.shop",
+                "id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
+                "locality": {},
+                "metadata": {
+                  "CLUSTER_ID": "Kubernetes",
+                  "GENERATOR": "grpc",
+                  "INSTANCE_IPS": "10.0.0.1",
+                  "INTERCEPTION_MODE": "NONE",
+                  "LABELS": {
+                    "app": "web"
+                  },
+                  "NAMESPACE": "shop"
+                }
+              },
+              "server_listener_resource_name_template": "xds.istio.io/grpc/lds/inbound/%s",
+              "xds_servers": [
+                {
+                  "channel_creds": [
+                    {
+                      "type": "insecure"
+                    }
+                  ],
+                  "server_features": [
+                    "xds_v3"
+                  ],
+                  "server_uri": "rutter.mesh:15010"
+                }
+              ]
+            }"#]]
+        .assert_eq(&printed("--proxy grpc --interception none --xds rutter.mesh:15010").unwrap());
+    }
+
+    #[test]
+    fn bootstrap_of_rutter_proxy() {
+        expect![[r#"
+            {
+              "admin": "127.0.0.1:9901",
+              "node": {
+                "cluster": "web-1.shop",
+                "id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
+                "metadata": {
+                  "CLUSTER_ID": "Kubernetes",
+                  "INSTANCE_IPS": "10.0.0.1",
+                  "INTERCEPTION_MODE": "NONE",
+                  "LABELS": {
+                    "app": "web"
+                  },
+                  "NAMESPACE": "shop"
+                }
+              },
+              "xds": "127.0.0.1:15010"
+            }"#]]
+        .assert_eq(&printed("--proxy rutter --interception none --admin-port 9901").unwrap());
+    }
+
+    #[test]
+    fn an_envoy_asks_dns_for_a_control_plane_that_is_given_by_name() {
+        let cluster = |xds: &str| {
+            let json: Value = serde_json::from_str(&printed(&format!("--proxy envoy --xds {xds}")).unwrap()).unwrap();
+            let cluster = &json["static_resources"]["clusters"][0];
+            let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+            format!("{} {}", cluster["type"], endpoint["address"]["socket_address"])
+        };
+        assert_eq!(cluster("[fd00::1]:7"), r#""STATIC" {"address":"fd00::1","port_value":7}"#);
+        assert_eq!(cluster("rutter.mesh:7"), r#""STRICT_DNS" {"address":"rutter.mesh","port_value":7}"#);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refused = |options: &str| format!("{:#}", printed(options).unwrap_err());
+        assert_eq!(refused("--proxy envoy --xds rutter"), "--xds: want HOST:PORT");
+        assert!(refused("--proxy envoy --xds rutter:http").starts_with("--xds rutter:http: want HOST:PORT: "));
+        let want = "--proxy rutter: want --interception none: it does not take captured traffic yet";
+        assert_eq!(refused("--proxy rutter"), want);
     }
 }

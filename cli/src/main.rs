@@ -14,34 +14,45 @@ use std::process::ExitCode;
 use anyhow::Result;
 use args::{Cli, Command};
 use clap::Parser;
+use output::Out;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli))) {
+    let mut out = std::io::stdout();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli, &mut out))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", message(&error));
+            if !is_broken_pipe(&error) {
+                eprintln!("{}", message(&error));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(cli: Cli) -> Result<()> {
-    if let Command::Bootstrap(wanted) = &cli.command {
-        println!("{}", bootstrap::print(wanted, if cli.namespace.is_empty() { "default" } else { &cli.namespace })?);
+async fn run(cli: Cli, out: Out<'_>) -> Result<()> {
+    let Cli { server, namespace, command } = cli;
+    if let Command::Bootstrap(wanted) = &command {
+        writeln!(out, "{}", bootstrap::print(wanted, if namespace.is_empty() { "default" } else { &namespace })?)?;
         return Ok(());
     }
-    let mut admin = client::connect(&cli.server).await?;
-    match cli.command {
-        Command::Apply(apply) => objects::apply(&mut admin, apply, &cli.namespace).await,
-        Command::Get(get) => objects::get(&mut admin, get, &cli.namespace).await,
-        Command::Delete(delete) => objects::delete(&mut admin, delete, &cli.namespace).await,
-        Command::ProxyStatus(status) => sidecars::status(&mut admin, status).await,
-        Command::ProxyConfig(wanted) => sidecars::config(&mut admin, wanted).await,
-        Command::Pushes(wanted) => pushes::pushes(&mut admin, wanted).await,
+    let mut admin = client::connect(&server).await?;
+    match command {
+        Command::Apply(apply) => objects::apply(&mut admin, apply, &namespace, out).await,
+        Command::Get(get) => objects::get(&mut admin, get, &namespace, out).await,
+        Command::Delete(delete) => objects::delete(&mut admin, delete, &namespace, out).await,
+        Command::ProxyStatus(status) => sidecars::status(&mut admin, status, out).await,
+        Command::ProxyConfig(wanted) => sidecars::config(&mut admin, wanted, out).await,
+        Command::Pushes(wanted) => pushes::pushes(&mut admin, wanted, out).await,
         Command::Bootstrap(_) => Ok(()),
     }
+}
+
+/// Returns whether a command failed only because nobody reads its output any more, as in `rutterctl get all | head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Returns a refusal in the words of the server, and any other failure with its causes.

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use crate::args::{Output, Pushes};
 use crate::client::Admin;
-use crate::output::{print, table};
+use crate::output::{Out, print, table};
 
 /// The number of names of a push that the table shows.
 const NAMES_SHOWN: usize = 3;
 
-pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes) -> Result<()> {
+/// Shows the latest responses: what was sent to whom, how much it was, and how long the answer took.
+pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes, out: Out<'_>) -> Result<()> {
     let request = pb::PushesRequest { sidecar: wanted.sidecar, since_revision: wanted.since };
     let pushes = admin.pushes(request).await?.into_inner().pushes;
     if wanted.output == Output::Short {
-        print_pushes(&pushes);
-        return Ok(());
+        return print_pushes(&pushes, out);
     }
-    print(&Value::Array(pushes.iter().map(push_json).collect()), wanted.output)
+    print(&Value::Array(pushes.iter().map(push_json).collect()), wanted.output, out)
 }
 
 fn push_json(push: &pb::Push) -> Value {
@@ -30,10 +30,10 @@ fn push_json(push: &pb::Push) -> Value {
 }
 
 /// Prints what was sent to whom, and what was refused.
-pub(crate) fn print_pushes(pushes: &[pb::Push]) {
+pub(crate) fn print_pushes(pushes: &[pb::Push], out: Out<'_>) -> Result<()> {
     if pushes.is_empty() {
-        println!("nothing was sent to anybody");
-        return;
+        writeln!(out, "nothing was sent to anybody")?;
+        return Ok(());
     }
     let mut rows = table(["SIDECAR", "REVISION", "TYPE", "SENT", "REMOVED", "BYTES", "ANSWER", "NAMES"]);
     for push in pushes {
@@ -51,8 +51,102 @@ pub(crate) fn print_pushes(pushes: &[pb::Push]) {
         let (sent, removed, bytes) = (push.resources.to_string(), push.removed.to_string(), push.bytes.to_string());
         rows.add_row([&push.sidecar, &cause, &push.r#type, &sent, &removed, &bytes, &answer, &names]);
     }
-    println!("{rows}");
+    writeln!(out, "{rows}")?;
     for push in pushes.iter().filter(|push| !push.error.is_empty()) {
-        println!("{} refused {} {}: {}", push.sidecar, push.r#type, push.names.join(" "), brief(&push.error));
+        writeln!(out, "{} refused {} {}: {}", push.sidecar, push.r#type, push.names.join(" "), brief(&push.error))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn push(sidecar: &str, revision: u64) -> pb::Push {
+        pb::Push {
+            sidecar: sidecar.into(),
+            r#type: "endpoint".into(),
+            revision,
+            resources: 1,
+            bytes: 123,
+            ack_us: Some(4_567),
+            names: vec!["outbound|80||a.shop".into()],
+            ..Default::default()
+        }
+    }
+
+    fn pushes() -> Vec<pb::Push> {
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        vec![
+            push("web-1.shop", 0),
+            pb::Push { resources: 7, removed: 2, names, ..push("web-1.shop", 3) },
+            pb::Push { ack_us: None, ..push("web-2.shop", 3) },
+            pb::Push { error: "no such thing\n".into(), ..push("web-3.shop", 3) },
+        ]
+    }
+
+    fn printed(pushes: &[pb::Push]) -> String {
+        let mut out = Vec::new();
+        print_pushes(pushes, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+
+    #[test]
+    fn the_table_says_what_was_sent_why_and_what_the_answer_was() {
+        expect![[r#"
+             SIDECAR     REVISION  TYPE      SENT  REMOVED  BYTES  ANSWER      NAMES
+             web-1.shop  (asked)   endpoint  1     0        123    ACK 4.5 ms  outbound|80||a.shop
+             web-1.shop  3         endpoint  7     2        123    ACK 4.5 ms  a b c … 6 more
+             web-2.shop  3         endpoint  1     0        123    none yet    outbound|80||a.shop
+             web-3.shop  3         endpoint  1     0        123    NACK        outbound|80||a.shop
+            web-3.shop refused endpoint outbound|80||a.shop: no such thing
+        "#]]
+        .assert_eq(&printed(&pushes()));
+    }
+
+    #[test]
+    fn nothing_to_show_is_said() {
+        expect![[r#"
+            nothing was sent to anybody
+        "#]]
+        .assert_eq(&printed(&[]));
+    }
+
+    #[test]
+    fn json_has_a_key_for_each_field() {
+        let json: Vec<Value> = pushes()[2..].iter().map(push_json).collect();
+        expect![[r#"
+            [
+              {
+                "ackUs": null,
+                "bytes": 123,
+                "error": "",
+                "names": [
+                  "outbound|80||a.shop"
+                ],
+                "removed": 0,
+                "resources": 1,
+                "revision": 3,
+                "sidecar": "web-2.shop",
+                "type": "endpoint"
+              },
+              {
+                "ackUs": 4567,
+                "bytes": 123,
+                "error": "no such thing\n",
+                "names": [
+                  "outbound|80||a.shop"
+                ],
+                "removed": 0,
+                "resources": 1,
+                "revision": 3,
+                "sidecar": "web-3.shop",
+                "type": "endpoint"
+              }
+            ]"#]]
+        .assert_eq(&serde_json::to_string_pretty(&json).unwrap());
     }
 }

@@ -10,7 +10,7 @@ use rutter_api::node::Interception;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, Labels, ResourceType, SidecarNode};
 use rutter_core::resource::ResourceName;
-use rutter_core::{NodeId, ResourceWrite, Snapshot, View};
+use rutter_core::{EncodedResource, NodeId, ResourceWrite, Snapshot, View};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -62,9 +62,10 @@ impl ScriptedResources {
     pub fn replace(&self, node: &str, mut writes: Vec<ResourceWrite>) {
         let put: BTreeSet<(ResourceType, ResourceName)> = writes.iter().map(written_name).collect();
         let snapshot = self.lock().snapshots.get(node).cloned().unwrap_or_default();
-        for kind in ResourceType::ALL {
-            let gone = snapshot.iter(kind).filter(|resource| !put.contains(&(kind, resource.name.clone())));
-            writes.extend(gone.map(|resource| ResourceWrite::Remove(kind, resource.name.clone())));
+        for resource_type in ResourceType::ALL {
+            let is_gone = |resource: &&EncodedResource| !put.contains(&(resource_type, resource.name.clone()));
+            let gone = snapshot.iter(resource_type).filter(is_gone);
+            writes.extend(gone.map(|resource| ResourceWrite::Remove(resource_type, resource.name.clone())));
         }
         self.write(node, writes);
     }
@@ -80,8 +81,10 @@ impl ScriptedResources {
 /// Returns what a write is about.
 fn written_name(write: &ResourceWrite) -> (ResourceType, ResourceName) {
     match write {
-        ResourceWrite::Put(kind, resource) => (*kind, resource.name.clone()),
-        ResourceWrite::Hide(kind, name) | ResourceWrite::Remove(kind, name) => (*kind, name.clone()),
+        ResourceWrite::Put(resource_type, resource) => (*resource_type, resource.name.clone()),
+        ResourceWrite::Hide(resource_type, name) | ResourceWrite::Remove(resource_type, name) => {
+            (*resource_type, name.clone())
+        }
     }
 }
 
@@ -212,8 +215,6 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use rutter_core::resource::EncodedResource;
-
     use super::*;
     use crate::testing::node;
 

@@ -137,4 +137,51 @@ mod tests {
         assert_eq!(unseal::<u64>(&bytes), Err("the checksum does not match".to_owned()));
         assert_eq!(unseal::<u64>(b"abc"), Err("want a checksum, got fewer bytes".to_owned()));
     }
+
+    fn stored(owner: Owner) -> Stored {
+        Stored {
+            key: ConfigKey::new(Kind::Service, "shop", "a"),
+            json: r#"{"kind":"Service","x":[1,2]}"#.into(),
+            revision: 9,
+            first_revision: 7,
+            created: CreationTimestamp::from_microseconds(1_234_567),
+            owner,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for owner in [Owner::Api, Owner::File("shop/a.yaml".into())] {
+            let stored = stored(owner);
+            let read: Record = unseal(&seal(&Record::of(&stored))).unwrap();
+            assert_eq!(read.stored(), Some(stored.clone()));
+            let event = ConfigEvent::Put(stored);
+            let read: EventRecord = unseal(&seal(&EventRecord::of(&event))).unwrap();
+            assert_eq!(read.event(), Some(event));
+        }
+        let event = ConfigEvent::Delete(ConfigKey::new(Kind::Namespace, "", "shop"));
+        let read: EventRecord = unseal(&seal(&EventRecord::of(&event))).unwrap();
+        assert_eq!(read.event(), Some(event));
+    }
+
+    #[test]
+    fn an_object_of_a_kind_that_is_not_known_is_none() {
+        let unknown = OLD.replace("VirtualService", "Gateway");
+        assert_eq!(serde_json::from_str::<Record>(&unknown).unwrap().stored(), None);
+        let deletion = EventRecord::Delete("Gateway".into(), "n".into(), "a".into());
+        assert_eq!(deletion.event(), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_record_is_found() {
+        let sealed = seal(&Record::of(&stored(Owner::Api)));
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal::<Record>(&flipped).is_err(), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert!(unseal::<Record>(&sealed[..length]).is_err(), "cut to {length} bytes");
+        }
+    }
 }

@@ -177,4 +177,99 @@ mod tests {
         let other_age = ConfigWrite { created: Some(CreationTimestamp::from_microseconds(8)), ..changed };
         assert_eq!(commit(&mut state, 400, vec![other_age]), [8]);
     }
+
+    fn deletion(name: &str) -> ConfigWrite {
+        ConfigWrite { json: None, ..put(name, None) }
+    }
+
+    fn by_file(write: ConfigWrite, file: &str) -> ConfigWrite {
+        ConfigWrite { owner: Owner::File(file.into()), ..write }
+    }
+
+    /// Returns why writes are refused.
+    fn refused(state: &State, writes: Vec<ConfigWrite>) -> String {
+        state.decide(CreationTimestamp::default(), writes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn of_several_writes_of_an_object_the_last_counts() {
+        let mut state = State::default();
+        let events = |state: &State, writes| {
+            let decision = state.decide(CreationTimestamp::from_microseconds(1), writes).unwrap();
+            decision.map(|decision| decision.commit.events.len())
+        };
+        let changed = ConfigWrite { json: Some("{\"v\":2}".into()), ..put("a", None) };
+        assert_eq!(events(&state, vec![put("a", None), changed.clone()]), Some(1));
+        commit(&mut state, 1, vec![put("a", None)]);
+        assert_eq!(events(&state, vec![changed.clone(), put("a", None)]), None, "in the end nothing is another");
+        assert_eq!(events(&state, vec![deletion("a"), put("a", None)]), None);
+        assert_eq!(events(&state, vec![changed, deletion("a")]), Some(1));
+    }
+
+    #[test]
+    fn a_deleted_object_that_comes_again_is_new() {
+        let mut state = State::default();
+        commit(&mut state, 100, vec![put("a", None)]);
+        commit(&mut state, 200, vec![deletion("a")]);
+        assert_eq!(commit(&mut state, 300, vec![put("a", None)]), [300]);
+        let held = &state.objects[&put("a", None).key];
+        assert_eq!((held.first_revision, held.revision), (3, 3));
+    }
+
+    #[test]
+    fn a_version_that_is_expected_must_be_that_of_the_object() {
+        let mut state = State::default();
+        let expecting = |revision| ConfigWrite { expected: Expected::Revision(revision), ..put("a", None) };
+        let want = "want resourceVersion 1, got 0 (somebody else changed it: get it again and repeat the change)";
+        assert_eq!(refused(&state, vec![expecting(1)]), format!("virtualService default/a: {want}"));
+        commit(&mut state, 1, vec![put("a", None)]);
+        assert!(state.decide(CreationTimestamp::default(), vec![expecting(1)]).is_ok());
+        assert!(refused(&state, vec![expecting(2)]).contains("want resourceVersion 2, got 1"));
+    }
+
+    #[test]
+    fn an_object_belongs_to_one_source() {
+        let mut state = State::default();
+        commit(&mut state, 1, vec![put("api", None), by_file(put("file", None), "x.yaml")]);
+        assert!(refused(&state, vec![put("file", None)]).contains("want an object of api, got one of x.yaml"));
+        assert!(
+            refused(&state, vec![by_file(put("api", None), "x.yaml")])
+                .contains("want an object of x.yaml, got one of api")
+        );
+        assert!(refused(&state, vec![by_file(deletion("api"), "")]).contains("got one of api"));
+        assert_eq!(
+            commit(&mut state, 2, vec![by_file(put("file", None), "y.yaml")]).len(),
+            1,
+            "it may move to another file"
+        );
+        assert!(state.decide(CreationTimestamp::default(), vec![by_file(deletion("file"), "")]).is_ok());
+    }
+
+    #[test]
+    fn a_write_that_is_refused_leaves_everything_as_it_was() {
+        let mut state = State::default();
+        commit(&mut state, 1, vec![put("a", None)]);
+        let before = state.objects.clone();
+        assert_eq!(refused(&state, vec![put("b", None), deletion("gone")]), "virtualService default/gone: not found");
+        assert_eq!((state.objects.clone(), state.revision), (before, 1));
+    }
+
+    #[test]
+    fn the_state_of_a_folder_is_that_of_its_objects() {
+        let mut state = State::default();
+        let now = CreationTimestamp::from_microseconds(5);
+        let decision = state.decide(now, vec![put("a", None), put("b", Some(3))]).unwrap().unwrap();
+        state.apply(&decision);
+        let stored: Vec<Stored> = decision
+            .commit
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                ConfigEvent::Put(stored) => Some(stored.clone()),
+                ConfigEvent::Delete(_) => None,
+            })
+            .collect();
+        let read = State::of_objects(&stored, 1, Some(now));
+        assert_eq!((read.objects, read.revision, read.last_instant), (state.objects, 1, state.last_instant));
+    }
 }

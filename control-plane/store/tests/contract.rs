@@ -126,6 +126,103 @@ async fn a_damaged_folder_is_refused_and_left_alone() {
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn what_was_committed_is_there_after_the_folder_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit(vec![put("a", 1), put("b", 1)]).await.unwrap();
+    store.commit(vec![put("a", 2), delete("b")]).await.unwrap();
+    let before = store.list(rutter_store::ALL).await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.list(rutter_store::ALL).await.unwrap(), before);
+    assert_eq!(*store.latest().borrow(), 2);
+    assert_eq!(store.commit(vec![put("a", 2)]).await, Ok(2), "the same again is still no commit");
+    assert_eq!(store.commit(vec![put("c", 1)]).await, Ok(3));
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_over_a_restart_from_the_history_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    for number in 1..=5 {
+        store.commit(vec![put("a", number), put(&format!("k{number}"), 1)]).await.unwrap();
+    }
+    let in_memory = store.commits_after(1).await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let from_disk = store.commits_after(1).await.unwrap();
+    assert_eq!(from_disk, in_memory);
+    assert_eq!(from_disk.iter().map(|commit| commit.revision).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert_eq!(store.commits_after(5).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_commit_of_many_events_is_read_from_the_disk_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    let names: Vec<String> = (0..300).map(|number| format!("k{number:03}")).collect();
+    store.commit(names.iter().map(|name| put(name, 1)).collect()).await.unwrap();
+    let commits = store.commits_after(0).await.unwrap();
+    let read: Vec<String> = commits[0]
+        .events
+        .iter()
+        .map(|event| match event {
+            ConfigEvent::Put(stored) => stored.key.name.to_string(),
+            ConfigEvent::Delete(key) => panic!("{key}"),
+        })
+        .collect();
+    assert_eq!(read, names);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_too_far_behind_has_to_list_everything() {
+    let store = MemoryStore::default();
+    for number in 0..=rutter_store::HISTORY_MAX {
+        store.commit(vec![put("a", number)]).await.unwrap();
+    }
+    assert_eq!(store.commits_after(0).await, Err(StoreError::Compacted(1)));
+    assert_eq!(store.commits_after(1).await.unwrap().len() as u64, rutter_store::HISTORY_MAX);
+    let error = StoreError::Compacted(1).to_string();
+    assert_eq!(error, "commits up to 1 are no longer kept");
+}
+
+#[tokio::test]
+async fn a_list_holds_what_is_wanted_and_owners_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores: [Arc<dyn ConfigStore>; 2] =
+        [Arc::new(MemoryStore::default()), Arc::new(EmbeddedStore::open(dir.path()).unwrap())];
+    for store in stores {
+        let of_file = ConfigWrite { owner: Owner::File("x.yaml".into()), ..put("b", 1) };
+        store.commit(vec![put("a", 1), of_file]).await.unwrap();
+        let listing = store.list(&|wanted| *wanted.name == *"b").await.unwrap();
+        assert_eq!((listing.revision, listing.objects.len(), listing.objects[0].key.clone()), (1, 1, key("b")));
+        let owners = store.owners().await.unwrap();
+        assert_eq!(owners, [(key("a"), Owner::Api), (key("b"), Owner::File("x.yaml".into()))]);
+        assert_eq!(store.get(&key("nothing")).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_whose_call_was_dropped_misses_nothing() {
+    let store: Arc<dyn ConfigStore> = Arc::new(MemoryStore::default());
+    let mut watch = Watch::new(store.clone(), 0);
+    let waiting = watch.next();
+    store.commit(vec![put("a", 1)]).await.unwrap();
+    assert_eq!(waiting.await.unwrap().len(), 1);
+    let dropped = tokio::time::timeout(std::time::Duration::from_millis(20), watch.next()).await;
+    assert!(dropped.is_err(), "it waits for the next commit");
+    store.commit(vec![put("a", 2)]).await.unwrap();
+    assert_eq!(watch.next().await.unwrap()[0].revision, 2, "a call that was dropped missed nothing");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_an_error_with_its_path() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = EmbeddedStore::open(&file.path().join("data")).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with(&file.path().display().to_string()), "{error}");
+}
+
 /// Writes a record whose checksum is wrong, as a flipped bit would leave it.
 fn damage(dir: &Path) -> sled::Db {
     let db = sled::Config::new().path(dir).segment_size(16 << 20).open().unwrap();

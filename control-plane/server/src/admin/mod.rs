@@ -88,10 +88,9 @@ impl pb::admin_server::Admin for AdminServer {
         let object = |stored: &Stored| objects::object(stored, &self.streams.refusals_of(&stored.key));
         let objects: Vec<pb::Object> = listing.objects.iter().map(object).collect();
         if objects.is_empty() && !request.name.is_empty() {
-            return Err(Status::not_found(format!(
-                "{} {}/{}: not found",
-                request.kind, request.namespace, request.name
-            )));
+            let namespace =
+                if request.namespace.is_empty() { String::new() } else { format!("{}/", request.namespace) };
+            return Err(Status::not_found(format!("{} {namespace}{}: not found", request.kind, request.name)));
         }
         Ok(Response::new(pb::GetResponse { objects, revision: listing.revision }))
     }

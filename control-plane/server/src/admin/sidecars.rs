@@ -16,18 +16,19 @@ pub(super) fn types_of_word(word: &str) -> Result<Vec<ResourceType>, Status> {
     if word.is_empty() || word == "all" {
         return Ok(ResourceType::ALL.to_vec());
     }
-    let kind = ResourceType::from_word(word);
-    kind.map(|kind| vec![kind]).ok_or_else(|| {
-        Status::invalid_argument(format!("{word:?}: want cluster, endpoint, listener, route, secret or virtualhost"))
+    let resource_type = ResourceType::from_word(word);
+    resource_type.map(|resource_type| vec![resource_type]).ok_or_else(|| {
+        let words: Vec<&str> = ResourceType::ALL.iter().map(|resource_type| resource_type.word()).collect();
+        Status::invalid_argument(format!("{word:?}: want all or one of {}", words.join(", ")))
     })
 }
 
 /// Returns what is known of a sidecar.
 pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb::Sidecar {
     let mut types = handle.ask(type_statuses).await.unwrap_or_default();
-    for (status, kind) in types.iter_mut().zip(ResourceType::ALL) {
+    for (status, resource_type) in types.iter_mut().zip(ResourceType::ALL) {
         for refused in &mut status.refused {
-            let sources = engine.sources(handle.id, kind, refused.name.clone()).await;
+            let sources = engine.sources(handle.id, resource_type, refused.name.clone()).await;
             refused.sources = sources.iter().map(ToString::to_string).collect();
         }
     }
@@ -43,8 +44,8 @@ pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb:
 
 fn type_statuses(stream: &AdsStream) -> Vec<pb::TypeStatus> {
     use pb::type_status::State;
-    let statuses = ResourceType::ALL.into_iter().map(|kind| {
-        let SyncStatus { sync, since } = stream.sync(kind);
+    let statuses = ResourceType::ALL.into_iter().map(|resource_type| {
+        let SyncStatus { sync, since } = stream.sync(resource_type);
         let (state, refused) = match sync {
             TypeSync::NotRequested => (State::NotRequested, Vec::new()),
             TypeSync::Synced => (State::Synced, Vec::new()),
@@ -58,10 +59,10 @@ fn type_statuses(stream: &AdsStream) -> Vec<pb::TypeStatus> {
             sources: Vec::new(),
         });
         pb::TypeStatus {
-            r#type: kind.word().into(),
+            r#type: resource_type.word().into(),
             state: state as i32,
             age_ms: since.map_or(0, |since| milliseconds(since.elapsed())),
-            resources: u32::try_from(stream.resources(kind).len()).unwrap_or(u32::MAX),
+            resources: u32::try_from(stream.resources(resource_type).len()).unwrap_or(u32::MAX),
             refused: refused.collect(),
         }
     });

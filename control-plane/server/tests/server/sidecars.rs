@@ -96,7 +96,7 @@ async fn a_sidecar_that_is_not_there_or_not_alone_is_an_error() {
     assert!(config(&mut process, "web.shop", "").await.is_ok(), "a whole name is no beginning");
     let error = config(&mut process, "web.shop", "pods").await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
-    assert_eq!(error.message(), "\"pods\": want cluster, endpoint, listener, route, secret or virtualhost");
+    assert_eq!(error.message(), "\"pods\": want all or one of cluster, endpoint, listener, route, secret, virtualhost");
 }
 
 #[tokio::test]
