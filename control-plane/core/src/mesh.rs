@@ -15,7 +15,8 @@ use crate::settings::MeshSettings;
 use crate::snapshot::View;
 use crate::workload::{SidecarEncoder, SidecarResources};
 
-/// Names a connection of a client. Two connections of one sidecar have two numbers.
+/// Names one open xDS stream. A client with several streams, such as a gRPC library with a stream for each target, has a
+/// number for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
@@ -38,7 +39,8 @@ pub struct Work {
     pub encodes: u64,
     /// The number of times that the listener and the route table of a port were put together.
     pub tables: u64,
-    /// The number of times that the resources of a sidecar were encoded.
+    /// The number of times that the resources of a sidecar's own layer were encoded: the clusters that lead to its
+    /// application, and the listeners that it binds.
     pub sidecars: u64,
 }
 
@@ -223,7 +225,10 @@ impl Mesh {
 
     /// Returns the clients whose workload may be selected by other objects than before.
     fn nodes_with_other_objects(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
-        let namespaces: BTreeSet<&Arc<str>> = delta.sidecars.iter().map(|key| &key.namespace).collect();
+        // A kind that selects workloads has to be taken in here, so that clients move to the scopes of other objects.
+        let IndexDelta { sidecars, services: _, endpoints: _, addresses: _, destination_rules: _, virtual_services: _ } =
+            delta;
+        let namespaces: BTreeSet<&Arc<str>> = sidecars.iter().map(|key| &key.namespace).collect();
         if namespaces.contains(&self.index.settings().root_namespace) {
             return self.nodes.keys().copied().collect();
         }

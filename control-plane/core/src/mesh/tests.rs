@@ -15,12 +15,17 @@ use crate::verify::{Difference, differences};
 type Contents = BTreeMap<(ResourceType, String), String>;
 
 fn contents(view: &View) -> Contents {
-    let of = |kind| view.iter(kind).map(move |one| ((kind, one.name.to_string()), one.version.to_string()));
-    ResourceType::ALL.into_iter().flat_map(of).collect()
+    let mut contents = Contents::new();
+    for resource_type in ResourceType::ALL {
+        for resource in view.iter(resource_type) {
+            contents.insert((resource_type, resource.name.to_string()), resource.version.to_string());
+        }
+    }
+    contents
 }
 
 fn sidecars() -> Vec<SidecarNode> {
-    let mut all = vec![
+    let mut nodes = vec![
         node("s0", "n0", "10.0.0.1"),
         node("s1", "n0", "10.0.0.2"),
         node("s0", "n1", "10.0.1.1"),
@@ -28,8 +33,8 @@ fn sidecars() -> Vec<SidecarNode> {
     ];
     let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
     let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
-    all.extend([bound, whole]);
-    all
+    nodes.extend([bound, whole]);
+    nodes
 }
 
 #[derive(Debug, Clone)]
@@ -41,56 +46,156 @@ enum Op {
     Sweep,
 }
 
-fn service(namespace: &str, name: &str, (port, protocol, export): (u16, &str, &str)) -> String {
-    let export = if export.is_empty() {
+/// Returns a Kubernetes service with one port. An empty `export_to` means that everybody sees it.
+fn service(namespace: &str, name: &str, port: u16, protocol: &str, export_to: &str) -> String {
+    let annotations = if export_to.is_empty() {
         String::new()
     } else {
-        format!(", annotations: {{networking.istio.io/exportTo: '{export}'}}")
+        format!(", annotations: {{networking.istio.io/exportTo: '{export_to}'}}")
     };
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}{export}}}\nspec: {{clusterIP: 10.9.0.{port}, ports: [{{name: {protocol}, port: {port}}}]}}"
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}{annotations}}}\n\
+         spec: {{clusterIP: 10.9.0.{port}, ports: [{{name: {protocol}, port: {port}}}]}}"
+    )
+}
+
+/// Returns an object of one of Istio's kinds.
+fn istio(kind: &str, namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{{spec}}}"
+    )
+}
+
+fn namespaces() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("n0"), Just("n1"), Just("n2"), Just("istio-system")]
+}
+
+fn names() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("s0"), Just("s1")]
+}
+
+fn hosts() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        2 => Just("s0"), 2 => Just("s1.n0.svc.cluster.local"), 2 => Just("s0.n1.svc.cluster.local"), 1 => Just("s1.n0")
+    ]
+}
+
+fn exports() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("[]"), Just("['.']"), Just("[n1]")]
+}
+
+/// Returns random objects of a kind. A new kind does not compile until the laws write it.
+fn writes_of(kind: Kind) -> BoxedStrategy<String> {
+    match kind {
+        Kind::Namespace => (namespaces(), 0u8..2)
+            .prop_map(|(name, label)| {
+                format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{l: v{label}}}}}")
+            })
+            .boxed(),
+        Kind::Service => random_services().boxed(),
+        Kind::EndpointSlice => random_endpoint_slices().boxed(),
+        Kind::ServiceEntry => random_service_entries().boxed(),
+        Kind::WorkloadEntry => (namespaces(), names(), 0u8..4, 1u32..3)
+            .prop_map(|(namespace, name, ip, weight)| {
+                let spec = format!("address: 10.0.0.{ip}, weight: {weight}, labels: {{app: {name}, version: v{ip}}}");
+                istio("WorkloadEntry", namespace, name, &spec)
+            })
+            .boxed(),
+        Kind::VirtualService => random_virtual_services().boxed(),
+        Kind::DestinationRule => random_destination_rules().boxed(),
+        Kind::Sidecar => random_sidecar_objects().boxed(),
+    }
+}
+
+fn random_services() -> impl Strategy<Value = String> {
+    let protocols = prop_oneof![Just("http"), Just("tcp"), Just("https"), Just("auto")];
+    let export_to = prop_oneof![3 => Just(""), 1 => Just("."), 1 => Just("n1")];
+    (namespaces(), names(), 80u16..83, protocols, export_to)
+        .prop_map(|(namespace, name, port, protocol, export_to)| service(namespace, name, port, protocol, export_to))
+}
+
+fn random_endpoint_slices() -> impl Strategy<Value = String> {
+    let ports = prop_oneof![Just("http"), Just("tcp")];
+    (namespaces(), names(), 0u8..4, ports, 80u16..82).prop_map(|(namespace, name, ip, port, number)| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: {namespace}, \
+             labels: {{kubernetes.io/service-name: {name}, version: v{ip}}}}}\naddressType: IPv4\n\
+             endpoints: [{{addresses: [10.0.0.{ip}]}}]\nports: [{{name: {port}, port: {number}}}]"
+        )
+    })
+}
+
+/// Some of these have a host or an address in common with services, and some have WorkloadEntries as endpoints.
+fn random_service_entries() -> impl Strategy<Value = String> {
+    let hosts =
+        prop_oneof![Just("s0.n0"), Just("10.9.0.80"), Just("s1.n1.svc.cluster.local"), Just("z.n2.svc.cluster.local")];
+    (namespaces(), names(), hosts, 80u16..82, exports(), any::<bool>()).prop_map(
+        |(namespace, name, host, port, export_to, selects)| {
+            let selector = if selects { ", workloadSelector: {labels: {app: s0}}" } else { "" };
+            let spec = format!(
+                "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: HTTP}}], \
+                 resolution: STATIC, addresses: [10.9.0.80]{selector}"
+            );
+            istio("ServiceEntry", namespace, name, &spec)
+        },
+    )
+}
+
+fn random_virtual_services() -> impl Strategy<Value = String> {
+    (namespaces(), names(), hosts(), hosts(), 0u8..3, exports()).prop_map(
+        |(namespace, name, host, destination, timeout, export_to)| {
+            let route = format!("{{timeout: {timeout}s, route: [{{destination: {{host: {destination}}}}}]}}");
+            let spec = format!("exportTo: {export_to}, hosts: [{host}], http: [{route}]");
+            istio("VirtualService", namespace, name, &spec)
+        },
+    )
+}
+
+/// Rules of one host with a subset, and rules of every Kubernetes host with a limit.
+fn random_destination_rules() -> impl Strategy<Value = String> {
+    let of_host = (namespaces(), names(), hosts(), 0u8..3).prop_map(|(namespace, name, host, version)| {
+        let spec = format!("host: {host}, subsets: [{{name: v{version}, labels: {{version: v{version}}}}}]");
+        istio("DestinationRule", namespace, name, &spec)
+    });
+    let of_all = (namespaces(), 1u32..4).prop_map(|(namespace, max)| {
+        let limit = format!("trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}");
+        istio("DestinationRule", namespace, "wild", &format!("host: '*.svc.cluster.local', {limit}"))
+    });
+    prop_oneof![2 => of_host, 1 => of_all]
+}
+
+fn random_sidecar_objects() -> impl Strategy<Value = String> {
+    let egress = prop_oneof![Just("./*"), Just("n1/*"), Just("*/s0.n0.svc.cluster.local"), Just("~/*"), Just("*/*")];
+    (namespaces(), names(), egress, any::<bool>(), any::<bool>()).prop_map(
+        |(namespace, name, egress, selects, is_closed)| {
+            let selector =
+                if selects { format!("workloadSelector: {{labels: {{app: {name}}}}}, ") } else { String::new() };
+            let mode = if is_closed { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
+            let spec = format!("{selector}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{hosts: ['{egress}']}}]");
+            istio("Sidecar", namespace, name, &spec)
+        },
     )
 }
 
 fn ops() -> impl Strategy<Value = Op> {
-    let ns = || prop_oneof![Just("n0"), Just("n1"), Just("n2"), Just("istio-system")];
-    let name = || prop_oneof![Just("s0"), Just("s1")];
-    let host = || prop_oneof![2 => Just("s0"), 2 => Just("s1.n0.svc.cluster.local"), 2 => Just("s0.n1.svc.cluster.local"), 1 => Just("s1.n0")];
-    let put_service = (
-        ns(),
-        name(),
-        80u16..83,
-        prop_oneof![Just("http"), Just("tcp"), Just("https"), Just("auto")],
-        prop_oneof![3 => Just(""), 1 => Just("."), 1 => Just("n1")],
-    )
-        .prop_map(|(ns, name, port, protocol, export)| Op::Put(service(ns, name, (port, protocol, export))));
-    let slice = (ns(), name(), 0u8..4, prop_oneof![Just("http"), Just("tcp")], 80u16..82).prop_map(|(ns, name, ip, port, number)| {
-        Op::Put(format!("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: {ns}, labels: {{kubernetes.io/service-name: {name}, version: v{ip}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [10.0.0.{ip}]}}]\nports: [{{name: {port}, port: {number}}}]"))
-    });
-    let rule = (ns(), name(), host(), 0u8..3).prop_map(|(ns, name, host, version)| {
-        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{host: {host}, subsets: [{{name: v{version}, labels: {{version: v{version}}}}}]}}"))
-    });
-    let wild = (ns(), 1u32..4).prop_map(|(ns, max)| {
-        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: wild, namespace: {ns}}}\nspec: {{host: '*.svc.cluster.local', trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}}}"))
-    });
-    let routes = (ns(), name(), host(), host(), 0u8..3, prop_oneof![Just("[]"), Just("['.']"), Just("[n1]")]).prop_map(|(ns, name, host, to, timeout, export)| {
-        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{exportTo: {export}, hosts: [{host}], http: [{{timeout: {timeout}s, route: [{{destination: {{host: {to}}}}}]}}]}}"))
-    });
-    let entry = (ns(), name(), prop_oneof![Just("s0.n0"), Just("10.9.0.80"), Just("s1.n1.svc.cluster.local"), Just("z.n2.svc.cluster.local")], 80u16..82, prop_oneof![Just("[]"), Just("['.']"), Just("[n1]")]).prop_map(|(ns, name, host, port, export)| {
-        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{exportTo: {export}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: HTTP}}], resolution: STATIC, addresses: [10.9.0.80]}}"))
-    });
-    let egress = prop_oneof![Just("./*"), Just("n1/*"), Just("*/s0.n0.svc.cluster.local"), Just("~/*"), Just("*/*")];
-    let sidecar = (ns(), name(), egress, any::<bool>(), any::<bool>()).prop_map(|(ns, name, egress, selects, closed)| {
-        let selector = if selects { format!("workloadSelector: {{labels: {{app: {name}}}}}, ") } else { String::new() };
-        let mode = if closed { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
-        Op::Put(format!("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {ns}}}\nspec: {{{selector}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{hosts: ['{egress}']}}]}}"))
-    });
-    let gone = (prop::sample::select(Kind::ALL.to_vec()), ns(), name())
-        .prop_map(|(kind, ns, name)| Op::Delete(kind, ns.into(), name.into()));
-    prop_oneof![
-        4 => put_service, 2 => entry, 3 => slice, 2 => rule, 1 => wild, 3 => routes, 2 => sidecar, 4 => gone,
-        1 => (0usize..6).prop_map(Op::Connect), 1 => (0usize..6).prop_map(Op::Disconnect), 1 => Just(Op::Sweep),
-    ]
+    // Services and what belongs to them change more often than what is about namespaces.
+    let weight = |kind: Kind| match kind {
+        Kind::Service => 4,
+        Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
+        Kind::ServiceEntry | Kind::Sidecar => 2,
+        Kind::Namespace | Kind::WorkloadEntry => 1,
+    };
+    let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
+    let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())
+        .prop_map(|(kind, namespace, name)| Op::Delete(kind, namespace.into(), name.into()));
+    let others = [
+        (4, deletion.boxed()),
+        (1, (0usize..6).prop_map(Op::Connect).boxed()),
+        (1, (0usize..6).prop_map(Op::Disconnect).boxed()),
+        (1, Just(Op::Sweep).boxed()),
+    ];
+    prop::strategy::Union::new_weighted(puts.into_iter().chain(others).collect())
 }
 
 /// Applies operations as a store would, keeping the revision that created an object.
@@ -161,15 +266,15 @@ proptest! {
         }
         prop_assert_eq!(driver.differences(), vec![]);
         for (_, view) in driver.mesh.sidecars() {
-            for kind in ResourceType::ALL {
-                let resource = |one: &EncodedResource| (one.name.clone(), one.version);
-                let (mut one_by_one, batch) = (view.iter(kind).map(resource).collect::<Vec<_>>(), view.list(kind));
-                let mut in_bulk: Vec<_> = batch.iter().map(resource).collect();
-                let sums = Sums::of_resources(one_by_one.iter().map(|(name, version)| (&**name, version.number())));
-                prop_assert_eq!(view.sums(kind), sums);
-                one_by_one.sort();
-                in_bulk.sort();
-                prop_assert_eq!(in_bulk, one_by_one);
+            for resource_type in ResourceType::ALL {
+                let name_and_version = |resource: &EncodedResource| (resource.name.clone(), resource.version);
+                let mut iterated: Vec<_> = view.iter(resource_type).map(name_and_version).collect();
+                let mut listed: Vec<_> = view.list(resource_type).iter().map(name_and_version).collect();
+                let versions = iterated.iter().map(|(name, version)| (&**name, version.number()));
+                prop_assert_eq!(view.sums(resource_type), Sums::of_resources(versions));
+                iterated.sort();
+                listed.sort();
+                prop_assert_eq!(listed, iterated);
             }
         }
     }
@@ -250,14 +355,14 @@ fn law_c_work_grows_with_the_change_and_not_with_the_mesh() {
         };
         check(cost(&mut mesh, ENDPOINT), (1, 1, 0));
         check(cost(&mut mesh, ROUTE), (2, 1, 0));
-        check(cost(&mut mesh, &service("n0", "s9", (80, "http", ""))), (1, 3, 0));
+        check(cost(&mut mesh, &service("n0", "s9", 80, "http", "")), (1, 3, 0));
     }
 }
 
 #[test]
 fn scopes_that_see_the_same_share_its_encoding() {
     let mut mesh = Mesh::new(MeshSettings::default());
-    mesh.apply(&batch(configs(&service("n0", "s0", (80, "tcp", "")))));
+    mesh.apply(&batch(configs(&service("n0", "s0", 80, "tcp", ""))));
     for number in 0..5 {
         mesh.connect(node("a", &format!("n{number}"), "10.0.0.1"));
     }
@@ -271,14 +376,14 @@ fn scopes_that_see_the_same_share_its_encoding() {
 #[test]
 fn a_large_scope_is_built_in_any_order_and_is_the_same() {
     let spread: crate::scope::Spread = |count, job| (0..count).rev().for_each(job);
-    let (mut one, mut other) = (large(150), large(150).with_spread(spread));
-    let views = [&mut one, &mut other].map(|mesh| {
+    let (mut in_turn, mut spread) = (large(150), large(150).with_spread(spread));
+    let views = [&mut in_turn, &mut spread].map(|mesh| {
         let id = mesh.connect(node("x", "elsewhere", "10.8.0.9"));
         contents(mesh.view(id).unwrap())
     });
     assert!(views[0].len() > 600);
     assert_eq!(views[0], views[1]);
-    assert_eq!(one.work(), other.work());
+    assert_eq!(in_turn.work(), spread.work());
 }
 
 #[test]
@@ -317,18 +422,20 @@ fn a_sidecar_without_capture_gets_listeners_at_its_own_address() {
     mesh.apply(&batch(configs(&ENDPOINT.replace("10.0.7.7", "127.0.3.1").replace("port: 80", "port: 81"))));
     let bound = SidecarNode { interception: Interception::None, ..node("s0", "n0", "127.0.3.1") };
     let id = mesh.connect(bound);
-    let names: Vec<_> = mesh.view(id).unwrap().iter(ResourceType::Listener).map(|one| one.name.to_string()).collect();
+    let names: Vec<_> =
+        mesh.view(id).unwrap().iter(ResourceType::Listener).map(|listener| listener.name.to_string()).collect();
     assert_eq!(names, ["127.0.3.1_80", "127.0.3.1_81"]);
     let key = ConfigKey::new(Kind::Service, "n0", "s0");
     mesh.apply(&ConfigBatch { changes: [(key, ConfigChange::Delete)].into(), ..ConfigBatch::default() });
-    let names: Vec<_> = mesh.view(id).unwrap().iter(ResourceType::Listener).map(|one| one.name.to_string()).collect();
+    let names: Vec<_> =
+        mesh.view(id).unwrap().iter(ResourceType::Listener).map(|listener| listener.name.to_string()).collect();
     assert_eq!(names, ["127.0.3.1_80"]);
 }
 
 /// A service with an address that no other has.
 fn addressed(number: usize, name: &str) -> String {
     let last = if name == "s0" { 1 } else { 2 };
-    service(&format!("n{number}"), name, (80, "http", "")).replace("10.9.0.80", &format!("10.9.{number}.{last}"))
+    service(&format!("n{number}"), name, 80, "http", "").replace("10.9.0.80", &format!("10.9.{number}.{last}"))
 }
 
 /// One more of everything that a namespace may change, as the log of the work that it took.
@@ -341,7 +448,7 @@ fn changes(mesh: &mut Mesh) -> Vec<(&'static str, Work, usize)> {
     };
     let pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}";
     let wild = rule(pool).replace("host: s0", "host: '*.n0.svc.cluster.local'").replace("name: d", "name: w");
-    let exported = service("n0", "s1", (80, "http", "n0")).replace("10.9.0.80", "10.9.0.2");
+    let exported = service("n0", "s1", 80, "http", "n0").replace("10.9.0.80", "10.9.0.2");
     let steps: Vec<(&str, String)> = vec![
         ("endpoint up", slice("10.0.7.7")),
         ("endpoint moves", slice("10.0.7.8")),
@@ -351,8 +458,8 @@ fn changes(mesh: &mut Mesh) -> Vec<(&'static str, Work, usize)> {
         ("policy", rule(pool)),
         ("policy of many", wild),
         ("subset", rule("subsets: [{name: v1, labels: {version: v1}}]")),
-        ("service", service("n0", "s9", (80, "http", "")).replace("10.9.0.80", "10.8.0.1")),
-        ("port", service("n0", "s9", (81, "http", "")).replace("10.9.0.81", "10.8.0.1")),
+        ("service", service("n0", "s9", 80, "http", "").replace("10.9.0.80", "10.8.0.1")),
+        ("port", service("n0", "s9", 81, "http", "").replace("10.9.0.81", "10.8.0.1")),
         ("export", exported),
         ("namespace label", "apiVersion: v1\nkind: Namespace\nmetadata: {name: n0, labels: {a: b}}".to_owned()),
         ("sidecar", "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: x, namespace: n0}\nspec: {workloadSelector: {labels: {app: nobody}}, egress: [{hosts: ['./*']}]}".to_owned()),
@@ -410,7 +517,7 @@ fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise
         assert_eq!((after.visits - before.visits, after.encodes - before.encodes), (2, 2), "{namespaces}");
         let (a, b) = (mesh.view(first).unwrap(), mesh.view(second).unwrap());
         assert!(Arc::ptr_eq(&a.base, &b.base));
-        let own = ResourceType::ALL.into_iter().map(|kind| b.scope.iter(kind).count());
+        let own = ResourceType::ALL.into_iter().map(|resource_type| b.scope.iter(resource_type).count());
         assert_eq!(own.sum::<usize>(), 2, "{namespaces}");
         assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
     }

@@ -76,19 +76,18 @@ pub fn routes_of<'a>(
     let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
     let mut routes = Vec::new();
     for http in &spec.http {
+        // A new field of a route does not compile until it is decided what becomes of it.
+        let HttpRoute { name, matches, route, timeout: _ } = http;
         let action = lookup.action_of(http);
-        let first_host = http.route.first().map(|route| lookup.full_host(&route.destination));
-        let route = |condition: Option<&'a HttpMatch>| Route {
-            name: joined_name(&http.name, condition),
+        let first_host = route.first().map(|route| lookup.full_host(&route.destination));
+        let conditions: Vec<Option<&HttpMatch>> =
+            if matches.is_empty() { vec![None] } else { matches.iter().map(Some).collect() };
+        routes.extend(conditions.into_iter().map(|condition| Route {
+            name: joined_name(name, condition),
             condition,
             action: action.clone(),
             first_host: first_host.clone(),
-        };
-        if http.matches.is_empty() {
-            routes.push(route(None));
-        } else {
-            routes.extend(http.matches.iter().map(|condition| route(Some(condition))));
-        }
+        }));
     }
     routes
 }

@@ -1,7 +1,8 @@
 //! What a change concerns: the hosts, and the clients that may see them.
 //!
-//! This is the only place that decides it. Bases look at all the hosts; restricted scopes are found by reverse edges
-//! among the clients that are named here.
+//! This is the only place that decides it for objects about hosts. Bases look at all the hosts; restricted scopes are
+//! found by reverse edges among the clients that are named here. What selects workloads instead, such as a Sidecar
+//! object, is followed by `ScopeTable`, which reads it again, and by `Mesh`, which moves clients to other scopes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,11 +49,13 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
+    // Sidecar objects restrict scopes, which `ScopeTable` does itself, and addresses concern single sidecars.
+    let IndexDelta { services, endpoints, addresses: _, destination_rules, virtual_services, sidecars: _ } = delta;
     let mut affected = Vec::new();
-    for virtual_service in &delta.virtual_services {
+    for virtual_service in virtual_services {
         add_routed_hosts(virtual_service, index, &mut affected);
     }
-    for (host, definitions) in &delta.services {
+    for (host, definitions) in services {
         for service in definitions {
             let export = Export { namespace: service.namespace().clone(), export_to: service.export_to.clone() };
             affected.push(Affected { hosts: vec![host.clone()], audience: Audience::MaySee(export) });
@@ -63,8 +66,8 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
             add_routed_hosts(virtual_service, index, &mut affected);
         }
     }
-    affected.extend(delta.endpoints.iter().map(|service| for_those_who_select(service, None)));
-    for rule in &delta.destination_rules {
+    affected.extend(endpoints.iter().map(|service| for_those_who_select(service, None)));
+    for rule in destination_rules {
         add_ruled_services(rule, index, &mut affected);
     }
     affected

@@ -6,12 +6,14 @@ use rutter_api::{ClusterName, ConfigKey, Hostname, ResourceType, VirtualHostName
 
 use super::state::Scope;
 use crate::index::MeshIndex;
+use crate::visibility::WorkloadObjects;
 
 /// Returns the objects that a resource of a scope is made from, as its name tells: those of its host, or, for a
-/// resource that belongs to no host, the Sidecar object.
+/// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
     let Some(host) = host_of(resource_type, name) else {
-        return scope.key.objects.sidecar.iter().cloned().collect();
+        let WorkloadObjects { sidecar } = &scope.key.objects;
+        return sidecar.iter().cloned().collect();
     };
     let viewpoint = scope.viewpoint();
     let service = viewpoint.service(index, &host);

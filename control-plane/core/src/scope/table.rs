@@ -16,6 +16,7 @@ use super::state::Scope;
 use crate::index::{IndexDelta, MeshIndex};
 use crate::model::ExportTo;
 use crate::snapshot::Snapshot;
+use crate::visibility::WorkloadObjects;
 
 /// Whether scopes may lie over bases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +88,8 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
-        if let Some(sidecar) = &key.objects.sidecar {
+        let WorkloadObjects { sidecar } = &key.objects;
+        if let Some(sidecar) = sidecar {
             self.edges.link_sidecar(sidecar, id);
         }
         let mut scope = Scope::new(key.clone(), index, id.0);
@@ -122,7 +124,8 @@ impl ScopeTable {
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
-        if let Some(sidecar) = &scope.key.objects.sidecar {
+        let WorkloadObjects { sidecar } = &scope.key.objects;
+        if let Some(sidecar) = sidecar {
             self.edges.unlink_sidecar(sidecar, id);
         }
         match scope.base {
@@ -133,11 +136,14 @@ impl ScopeTable {
 
     /// Brings the scopes that a change concerns up to date, and no others.
     pub fn apply(&mut self, delta: &IndexDelta, index: &MeshIndex) -> ScopeDelta {
+        // What is not read here is about hosts, see `affected`, or about single sidecars.
+        let IndexDelta { sidecars, virtual_services, services: _, endpoints: _, addresses: _, destination_rules: _ } =
+            delta;
         let mut stale = StaleHosts::new();
-        for sidecar in &delta.sidecars {
+        for sidecar in sidecars {
             self.reread_sidecar(sidecar, index, &mut stale);
         }
-        for virtual_service in &delta.virtual_services {
+        for virtual_service in virtual_services {
             self.widen_all(virtual_service, index, &mut stale);
         }
         let affected = affected(delta, index);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rutter_api::config::istio::{OutlierDetection, SimpleLb, TrafficPolicy};
+use rutter_api::config::istio::{OutlierDetection, SimpleLb, TcpSettings, TrafficPolicy};
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::pb::envoy::extensions::upstreams::http::v3 as upstream;
@@ -16,30 +16,34 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns a cluster that has no more than a policy, or Istio's defaults where the policy says nothing.
 pub(super) fn cluster_with_policy(policy: Option<&TrafficPolicy>) -> pb::Cluster {
-    let load_balancer = policy.and_then(|policy| policy.load_balancer.as_ref());
-    let lb_policy = match load_balancer.map_or(SimpleLb::Unspecified, |load_balancer| load_balancer.simple) {
+    // A new field of a policy does not compile until it is encoded here.
+    let no_policy = TrafficPolicy::default();
+    let TrafficPolicy { load_balancer, connection_pool, outlier_detection } = policy.unwrap_or(&no_policy);
+    let lb_policy = match load_balancer.as_ref().map_or(SimpleLb::Unspecified, |load_balancer| load_balancer.simple) {
         SimpleLb::Unspecified | SimpleLb::LeastRequest | SimpleLb::LeastConn => pb::cluster::LbPolicy::LeastRequest,
         SimpleLb::RoundRobin => pb::cluster::LbPolicy::RoundRobin,
         SimpleLb::Random => pb::cluster::LbPolicy::Random,
     };
-    let tcp = policy.and_then(|policy| policy.connection_pool.as_ref()).map(|pool| &pool.tcp);
-    let max_connections = tcp.and_then(|tcp| tcp.max_connections).unwrap_or(u32::MAX);
+    let no_limits = TcpSettings::default();
+    let TcpSettings { max_connections, connect_timeout } =
+        connection_pool.as_ref().map_or(&no_limits, |pool| &pool.tcp);
     pb::Cluster {
-        connect_timeout: Some(to_pb(tcp.and_then(|tcp| tcp.connect_timeout).unwrap_or(CONNECT_TIMEOUT))),
+        connect_timeout: Some(to_pb(connect_timeout.unwrap_or(CONNECT_TIMEOUT))),
         lb_policy: lb_policy as i32,
-        circuit_breakers: Some(connection_limit(max_connections)),
-        outlier_detection: policy.and_then(|policy| policy.outlier_detection.as_ref()).map(outlier_detection),
+        circuit_breakers: Some(connection_limit(max_connections.unwrap_or(u32::MAX))),
+        outlier_detection: outlier_detection.as_ref().map(encode_outlier_detection),
         ..Default::default()
     }
 }
 
-fn outlier_detection(settings: &OutlierDetection) -> pb::OutlierDetection {
+fn encode_outlier_detection(settings: &OutlierDetection) -> pb::OutlierDetection {
+    let OutlierDetection { consecutive_5xx_errors, interval, base_ejection_time, max_ejection_percent } = settings;
     pb::OutlierDetection {
-        consecutive_5xx: settings.consecutive_5xx_errors,
-        interval: settings.interval.map(to_pb),
-        base_ejection_time: settings.base_ejection_time.map(to_pb),
-        max_ejection_percent: settings.max_ejection_percent,
-        enforcing_consecutive_5xx: settings.consecutive_5xx_errors.map(|count| if count > 0 { 100 } else { 0 }),
+        consecutive_5xx: *consecutive_5xx_errors,
+        interval: interval.map(to_pb),
+        base_ejection_time: base_ejection_time.map(to_pb),
+        max_ejection_percent: *max_ejection_percent,
+        enforcing_consecutive_5xx: consecutive_5xx_errors.map(|count| if count > 0 { 100 } else { 0 }),
         enforcing_success_rate: Some(0),
         ..Default::default()
     }

@@ -12,14 +12,16 @@ pub(super) fn prefix(path: &str) -> pb::RouteMatch {
 /// Returns the match of a VirtualService's condition, or of every request if there is no condition.
 pub(super) fn route_match(condition: Option<&HttpMatch>) -> pb::RouteMatch {
     let Some(condition) = condition else { return prefix("/") };
-    let path = match &condition.uri {
+    // The name is for statistics. A new field of a condition does not compile until it is encoded here.
+    let HttpMatch { name: _, uri, headers } = condition;
+    let path = match uri {
         None => pb::route_match::PathSpecifier::Prefix("/".into()),
         Some(StringMatch::Prefix(text)) => pb::route_match::PathSpecifier::Prefix(text.clone()),
         Some(StringMatch::Exact(text)) => pb::route_match::PathSpecifier::Path(text.clone()),
     };
     pb::RouteMatch {
         path_specifier: Some(path),
-        headers: condition.headers.iter().map(|(name, header)| header_matcher(name, header)).collect(),
+        headers: headers.iter().map(|(name, header)| header_matcher(name, header)).collect(),
         case_sensitive: Some(true),
         ..Default::default()
     }
@@ -28,7 +30,8 @@ pub(super) fn route_match(condition: Option<&HttpMatch>) -> pb::RouteMatch {
 /// A header without a value to compare has only to be there.
 fn header_matcher(name: &str, header: &HeaderMatch) -> pb::HeaderMatcher {
     use matcher::string_matcher::MatchPattern;
-    let pattern = match (&header.exact, &header.prefix) {
+    let HeaderMatch { exact, prefix } = header;
+    let pattern = match (exact, prefix) {
         (Some(text), _) => Some(MatchPattern::Exact(text.clone())),
         (None, Some(text)) => Some(MatchPattern::Prefix(text.clone())),
         (None, None) => None,
