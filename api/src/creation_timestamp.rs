@@ -26,7 +26,8 @@ impl CreationTimestamp {
         self.0
     }
 
-    /// Returns the instant a number of microseconds later. It stays at the last instant that there is.
+    /// Returns the instant a number of microseconds later. It stays at the last instant that there is. The store uses
+    /// it to give later commits later instants when the clock stands still or goes back.
     #[must_use]
     pub const fn plus_microseconds(self, microseconds: i64) -> Self {
         Self(self.0.saturating_add(microseconds))

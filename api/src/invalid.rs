@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// One thing that is wrong with one config object or resource. It prints as
-/// `destinationRule default/reviews: spec.subsets[1].name: want a name used once, got "v1" (hint)`.
+/// One thing that is wrong with one config object or resource. It prints as `destinationRule default/reviews:
+/// spec.subsets[1].name: want a name used once, got "v1" (hint)`. Every error that Rutter shows about config or
+/// resources has this form, whoever found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// The object, as `kind namespace/name`, or its place in the input while its name is not known.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 
 /// A set of labels, sorted by key. A mesh holds a set for each of its endpoints, so a set is one allocation, and clones
-/// share it.
+/// share it. If a key is given twice, its later value counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<[(Box<str>, Box<str>)]>);
 
@@ -32,7 +32,8 @@ impl Labels {
         self.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// Takes over the allocation of an equal set among `known`, or adds itself to `known` if there is none.
+    /// Takes over the allocation of an equal set among `known`, or adds itself to `known` if there is none. Callers
+    /// pass the sets of one object, of which most are equal, so `known` stays short.
     pub fn share(&mut self, known: &mut Vec<Self>) {
         match known.iter().find(|labels| *labels == self) {
             Some(labels) => *self = labels.clone(),

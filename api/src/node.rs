@@ -18,8 +18,9 @@ pub enum Interception {
     None,
 }
 
-/// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims; what
-/// is proved about a client is in the server's `Peer`.
+/// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims; what is
+/// proved about a client is in the server's `Peer`. A new field of the node that decides what a client is sent belongs
+/// here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarNode {
     /// The name of the pod.
@@ -38,7 +39,8 @@ pub struct SidecarNode {
     pub version: String,
     /// Whether the client is the gRPC library in the application itself (Istio's `GENERATOR: grpc`), and no sidecar.
     pub proxyless: bool,
-    /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS.
+    /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS. It
+    /// follows from the name and version of the client; decision 6 says what Envoys do.
     pub takes_virtual_hosts: bool,
 }
 
@@ -58,7 +60,8 @@ impl TryFrom<&core::Node> for SidecarNode {
     type Error = Invalid;
 
     /// Reads the node id `sidecar~IP~POD.NAMESPACE~DOMAIN` and Istio's metadata NAMESPACE, LABELS, CLUSTER_ID,
-    /// INSTANCE_IPS, INTERCEPTION_MODE and GENERATOR. If NAMESPACE is given, it must be that of the id.
+    /// INSTANCE_IPS, INTERCEPTION_MODE and GENERATOR. If NAMESPACE is given, it must be that of the id. Fails with the
+    /// path of the field in the node if something is missing or contradicts itself.
     fn try_from(node: &core::Node) -> Result<Self, Invalid> {
         const FORM: &str = "sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local";
         let refuse = || Invalid::new("node.id", FORM, format!("{:?}", node.id));
@@ -138,7 +141,7 @@ fn version(node: &core::Node) -> String {
 }
 
 /// Returns whether a proxy takes a route table with VHDS over ADS. Envoy 1.36 refuses it; later versions and our own
-/// proxy take it.
+/// proxy take it. Whoever does not say its version is sent whole tables, which every client takes.
 fn takes_virtual_hosts(node: &core::Node) -> bool {
     use core::node::UserAgentVersionType::{UserAgentBuildVersion, UserAgentVersion};
     match (node.user_agent_name.as_str(), &node.user_agent_version_type) {

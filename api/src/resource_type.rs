@@ -49,8 +49,8 @@ const fn removal_order() -> [ResourceType; ResourceType::COUNT] {
     order
 }
 
-/// What is fixed for a type: one exhaustive row each, so that a new type does not compile until every column of it
-/// is answered.
+/// What is fixed for a type: one exhaustive row each, so that a new type does not compile until every column of it is
+/// answered. The public methods of the type are views of the columns.
 struct Row {
     type_url: &'static str,
     word: &'static str,
@@ -117,7 +117,8 @@ impl ResourceType {
     }
 
     /// Returns every type in the order in which resources are removed: what refers to others goes first, so that
-    /// nothing is left that refers to a missing resource (rule O1 of `docs/xds.md`).
+    /// nothing is left that refers to a missing resource (rule O1 of `docs/xds.md`). Additions go in the opposite
+    /// direction, in push order.
     pub fn in_removal_order() -> [Self; Self::COUNT] {
         const ORDER: [ResourceType; ResourceType::COUNT] = removal_order();
         ORDER

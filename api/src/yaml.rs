@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 /// The deepest nesting that is taken. No kind of config comes near it.
 const DEPTH_MAX: usize = 64;
 /// The most nodes that one text may have when its aliases are expanded, so that a text of a few lines cannot become
-/// gigabytes.
+/// gigabytes. The largest apply, 16 MiB of YAML, has fewer values than that unless it is made to have more.
 const NODES_MAX: usize = 2_000_000;
 
 /// One document of a text.

@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 /// How long a control plane may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The length of the largest answer that is taken, in bytes. It has room for every resource of one sidecar in a large
-/// mesh.
+/// mesh. tonic's own limit of 4 MiB would refuse the config of a sidecar that sees 10,000 services.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// The admin API of a control plane.

@@ -29,7 +29,8 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<pb::Source>> {
     Ok(sources)
 }
 
-/// Reads a file whatever its name is, or the files of a folder and of the folders in it that hold YAML or JSON.
+/// Reads a file whatever its name is, or the files of a folder and of the folders in it that hold YAML or JSON. Other
+/// files of a folder are passed over, so that a repository with a README can be applied as it is.
 fn read_path(path: &Path, sources: &mut Vec<pb::Source>) -> Result<()> {
     if !path.is_dir() {
         return read_file(path, sources);

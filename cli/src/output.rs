@@ -27,7 +27,8 @@ pub(crate) fn print(value: &Value, output: Output, out: Out<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns a value as block YAML. Every string is in double quotes, as in JSON, so that none is taken for something else.
+/// Returns a value as block YAML. Every string is in double quotes, as in JSON, so that none is taken for something
+/// else. The control plane takes the text as it is, so that `get -o yaml` can be edited and applied.
 fn yaml(value: &Value) -> String {
     let mut out = String::new();
     write_yaml(value, 0, &mut out);

@@ -66,7 +66,8 @@ fn mistyped(path: String, error: &str) -> Invalid {
     Invalid::new(path, "a valid value", error)
 }
 
-/// Returns the typed form of `metadata` alone, so that the object can be named in messages about the rest.
+/// Returns the typed form of `metadata` alone, so that the object can be named in messages about the rest. It fails
+/// with the first thing that is wrong with the metadata, which has few fields.
 pub(crate) fn decode_metadata<T: DeserializeOwned>(metadata: Value) -> Result<T, Invalid> {
     let mut unknown = None;
     let mut track = serde_path_to_error::Track::new();

@@ -1,7 +1,8 @@
 //! Paths of fields, and patterns for them.
 
 /// Returns whether a path (`spec.http[3].fault`) is one of some patterns (`spec.http[].fault`). An index matches any
-/// index, and `*` matches any key of a map.
+/// index, and `*` matches any key of a map. The pattern must have as many parts as the path: a field below a listed one
+/// is not listed.
 pub(crate) fn is_listed(patterns: &[&str], path: &str) -> bool {
     patterns.iter().any(|pattern| matches(pattern, path))
 }

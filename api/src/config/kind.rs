@@ -26,8 +26,8 @@ pub enum Kind {
     Sidecar,
 }
 
-/// What is fixed for a kind: one exhaustive row each, so that a new kind does not compile until every column of it
-/// is answered.
+/// What is fixed for a kind: one exhaustive row each, so that a new kind does not compile until every column of it is
+/// answered. The public methods of the kind are views of the columns.
 struct Row {
     /// The name as in YAML.
     name: &'static str,
@@ -84,7 +84,8 @@ impl Kind {
         self.row().is_namespaced
     }
 
-    /// Returns the kind that a word means to kubectl: its name in any case, its plural, or a short name.
+    /// Returns the kind that a word means to kubectl: its name in any case, its plural, or a short name. `None` means
+    /// that Rutter takes no such kind: `virtualservices`, `VirtualService` and `vs` are one.
     pub fn from_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         Self::ALL.into_iter().find(|kind| {

@@ -44,7 +44,8 @@ pub struct Object {
     /// The typed form of the object.
     pub config: Arc<Config>,
     /// The JSON that is to be kept: the object without what servers add, with sorted keys, so that equal objects are
-    /// written alike.
+    /// written alike. Two objects that say the same have the same text, so that a store sees by the text alone that nothing
+    /// changed.
     pub json: Arc<str>,
     /// The version that the write is for, `metadata.resourceVersion`. `None` means any version.
     pub resource_version: Option<u64>,
@@ -53,7 +54,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Reads and checks one document. An object that names no namespace is in `default_namespace`.
+    /// Reads and checks one document. An object that names no namespace is in `default_namespace`. The document is one
+    /// value of a YAML text, as `yaml::parse` returns it.
     ///
     /// # Errors
     /// Returns everything that is wrong with the object, each with the path of the field.
@@ -82,7 +84,8 @@ impl Config {
         Self { key, labels, annotations, spec, created: CreationTimestamp::default() }
     }
 
-    /// Reads an object from the JSON that was kept of it, [`Object::json`].
+    /// Reads an object from the JSON that was kept of it, [`Object::json`]. The age is not in that JSON: the store
+    /// keeps it beside it and adds it.
     ///
     /// # Errors
     /// Returns everything because of which this version of Rutter does not take the object.

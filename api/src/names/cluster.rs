@@ -16,7 +16,8 @@ pub enum Direction {
 }
 
 /// The name of a cluster, and of its load assignment, as Istio writes it: `direction|port|subset|host`, for example
-/// `outbound|80|v1|reviews.default.svc.cluster.local` or `inbound|8080||`.
+/// `outbound|80|v1|reviews.default.svc.cluster.local` or `inbound|8080||`. Statistics, access logs and `istioctl
+/// proxy-config` show these names, so they are exactly those of Istio.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName {
     /// Whether the cluster leads to the own application or away from it.

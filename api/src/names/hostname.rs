@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 /// A lower-case DNS name, a wildcard such as `*.example.com`, or `*` for every name. Clones share one allocation,
-/// because a mesh holds the same name in many places.
+/// because a mesh holds the same name in many places. Case is folded when a name is read, so that two names are equal
+/// if DNS says so.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Hostname(Arc<str>);
@@ -23,8 +24,9 @@ impl Hostname {
         self.0.starts_with('*')
     }
 
-    /// Returns whether this name covers every host that `other` stands for: `*.example.com` covers `a.example.com`
-    /// and `*.b.example.com`, but not `example.com`. A name without a wildcard covers only itself.
+    /// Returns whether this name covers every host that `other` stands for: `*.example.com` covers `a.example.com` and
+    /// `*.b.example.com`, but not `example.com`. A name without a wildcard covers only itself. `*` covers everything.
+    /// This is how hosts of VirtualServices, DestinationRules and egress are compared.
     pub fn covers(&self, other: &Hostname) -> bool {
         match self.0.strip_prefix('*') {
             Some(suffix) => other.0.trim_start_matches('*').ends_with(suffix) && self.0.len() <= other.0.len(),
@@ -32,9 +34,9 @@ impl Hostname {
         }
     }
 
-    /// Returns the full name of a host that an object in `namespace` writes. A name without a dot is the short name
-    /// of a Kubernetes service in that namespace (`reviews` becomes `reviews.shop.svc.cluster.local`); any other
-    /// name is already full.
+    /// Returns the full name of a host that an object in `namespace` writes. A name without a dot is the short name of
+    /// a Kubernetes service in that namespace (`reviews` becomes `reviews.shop.svc.cluster.local`); any other name is
+    /// already full. Istio resolves the hosts of VirtualServices, DestinationRules and destinations in this way.
     #[must_use]
     pub fn resolve(&self, namespace: &str, domain: &str) -> Hostname {
         if self.0.contains('.') || self.is_wildcard() {
@@ -67,6 +69,7 @@ impl FromStr for Hostname {
     type Err = String;
 
     /// Takes at most 253 characters, in labels of 1 to 63 letters, digits, `-` and `_`; the first label may be `*`.
+    /// Underscores are no part of DNS, but people use them, and Istio takes them too.
     fn from_str(text: &str) -> Result<Self, String> {
         let labels = text.strip_prefix("*.").unwrap_or(text);
         if text != "*" && (text.len() > 253 || !labels.split('.').all(is_label)) {

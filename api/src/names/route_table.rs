@@ -13,14 +13,16 @@ pub enum RouteTableName {
     /// `db.shop.svc.cluster.local:3306`: the table of one service that is reached at its own address, for what turns
     /// out to be HTTP.
     Service(HostPort),
-    /// `outbound|80||reviews.shop.svc.cluster.local`: the table of one service for the gRPC library, which has a
-    /// table for each target. It is called as the cluster is, as with Istio.
+    /// `outbound|80||reviews.shop.svc.cluster.local`: the table of one service for the gRPC library, which has a table
+    /// for each target. It is called as the cluster is, as with Istio. Only clients of the class `Grpc` are sent such
+    /// tables.
     Grpc(ClusterName),
 }
 
 impl RouteTableName {
     /// Returns whether the virtual hosts of the table travel on their own (VHDS), where the client takes that. Only
-    /// tables of a port hold the virtual hosts of more than one service.
+    /// tables of a port hold the virtual hosts of more than one service. The other tables have one virtual host, which
+    /// is in them.
     pub fn is_shared(&self) -> bool {
         match self {
             Self::Port(_) => true,

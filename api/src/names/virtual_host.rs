@@ -44,7 +44,8 @@ impl FromStr for VirtualHostName {
 }
 
 /// Returns the route table of any virtual host resource, whoever named it: what stands before the last slash, or
-/// nothing where there is no slash. A client may ask for names that no [`VirtualHostName`] has.
+/// nothing where there is no slash. A client may ask for names that no [`VirtualHostName`] has. Streams follow a table
+/// with its virtual hosts by this, whatever client or control plane made up the name.
 pub fn table_of_virtual_host(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(table, _)| table)
 }

@@ -34,8 +34,8 @@ pub enum ClusterForm {
     Grpc,
 }
 
-/// The class of an xDS client. A new class does not compile until every method here, and every match elsewhere,
-/// answers for it.
+/// The class of an xDS client. A new class does not compile until every method here, and every match elsewhere, answers
+/// for it. Nothing else in the control plane may ask what kind of client it has before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientClass {
     /// A sidecar to which its application's traffic is redirected, with the original destination.
@@ -47,7 +47,8 @@ pub enum ClientClass {
 }
 
 impl ClientClass {
-    /// A gRPC client breaks off a stream over a message of more than 4 MiB; 64 KiB of that are for the envelope.
+    /// A gRPC client breaks off a stream over a message of more than 4 MiB; 64 KiB of that are for the envelope. What
+    /// is larger is refused when config is applied, or left out for such clients.
     pub const GRPC_RESOURCE_BYTES_MAX: usize = (4 << 20) - (64 << 10);
 
     /// Returns the class of a client that describes itself as `node`.
@@ -65,7 +66,8 @@ impl ClientClass {
     }
 
     /// Returns whether traffic reaches the client with its original destination, so that it can be told apart by
-    /// address and can pass on to where the application sent it.
+    /// address and can pass on to where the application sent it. Listeners at virtual addresses and the passthrough
+    /// cluster are for such clients only.
     pub fn is_captured(self) -> bool {
         match self {
             Self::CapturedSidecar(_) => true,
@@ -92,8 +94,8 @@ impl ClientClass {
         }
     }
 
-    /// Returns whether a scope of such clients may lie over a base. A whole route table is one resource and differs
-    /// in every namespace, so nothing of it could be shared.
+    /// Returns whether a scope of such clients may lie over a base. A whole route table is one resource and differs in
+    /// every namespace, so nothing of it could be shared. The same holds for the tables and listeners of gRPC targets.
     pub fn may_share_a_base(self) -> bool {
         self.route_table_form() == RouteTableForm::Split
     }

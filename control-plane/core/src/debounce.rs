@@ -55,7 +55,8 @@ pub struct Debounce {
 
 impl Debounce {
     /// Returns a debounce that knows no change yet. Between two batches of a burst it waits `window_min` at first and
-    /// twice as long each time, up to `window_max`.
+    /// twice as long each time, up to `window_max`. The window begins small again when nothing has changed for a whole
+    /// window.
     pub fn new(window_min: Duration, window_max: Duration) -> Self {
         Self {
             window_min,

@@ -9,7 +9,7 @@ pub(crate) fn link<K: Hash + Eq, V: Ord>(edges: &mut HashMap<K, BTreeSet<V>>, th
 }
 
 /// Removes a dependent of a thing. A thing that has no dependent left is removed from the map, so that the map never
-/// grows with what has gone.
+/// grows with what has gone. A dependent that is not there is no error, so callers need not know whether it was linked.
 pub(crate) fn unlink<K: Hash + Eq, V: Ord>(edges: &mut HashMap<K, BTreeSet<V>>, thing: &K, dependent: &V) {
     if let Some(dependents) = edges.get_mut(thing) {
         dependents.remove(dependent);

@@ -56,7 +56,8 @@ pub struct Mesh {
     by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
     sidecar_encoder: SidecarEncoder,
     /// The resources of sidecars that went since the last sweep, and between that and the one before. Such sidecars are
-    /// likely to come back.
+    /// likely to come back. Holding them keeps the encodings alive, so that a sidecar which reconnects costs no
+    /// encoding.
     resting: [Vec<SidecarResources>; 2],
     revision: u64,
 }
@@ -68,7 +69,8 @@ impl Mesh {
     }
 
     /// Returns a mesh in which no scope shares anything with another. It finds what each client should see in the
-    /// simplest way, and is there to compare with.
+    /// simplest way, and is there to compare with. The property tests, `--verify` and the fleet bench compare a mesh
+    /// with this one.
     pub fn without_sharing(settings: MeshSettings) -> Self {
         Self { scopes: ScopeTable::without_sharing(), ..Self::new(settings) }
     }
@@ -141,7 +143,7 @@ impl Mesh {
     }
 
     /// Lets a client go that disconnected. Its scope stays until the next sweep, because the client is likely to come
-    /// back.
+    /// back. Its number is never given to another client.
     pub fn disconnect(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else { return };
         unlink(&mut self.by_namespace, &node.node.namespace, &id);
@@ -159,7 +161,8 @@ impl Mesh {
         self.scopes.retain(&in_use);
     }
 
-    /// Takes a batch of changes in, and returns the clients whose view is another now.
+    /// Takes a batch of changes in, and returns the clients whose view is another now. The cost follows the change and
+    /// those who see it. A client is named only if some byte of its resources is another.
     pub fn apply(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
         self.revision = self.revision.max(batch.revision);
         let delta = self.index.apply(batch);
@@ -189,7 +192,8 @@ impl Mesh {
         changed
     }
 
-    /// Gives the clients of a scope its latest snapshots, and returns them if they see anything else than before.
+    /// Gives the clients of a scope its latest snapshots, and returns them if they see anything else than before. They
+    /// are compared once for the scope, not once for each client.
     fn renew_views(&mut self, scope: ScopeId) -> BTreeSet<NodeId> {
         let (Some(layers), Some(ids)) = (self.scopes.layers(scope), self.by_scope.get(&scope)) else {
             return BTreeSet::new();

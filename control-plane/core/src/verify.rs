@@ -12,7 +12,8 @@ use crate::resource::ResourceName;
 use crate::settings::MeshSettings;
 use crate::snapshot::View;
 
-/// The number of scopes that are kept at the same time. Each stands alone, and may hold the whole mesh.
+/// The number of scopes that are kept at the same time. Each stands alone, and may hold the whole mesh. More would make
+/// `--verify` cost more memory than what it verifies.
 const SCOPES_MAX: usize = 4;
 
 /// A resource of which a client sees something else than it should.

@@ -29,7 +29,8 @@ struct ApplicationPort {
 }
 
 /// Everything that the resources of a captured sidecar depend on. Sidecars of one service are alike in it, as far as
-/// nothing names the sidecar itself, and then they share their resources.
+/// nothing names the sidecar itself, and then they share their resources. Whatever decides what leads to an application
+/// must be a field here, because it is the key of the cache.
 #[derive(Debug, Hash)]
 pub(crate) struct CapturedInputs {
     ports: Vec<ApplicationPort>,
@@ -87,7 +88,7 @@ fn encode_captured(inputs: &CapturedInputs) -> Arc<Snapshot> {
 }
 
 /// Returns the snapshot of a sidecar's clusters and listeners. It belongs to no lineage, because sidecars change from
-/// one to another.
+/// one to another. It is small, so that comparing it name by name costs little.
 fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<Snapshot> {
     let clusters = ports.iter().map(|port| {
         let InboundPort { port: number, protocol, .. } = port.port;
@@ -99,7 +100,7 @@ fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<S
 }
 
 /// Inbound and outbound listeners share the address of the sidecar. Of two for one port the inbound one is bound,
-/// because peers depend on it.
+/// because peers depend on it. Decision 4 says why the application cannot reach a service at such a port then.
 fn bound_listeners(
     ip: IpAddr,
     mut listeners: BTreeMap<u16, BoundListener>,
@@ -135,6 +136,7 @@ fn ingress_port(node: &SidecarNode, ingress: &IngressListener) -> ApplicationPor
 }
 
 /// Returns the ports at which services reach a sidecar, in order. Of several services at one port the oldest names it.
+/// Only services of the sidecar's own namespace count, as their selectors reach no further.
 fn ports_of_services(index: &MeshIndex, node: &SidecarNode) -> Vec<ApplicationPort> {
     let is_captured = ClientClass::new(node, index.settings()).is_captured();
     let mut services: Vec<&Arc<Service>> = node.addresses.iter().flat_map(|ip| index.services_at(ip)).collect();

@@ -24,8 +24,9 @@ pub fn set_up() {
     }
 }
 
-/// Gives free pages back to the system. It takes about a millisecond for each 10 MB of heap, and holds
-/// up other allocations meanwhile.
+/// Gives free pages back to the system. It takes about a millisecond for each 10 MB of heap, and holds up other
+/// allocations meanwhile. It is called once, after everything was loaded, when the texts of all objects have just been
+/// freed.
 pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "libc has no safe form of it")]

@@ -94,7 +94,8 @@ impl App {
         self.admin_socket.local_addr()
     }
 
-    /// Serves until `shutdown`. A task that ends before that ends the process.
+    /// Serves until `shutdown`. A task that ends before that ends the process. Streams are then ended with a status
+    /// that makes their clients connect elsewhere.
     ///
     /// # Errors
     /// Fails if a task fails, and names it.

@@ -23,7 +23,7 @@ use crate::sources::{Source, SourceCommit};
 
 /// The time between two sweeps. A scope without sidecars is dropped at the second sweep that finds it so.
 const SWEEP: Duration = Duration::from_secs(60);
-/// The number of calls that may wait for the engine. Callers of further ones wait themselves.
+/// The length of the queue of calls to the engine. When it is full, callers wait until there is room.
 pub(crate) const CALLS: usize = 256;
 
 /// What others ask of the engine.

@@ -18,7 +18,8 @@ pub(crate) struct Peer {
 /// Finds out who a client is, from its connection and from what it says of itself.
 pub(crate) type Identify = fn(&Peer, &Node) -> Result<SidecarNode, Invalid>;
 
-/// Believes what a client says of itself. This is the place where the certificate will have to agree with it.
+/// Believes what a client says of itself. This is the place where the certificate will have to agree with it. Until
+/// then the admin and the xDS address must not be reachable for strangers (`--insecure`).
 pub(crate) fn identify_sidecar(peer: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
     let Peer { address: _, certificate: _ } = peer;
     SidecarNode::try_from(node)

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A question to a stream, which the task of the stream runs.
 pub(crate) type Question = Box<dyn FnOnce(&AdsStream) + Send>;
 
-/// The questions that wait for a stream to answer them. Nearly always there is none, so no memory is kept for them.
+/// The questions that wait for a stream to answer them. Nearly always there is none, so no memory is kept for them. A
+/// question that is put while others wait is answered together with them.
 #[derive(Default)]
 pub(crate) struct Questions {
     waiting: Mutex<Vec<Question>>,
@@ -143,7 +144,8 @@ impl OpenStreams {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a place for one more stream of a sidecar. `None` means that the sidecar has as many as it may.
+    /// Returns a place for one more stream of a sidecar. `None` means that the sidecar has as many as it may. It is
+    /// taken before the engine knows the client, so that too many streams cost nothing more.
     pub(crate) fn enter(&self, node: &SidecarNode, max: usize) -> Option<Place> {
         let sidecar = SidecarName { namespace: node.namespace.clone(), pod: node.pod.clone() };
         let mut state = self.lock();

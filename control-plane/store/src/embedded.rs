@@ -23,6 +23,8 @@ use crate::{
 };
 
 /// The length of a segment. Values above a quarter of it go to files that sled never syncs; objects have 1 MiB at most.
+/// A quarter is 4 MiB, so that no
+/// object ever goes to such a file.
 const SEGMENT_BYTES: usize = 16 << 20;
 /// The memory that sled may use for itself, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -77,7 +79,8 @@ struct Job {
 }
 
 impl EmbeddedStore {
-    /// Opens a folder, which is made if it is missing, and verifies every record in it.
+    /// Opens a folder, which is made if it is missing, and verifies every record in it. The objects that are read stay
+    /// in memory until they were listed once or something is written.
     ///
     /// # Errors
     /// Fails if another process has the folder open, if a record is damaged, or if the operating system refuses.

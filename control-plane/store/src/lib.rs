@@ -148,7 +148,7 @@ pub enum StoreError {
     /// Another process has the data folder open.
     #[error("{0}: another process uses this data folder (stop it, or name another folder)")]
     InUse(String),
-    /// A record is not what was written.
+    /// A record fails its checksum, or cannot be decoded.
     #[error(
         "{path}: record {record} is damaged: {problem} (the folder is left as it is; restore it from a copy, or start with another one)"
     )]
@@ -174,7 +174,7 @@ pub type Wanted<'a> = &'a (dyn Fn(&ConfigKey) -> bool + Send + Sync);
 /// Wants every object of every kind.
 pub const ALL: Wanted<'static> = &|_| true;
 
-/// A place where config is kept.
+/// A place where config is kept. Every method may be called from any task, and at the same time as any other.
 #[async_trait]
 pub trait ConfigStore: Send + Sync + 'static {
     /// Returns the objects that are wanted, all at one revision.
@@ -187,7 +187,8 @@ pub trait ConfigStore: Send + Sync + 'static {
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError>;
 
     /// Makes all writes or none, and returns the revision afterwards. Writes that change nothing are left out; if none
-    /// is left, there is no commit.
+    /// is left, there is no commit. When this returns, the commit has survived a crash of the process and of the
+    /// machine.
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError>;
 
     /// Returns the commits after a revision, at most a few hundred of them.
@@ -211,7 +212,8 @@ impl Watch {
         Self { store, latest, seen: revision }
     }
 
-    /// Waits for the next commits and returns them. A call that is dropped while it waits misses nothing.
+    /// Waits for the next commits and returns them. A call that is dropped while it waits misses nothing. The commits
+    /// come in order and without a gap, each exactly once.
     ///
     /// # Errors
     /// Fails if the store cannot be read, or no longer keeps what comes next.

@@ -54,7 +54,8 @@ impl State {
     }
 
     /// Returns the next commit, or `None` if the writes change nothing. New objects that have no creation timestamp all
-    /// get the same instant: `now`, or, if the clock does not go forward, the one after the last that was given.
+    /// get the same instant: `now`, or, if the clock does not go forward, the one after the last that was given. Fails
+    /// if a write is not allowed, and then nothing of any write is done.
     pub(crate) fn decide(
         &self,
         now: CreationTimestamp,

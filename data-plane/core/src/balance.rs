@@ -9,7 +9,8 @@ pub struct Turns(AtomicU64);
 
 impl Turns {
     /// Returns turns that begin at a place which follows from the seed of the process and from the name of the cluster,
-    /// so that proxies do not all begin with the same endpoint.
+    /// so that proxies do not all begin with the same endpoint. The seed should differ from process to process, and may
+    /// be any number.
     pub fn new(seed: u64, cluster: &str) -> Self {
         let hash = cluster.bytes().fold(seed, |hash, byte| mix(hash ^ u64::from(byte)));
         Self(AtomicU64::new(hash))

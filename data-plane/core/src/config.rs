@@ -10,7 +10,8 @@ use crate::resources::{Addresses, Chain, Cluster, Listener};
 use crate::route_table::{RouteTable, VirtualHost};
 use crate::shards::ShardedMap;
 
-/// All config at one moment. A request keeps the one that it began with.
+/// All config at one moment. A request keeps the one that it began with. A clone costs a few pointers, because all of
+/// its maps share their parts.
 #[derive(Debug, Clone, Default)]
 pub struct ProxyConfig {
     clusters: ShardedMap<Arc<ClusterState>>,
@@ -21,7 +22,7 @@ pub struct ProxyConfig {
     ready: ShardedMap<SocketAddr>,
 }
 
-/// A cluster, and whose turn it is in it.
+/// A cluster, with the place at which the turns of its endpoints stand.
 #[derive(Debug)]
 pub struct ClusterState {
     /// The cluster as it was sent.
@@ -125,7 +126,8 @@ impl ProxyConfig {
     }
 
     /// Returns what has to be done to the sockets to come from an older config to this one. The cost follows what
-    /// changed in between.
+    /// changed in between. A listener whose content changed at the same address is in neither list: it keeps its
+    /// socket.
     pub fn plan(&self, old: &Self) -> ListenerPlan {
         let [after, before] = self.ready.unshared(&old.ready);
         let moved =

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::shards::ShardedMap;
 
-/// A route table. A change of one virtual host costs its own domains, however many hosts the table has.
+/// A route table. A change of one virtual host costs its own domains, however many hosts the table has. A request finds its virtual host by one lookup, or, where only a wildcard
+/// fits, by at most one for each character of its host.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     /// Whether further virtual hosts come as resources of their own.
@@ -164,6 +165,7 @@ impl RouteTable {
     }
 
     /// Returns the route of a request: in the virtual host with the most specific domain, the first route that matches.
+    /// A request that no virtual host or no route takes has none, and is answered 404 by the proxy.
     pub fn find(&self, head: &RequestHead<'_>) -> Option<&Route> {
         let host = without_port(head.host).to_ascii_lowercase();
         let virtual_host = self.by_domain.get(&host).or_else(|| self.by_longest_suffix(&host))?;
@@ -198,7 +200,8 @@ impl HeaderMatch {
     }
 }
 
-/// Chooses a cluster by a random number. `None` means that every weight is zero.
+/// Chooses a cluster by a random number. `None` means that every weight is zero. The number should be evenly
+/// distributed over all of its range; the weights need not sum to 100.
 pub fn pick_cluster(clusters: &[WeightedCluster], random: u64) -> Option<&str> {
     let sum: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     let mut rest = random.checked_rem(sum)?;

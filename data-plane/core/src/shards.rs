@@ -90,7 +90,8 @@ impl<V: Clone> ShardedMap<V> {
     }
 
     /// Returns the entries of the shards in which the two maps differ: first those of `self`, then those of `other`.
-    /// Shards that the maps share are passed over, so the cost follows the difference.
+    /// Shards that the maps share are passed over, so the cost follows the difference. An entry that is the same in
+    /// both may be among them, if its shard has another change.
     pub(crate) fn unshared<'a>(&'a self, other: &'a Self) -> [Vec<(&'a Arc<str>, &'a V)>; 2] {
         let [mut ours, mut theirs] = [Vec::new(), Vec::new()];
         if Arc::ptr_eq(&self.groups, &other.groups) {

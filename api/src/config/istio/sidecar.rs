@@ -28,7 +28,7 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
 #[serde(rename_all = "camelCase")]
 pub struct Sidecar {
     /// Chooses the workloads of the namespace. Absent means all of them; in the root namespace, those of every
-    /// namespace that has no Sidecar object of its own.
+    /// namespace that has no Sidecar object of its own. Of several objects that select a workload the oldest counts.
     #[serde(default)]
     pub workload_selector: Option<WorkloadSelector>,
     /// What may be seen. Empty means everything that is exported.
@@ -45,8 +45,9 @@ pub struct Sidecar {
 /// A part of what may be seen.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct EgressListener {
-    /// Patterns of the form `namespace/dnsName`. The namespace may be `.` for the own one, `*` for all or `~` for
-    /// none; the name may be a wildcard.
+    /// Patterns of the form `namespace/dnsName`. The namespace may be `.` for the own one, `*` for all or `~` for none;
+    /// the name may be a wildcard. `./*` is the whole own namespace, and `*/*.example.com` every such host wherever it
+    /// is defined.
     pub hosts: Vec<String>,
 }
 

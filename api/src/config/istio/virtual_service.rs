@@ -49,7 +49,8 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
 pub struct VirtualService {
     /// The hosts whose requests are routed. A short name is that of a service in the object's own namespace.
     pub hosts: Vec<Hostname>,
-    /// Where the routes apply. Only `mesh`, which means all sidecars and is the default, is supported.
+    /// Where the routes apply. Only `mesh`, which means all sidecars and is the default, is supported. The name of a
+    /// gateway is refused, because its routes would silently apply nowhere.
     #[serde(default)]
     pub gateways: Vec<String>,
     /// The routes, in order: the first that matches a request is taken.
@@ -103,7 +104,7 @@ pub enum StringMatch {
 }
 
 /// What a header must be: its value exactly `exact`, or beginning with `prefix`. With neither, the header must be
-/// present with any value.
+/// present with any value. Names are compared without regard to case, values as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderMatch {
@@ -121,7 +122,8 @@ pub struct HeaderMatch {
 pub struct HttpRouteDestination {
     /// The service that the requests go to.
     pub destination: Destination,
-    /// The share in per cent. Zero means no requests, unless the destination is the only one of its route.
+    /// The share in per cent. Zero means no requests, unless the destination is the only one of its route. The shares
+    /// of a route sum to 100, which is checked when the object is applied.
     #[serde(default)]
     pub weight: u32,
 }

@@ -22,8 +22,8 @@ pub struct WorkloadEntry {
     /// The IP address. In a ServiceEntry whose resolution is DNS it may be a DNS name.
     #[serde(default)]
     pub address: Arc<str>,
-    /// The port of the workload for each port of the service, by the latter's name. A port that is not listed is
-    /// the service's target port.
+    /// The port of the workload for each port of the service, by the latter's name. A port that is not listed is the
+    /// service's target port. Only workloads that serve at other ports than the rest need it.
     #[serde(default)]
     pub ports: BTreeMap<String, NonZeroU16>,
     /// The labels by which subsets and selectors find the workload.

@@ -16,7 +16,8 @@ pub struct Encoded<I, T> {
     pub value: T,
 }
 
-/// Values by the key of their inputs. The cache itself keeps no value alive. Several threads may ask at once.
+/// Values by the key of their inputs. The cache itself keeps no value alive. Several threads may ask at once. Entries
+/// whose value nobody holds any more are removed when their number has doubled.
 #[derive(Debug)]
 pub struct Cache<I, T>(Mutex<Entries<I, T>>);
 
@@ -43,7 +44,8 @@ impl<I: Hash, T> Cache<I, T> {
     }
 
     /// Returns the value of some inputs, encoded by `encode` if nobody holds it. As a plain function, `encode` can see
-    /// nothing but the inputs.
+    /// nothing but the inputs. If two threads encode the same inputs at once, both get the value of the one that came
+    /// first.
     pub fn get_or_encode(&self, inputs: I, encode: fn(&I) -> T) -> Arc<Encoded<I, T>> {
         let key = InputsKey::of(&inputs);
         if let Some(value) = self.lock().get(key) {

@@ -27,6 +27,7 @@ pub struct EndpointInputs {
 
 /// Encodes a load assignment for each cluster of a service, unless sidecars ask DNS for its endpoints. A cluster
 /// without endpoints has an empty assignment: its removal would mean nothing to Envoy (rule O9 of `docs/xds.md`).
+/// Subsets come after the cluster of all endpoints, in the order of the rule.
 pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]> {
     let service = &inputs.service;
     if service.dns {
@@ -51,7 +52,7 @@ fn encoded(name: &str, assignment: &pb::ClusterLoadAssignment) -> EncodedResourc
 }
 
 /// Returns the load assignment of a cluster for a port of the service: the endpoints that serve the port and have the
-/// labels, by locality.
+/// labels, by locality. Localities come in the order of their names, so that equal endpoints have equal bytes.
 pub(crate) fn load_assignment(
     cluster: &str,
     service_port: u16,

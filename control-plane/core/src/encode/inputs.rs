@@ -63,7 +63,7 @@ impl InputsKey {
 const VISITED_BYTES: usize = 128;
 
 /// Gathers what `Hash` visits. The standard library's interface ends in 64 bits, which are too few for a key that is
-/// never compared with the inputs themselves.
+/// never compared with the inputs themselves. What is gathered is hashed at once to 128 bits.
 struct VisitedBytes(Vec<u8>);
 
 impl Hasher for VisitedBytes {

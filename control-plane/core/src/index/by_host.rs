@@ -39,7 +39,7 @@ impl ByHost {
     }
 
     /// Returns the objects about this host or about a wildcard that covers it: those with the longest host first, and
-    /// of these the oldest first.
+    /// of these the oldest first. The cost is the number of labels in the host, whatever the number of objects.
     pub(super) fn covering(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
         let mut found: Vec<&KeysByAge> = self.0.get(host).into_iter().collect();
         let text = host.as_str();

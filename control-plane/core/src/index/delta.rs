@@ -8,8 +8,9 @@ use rutter_api::{Config, ConfigKey, Hostname};
 
 use crate::model::{Service, ServiceKey};
 
-/// The objects whose value a batch changed, and what follows from them directly. An object that is written as it was
-/// is not in it.
+/// The objects whose value a batch changed, and what follows from them directly. An object that is written as it was is
+/// not in it. Consumers take it apart field by field, so that a new field does not compile until each has decided about
+/// it.
 #[derive(Debug, Default)]
 pub struct IndexDelta {
     /// The hosts of which some definition changed. For each host: every definition that came or went, where a changed

@@ -13,12 +13,12 @@ use crate::model::{Endpoint, ServiceKey};
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// The endpoints of services, the EndpointSlices that they come from, and the services by the addresses of their
-/// endpoints.
+/// endpoints. They are computed again for a service when one of its slices or workloads changes, and for no other.
 #[derive(Debug, Default)]
 pub(super) struct EndpointIndex {
     by_service: HashMap<ServiceKey, Arc<Vec<Endpoint>>>,
     /// The one empty list. Encodings are told apart by the addresses of their inputs, so every service without
-    /// endpoints must have the same list.
+    /// endpoints must have the same list. Otherwise every such service would be encoded once for each scope.
     none: Arc<Vec<Endpoint>>,
     /// The EndpointSlices of each Kubernetes Service.
     slices: HashMap<ConfigKey, BTreeSet<ConfigKey>>,

@@ -17,7 +17,8 @@ impl HostSuffixes {
         self.0.remove(&reversed(host.as_str()));
     }
 
-    /// Returns the hosts that a host covers: itself, and those under it if it is a wildcard. The cost is their number.
+    /// Returns the hosts that a host covers: itself, and those under it if it is a wildcard. It takes time in
+    /// proportion to the number of hosts that it returns, and not to the size of the mesh.
     pub(super) fn covered_by<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Hostname> {
         let end = reversed(host.as_str().strip_prefix('*').unwrap_or(host.as_str()));
         let start = self.0.range(end.clone()..);

@@ -60,7 +60,8 @@ impl MeshIndex {
         Self { settings, ..Self::default() }
     }
 
-    /// Takes a batch in and returns what it changed. An object that is written as it was changes nothing.
+    /// Takes a batch in and returns what it changed. An object that is written as it was changes nothing. The cost
+    /// follows the batch and what refers to its objects.
     pub fn apply(&mut self, batch: &ConfigBatch) -> IndexDelta {
         let mut progress = Progress::default();
         for (key, change) in &batch.changes {
@@ -372,7 +373,7 @@ impl MeshIndex {
     }
 
     /// Returns the VirtualServices that route a host by its name or by a wildcard: the most specific first, and of
-    /// equally specific ones the oldest first.
+    /// equally specific ones the oldest first. Whether a client sees them is decided by its `Viewpoint`.
     pub fn virtual_services_routing(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
         self.virtual_services.routing(host).filter_map(|key| self.objects.get(key))
     }
@@ -383,7 +384,7 @@ impl MeshIndex {
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it: the most specific first, and of
-    /// equally specific ones the oldest first.
+    /// equally specific ones the oldest first. Which of them applies to a client is decided by its `Viewpoint`.
     pub fn destination_rules_about(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
         self.destination_rules.about(host).filter_map(|key| self.objects.get(key))
     }

@@ -6,7 +6,7 @@ use super::mesh_index::MeshIndex;
 use crate::debounce::{ConfigBatch, ConfigChange, Urgency};
 
 /// Returns whether a batch removes an endpoint that the index has. Requests go on to that endpoint until every sidecar
-/// knows, so such a batch must not wait.
+/// knows, so such a batch must not wait. A batch that does something else as well goes at once as a whole.
 pub fn urgency_of(batch: &ConfigBatch, index: &MeshIndex) -> Urgency {
     let removes = batch.changes.iter().any(|(key, change)| {
         let Some(old) = index.config(key) else { return false };

@@ -13,7 +13,7 @@ use super::service::Service;
 pub type Locality = [Box<str>; 3];
 
 /// One place where a service is reached. A mesh has more of these than of anything else, so endpoints of a service
-/// share what they have in common.
+/// share what they have in common. The locality, the ports and the labels are counted references for that reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Where the endpoint is.

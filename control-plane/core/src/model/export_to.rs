@@ -17,8 +17,9 @@ pub enum ExportTo {
 }
 
 impl ExportTo {
-    /// Reads the words of an `exportTo` in an object of a namespace. `.` stands for that namespace, `*` for every
-    /// one; without any word every namespace is meant.
+    /// Reads the words of an `exportTo` in an object of a namespace. `.` stands for that namespace, `*` for every one;
+    /// without any word every namespace is meant. Words that are neither are the names of namespaces; unknown names do
+    /// no harm.
     pub fn new(words: &[String], object_namespace: &Arc<str>) -> Self {
         if words.is_empty() || words.iter().any(|word| word == "*") {
             return Self::All;

@@ -12,7 +12,7 @@ const CHUNK_LEN: usize = 64;
 /// The most bytes of the resources in a chunk, unless it holds a single one.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What becomes of one name in a map.
+/// One change to a [`ResourceMap`]: it sets or removes the resource of a name.
 #[derive(Debug)]
 pub(crate) struct ResourceChange {
     /// The name of the resource.

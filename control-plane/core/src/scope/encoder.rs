@@ -32,7 +32,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Returns the number of things that were encoded: the clusters, the load assignments or the virtual host of one
-    /// service count as one each.
+    /// service count as one each. Tests assert it, because it says more about a change than a time does.
     pub fn encodes(&self) -> u64 {
         self.clusters.encoded() + self.endpoints.encoded() + self.virtual_hosts.encoded()
     }

@@ -27,7 +27,8 @@ const SPREAD_MIN: usize = 256;
 /// The port in whose table Istio keeps what VirtualServices say of hosts that no service has.
 const UNKNOWN_HOST_PORT: u16 = 80;
 
-/// The resources of a host in a scope. Most of them are shared with all scopes that see the same.
+/// The resources of a host in a scope. Most of them are shared with all scopes that see the same. They are dropped
+/// together when the host goes or changes.
 #[derive(Debug, Default)]
 pub(super) struct HostResources {
     /// The service that the host means here. `None` means that only a VirtualService speaks of the host.
@@ -110,7 +111,8 @@ pub(super) struct HostBuilder<'a> {
 }
 
 impl HostBuilder<'_> {
-    /// Builds many hosts, on several threads if there are enough of them.
+    /// Builds many hosts, on several threads if there are enough of them. The result has the order of `hosts`, whatever
+    /// the order in which they are built.
     pub(super) fn build_all(&self, hosts: &[&Hostname]) -> Vec<Option<Arc<HostResources>>> {
         let Some(spread) = self.encoder.spread.filter(|_| hosts.len() >= SPREAD_MIN) else {
             return hosts.iter().map(|host| self.build(host).map(Arc::new)).collect();
@@ -218,7 +220,7 @@ impl HostBuilder<'_> {
 }
 
 /// Adds listeners at each address of a service. If the protocol is not known, what turns out to be HTTP is routed by a
-/// table of the service's.
+/// table of the service's. The port of the listener is that of the service, at which clients address it.
 fn add_addressed(resources: &mut HostResources, service: &Service, port: &ServicePort) {
     let (host, number) = (&service.key.host, port.number);
     let cluster = ClusterName::outbound(number, host).to_string();
@@ -265,6 +267,7 @@ impl HostChange<'_> {
     }
 
     /// Returns the types of which the host has the same allocations before and after, so that nothing is to be done.
+    /// The cache gives the same allocation for the same inputs, so comparing addresses is enough.
     pub(super) fn unchanged_types(&self) -> Vec<ResourceType> {
         let (Some(old), Some(new)) = (self.old, self.new) else { return Vec::new() };
         let mut unchanged = Vec::new();

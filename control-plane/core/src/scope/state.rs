@@ -33,7 +33,8 @@ pub struct Scope {
     /// host that is not in the map is as in the base.
     pub(super) hosts: BTreeMap<Hostname, Option<Arc<HostResources>>>,
     /// The hosts of the base whose virtual hosts have other domains here, because another host has taken them or has
-    /// not, and the ports at which it is so.
+    /// not, and the ports at which it is so. Each such virtual host is a resource of the scope itself until the names
+    /// are divided as in the base again.
     pub(super) contested: BTreeMap<Hostname, BTreeSet<u16>>,
     /// How the hosts of this scope use the ports that they share.
     pub(super) ports: BTreeMap<u16, PortUses>,
@@ -95,7 +96,8 @@ impl Scope {
     }
 
     /// Returns the base that the scope should lie over. `None` means that the scope restricts something, or that its
-    /// clients take nothing that could be shared.
+    /// clients take nothing that could be shared. A scope whose wanted base is another than its own is dropped and
+    /// built anew.
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it.
@@ -123,7 +125,7 @@ impl Scope {
     }
 
     /// Returns what a port comes to: the uses of the scope's hosts, and of those of the base that are not replaced
-    /// here.
+    /// here. `None` means that nobody uses the port, so that its listener and its table go.
     pub(super) fn merge_port(&self, base: Option<&Scope>, port: u16) -> Option<OutboundPort> {
         let own_uses = self.ports.get(&port);
         let base_uses = base.and_then(|base| base.ports.get(&port));

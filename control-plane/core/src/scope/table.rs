@@ -173,7 +173,8 @@ impl ScopeTable {
     }
 
     /// Widens, or no longer widens, the restricted scopes that see a VirtualService which changed. It is given as it
-    /// was or as it is.
+    /// was or as it is. A host that is reached only through such a VirtualService is seen although the egress leaves it
+    /// out, as in Istio.
     fn widen_all(&mut self, virtual_service: &Arc<Config>, index: &MeshIndex, stale: &mut StaleHosts) {
         let namespace = virtual_service.key.namespace.clone();
         let export = Export { namespace, export_to: ExportTo::of_config(virtual_service) };

@@ -28,8 +28,9 @@ struct ChangedNames(PerType<BTreeSet<ResourceName>>);
 /// All resources of one layer at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Names the sequence of snapshots that this one belongs to. Zero stands for none: such a snapshot is compared
-    /// with another name by name.
+    /// Names the sequence of snapshots that this one belongs to. Zero stands for none: such a snapshot is compared with
+    /// another name by name. Two snapshots of one lineage are compared by what changed in between, which is far
+    /// cheaper.
     lineage: u64,
     /// The number of changes since the beginning of the lineage.
     sequence: u64,
@@ -81,7 +82,7 @@ impl Snapshot {
     }
 
     /// Returns the names that this layer hides although `base` has no such resource. They should not stay hidden: the
-    /// base may get one later.
+    /// base may get one later. A name that stayed hidden would then hide a resource that the clients should see.
     pub(crate) fn hidden_in_vain(&self, base: &Self) -> Vec<(ResourceType, ResourceName)> {
         let mut in_vain = Vec::new();
         for (resource_type, names) in self.hidden.iter() {
@@ -121,7 +122,8 @@ impl Snapshot {
     }
 
     /// Carries out writes and returns the next snapshot. `None` means that the writes change no byte, so that there is
-    /// no next snapshot. Of several writes of one name the last counts.
+    /// no next snapshot. Of several writes of one name the last counts. The next one shares every chunk that no write
+    /// touched.
     pub fn apply(&self, writes: Vec<ResourceWrite>) -> Option<Self> {
         let mut changes: PerType<BTreeMap<ResourceName, ResourceWrite>> = PerType::default();
         for write in writes {

@@ -65,7 +65,8 @@ impl View {
     }
 
     /// Returns the sums of all resources of a type that the client sees. The cost is that of the upper layers, which
-    /// are small where the base is large.
+    /// are small where the base is large. A stream compares sums to know in constant time whether a client that
+    /// reconnects has everything.
     pub fn sums(&self, resource_type: ResourceType) -> Sums {
         let (sidecar, scope, base) = (&*self.sidecar, &*self.scope, &*self.base);
         let lower = base.sums(resource_type).plus(scope.sums(resource_type));
@@ -74,7 +75,7 @@ impl View {
     }
 
     /// Returns all resources of a type as chunks, which are shared with everybody who sees the same. Only chunks in
-    /// which an upper layer has a say are copied.
+    /// which an upper layer has a say are copied. The order is that of the layers and, within each, of the names.
     pub fn list(&self, resource_type: ResourceType) -> ResourceList {
         let mut list = ResourceList::default();
         let mut covered: BTreeSet<&ResourceName> = BTreeSet::new();
@@ -95,7 +96,8 @@ impl View {
         list
     }
 
-    /// Returns the names of a type that differ between an older view of the same client and this one.
+    /// Returns the names of a type that differ between an older view of the same client and this one. A name that
+    /// changed below an upper layer which says something of it is not among them.
     pub fn changed_since(&self, old: &View, resource_type: ResourceType) -> BTreeSet<ResourceName> {
         let mut names = self.base.changed_since(&old.base, resource_type);
         names.append(&mut self.scope.changed_since(&old.scope, resource_type));

@@ -31,7 +31,8 @@ impl Variant {
         }
     }
 
-    /// Returns the encoded `Node` of a first request without reading what follows it.
+    /// Returns the encoded `Node` of a first request without reading what follows it. The first request of an Envoy is
+    /// 61 KB, nearly all of it the node, which is needed before a stream exists.
     ///
     /// # Errors
     /// Fails if the beginning is none of a request.
@@ -160,6 +161,7 @@ impl AdsStream {
     }
 
     /// Returns every resource of a type that the client was sent or is to be sent, in the order of the names.
+    /// `rutterctl proxy-config` and client status discovery show these.
     pub fn resources(&self, resource_type: ResourceType) -> Vec<ResourceStatus> {
         match self {
             Self::Delta(stream) => stream.resources(resource_type),

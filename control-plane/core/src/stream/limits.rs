@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// How long routes wait for the clusters that they need, and clusters for the routes that no longer use them.
+/// How long routes wait for the clusters that they need, and clusters for the routes that no longer use them. A client
+/// that never answers about one type is thus not kept from the others for ever.
 pub(super) const ORDER_GRACE: Duration = Duration::from_secs(5);
 /// The number of bytes after which no further resource is put into a response.
 pub(super) const RESPONSE_BYTES: usize = 1 << 20;

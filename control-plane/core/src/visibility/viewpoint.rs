@@ -24,7 +24,8 @@ pub struct Viewpoint<'a> {
 
 impl Viewpoint<'_> {
     /// Returns the service that a host means here. Of several definitions that are seen, Kubernetes' own comes first,
-    /// then that of the client's namespace, then the oldest.
+    /// then that of the client's namespace, then the oldest. `None` means that no definition of the host is exported to
+    /// the client and admitted by its egress.
     pub fn service<'i>(&self, index: &'i MeshIndex, host: &Hostname) -> Option<&'i Arc<Service>> {
         let is_inferred = self.inferred_hosts.contains_key(host);
         let seen = index.definitions(host).iter().filter(|service| {
@@ -33,8 +34,9 @@ impl Viewpoint<'_> {
         seen.min_by_key(|service| (!service.is_kubernetes(), **service.namespace() != *self.namespace, service.age()))
     }
 
-    /// Returns the VirtualService that routes a host here: the most specific one. Of equally specific ones, one that
-    /// is exported to its own namespace alone comes first, then the oldest.
+    /// Returns the VirtualService that routes a host here: the most specific one. Of equally specific ones, one that is
+    /// exported to its own namespace alone comes first, then the oldest. `None` means that requests go to the service
+    /// by the default route.
     pub fn virtual_service<'i>(&self, index: &'i MeshIndex, host: &Hostname) -> Option<&'i Arc<Config>> {
         let seen = index.virtual_services_routing(host).filter(|config| self.sees_virtual_service(index, config));
         // Of equal ones the first is taken, and they come in the order of their age.

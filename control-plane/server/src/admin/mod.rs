@@ -36,6 +36,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
+/// Everything else that an operator can ask is answered on the same address: metrics, health, client status.
 #[derive(Clone)]
 pub(crate) struct AdminServer {
     pub(crate) store: Arc<dyn ConfigStore>,
@@ -217,8 +218,8 @@ impl AdminServer {
         })
     }
 
-    /// Returns the stream of a sidecar, given by its name or by a beginning that no other sidecar has. Of several streams
-    /// it is the latest.
+    /// Returns the stream of a sidecar, given by its name or by a beginning that no other sidecar has. Of several
+    /// streams it is the latest. A name that is neither fails with the names that it could mean.
     fn find(&self, name: &str) -> Result<StreamHandle, Status> {
         let all = self.streams.all();
         let ids: BTreeSet<String> =

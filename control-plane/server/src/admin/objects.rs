@@ -18,8 +18,9 @@ pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
 /// The number of refusals of an object that are named. More are only counted.
 const REFUSALS_NAMED: usize = 3;
 
-/// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses something
-/// that is made from it.
+/// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses
+/// something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
+/// the object meanwhile.
 pub(super) fn object(stored: &Stored, refusals: &[SidecarRefusal]) -> pb::Object {
     // The store keeps nothing but JSON.
     let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();

@@ -17,8 +17,8 @@ const SMALL_REQUEST: usize = 64 << 10;
 /// The length of what a message starts with, in bytes: a byte for compression, and the length of the rest.
 const HEAD: usize = 5;
 
-/// Bytes that all streams together hold for requests that have not come to their end, and for responses
-/// that have not gone out.
+/// Bytes that all streams together hold for requests that have not come to their end, and for responses that have not
+/// gone out. Above `--in-flight-mb` large requests are refused, and clients that take nothing are closed sooner.
 #[derive(Debug)]
 pub(crate) struct Budget {
     held: AtomicUsize,
@@ -143,7 +143,7 @@ pub(super) enum Out {
 }
 
 /// The place between a stream and its socket. It holds one message and is no queue, so that a slow sidecar is sent the
-/// latest state.
+/// latest state. What changes while a message waits is in the next message, once.
 #[derive(Default)]
 struct Slot {
     state: Mutex<SlotState>,

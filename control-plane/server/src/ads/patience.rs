@@ -11,7 +11,7 @@ const STUCK_AFTER_IN_NEED: Duration = Duration::from_secs(1);
 const PROGRESS_BYTES: u64 = 1024;
 
 /// How long a response has been waiting for its client. The transport takes a response before the client does, so the
-/// bytes on the connection are counted.
+/// bytes on the connection are counted. A client that is stuck would otherwise look like one that has everything.
 pub(super) struct Patience {
     /// The number of bytes on the connection when nothing waited.
     base: u64,

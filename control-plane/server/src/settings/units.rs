@@ -17,7 +17,7 @@ pub struct Milliseconds(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Megabytes(pub usize);
 
-/// The number of bytes in a megabyte, as a power of two.
+/// The exponent of 2 that gives the bytes of a megabyte.
 const MEGABYTE_SHIFT: u32 = 20;
 
 impl Seconds {

@@ -124,6 +124,7 @@ impl Folder {
     }
 
     /// Returns whether a path is a folder, or a link to one, or was one. What happens to it says nothing of its files.
+    /// In such a case the whole folder is looked over.
     fn has_files_behind(&self, path: &Path) -> bool {
         match std::fs::metadata(path) {
             Ok(meta) => meta.is_dir(),
@@ -283,7 +284,8 @@ fn put(object: &Object, file: &str) -> ConfigWrite {
     }
 }
 
-/// Returns the write that deletes an object. Any file may delete what another has, because the folder is one source.
+/// Returns the write that deletes an object. The name of the file is left empty, because the store only checks that some
+/// file owns the object: the folder is one source.
 fn deletion(key: ConfigKey) -> ConfigWrite {
     ConfigWrite { key, json: None, created: None, owner: Owner::File(String::new()), expected: Expected::Any }
 }

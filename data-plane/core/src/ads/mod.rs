@@ -20,7 +20,8 @@ use needed_names::NeededNames;
 /// The code `INVALID_ARGUMENT` of `google.rpc.Code`.
 const INVALID_ARGUMENT: i32 = 3;
 
-/// The subscription of one sidecar, over any number of streams. The cost of a response follows what is in it.
+/// The subscription of one sidecar, over any number of streams. The cost of a response follows what is in it. It has no
+/// socket and no clock: its driver sends the requests that it returns, in their order.
 #[derive(Debug, Default)]
 pub struct AdsClient {
     node: Node,
@@ -53,7 +54,8 @@ impl AdsClient {
     }
 
     /// Returns the first requests of a stream, with what the sidecar has already. Clusters come first, because the
-    /// server may then answer endpoints by the difference.
+    /// server may then answer endpoints by the difference. The node is in the first request only, as the server
+    /// expects.
     pub fn on_connect(&mut self) -> Vec<DeltaDiscoveryRequest> {
         self.asked_virtual_hosts = false;
         self.assignments.start_again();
@@ -76,7 +78,8 @@ impl AdsClient {
     }
 
     /// Takes in a response, and returns the answer to it and what is asked for because of it. What is valid is in force
-    /// afterwards; what is not keeps its last good form, and the answer names it.
+    /// afterwards; what is not keeps its last good form, and the answer names it. The first request is always the
+    /// answer (ACK or NACK) to this response.
     pub fn on_response(&mut self, response: &DeltaDiscoveryResponse) -> Vec<DeltaDiscoveryRequest> {
         let mut answer = DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The names of one type that other resources need, and those that were asked for. The cost of a look at them follows
-/// what changed since the last one.
+/// what changed since the last one. Clusters need load assignments, and listeners need route tables.
 #[derive(Debug, Default)]
 pub(super) struct NeededNames {
     /// The number of resources that need a name.

@@ -6,7 +6,7 @@
 
 use rutter_api::Invalid;
 
-/// The fields of a message that the proxy ignores.
+/// The fields of a message that the proxy ignores. `docs/proxy.md` lists all of them and says what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IgnoredFields {
     /// The message, in the spelling of a field that holds it.

@@ -90,7 +90,8 @@ pub enum Chain {
     Tcp(String),
 }
 
-/// Reads a listener, which has one filter chain of one filter.
+/// Reads a listener, which has one filter chain of one filter. Such a listener is what the control plane sends to a
+/// sidecar without capture.
 ///
 /// # Errors
 /// Fails if the listener needs what the proxy does not have.

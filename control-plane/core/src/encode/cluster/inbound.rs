@@ -25,7 +25,8 @@ pub enum ApplicationAddress {
 }
 
 /// Encodes the cluster that leads to a port of the own application. `service` is the service that is reached by the
-/// port; it is named in the metadata only.
+/// port; it is named in the metadata only. Without capture it is a cluster of one fixed address, since there is no
+/// original destination.
 pub fn encode_inbound_cluster(
     port: u16,
     protocol: Protocol,

@@ -1,10 +1,9 @@
-//! Filter chains and listener filters.
+//! Filter chains: what becomes of a connection once a listener has taken it.
 
 use std::time::Duration;
 
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
-use rutter_api::pb::envoy::extensions::filters::listener as inspector;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
@@ -13,8 +12,6 @@ use crate::encode::wire::any;
 
 /// Istio's bound on the time in which a TLS connection is established.
 const TRANSPORT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// The number of first bytes of a connection that the TLS inspector reads at once: Istio's value.
-const TLS_INSPECTOR_BUFFER: u32 = 512;
 
 /// The type of the HTTP connection manager's config.
 pub(super) const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -64,53 +61,4 @@ pub(super) fn only_plain_http(chain: pb::FilterChain) -> pb::FilterChain {
 pub(super) fn black_hole_chain(name: &str, port: u16) -> pb::FilterChain {
     let chain_match = pb::FilterChainMatch { destination_port: Some(u32::from(port)), ..Default::default() };
     pb::FilterChain { name: name.to_owned(), filter_chain_match: Some(chain_match), ..bare_tcp_chain(BLACK_HOLE) }
-}
-
-/// Returns the listener filter that finds out whether a connection begins with HTTP.
-pub(super) fn http_inspector() -> pb::ListenerFilter {
-    let config = inspector::http_inspector::v3::HttpInspector::default();
-    listener_filter("http_inspector", any("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", &config))
-}
-
-/// Returns the listener filter that finds out whether a connection begins with TLS, and for which host.
-pub(super) fn tls_inspector() -> pb::ListenerFilter {
-    let config = inspector::tls_inspector::v3::TlsInspector {
-        initial_read_buffer_size: Some(TLS_INSPECTOR_BUFFER),
-        ..Default::default()
-    };
-    listener_filter("tls_inspector", any("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", &config))
-}
-
-/// Returns the listener filter that restores where a captured connection was going.
-pub(super) fn original_destination() -> pb::ListenerFilter {
-    let config = inspector::original_dst::v3::OriginalDst {};
-    listener_filter("original_dst", any("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", &config))
-}
-
-fn listener_filter(name: &str, config: prost_types::Any) -> pb::ListenerFilter {
-    pb::ListenerFilter {
-        name: format!("envoy.filters.listener.{name}"),
-        config_type: Some(pb::listener_filter::ConfigType::TypedConfig(config)),
-        ..Default::default()
-    }
-}
-
-/// Returns the condition that switches a listener filter off for connections to some ports, or `None` for no port.
-pub(super) fn off_at(ports: &[u16]) -> Option<pb::ListenerFilterChainMatchPredicate> {
-    use pb::listener_filter_chain_match_predicate::{MatchSet, Rule};
-    match ports {
-        [] => None,
-        [only] => Some(at_port(*only)),
-        several => {
-            let rules = several.iter().map(|port| at_port(*port)).collect();
-            Some(pb::ListenerFilterChainMatchPredicate { rule: Some(Rule::OrMatch(MatchSet { rules })) })
-        }
-    }
-}
-
-fn at_port(port: u16) -> pb::ListenerFilterChainMatchPredicate {
-    use pb::listener_filter_chain_match_predicate::Rule;
-    use rutter_api::pb::envoy::r#type::v3::Int32Range;
-    let range = Int32Range { start: i32::from(port), end: i32::from(port) + 1 };
-    pb::ListenerFilterChainMatchPredicate { rule: Some(Rule::DestinationPortRange(range)) }
 }

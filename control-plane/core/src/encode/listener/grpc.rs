@@ -12,7 +12,7 @@ use crate::encode::wire::{any, socket_address};
 use crate::resource::EncodedResource;
 
 /// Encodes what a gRPC client asks for by its target, one of the domains of a host and a port: no address, only the way
-/// to a route table.
+/// to a route table. The port is that of the service, and the table is named as the cluster is.
 pub fn encode_grpc_client(domain: &str, port: u16, table: &RouteTableName) -> EncodedResource {
     let manager = hcm::HttpConnectionManager {
         route_specifier: Some(managers::by_table(&table.to_string())),

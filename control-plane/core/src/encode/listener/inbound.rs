@@ -7,10 +7,9 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use rutter_api::{ClusterName, ListenerName};
 
-use super::chains::{
-    bare_tcp_chain, black_hole_chain, http_chain, http_inspector, off_at, original_destination, tls_inspector,
-};
+use super::chains::{bare_tcp_chain, black_hole_chain, http_chain};
 use super::inbound_port::InboundPort;
+use super::listener_filters::{http_inspector, off_at, original_destination, tls_inspector};
 use super::outbound::ANY_ADDRESS;
 use super::{INBOUND_PORT, encoded, managers};
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
@@ -18,8 +17,8 @@ use crate::encode::wire::socket_address;
 use crate::model::Protocol;
 use crate::resource::EncodedResource;
 
-/// Encodes the listener at which all captured inbound traffic arrives: chains for each port of the application, and
-/// for the ports that are not known.
+/// Encodes the listener at which all captured inbound traffic arrives: chains for each port of the application, and for
+/// the ports that are not known. HTTP is looked for only at ports whose protocol is not known, as Istio does it.
 pub fn encode_virtual_inbound(ports: &[InboundPort]) -> EncodedResource {
     let mut chains = vec![black_hole_chain("virtualInbound-blackhole", INBOUND_PORT)];
     chains.extend(passthrough_chains());

@@ -4,13 +4,15 @@
 //! - `inbound`: what arrives for a captured application.
 //! - `bound`: listeners of a sidecar whose traffic is not captured.
 //! - `grpc`: listeners that the gRPC library asks for by name.
-//! - `chains` and `managers`: the filter chains and HTTP connection managers that these consist of.
+//! - `listener_filters`, `chains` and `managers`: the listener filters, the filter chains and the HTTP connection managers
+//!   that these consist of.
 
 mod bound;
 mod chains;
 mod grpc;
 mod inbound;
 mod inbound_port;
+mod listener_filters;
 mod managers;
 mod outbound;
 

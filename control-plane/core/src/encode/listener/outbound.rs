@@ -8,9 +8,8 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
 
-use super::chains::{
-    bare_tcp_chain, black_hole_chain, http_chain, http_inspector, only_plain_http, tcp_chain, tls_inspector,
-};
+use super::chains::{bare_tcp_chain, black_hole_chain, http_chain, only_plain_http, tcp_chain};
+use super::listener_filters::{http_inspector, tls_inspector};
 use super::{OUTBOUND_PORT, encoded, managers};
 use crate::encode::cluster::unknown_destination_cluster;
 use crate::encode::wire::socket_address;
@@ -30,7 +29,8 @@ pub struct OutboundPort {
     pub tcp: Option<String>,
 }
 
-/// Encodes the listener of captured traffic to a port, whatever the address.
+/// Encodes the listener of captured traffic to a port, whatever the address. What is neither HTTP nor TLS of a known
+/// name goes to the TCP cluster, or to where `mode` says.
 pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) -> EncodedResource {
     let name = ListenerName::Address { ip: ANY_ADDRESS, port };
     let mut chains = Vec::new();
@@ -60,7 +60,8 @@ pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) 
 }
 
 /// Encodes the listener of captured traffic to one virtual address. HTTP is routed by `table`, if there is one;
-/// everything else goes to the cluster.
+/// everything else goes to the cluster. Such a listener takes precedence over that of the port alone, as Envoy prefers
+/// the more specific address.
 pub fn encode_outbound_address(
     ip: IpAddr,
     port: u16,
@@ -85,7 +86,7 @@ pub fn encode_outbound_address(
 }
 
 /// Encodes the listener at which all captured outbound traffic arrives, and which hands it to the listener of its
-/// destination. What has none passes on, or is refused.
+/// destination. What has none passes on, or is refused. `mode` decides which of the two it is.
 pub fn encode_virtual_outbound(mode: OutboundMode) -> EncodedResource {
     let rest = bare_tcp_chain(unknown_destination_cluster(mode));
     let listener = pb::Listener {

@@ -16,8 +16,9 @@ const RETRIES: u32 = 2;
 /// The number of times that another endpoint is looked for when one was tried already.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
 
-/// Returns the action that forwards to one cluster, with Istio's defaults: no time limit, and retries of requests
-/// that surely did nothing, each at another endpoint.
+/// Returns the action that forwards to one cluster, with Istio's defaults: no time limit, and retries of requests that
+/// surely did nothing, each at another endpoint. A VirtualService replaces the time limit, and the cluster by several
+/// with weights.
 pub(super) fn forward_to(cluster: String) -> pb::RouteAction {
     pb::RouteAction {
         cluster_specifier: Some(pb::route_action::ClusterSpecifier::Cluster(cluster)),
@@ -51,7 +52,8 @@ fn weighted(clusters: &[RouteCluster]) -> pb::WeightedCluster {
     pb::WeightedCluster { clusters: clusters.collect(), ..Default::default() }
 }
 
-/// Returns the action that answers with a status and one line of text, which says that Rutter decided so.
+/// Returns the action that answers with a status and one line of text, which says that Rutter decided so. Whoever reads
+/// the answer knows at once that no application gave it.
 pub(super) fn direct_response(status: u32, reason: &str) -> pb::route::Action {
     let specifier = core::data_source::Specifier::InlineString(format!("rutter: {reason}\n"));
     let body = core::DataSource { specifier: Some(specifier), ..Default::default() };

@@ -20,7 +20,8 @@ const VIRTUAL_HOSTS_FIELD: u32 = 2;
 /// The largest body of a direct response, in bytes: Istio's value.
 const DIRECT_RESPONSE_MAX: u32 = 1_048_576;
 
-/// Encodes the head of a port's table: its virtual hosts are resources of their own, which the proxy asks for.
+/// Encodes the head of a port's table: its virtual hosts are resources of their own, which the proxy asks for. A change
+/// of a virtual host therefore never costs the whole table.
 pub fn encode_head(port: u16, mode: OutboundMode) -> EncodedResource {
     let name = RouteTableName::Port(port).to_string();
     let table = pb::RouteConfiguration {
@@ -31,7 +32,8 @@ pub fn encode_head(port: u16, mode: OutboundMode) -> EncodedResource {
     encoded(&name, &table.encode_to_vec())
 }
 
-/// Encodes the table of a port with its virtual hosts in it. No two of these may have a domain in common.
+/// Encodes the table of a port with its virtual hosts in it. No two of these may have a domain in common. They are
+/// appended as they were encoded once, so that a table costs a copy of bytes and no encoding.
 pub fn encode_table<'a>(
     port: u16,
     virtual_hosts: impl Iterator<Item = &'a EncodedResource>,
@@ -45,7 +47,7 @@ pub fn encode_table<'a>(
 }
 
 /// Encodes the table of a port of a service that has a listener at its own addresses. Everything in it goes to that
-/// service.
+/// service. The listener has found out already that it is HTTP, and by its address which service is meant.
 pub fn encode_own_table(host: &Hostname, port: u16) -> EncodedResource {
     let service = HostPort::new(host, port);
     let only = virtual_host(service.to_string(), vec!["*".to_owned()], vec![default_route(host, port)]);

@@ -80,7 +80,7 @@ pub struct VirtualHostInputs {
 }
 
 /// Encodes a virtual host: the VirtualHost resource for the table of a port, or, where each port of a host has a table
-/// of its own, that table.
+/// of its own, that table. Its bytes go unchanged into whole tables and into responses of VHDS.
 pub fn encode_virtual_host(inputs: &VirtualHostInputs) -> EncodedResource {
     let (host, port) = (&inputs.host, inputs.port);
     let routes = match &inputs.virtual_service {
@@ -119,7 +119,8 @@ pub(super) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<pb::R
 }
 
 /// Returns the names under which a client may ask for a host: the full name, the name with a final dot, Kubernetes'
-/// short forms as far as they are unambiguous in the client's namespace, and the virtual addresses.
+/// short forms as far as they are unambiguous in the client's namespace, and the virtual addresses. Envoy refuses a
+/// table in which two virtual hosts have one of these in common; `scope::refresh` sees to that.
 pub(crate) fn domains(inputs: DomainInputs<'_>) -> Vec<String> {
     let host = inputs.host.as_str();
     let mut domains = vec![host.to_owned()];

@@ -131,14 +131,16 @@ impl Refresh<'_> {
     }
 
     /// Returns whether clients of the scope may see a host otherwise than its base does. What a scope without a base
-    /// sees always differs from nothing.
+    /// sees always differs from nothing. Hosts at which nothing can differ are not built for the scope, which is what
+    /// makes a scope over a base cheap.
     fn may_differ(&self, host: &Hostname) -> bool {
         let Surroundings { index, base, .. } = self.surroundings;
         base.is_none() || namespaces_that_differ(index, host).contains(&self.scope.key.namespace)
     }
 
     /// Carries a host that was looked at over into everything that is made from hosts. `old` is what the scope itself
-    /// had for the host.
+    /// had for the host. Those are the wanted resources, the uses of ports, the claimed listeners and what is told to
+    /// the reverse edges.
     fn take_over(
         &mut self,
         host: &Hostname,
@@ -173,7 +175,8 @@ impl Refresh<'_> {
         self.register_claims(host, own_change);
     }
 
-    /// Counts how a host of the scope itself uses ports, and notes the ports at which something may differ.
+    /// Counts how a host of the scope itself uses ports, and notes the ports at which something may differ. The
+    /// listener and the table of such a port are put together afterwards.
     fn count_uses(&mut self, host: &Hostname, change: HostChange<'_>, in_base: Option<&Arc<HostResources>>) {
         let own_ports: BTreeSet<u16> = [change.old, change.new].into_iter().flat_map(ports_of).collect();
         for port in own_ports {

@@ -12,7 +12,8 @@ use crate::client::RouteTableForm;
 use crate::encode::route::{DomainInputs, ShortNames, domains, ip_domain, without_domains};
 
 impl Refresh<'_> {
-    /// Adds the virtual hosts of the hosts that were looked at, and of those that may share a domain with them.
+    /// Adds the virtual hosts of the hosts that were looked at, and of those that may share a domain with them. Of two
+    /// hosts that want one domain, the one whose full name it is has it.
     pub(super) fn want_virtual_hosts(&mut self, hosts: &BTreeSet<Hostname>) {
         let index = self.surroundings.index;
         let renamed = self.refreshed.renamed.iter();

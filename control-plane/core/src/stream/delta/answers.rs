@@ -67,6 +67,7 @@ impl DeltaStream {
     }
 
     /// N3: a resource that was refused alone is not sent again until it changes, which it may have done meanwhile.
+    /// Until then the client keeps the last version that it took, and the refusal is shown.
     fn on_refused_resource(&mut self, resource_type: ResourceType, name: &ResourceName, refused: RefusedVersion) {
         let state = &mut self.types[resource_type];
         let is_latest = self.frame.view.has(resource_type, name, refused.version);

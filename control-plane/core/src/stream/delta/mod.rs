@@ -98,7 +98,7 @@ impl DeltaStream {
     }
 
     /// Makes refused virtual hosts due again whose tables changed otherwise: whether one is valid depends on the others
-    /// of its table.
+    /// of its table. A domain that two of them had, for example, may be free by now.
     fn retry_refused_virtual_hosts(&mut self) {
         let state = &mut self.types[ResourceType::VirtualHost];
         let changed_tables: BTreeSet<&str> =

@@ -59,12 +59,13 @@ impl DeltaStream {
     }
 
     /// V5: before its first request for clusters an Envoy is warming, and needs its endpoints whatever it says it has.
+    /// An Envoy that is told nothing about an endpoint it lists would wait for it.
     fn is_warming(&self, resource_type: ResourceType) -> bool {
         resource_type == ResourceType::Endpoint && !self.types[ResourceType::Cluster].is_requested
     }
 
     /// Returns whether a client has a resource as it is, by the version that it names in its first request, and may be
-    /// believed.
+    /// believed. A version that is not one of ours was given by another control plane, and is never believed.
     pub(super) fn is_held(
         &self,
         resource_type: ResourceType,

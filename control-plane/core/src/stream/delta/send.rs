@@ -26,7 +26,7 @@ struct Outgoing {
 }
 
 /// Returns a resource, or, for a virtual host that the client asked for by name and that does not exist, the answer
-/// which says so (D2).
+/// which says so (D2). Such an answer has no content, and Envoy lets the waiting request go on to 404.
 fn resource_to_send(
     view: &View,
     resource_type: ResourceType,
@@ -131,7 +131,8 @@ impl DeltaStream {
         Outgoing { resource_type, cause, unchanged, listed, removed: Vec::new() }
     }
 
-    /// O3: a cluster that was sent is warm only when its endpoints follow, even if these did not change.
+    /// O3: a cluster that was sent is warm only when its endpoints follow, even if these did not change. So they are
+    /// sent with it again, although the client has them.
     fn owe_endpoints(&mut self, clusters: &Outgoing) {
         let state = &mut self.types[ResourceType::Endpoint];
         if !state.is_requested && !clusters.unchanged.is_empty() {
@@ -156,7 +157,7 @@ impl DeltaStream {
     }
 
     /// V6: a table that was sent is followed by its virtual hosts, even if these did not change, or by the word that it
-    /// has none (W13).
+    /// has none (W13). Envoy drops the virtual hosts of a table when it gets the table again.
     pub(super) fn owe_virtual_hosts(&mut self, table: &ResourceName) {
         let state = &mut self.types[ResourceType::VirtualHost];
         if !state.is_requested {

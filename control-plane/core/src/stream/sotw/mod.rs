@@ -36,7 +36,7 @@ pub struct SotwStream {
 }
 
 /// Returns the types that are served in this variant, in the order in which they are sent: clusters first, then what
-/// refers to them (O1).
+/// refers to them (O1). Virtual hosts are not among them: the state of the world has whole tables.
 fn served_types() -> impl Iterator<Item = ResourceType> {
     let types = ResourceType::ALL.into_iter();
     types.filter(|resource_type| resource_type.state_of_the_world_form() != StateOfTheWorldForm::NotServed)

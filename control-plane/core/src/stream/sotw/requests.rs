@@ -21,7 +21,8 @@ const PARTS_MAX: usize = 32;
 /// Whether a request begins anew or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The request is the first of its type, or it answers no response (Q3). That may happen in the middle of a stream.
+    /// The request is the first of its type, or has an empty nonce: the client starts over (Q3), perhaps in the middle of
+    /// a stream.
     Fresh,
     Later,
 }

@@ -142,7 +142,8 @@ impl SotwStream {
         outgoing
     }
 
-    /// O3: a cluster that was sent is warm only when its endpoints follow, even if these did not change.
+    /// O3: a cluster that was sent is warm only when its endpoints follow, even if these did not change. So a response
+    /// with them follows, although the client has them.
     fn owe_endpoints(&mut self, clusters: &[ChangedResource]) {
         let state = &mut self.types[ResourceType::Endpoint];
         let owed = clusters.iter().map(|cluster| &cluster.name).filter(|name| state.names.contains(*name));

@@ -25,7 +25,7 @@ pub(super) struct TypeState {
     pub(super) unanswered: VecDeque<UnansweredResponse>,
     pub(super) refused: RefusedVersions,
     /// The parts of refused responses that are sent again to find the faulty resource (N4). Until its turn comes, each
-    /// resource stays as it was.
+    /// resource stays as it was. A part is half of what was refused, until a part has one resource.
     pub(super) retry: VecDeque<BTreeSet<ResourceName>>,
     /// The clusters that are gone and stay for those that still use them (O2).
     pub(super) kept: BTreeMap<ResourceName, EncodedResource>,
@@ -39,14 +39,14 @@ pub(super) struct TypeState {
 #[derive(Debug)]
 pub(super) struct UnansweredResponse {
     pub(super) nonce: u64,
-    /// The resources that were new in the response.
+    /// The resources that the response added, or had in another version than the client was sent before.
     pub(super) changed: Vec<ChangedResource>,
     /// The resources that were in the whole state before, and not in this one.
     pub(super) removed: Vec<EncodedResource>,
     pub(super) sent_at: Instant,
 }
 
-/// A resource that was new in a response.
+/// A resource that a response added, or had in another version than the client was sent before.
 #[derive(Debug)]
 pub(super) struct ChangedResource {
     pub(super) name: ResourceName,

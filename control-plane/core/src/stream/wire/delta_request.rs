@@ -92,7 +92,7 @@ impl<'a> InitialVersions<'a> {
     }
 
     /// Returns the sums of everything the client says it has. `None` means that some version was never given out by
-    /// Rutter.
+    /// Rutter. Equal sums mean that a client which reconnects has exactly what it should, without a look at each name.
     pub fn sums(&self) -> Option<Sums> {
         let mut sums = Sums::default();
         for (name, version) in &self.pairs {

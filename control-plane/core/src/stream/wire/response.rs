@@ -12,9 +12,10 @@ use rutter_api::pb::google::rpc::Status;
 use crate::resource::{Chunk, EncodedResource, ResourceList, ResourceName};
 
 /// The length below which entries are copied together, in bytes: to hand the transport a shared piece costs about as
-/// much as to copy it.
+/// much as to copy it. Longer entries go to the socket by reference, so that all streams share their bytes.
 const SHARE_MIN: usize = 4096;
-/// The length at which a piece of small entries is closed, in bytes. Frames of HTTP/2 are no longer.
+/// The length at which a piece of small entries is closed, in bytes. Frames of HTTP/2 are no longer. A piece is one
+/// frame, so that nothing is copied twice on its way to the socket.
 const FRAME_BYTES: usize = 12 << 10;
 /// The length of what a gRPC message starts with, in bytes: a byte for compression, and the length of the rest.
 const GRPC_HEAD: usize = 5;
