@@ -132,6 +132,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "most of it is expected output")]
     fn bootstrap_of_a_captured_envoy() {
         expect![[r#"
             {

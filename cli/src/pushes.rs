@@ -91,18 +91,18 @@ mod tests {
         let mut out = Vec::new();
         print_pushes(pushes, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        text.lines().map(|line| format!("|{}\n", line.trim_end())).collect()
     }
 
     #[test]
     fn the_table_says_what_was_sent_why_and_what_the_answer_was() {
         expect![[r#"
-             SIDECAR     REVISION  TYPE      SENT  REMOVED  BYTES  ANSWER      NAMES
-             web-1.shop  (asked)   endpoint  1     0        123    ACK 4.5 ms  outbound|80||a.shop
-             web-1.shop  3         endpoint  7     2        123    ACK 4.5 ms  a b c … 6 more
-             web-2.shop  3         endpoint  1     0        123    none yet    outbound|80||a.shop
-             web-3.shop  3         endpoint  1     0        123    NACK        outbound|80||a.shop
-            web-3.shop refused endpoint outbound|80||a.shop: no such thing
+            | SIDECAR     REVISION  TYPE      SENT  REMOVED  BYTES  ANSWER      NAMES
+            | web-1.shop  (asked)   endpoint  1     0        123    ACK 4.5 ms  outbound|80||a.shop
+            | web-1.shop  3         endpoint  7     2        123    ACK 4.5 ms  a b c … 6 more
+            | web-2.shop  3         endpoint  1     0        123    none yet    outbound|80||a.shop
+            | web-3.shop  3         endpoint  1     0        123    NACK        outbound|80||a.shop
+            |web-3.shop refused endpoint outbound|80||a.shop: no such thing
         "#]]
         .assert_eq(&printed(&pushes()));
     }
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn nothing_to_show_is_said() {
         expect![[r#"
-            nothing was sent to anybody
+            |nothing was sent to anybody
         "#]]
         .assert_eq(&printed(&[]));
     }

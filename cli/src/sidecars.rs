@@ -239,25 +239,25 @@ mod tests {
         }
     }
 
-    /// Returns what a function prints, without spaces at the ends of lines.
+    /// Returns what a function prints, each line behind a bar and without spaces at its end.
     fn printed(print: impl FnOnce(Out<'_>) -> Result<()>) -> String {
         let mut out = Vec::new();
         print(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        text.lines().map(|line| format!("|{}\n", line.trim_end())).collect()
     }
 
     #[test]
     fn the_table_of_sidecars_has_the_state_of_each_type_and_what_is_refused() {
         expect![[r#"
-             SIDECAR     IP        CDS           EDS             LDS            RDS  VHDS  VERSION       CONNECTED
-             web-1.shop  10.0.0.1  NACK (3, 1s)  SYNCED (3, 1s)  STALE (3, 1s)  -    ?     envoy 1.40.0  3m
-            web-1.shop refuses outbound|80||a.shop (version 0123456789abcdef): no such thing
-              it is made from service shop/a, destinationRule shop/r
+            | SIDECAR     IP        CDS           EDS             LDS            RDS  VHDS  VERSION       CONNECTED
+            | web-1.shop  10.0.0.1  NACK (3, 1s)  SYNCED (3, 1s)  STALE (3, 1s)  -    ?     envoy 1.40.0  3m
+            |web-1.shop refuses outbound|80||a.shop (version 0123456789abcdef): no such thing
+            |  it is made from service shop/a, destinationRule shop/r
         "#]]
         .assert_eq(&printed(|out| print_sidecars(&[sidecar()], out)));
         expect![[r#"
-            no sidecar is connected (rutterctl bootstrap prints what a proxy needs)
+            |no sidecar is connected (rutterctl bootstrap prints what a proxy needs)
         "#]]
         .assert_eq(&printed(|out| print_sidecars(&[], out)));
     }
@@ -339,15 +339,15 @@ mod tests {
             resource("d", Refused, "no such thing"),
         ];
         expect![[r#"
-             TYPE                   NAME  VERSION           STATE                   SUMMARY
-             ClusterLoadAssignment  a     0123456789abcdef  ACKED                   no endpoints
-             ClusterLoadAssignment  b     0123456789abcdef  SENT                    no endpoints
-             ClusterLoadAssignment  c     0123456789abcdef  DUE                     no endpoints
-             ClusterLoadAssignment  d     0123456789abcdef  REFUSED: no such thing  no endpoints
+            | TYPE                   NAME  VERSION           STATE                   SUMMARY
+            | ClusterLoadAssignment  a     0123456789abcdef  ACKED                   no endpoints
+            | ClusterLoadAssignment  b     0123456789abcdef  SENT                    no endpoints
+            | ClusterLoadAssignment  c     0123456789abcdef  DUE                     no endpoints
+            | ClusterLoadAssignment  d     0123456789abcdef  REFUSED: no such thing  no endpoints
         "#]]
         .assert_eq(&printed(|out| print_resources(&resources, out)));
         expect![[r#"
-             TYPE  NAME  VERSION  STATE  SUMMARY
+            | TYPE  NAME  VERSION  STATE  SUMMARY
         "#]]
         .assert_eq(&printed(|out| print_resources(&[], out)));
         let json = resource_json(&resources[3]).unwrap();

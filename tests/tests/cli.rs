@@ -57,6 +57,7 @@ fn shown(output: &Output) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of it is expected output")]
 async fn objects_are_applied_shown_and_deleted() -> Result<()> {
     let shell = Shell::start().await?;
     expect![[r#"

@@ -141,22 +141,27 @@ fn key_of(kind: Kind, metadata: &ObjectMeta, default_namespace: &str) -> Result<
 }
 
 fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(), Invalid> {
-    let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     let begins_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let ends_well = text.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric());
-    if !text.bytes().all(is_allowed) || text.len() > len_max || !begins_well || !ends_well {
+    if !text.bytes().all(is_in_dns_name) || text.len() > len_max || !begins_well || !ends_well {
         let want = format!("1 to {len_max} lower-case letters, digits, \"-\" and \".\"");
         return Err(Invalid::new(path, want, format!("{text:?}")));
     }
     Ok(())
 }
 
+fn is_in_dns_name(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+}
+
 fn resource_version_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {
     let Some(text) = metadata.resource_version.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let refuse = |_| Invalid::new("metadata.resourceVersion", "a version that this store gave", format!("{text:?}"));
-    text.parse().map(Some).map_err(refuse)
+    let version = text
+        .parse()
+        .map_err(|_| Invalid::new("metadata.resourceVersion", "a version that this store gave", format!("{text:?}")))?;
+    Ok(Some(version))
 }
 
 /// Leaves what the writer says: what servers add is dropped, and the namespace is written out.

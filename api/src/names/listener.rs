@@ -55,8 +55,8 @@ impl FromStr for ListenerName {
             _ => {}
         }
         if let Some(address) = text.strip_prefix(GRPC_SERVER) {
-            let refuse = |_| format!("want {GRPC_SERVER}IP:PORT, got {text:?}");
-            return address.parse().map(Self::GrpcServer).map_err(refuse);
+            let address = address.parse().map_err(|_| format!("want {GRPC_SERVER}IP:PORT, got {text:?}"))?;
+            return Ok(Self::GrpcServer(address));
         }
         let address = text.rsplit_once('_').and_then(|(ip, port)| Some((ip.parse().ok()?, port.parse().ok()?)));
         if let Some((ip, port)) = address {

@@ -205,9 +205,9 @@ impl OpenStreams {
 
     /// Returns all streams, in the order of the names of their sidecars.
     pub(crate) fn all(&self) -> Vec<StreamHandle> {
-        let mut all: Vec<StreamHandle> = self.lock().streams.values().cloned().collect();
-        all.sort_by_key(|stream| (stream.node.id(), stream.since));
-        all
+        let mut streams: Vec<StreamHandle> = self.lock().streams.values().cloned().collect();
+        streams.sort_by_key(|stream| (stream.node.id(), stream.since));
+        streams
     }
 }
 

@@ -286,8 +286,8 @@ impl Shared {
     /// Returns the commits after a revision, if all of them are remembered.
     fn recent_after(&self, revision: u64, latest: u64) -> Option<Vec<Commit>> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |commit: &&Commit| commit.revision > revision && commit.revision <= latest;
-        let commits: Vec<Commit> = recent.iter().filter(wanted).cloned().collect();
+        let wanted = revision.saturating_add(1)..=latest;
+        let commits: Vec<Commit> = recent.iter().filter(|commit| wanted.contains(&commit.revision)).cloned().collect();
         (commits.len() as u64 == latest.saturating_sub(revision)).then_some(commits)
     }
 

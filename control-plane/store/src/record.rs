@@ -47,13 +47,14 @@ impl Record {
 
     /// Returns the object, or `None` if its kind is not known.
     pub(crate) fn stored(self) -> Option<Stored> {
-        let without_age = || i64::try_from(self.created).unwrap_or(i64::MAX);
+        // The age of an object that was written before objects had one.
+        let age_by_revision = i64::try_from(self.created).unwrap_or(i64::MAX);
         Some(Stored {
             key: ConfigKey::new(Kind::from_word(&self.kind)?, &self.namespace, &self.name),
             json: self.json.get().into(),
             revision: self.revision,
             first_revision: self.created,
-            created: CreationTimestamp::from_microseconds(self.created_at.unwrap_or_else(without_age)),
+            created: CreationTimestamp::from_microseconds(self.created_at.unwrap_or(age_by_revision)),
             owner: self.file.map_or(Owner::Api, Owner::File),
         })
     }

@@ -22,8 +22,9 @@ pub struct RouteTable {
 
 impl PartialEq for RouteTable {
     fn eq(&self, other: &Self) -> bool {
-        let is_there = |(name, host): (&Arc<str>, &Arc<VirtualHost>)| other.hosts.get(name) == Some(host);
-        self.is_split == other.is_split && self.hosts.len() == other.hosts.len() && self.hosts.iter().all(is_there)
+        self.is_split == other.is_split
+            && self.hosts.len() == other.hosts.len()
+            && self.hosts.iter().all(|(name, host)| other.hosts.get(name) == Some(host))
     }
 }
 

@@ -57,6 +57,11 @@ impl HostResources {
         self.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default()
     }
 
+    /// Returns the ports at which requests to the host are routed.
+    fn routed_ports(&self) -> Vec<u16> {
+        self.virtual_hosts.ports().collect()
+    }
+
     /// Returns all resources but the virtual hosts and the listeners, in which other hosts may have a say.
     fn unshared(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
         let clusters = self.clusters.iter().flat_map(|encoded| &encoded.value);
@@ -85,7 +90,6 @@ enum PortRole {
 
 fn port_role(client: ClientClass, service: &Service, port: &ServicePort) -> PortRole {
     let has_own_address = client.is_captured() && !service.addresses.is_empty();
-    let cluster = || ClusterName::outbound(port.number, &service.key.host).to_string();
     match (client.route_table_form(), port.protocol) {
         (RouteTableForm::PerHost, Protocol::Tls | Protocol::Tcp) => PortRole::Unreachable,
         (RouteTableForm::PerHost, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown) => {
@@ -95,10 +99,14 @@ fn port_role(client: ClientClass, service: &Service, port: &ServicePort) -> Port
             Protocol::Http | Protocol::Http2 | Protocol::Grpc => PortRole::Routed,
             Protocol::Unknown | Protocol::Tls | Protocol::Tcp if has_own_address => PortRole::Addressed,
             Protocol::Unknown => PortRole::Routed,
-            Protocol::Tls => PortRole::Shared(PortUse::Tls(cluster())),
-            Protocol::Tcp => PortRole::Shared(PortUse::Tcp(cluster())),
+            Protocol::Tls => PortRole::Shared(PortUse::Tls(cluster_of(service, port))),
+            Protocol::Tcp => PortRole::Shared(PortUse::Tcp(cluster_of(service, port))),
         },
     }
+}
+
+fn cluster_of(service: &Service, port: &ServicePort) -> String {
+    ClusterName::outbound(port.number, &service.key.host).to_string()
 }
 
 /// Builds what a scope has for hosts.
@@ -244,18 +252,17 @@ impl HostChange<'_> {
     /// Adds what the resources of the host are to be, including those that it no longer has. Virtual hosts are added
     /// only where they go. `unchanged` are types of which nothing changed.
     pub(super) fn want(&self, unchanged: &[ResourceType], wanted: &mut Vec<Wanted>) {
-        let is_changed = |resource_type: &ResourceType| !unchanged.contains(resource_type);
         let is_kept = |resource_type: ResourceType, name: &str| {
             let mut kept = self.new.into_iter().flat_map(|resources| resources.unshared());
             kept.any(|(kept_type, resource)| kept_type == resource_type && *resource.name == *name)
         };
         for (resource_type, resource) in self.old.into_iter().flat_map(|resources| resources.unshared()) {
-            if is_changed(&resource_type) && !is_kept(resource_type, &resource.name) {
+            if !unchanged.contains(&resource_type) && !is_kept(resource_type, &resource.name) {
                 wanted.push(Wanted::nothing(resource_type, resource.name.clone()));
             }
         }
         for (resource_type, resource) in self.new.into_iter().flat_map(|resources| resources.unshared()) {
-            if is_changed(&resource_type) {
+            if !unchanged.contains(&resource_type) {
                 wanted.push(Wanted::resource(resource_type, resource.clone()));
             }
         }
@@ -285,9 +292,9 @@ impl HostChange<'_> {
     pub(super) fn renamed(&self) -> Option<BTreeSet<IpAddr>> {
         let addresses =
             |host: Option<&Arc<HostResources>>| host.map(|host| host.addresses().to_vec()).unwrap_or_default();
-        let ports = |host: &Arc<HostResources>| host.virtual_hosts.ports().collect::<Vec<_>>();
         let (old, new) = (addresses(self.old), addresses(self.new));
-        let is_same = old == new && self.old.map(ports) == self.new.map(ports);
+        let is_same =
+            old == new && self.old.map(|host| host.routed_ports()) == self.new.map(|host| host.routed_ports());
         (!is_same).then(|| old.into_iter().chain(new).collect())
     }
 }

@@ -201,10 +201,10 @@ impl ScopeTable {
         if old == new {
             return BTreeSet::new();
         }
-        let hosts = |config: Option<Arc<Config>>| -> BTreeSet<Hostname> {
-            config.map(|config| index.destinations_of(&config)).unwrap_or_default()
-        };
-        let (old, new) = (hosts(old), hosts(new));
+        let [old, new] = [old, new].map(|config| match config {
+            Some(config) => index.destinations_of(&config),
+            None => BTreeSet::new(),
+        });
         for host in &new {
             *scope.inferred_hosts.entry(host.clone()).or_default() += 1;
             self.edges.link_inferred(host, id);

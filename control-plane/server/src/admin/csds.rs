@@ -96,15 +96,19 @@ fn node_id(matcher: &matcher::NodeMatcher) -> Result<matcher::StringMatcher, Sta
 
 fn matches(matcher: &matcher::StringMatcher, text: &str) -> bool {
     use matcher::string_matcher::MatchPattern;
-    let fold = |text: &str| if matcher.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
-    let text = fold(text);
+    let text = folded(text, matcher);
     match &matcher.match_pattern {
-        Some(MatchPattern::Exact(pattern)) => text == fold(pattern),
-        Some(MatchPattern::Prefix(pattern)) => text.starts_with(&fold(pattern)),
-        Some(MatchPattern::Suffix(pattern)) => text.ends_with(&fold(pattern)),
-        Some(MatchPattern::Contains(pattern)) => text.contains(&fold(pattern)),
+        Some(MatchPattern::Exact(pattern)) => text == folded(pattern, matcher),
+        Some(MatchPattern::Prefix(pattern)) => text.starts_with(&folded(pattern, matcher)),
+        Some(MatchPattern::Suffix(pattern)) => text.ends_with(&folded(pattern, matcher)),
+        Some(MatchPattern::Contains(pattern)) => text.contains(&folded(pattern, matcher)),
         Some(MatchPattern::SafeRegex(_) | MatchPattern::Custom(_)) | None => false,
     }
+}
+
+/// Returns a text in the case in which a matcher compares it.
+fn folded(text: &str, matcher: &matcher::StringMatcher) -> String {
+    if matcher.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() }
 }
 
 fn configs(stream: &AdsStream, with_contents: bool) -> Vec<GenericXdsConfig> {

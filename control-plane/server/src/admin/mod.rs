@@ -15,7 +15,7 @@ use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
-use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner, Stored};
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -86,8 +86,10 @@ impl pb::admin_server::Admin for AdminServer {
                 && (request.name.is_empty() || *key.name == *request.name)
         };
         let listing = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
-        let object = |stored: &Stored| objects::object(stored, &self.streams.refusals_of(&stored.key));
-        let objects: Vec<pb::Object> = listing.objects.iter().map(object).collect();
+        let mut objects = Vec::new();
+        for stored in &listing.objects {
+            objects.push(objects::object(stored, &self.streams.refusals_of(&stored.key)));
+        }
         if objects.is_empty() && !request.name.is_empty() {
             let namespace =
                 if request.namespace.is_empty() { String::new() } else { format!("{}/", request.namespace) };
@@ -221,9 +223,9 @@ impl AdminServer {
     /// Returns the stream of a sidecar, given by its name or by a beginning that no other sidecar has. Of several
     /// streams it is the latest. A name that is neither fails with the names that it could mean.
     fn find(&self, name: &str) -> Result<StreamHandle, Status> {
-        let all = self.streams.all();
+        let streams = self.streams.all();
         let ids: BTreeSet<String> =
-            all.iter().map(|handle| handle.node.id()).filter(|id| id.starts_with(name)).collect();
+            streams.iter().map(|handle| handle.node.id()).filter(|id| id.starts_with(name)).collect();
         let id = match &ids.iter().collect::<Vec<_>>()[..] {
             [only] => (*only).clone(),
             _ if ids.contains(name) => name.to_owned(),
@@ -237,7 +239,7 @@ impl AdminServer {
                 return Err(Status::invalid_argument(format!("{name}: want one sidecar, got {}", names.join(", "))));
             }
         };
-        let latest = all.into_iter().filter(|handle| handle.node.id() == id).max_by_key(|handle| handle.since);
+        let latest = streams.into_iter().filter(|handle| handle.node.id() == id).max_by_key(|handle| handle.since);
         latest.ok_or_else(|| Status::not_found(id))
     }
 }

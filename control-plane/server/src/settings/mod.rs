@@ -251,6 +251,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "most of it is expected output")]
     fn the_help_is_what_operators_read() {
         let mut command = Cli::command();
         let serve = command.find_subcommand_mut(SERVE).unwrap();

@@ -137,7 +137,7 @@ fn read_route(message: &route::Route, path: &str) -> Result<Route, Invalid> {
 fn header_match(message: &route::HeaderMatcher, path: &str) -> Result<HeaderMatch, Invalid> {
     use route::header_matcher::HeaderMatchSpecifier;
     Fields::header_matcher(message, path)?;
-    let refuse = || unsupported(path, message.name.clone());
+    let refusal = unsupported(path, message.name.clone());
     let value = match &message.header_match_specifier {
         Some(HeaderMatchSpecifier::PresentMatch(true)) | None => ValueMatch::Present,
         Some(HeaderMatchSpecifier::StringMatch(text)) if !text.ignore_case => match &text.match_pattern {
@@ -149,9 +149,9 @@ fn header_match(message: &route::HeaderMatcher, path: &str) -> Result<HeaderMatc
                 | MatchPattern::Contains(_)
                 | MatchPattern::Custom(_),
             )
-            | None => return Err(refuse()),
+            | None => return Err(refusal),
         },
-        Some(_) => return Err(refuse()),
+        Some(_) => return Err(refusal),
     };
     Ok(HeaderMatch { name: message.name.to_ascii_lowercase(), value })
 }

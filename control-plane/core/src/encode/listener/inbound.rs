@@ -88,14 +88,14 @@ fn passthrough_chains() -> Vec<pb::FilterChain> {
 fn port_chains(port: &InboundPort) -> Vec<pb::FilterChain> {
     let name = ListenerName::Address { ip: ANY_ADDRESS, port: port.port }.to_string();
     let cluster = ClusterName::inbound(port.port).to_string();
-    let http = || bare_http_chain(&managers::inbound(&name, port));
-    let tcp = || bare_tcp_chain(&cluster);
+    let http = bare_http_chain(&managers::inbound(&name, port));
+    let tcp = bare_tcp_chain(&cluster);
     let kinds = match port.protocol {
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc => vec![(FirstBytes::Plain, http())],
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => vec![(FirstBytes::Plain, http)],
         Protocol::Unknown => {
-            vec![(FirstBytes::PlainHttp, http()), (FirstBytes::Plain, tcp()), (FirstBytes::Tls, tcp())]
+            vec![(FirstBytes::PlainHttp, http), (FirstBytes::Plain, tcp.clone()), (FirstBytes::Tls, tcp)]
         }
-        Protocol::Tls | Protocol::Tcp => vec![(FirstBytes::Tls, tcp()), (FirstBytes::Plain, tcp())],
+        Protocol::Tls | Protocol::Tcp => vec![(FirstBytes::Tls, tcp.clone()), (FirstBytes::Plain, tcp)],
     };
     let chains = kinds.into_iter().map(|(first_bytes, chain)| pb::FilterChain {
         filter_chain_match: Some(pb::FilterChainMatch {

@@ -55,8 +55,8 @@ impl TypeState {
             let error = too_large("it", bytes);
             return ResourceStatus { resource: resource.clone(), state: ResourceState::Refused(error) };
         }
-        let is_in_retry = || self.retry.iter().any(|part| part.contains(name));
-        let state = if self.due.contains(name) || self.kept.contains_key(name) || is_in_retry() {
+        let is_in_retry = self.retry.iter().any(|part| part.contains(name));
+        let state = if self.due.contains(name) || self.kept.contains_key(name) || is_in_retry {
             ResourceState::Due
         } else if self.is_unanswered(name) {
             ResourceState::Sent

@@ -1,5 +1,7 @@
 //! Every sort of cluster in full, so that a change of any field is seen as a change of this file.
 
+#![expect(clippy::too_many_lines, reason = "most of it is expected output")]
+
 use expect_test::expect;
 use rutter_api::ResourceType;
 
