@@ -40,10 +40,14 @@ fn ignored_field(kind: Kind, unsupported: &[&str], path: String) -> Invalid {
     Invalid::new(path, format!("a field of {kind}"), format!("unknown field {last:?}"))
 }
 
-/// Turns serde's message into a fault. serde says `invalid type: integer `5`, expected a string`.
+/// Turns serde's message into a fault. serde says `invalid type: integer `5`, expected a string`, or `invalid value: …` for
+/// a number that is out of range.
 fn mistyped(path: String, error: &str) -> Invalid {
     let path = if path == "." { String::new() } else { path };
-    if let Some((got, want)) = error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+    let mismatch = error.strip_prefix("invalid type: ").or_else(|| error.strip_prefix("invalid value: "));
+    if let Some((got, want)) = mismatch.and_then(|rest| rest.split_once(", expected ")) {
+        // A port, which is the only number of this type.
+        let want = if want == "a nonzero u16" { "1..=65535" } else { want };
         let invalid = Invalid::new(path, want, got);
         let hint = match got.split(' ').next() {
             Some("boolean") if want.contains("string") => {

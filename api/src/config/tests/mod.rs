@@ -1,3 +1,6 @@
+mod every_field;
+mod text;
+
 use serde_json::Value;
 
 use super::testing::{assert_refused as refused, istio, read as object};

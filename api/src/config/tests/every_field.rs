@@ -1,0 +1,514 @@
+//! Sets every field that the API of a kind has, one at a time, and shows what becomes of it. A field that Rutter does not
+//! act on is refused by its path; none is taken and then forgotten.
+
+use expect_test::{Expect, expect};
+use serde_json::{Map, Value};
+
+use crate::config::Object;
+use crate::yaml;
+
+/// Sets each field of `fields` in a valid document, and compares what becomes of it. A field is a path, whose last part is
+/// added, and a YAML value.
+fn check(document: &str, fields: &[(&str, &str)], want: Expect) {
+    let valid = value(document);
+    Object::from_value(valid.clone(), "default").unwrap();
+    let mut lines = Vec::new();
+    for (path, field_value) in fields {
+        let mut changed = valid.clone();
+        set(&mut changed, path, value(field_value));
+        let outcome = match Object::from_value(changed, "default") {
+            Ok(_) => "taken".to_owned(),
+            Err(faults) => {
+                let faults: Vec<String> =
+                    faults.iter().map(|fault| format!("want {}, got {}", fault.want, fault.got)).collect();
+                faults.join("; ")
+            }
+        };
+        lines.push(format!("{path}: {outcome}"));
+    }
+    want.assert_eq(&lines.join("\n"));
+}
+
+fn value(text: &str) -> Value {
+    yaml::parse(text).unwrap().remove(0).value
+}
+
+/// Sets the field at a path such as `spec.http.0.fault`. What is missing on the way is added.
+fn set(document: &mut Value, path: &str, value: Value) {
+    let mut place = document;
+    for part in path.split('.') {
+        place = match part.parse::<usize>() {
+            Ok(at) => &mut place[at],
+            Err(_) => {
+                if place.is_null() {
+                    *place = Value::Object(Map::new());
+                }
+                &mut place[part]
+            }
+        };
+    }
+    *place = value;
+}
+
+fn istio(kind: &str, spec: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}\n")
+}
+
+#[test]
+fn virtual_service_fields() {
+    let document = istio("VirtualService", "{hosts: [a], http: [{match: [{}], route: [{destination: {host: a}}]}]}");
+    let fields = [
+        ("spec.hosts", "[a, b.example.com, '*.c']"),
+        ("spec.gateways", "[mesh]"),
+        ("spec.gateways", "[edge]"),
+        ("spec.exportTo", "['.']"),
+        ("spec.tls", "[{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]"),
+        ("spec.tcp", "[{route: [{destination: {host: a}}]}]"),
+        ("spec.http.0.name", "r"),
+        ("spec.http.0.timeout", "5s"),
+        ("spec.http.0.redirect", "{uri: /}"),
+        ("spec.http.0.directResponse", "{status: 200}"),
+        ("spec.http.0.delegate", "{name: a}"),
+        ("spec.http.0.rewrite", "{uri: /}"),
+        ("spec.http.0.retries", "{attempts: 3}"),
+        ("spec.http.0.fault", "{delay: {fixedDelay: 5s}}"),
+        ("spec.http.0.mirror", "{host: a}"),
+        ("spec.http.0.mirrors", "[{destination: {host: a}}]"),
+        ("spec.http.0.mirrorPercent", "10"),
+        ("spec.http.0.mirrorPercentage", "{value: 10}"),
+        ("spec.http.0.corsPolicy", "{allowOrigins: [{exact: a}]}"),
+        ("spec.http.0.headers", "{request: {set: {a: b}}}"),
+        ("spec.http.0.match.0.name", "m"),
+        ("spec.http.0.match.0.uri", "{exact: /}"),
+        ("spec.http.0.match.0.uri", "{prefix: /}"),
+        ("spec.http.0.match.0.uri", "{regex: '.*'}"),
+        ("spec.http.0.match.0.scheme", "{exact: https}"),
+        ("spec.http.0.match.0.method", "{exact: GET}"),
+        ("spec.http.0.match.0.authority", "{exact: a}"),
+        ("spec.http.0.match.0.headers", "{x-a: {exact: b}}"),
+        ("spec.http.0.match.0.headers", "{x-a: {regex: b}}"),
+        ("spec.http.0.match.0.port", "80"),
+        ("spec.http.0.match.0.sourceLabels", "{app: a}"),
+        ("spec.http.0.match.0.gateways", "[mesh]"),
+        ("spec.http.0.match.0.queryParams", "{a: {exact: b}}"),
+        ("spec.http.0.match.0.ignoreUriCase", "true"),
+        ("spec.http.0.match.0.withoutHeaders", "{a: {}}"),
+        ("spec.http.0.match.0.sourceNamespace", "a"),
+        ("spec.http.0.match.0.statPrefix", "a"),
+        ("spec.http.0.route.0.weight", "100"),
+        ("spec.http.0.route.0.headers", "{response: {remove: [a]}}"),
+        ("spec.http.0.route.0.destination.subset", "v1"),
+        ("spec.http.0.route.0.destination.port", "{number: 80}"),
+        ("spec.http.0.route.0.destination.port", "{number: 0}"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        &document,
+        &fields,
+        expect![[r#"
+            spec.hosts: taken
+            spec.gateways: taken
+            spec.gateways: want a field that Rutter acts on, got not supported yet: gateways[0]
+            spec.exportTo: taken
+            spec.tls: want a field that Rutter acts on, got not supported yet: tls
+            spec.tcp: want a field that Rutter acts on, got not supported yet: tcp
+            spec.http.0.name: taken
+            spec.http.0.timeout: taken
+            spec.http.0.redirect: want a field that Rutter acts on, got not supported yet: redirect
+            spec.http.0.directResponse: want a field that Rutter acts on, got not supported yet: directResponse
+            spec.http.0.delegate: want a field that Rutter acts on, got not supported yet: delegate
+            spec.http.0.rewrite: want a field that Rutter acts on, got not supported yet: rewrite
+            spec.http.0.retries: want a field that Rutter acts on, got not supported yet: retries
+            spec.http.0.fault: want a field that Rutter acts on, got not supported yet: fault
+            spec.http.0.mirror: want a field that Rutter acts on, got not supported yet: mirror
+            spec.http.0.mirrors: want a field that Rutter acts on, got not supported yet: mirrors
+            spec.http.0.mirrorPercent: want a field that Rutter acts on, got not supported yet: mirrorPercent
+            spec.http.0.mirrorPercentage: want a field that Rutter acts on, got not supported yet: mirrorPercentage
+            spec.http.0.corsPolicy: want a field that Rutter acts on, got not supported yet: corsPolicy
+            spec.http.0.headers: want a field that Rutter acts on, got not supported yet: headers
+            spec.http.0.match.0.name: taken
+            spec.http.0.match.0.uri: taken
+            spec.http.0.match.0.uri: taken
+            spec.http.0.match.0.uri: want `exact` or `prefix`, got unknown variant `regex`
+            spec.http.0.match.0.scheme: want a field that Rutter acts on, got not supported yet: scheme
+            spec.http.0.match.0.method: want a field that Rutter acts on, got not supported yet: method
+            spec.http.0.match.0.authority: want a field that Rutter acts on, got not supported yet: authority
+            spec.http.0.match.0.headers: taken
+            spec.http.0.match.0.headers: want a field that Rutter acts on, got not supported yet: regex
+            spec.http.0.match.0.port: want a field that Rutter acts on, got not supported yet: port
+            spec.http.0.match.0.sourceLabels: want a field that Rutter acts on, got not supported yet: sourceLabels
+            spec.http.0.match.0.gateways: want a field that Rutter acts on, got not supported yet: gateways
+            spec.http.0.match.0.queryParams: want a field that Rutter acts on, got not supported yet: queryParams
+            spec.http.0.match.0.ignoreUriCase: want a field that Rutter acts on, got not supported yet: ignoreUriCase
+            spec.http.0.match.0.withoutHeaders: want a field that Rutter acts on, got not supported yet: withoutHeaders
+            spec.http.0.match.0.sourceNamespace: want a field that Rutter acts on, got not supported yet: sourceNamespace
+            spec.http.0.match.0.statPrefix: want a field that Rutter acts on, got not supported yet: statPrefix
+            spec.http.0.route.0.weight: taken
+            spec.http.0.route.0.headers: want a field that Rutter acts on, got not supported yet: headers
+            spec.http.0.route.0.destination.subset: taken
+            spec.http.0.route.0.destination.port: taken
+            spec.http.0.route.0.destination.port: want 1..=65535, got integer `0`
+            spec.nothing: want a field of VirtualService, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn destination_rule_fields() {
+    let document = istio("DestinationRule", "{host: a, subsets: [{name: v1}], trafficPolicy: {}}");
+    let fields = [
+        ("spec.host", "'*.example.com'"),
+        ("spec.exportTo", "[shop]"),
+        ("spec.workloadSelector", "{matchLabels: {app: a}}"),
+        ("spec.subsets.0.labels", "{version: v1}"),
+        ("spec.subsets.0.trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: LEAST_REQUEST}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: PASSTHROUGH}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, consistentHash: {httpHeaderName: a}}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, localityLbSetting: {enabled: true}}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, warmupDurationSecs: 10s}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, warmup: {duration: 10s}}"),
+        ("spec.trafficPolicy.connectionPool.tcp.maxConnections", "7"),
+        ("spec.trafficPolicy.connectionPool.tcp.connectTimeout", "250ms"),
+        ("spec.trafficPolicy.connectionPool.tcp.connectTimeout", "soon"),
+        ("spec.trafficPolicy.connectionPool.tcp.tcpKeepalive", "{time: 7200s}"),
+        ("spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration", "1h"),
+        ("spec.trafficPolicy.connectionPool.tcp.idleTimeout", "1h"),
+        ("spec.trafficPolicy.connectionPool.http", "{http1MaxPendingRequests: 1}"),
+        ("spec.trafficPolicy.outlierDetection.consecutive5xxErrors", "3"),
+        ("spec.trafficPolicy.outlierDetection.interval", "5s"),
+        ("spec.trafficPolicy.outlierDetection.baseEjectionTime", "1m"),
+        ("spec.trafficPolicy.outlierDetection.maxEjectionPercent", "100"),
+        ("spec.trafficPolicy.outlierDetection.maxEjectionPercent", "101"),
+        ("spec.trafficPolicy.outlierDetection.minHealthPercent", "50"),
+        ("spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors", "1"),
+        ("spec.trafficPolicy.outlierDetection.consecutiveErrors", "1"),
+        ("spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures", "1"),
+        ("spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors", "true"),
+        ("spec.trafficPolicy.tls", "{mode: ISTIO_MUTUAL}"),
+        ("spec.trafficPolicy.portLevelSettings", "[{port: {number: 80}}]"),
+        ("spec.trafficPolicy.tunnel", "{protocol: CONNECT}"),
+        ("spec.trafficPolicy.proxyProtocol", "{version: V1}"),
+        ("spec.trafficPolicy.retryBudget", "{percent: 10}"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        &document,
+        &fields,
+        expect![[r#"
+        spec.host: taken
+        spec.exportTo: taken
+        spec.workloadSelector: want a field that Rutter acts on, got not supported yet: workloadSelector
+        spec.subsets.0.labels: taken
+        spec.subsets.0.trafficPolicy: want a field that Rutter acts on, got not supported yet: trafficPolicy
+        spec.trafficPolicy.loadBalancer: taken
+        spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, got unknown variant `PASSTHROUGH`
+        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: consistentHash
+        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: localityLbSetting
+        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: warmupDurationSecs
+        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: warmup
+        spec.trafficPolicy.connectionPool.tcp.maxConnections: taken
+        spec.trafficPolicy.connectionPool.tcp.connectTimeout: taken
+        spec.trafficPolicy.connectionPool.tcp.connectTimeout: want a duration such as 5s or 250ms, got "soon"
+        spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: want a field that Rutter acts on, got not supported yet: tcpKeepalive
+        spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: want a field that Rutter acts on, got not supported yet: maxConnectionDuration
+        spec.trafficPolicy.connectionPool.tcp.idleTimeout: want a field that Rutter acts on, got not supported yet: idleTimeout
+        spec.trafficPolicy.connectionPool.http: want a field that Rutter acts on, got not supported yet: http
+        spec.trafficPolicy.outlierDetection.consecutive5xxErrors: taken
+        spec.trafficPolicy.outlierDetection.interval: taken
+        spec.trafficPolicy.outlierDetection.baseEjectionTime: taken
+        spec.trafficPolicy.outlierDetection.maxEjectionPercent: taken
+        spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 101
+        spec.trafficPolicy.outlierDetection.minHealthPercent: want a field that Rutter acts on, got not supported yet: minHealthPercent
+        spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: want a field that Rutter acts on, got not supported yet: consecutiveGatewayErrors
+        spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field that Rutter acts on, got not supported yet: consecutiveErrors
+        spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: want a field that Rutter acts on, got not supported yet: consecutiveLocalOriginFailures
+        spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors: want a field that Rutter acts on, got not supported yet: splitExternalLocalOriginErrors
+        spec.trafficPolicy.tls: want a field that Rutter acts on, got not supported yet: tls
+        spec.trafficPolicy.portLevelSettings: want a field that Rutter acts on, got not supported yet: portLevelSettings
+        spec.trafficPolicy.tunnel: want a field that Rutter acts on, got not supported yet: tunnel
+        spec.trafficPolicy.proxyProtocol: want a field that Rutter acts on, got not supported yet: proxyProtocol
+        spec.trafficPolicy.retryBudget: want a field that Rutter acts on, got not supported yet: retryBudget
+        spec.nothing: want a field of DestinationRule, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn service_entry_fields() {
+    let document = istio(
+        "ServiceEntry",
+        "{hosts: [a.example.com], resolution: STATIC, ports: [{number: 80, name: http}], endpoints: [{address: 10.0.0.1}]}",
+    );
+    let fields = [
+        ("spec.hosts", "['*.example.com']"),
+        ("spec.addresses", "[10.0.0.9]"),
+        ("spec.addresses", "[10.0.0.0/8]"),
+        ("spec.location", "MESH_INTERNAL"),
+        ("spec.location", "MESH_EXTERNAL"),
+        ("spec.resolution", "DNS"),
+        ("spec.resolution", "NONE"),
+        ("spec.resolution", "DNS_ROUND_ROBIN"),
+        ("spec.resolution", "DYNAMIC_DNS"),
+        ("spec.exportTo", "['*']"),
+        ("spec.exportTo", "['~']"),
+        ("spec.subjectAltNames", "[a]"),
+        ("spec.workloadSelector", "{labels: {app: a}}"),
+        ("spec.ports.0.protocol", "GRPC"),
+        ("spec.ports.0.protocol", "UDP"),
+        ("spec.ports.0.targetPort", "8080"),
+        ("spec.ports.0.number", "65536"),
+        ("spec.endpoints.0.ports", "{http: 8080}"),
+        ("spec.endpoints.0.labels", "{version: v1}"),
+        ("spec.endpoints.0.locality", "r/z/s"),
+        ("spec.endpoints.0.weight", "3"),
+        ("spec.endpoints.0.network", "n"),
+        ("spec.endpoints.0.serviceAccount", "s"),
+        ("spec.endpoints.0.address", "'unix:///a'"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        &document,
+        &fields,
+        expect![[r#"
+            spec.hosts: want a field that Rutter acts on, got not supported yet: hosts[0]
+            spec.addresses: taken
+            spec.addresses: want a valid value, got invalid IP address syntax
+            spec.location: taken
+            spec.location: taken
+            spec.resolution: taken
+            spec.resolution: want STATIC or DNS, got not supported yet: None
+            spec.resolution: want STATIC or DNS, got not supported yet: DnsRoundRobin
+            spec.resolution: want STATIC or DNS, got not supported yet: DynamicDns
+            spec.exportTo: taken
+            spec.exportTo: want ".", "*" or a namespace, got "~"
+            spec.subjectAltNames: want a field that Rutter acts on, got not supported yet: subjectAltNames
+            spec.workloadSelector: want one of endpoints and workloadSelector, got both
+            spec.ports.0.protocol: taken
+            spec.ports.0.protocol: want a field that Rutter acts on, got not supported yet: protocol
+            spec.ports.0.targetPort: taken
+            spec.ports.0.number: want 1..=65535, got integer `65536`
+            spec.endpoints.0.ports: taken
+            spec.endpoints.0.labels: taken
+            spec.endpoints.0.locality: taken
+            spec.endpoints.0.weight: taken
+            spec.endpoints.0.network: want a field that Rutter acts on, got not supported yet: network
+            spec.endpoints.0.serviceAccount: want a field that Rutter acts on, got not supported yet: serviceAccount
+            spec.endpoints.0.address: want an IP address, got "unix:///a"
+            spec.nothing: want a field of ServiceEntry, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn workload_entry_fields() {
+    let document = istio("WorkloadEntry", "{address: 10.0.0.1}");
+    let fields = [
+        ("spec.address", "'fd00::1'"),
+        ("spec.address", "a.example.com"),
+        ("spec.ports", "{http: 8080}"),
+        ("spec.labels", "{app: a}"),
+        ("spec.locality", "r"),
+        ("spec.weight", "0"),
+        ("spec.network", "n"),
+        ("spec.serviceAccount", "s"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        &document,
+        &fields,
+        expect![[r#"
+        spec.address: taken
+        spec.address: want an IP address, got "a.example.com"
+        spec.ports: taken
+        spec.labels: taken
+        spec.locality: taken
+        spec.weight: want at least 1, got 0
+        spec.network: want a field that Rutter acts on, got not supported yet: network
+        spec.serviceAccount: want a field that Rutter acts on, got not supported yet: serviceAccount
+        spec.nothing: want a field of WorkloadEntry, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn sidecar_fields() {
+    let document = istio(
+        "Sidecar",
+        "{egress: [{hosts: ['./*']}], ingress: [{port: {number: 80, protocol: HTTP}}], outboundTrafficPolicy: {mode: ALLOW_ANY}}",
+    );
+    let fields = [
+        ("spec.workloadSelector", "{labels: {app: a}}"),
+        ("spec.egress.0.hosts", "['shop/*.example.com', '*/a.b', '~/*']"),
+        ("spec.egress.0.hosts", "[a]"),
+        ("spec.egress.0.port", "{number: 80, protocol: HTTP}"),
+        ("spec.egress.0.bind", "127.0.0.1"),
+        ("spec.egress.0.captureMode", "NONE"),
+        ("spec.ingress.0.defaultEndpoint", "'127.0.0.1:8080'"),
+        ("spec.ingress.0.defaultEndpoint", "'unix:///a'"),
+        ("spec.ingress.0.bind", "127.0.0.1"),
+        ("spec.ingress.0.captureMode", "NONE"),
+        ("spec.ingress.0.tls", "{mode: SIMPLE}"),
+        ("spec.ingress.0.connectionPool", "{tcp: {maxConnections: 1}}"),
+        ("spec.ingress.0.port.name", "http"),
+        ("spec.ingress.0.port.protocol", "MYSQL"),
+        ("spec.inboundConnectionPool", "{tcp: {maxConnections: 1}}"),
+        ("spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY"),
+        ("spec.outboundTrafficPolicy.egressProxy", "{host: a}"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        &document,
+        &fields,
+        expect![[r#"
+        spec.workloadSelector: taken
+        spec.egress.0.hosts: taken
+        spec.egress.0.hosts: want namespace/dnsName, such as ./* or prod/api.example.com, got "a"
+        spec.egress.0.port: want a field that Rutter acts on, got not supported yet: port
+        spec.egress.0.bind: want a field that Rutter acts on, got not supported yet: bind
+        spec.egress.0.captureMode: want a field that Rutter acts on, got not supported yet: captureMode
+        spec.ingress.0.defaultEndpoint: taken
+        spec.ingress.0.defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got "unix:///a"
+        spec.ingress.0.bind: want a field that Rutter acts on, got not supported yet: bind
+        spec.ingress.0.captureMode: want a field that Rutter acts on, got not supported yet: captureMode
+        spec.ingress.0.tls: want a field that Rutter acts on, got not supported yet: tls
+        spec.ingress.0.connectionPool: want a field that Rutter acts on, got not supported yet: connectionPool
+        spec.ingress.0.port.name: taken
+        spec.ingress.0.port.protocol: want a field that Rutter acts on, got not supported yet: protocol
+        spec.inboundConnectionPool: want a field that Rutter acts on, got not supported yet: inboundConnectionPool
+        spec.outboundTrafficPolicy.mode: taken
+        spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got not supported yet: egressProxy
+        spec.nothing: want a field of Sidecar, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn kubernetes_service_fields() {
+    let document = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: http, port: 80}]}\n";
+    let fields = [
+        ("metadata.labels", "{app: a}"),
+        ("metadata.annotations", "{networking.istio.io/exportTo: '.'}"),
+        ("metadata.finalizers", "[a]"),
+        ("metadata.generateName", "a-"),
+        ("metadata.nothing", "1"),
+        ("status", "{loadBalancer: {}}"),
+        ("spec.selector", "{app: a}"),
+        ("spec.clusterIP", "10.0.0.1"),
+        ("spec.clusterIP", "None"),
+        ("spec.clusterIPs", "[10.0.0.1, 'fd00::1']"),
+        ("spec.clusterIPs", "[here]"),
+        ("spec.type", "NodePort"),
+        ("spec.type", "LoadBalancer"),
+        ("spec.type", "ExternalName"),
+        ("spec.externalName", "a.example.com"),
+        ("spec.externalIPs", "[10.0.0.1]"),
+        ("spec.ipFamilies", "[IPv4]"),
+        ("spec.sessionAffinity", "None"),
+        ("spec.sessionAffinity", "ClientIP"),
+        ("spec.internalTrafficPolicy", "Cluster"),
+        ("spec.internalTrafficPolicy", "Local"),
+        ("spec.publishNotReadyAddresses", "true"),
+        ("spec.trafficDistribution", "PreferClose"),
+        ("spec.ports.0.protocol", "TCP"),
+        ("spec.ports.0.protocol", "UDP"),
+        ("spec.ports.0.appProtocol", "http2"),
+        ("spec.ports.0.nodePort", "30080"),
+        ("spec.ports.0.targetPort", "8080"),
+        ("spec.ports.0.targetPort", "web"),
+        ("spec.ports.0.port", "0"),
+        ("spec.nothing", "1"),
+    ];
+    check(
+        document,
+        &fields,
+        expect![[r#"
+        metadata.labels: taken
+        metadata.annotations: taken
+        metadata.finalizers: taken
+        metadata.generateName: taken
+        metadata.nothing: want a field of metadata, got an unknown field
+        status: taken
+        spec.selector: taken
+        spec.clusterIP: taken
+        spec.clusterIP: want a field that Rutter acts on, got not supported yet: clusterIP
+        spec.clusterIPs: taken
+        spec.clusterIPs: want an IP address, got "here"
+        spec.type: taken
+        spec.type: taken
+        spec.type: want a field that Rutter acts on, got not supported yet: type
+        spec.externalName: taken
+        spec.externalIPs: taken
+        spec.ipFamilies: taken
+        spec.sessionAffinity: taken
+        spec.sessionAffinity: want a field that Rutter acts on, got not supported yet: sessionAffinity
+        spec.internalTrafficPolicy: taken
+        spec.internalTrafficPolicy: want a field that Rutter acts on, got not supported yet: internalTrafficPolicy
+        spec.publishNotReadyAddresses: want a field that Rutter acts on, got not supported yet: publishNotReadyAddresses
+        spec.trafficDistribution: want a field that Rutter acts on, got not supported yet: trafficDistribution
+        spec.ports.0.protocol: taken
+        spec.ports.0.protocol: taken
+        spec.ports.0.appProtocol: taken
+        spec.ports.0.nodePort: taken
+        spec.ports.0.targetPort: taken
+        spec.ports.0.targetPort: taken
+        spec.ports.0.port: want 1..=65535, got 0
+        spec.nothing: want a field of Service, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn endpoint_slice_fields() {
+    let document = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\naddressType: IPv4\n\
+                    ports: [{name: http, port: 80}]\nendpoints: [{addresses: [10.0.0.1]}]\n";
+    let fields = [
+        ("addressType", "IPv6"),
+        ("addressType", "FQDN"),
+        ("endpoints.0.addresses", "[here]"),
+        ("endpoints.0.conditions", "{ready: false, serving: true, terminating: true}"),
+        ("endpoints.0.hostname", "a"),
+        ("endpoints.0.nodeName", "node-1"),
+        ("endpoints.0.targetRef", "{kind: Pod, name: a}"),
+        ("endpoints.0.zone", "z"),
+        ("endpoints.0.hints", "{forZones: [{name: z}]}"),
+        ("ports.0.appProtocol", "http"),
+        ("ports.0.protocol", "UDP"),
+        ("ports.0.port", "70000"),
+        ("nothing", "1"),
+    ];
+    check(
+        document,
+        &fields,
+        expect![[r#"
+            addressType: taken
+            addressType: want IPv4 or IPv6, got "FQDN"
+            endpoints.0.addresses: want an IP address, got "here"
+            endpoints.0.conditions: taken
+            endpoints.0.hostname: taken
+            endpoints.0.nodeName: taken
+            endpoints.0.targetRef: taken
+            endpoints.0.zone: taken
+            endpoints.0.hints: taken
+            ports.0.appProtocol: taken
+            ports.0.protocol: taken
+            ports.0.port: want 1..=65535, got 70000
+            nothing: want a field of EndpointSlice, got unknown field "nothing""#]],
+    );
+}
+
+#[test]
+fn namespace_fields() {
+    let document = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n";
+    let fields = [
+        ("metadata.labels", "{istio-injection: enabled}"),
+        ("metadata.namespace", "ignored"),
+        ("spec", "{finalizers: [kubernetes]}"),
+        ("status", "{phase: Active}"),
+        ("data", "{}"),
+    ];
+    check(
+        document,
+        &fields,
+        expect![[r#"
+        metadata.labels: taken
+        metadata.namespace: taken
+        spec: taken
+        status: taken
+        data: want a field of Namespace, got unknown field "data""#]],
+    );
+}
