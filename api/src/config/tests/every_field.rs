@@ -55,6 +55,7 @@ fn istio(kind: &str, spec: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of it is expected output")]
 fn virtual_service_fields() {
     let document = istio("VirtualService", "{hosts: [a], http: [{match: [{}], route: [{destination: {host: a}}]}]}");
     let fields = [
@@ -153,6 +154,7 @@ fn virtual_service_fields() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of it is expected output")]
 fn destination_rule_fields() {
     let document = istio("DestinationRule", "{host: a, subsets: [{name: v1}], trafficPolicy: {}}");
     let fields = [
