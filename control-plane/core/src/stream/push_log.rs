@@ -94,8 +94,78 @@ pub(super) fn truncated(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
 mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
     use super::*;
+    use crate::resource::{EncodedResource, ResourceList};
+
+    fn response(nonce: u64, names: &[&str], removed: &[&str]) -> Response {
+        let resource = |name: &&str| EncodedResource::new(ResourceType::Cluster, (*name).into(), b"x");
+        let resources: ResourceList = names.iter().map(resource).collect::<Vec<_>>().into();
+        let removed = removed.iter().map(|name| (*name).into()).collect();
+        Response::delta(Cow::Borrowed(ResourceType::Cluster.type_url()), nonce, resources, removed)
+    }
+
+    fn push(nonce: u64) -> Push {
+        Push::new(Instant::now(), ResourceType::Cluster, &response(nonce, &["a"], &[]), None)
+    }
+
+    fn nonces(log: &PushLog) -> Vec<u64> {
+        log.iter().map(|push| push.nonce).collect()
+    }
+
+    #[test]
+    fn a_response_to_a_request_has_no_revision_and_begins_when_it_is_sent() {
+        let now = Instant::now();
+        let response = response(7, &["a", "b"], &["c"]);
+        let push = Push::new(now, ResourceType::Cluster, &response, None);
+        assert_eq!((push.nonce, push.revision, push.since, push.answered), (7, 0, now, None));
+        assert_eq!((push.resources, push.removed, push.bytes), (2, 1, response.wire_len()));
+        assert_eq!(push.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_response_to_a_change_has_its_revision_and_begins_with_it() {
+        let (changed, sent) = (Instant::now(), Instant::now() + Duration::from_millis(5));
+        let view = View { revision: 12, since: Some(changed), ..View::default() };
+        let push = Push::new(sent, ResourceType::Cluster, &response(1, &["a"], &[]), Some(&view));
+        assert_eq!((push.revision, push.since), (12, changed));
+        let view = View { revision: 12, since: None, ..View::default() };
+        let push = Push::new(sent, ResourceType::Cluster, &response(1, &["a"], &[]), Some(&view));
+        assert_eq!((push.revision, push.since), (12, sent), "the view was like this before the client came");
+    }
+
+    #[test]
+    fn only_the_first_names_of_a_large_response_are_kept_and_all_are_counted() {
+        let names: Vec<String> = (0..20).map(|number| format!("r{number:02}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let push = Push::new(Instant::now(), ResourceType::Cluster, &response(1, &names, &["gone"]), None);
+        assert_eq!((push.names.len(), push.resources, push.removed), (NAMES_MAX, 20, 1));
+        assert_eq!((&*push.names[0], &*push.names[7]), ("r00", "r07"));
+    }
+
+    #[test]
+    fn the_oldest_response_makes_room_for_the_latest() {
+        let mut log = PushLog::default();
+        (1..=20).for_each(|nonce| log.record(push(nonce)));
+        assert_eq!(nonces(&log), (5..=20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_answer_is_noted_at_the_response_that_it_answers() {
+        let mut log = PushLog::default();
+        (1..=3).for_each(|nonce| log.record(push(nonce)));
+        let now = Instant::now();
+        log.answered(now, 1, None);
+        log.answered(now, 2, Some("bad field"));
+        log.answered(now, 99, Some("an answer to a response that is no longer remembered"));
+        let answers: Vec<(bool, Option<&str>)> =
+            log.iter().map(|push| (push.answered == Some(now), push.error.as_deref())).collect();
+        assert_eq!(answers, [(true, None), (true, Some("bad field")), (false, None)]);
+    }
 
     #[test]
     fn a_text_is_cut_between_characters() {

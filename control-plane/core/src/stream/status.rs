@@ -113,3 +113,44 @@ impl TypeProgress<'_> {
         SyncStatus { sync, since: self.since }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
+mod tests {
+    use super::*;
+
+    fn refused(names: &[&str]) -> RefusedVersions {
+        let refuse = |name: &&str| {
+            let resource = EncodedResource::new(ResourceType::Cluster, (*name).into(), b"x");
+            (resource.name, RefusedVersion { version: resource.version, error: format!("{name} is wrong") })
+        };
+        names.iter().map(refuse).collect()
+    }
+
+    fn sync(is_requested: bool, is_settled: bool, refused: &RefusedVersions) -> TypeSync {
+        TypeProgress { is_requested, is_settled, refused, since: None }.status(ResourceType::Cluster).sync
+    }
+
+    #[test]
+    fn a_type_that_was_not_asked_for_has_no_other_state() {
+        assert_eq!(sync(false, true, &refused(&[])), TypeSync::NotRequested);
+        assert_eq!(sync(false, false, &refused(&["a"])), TypeSync::NotRequested);
+    }
+
+    #[test]
+    fn a_type_is_refused_only_when_nothing_else_is_open() {
+        assert_eq!(sync(true, true, &refused(&[])), TypeSync::Synced);
+        assert_eq!(sync(true, false, &refused(&["a"])), TypeSync::Stale);
+        let TypeSync::Refused(refusals) = sync(true, true, &refused(&["b", "a"])) else { panic!("want refusals") };
+        let texts: Vec<(&str, &str)> = refusals.iter().map(|refusal| (&*refusal.name, &*refusal.error)).collect();
+        assert_eq!(texts, [("a", "a is wrong"), ("b", "b is wrong")], "in the order of the names");
+        assert!(refusals.iter().all(|refusal| refusal.resource_type == ResourceType::Cluster));
+    }
+
+    #[test]
+    fn the_instant_is_that_of_the_latest_response_or_answer() {
+        let (now, refused) = (Instant::now(), refused(&[]));
+        let progress = TypeProgress { is_requested: true, is_settled: true, refused: &refused, since: Some(now) };
+        assert_eq!(progress.status(ResourceType::Cluster).since, Some(now));
+    }
+}

@@ -143,3 +143,102 @@ fn empty_layer(name: ResourceName) -> EncodedResource {
     body.extend_from_slice(name.as_bytes());
     EncodedResource::of_type_url(RUNTIME, name, &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNKNOWN: &str = "type.googleapis.com/example.Unknown";
+
+    fn ask(types: &mut UnservedTypes, type_url: &str, names: &[&str]) {
+        types.on_delta(&Limits::default(), type_url, names).unwrap();
+    }
+
+    fn ask_sotw(types: &mut UnservedTypes, names: &[&str], is_fresh: bool) {
+        let request = UnservedSotwRequest { type_url: UNKNOWN, names, is_fresh };
+        types.on_sotw(&Limits::default(), request).unwrap();
+    }
+
+    /// Returns the answers that are due, each as its type, its resources and the names that do not exist.
+    fn answers(types: &mut UnservedTypes) -> Vec<String> {
+        let answers = std::iter::from_fn(|| types.next_answer());
+        answers
+            .map(|answer| {
+                let resources: Vec<&str> = answer.resources.iter().map(|resource| &*resource.name).collect();
+                let type_name = answer.type_url.rsplit('.').next().unwrap().to_owned();
+                format!("{type_name} has {resources:?}, lacks {:?}", answer.absent)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_named_of_an_unknown_type_does_not_exist() {
+        let mut types = UnservedTypes::default();
+        ask(&mut types, UNKNOWN, &["a", "b"]);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["a", "b"]"#]);
+        assert_eq!(answers(&mut types), [""; 0], "each name is answered once");
+        ask(&mut types, UNKNOWN, &["c"]);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["c"]"#]);
+    }
+
+    #[test]
+    fn a_client_that_asks_for_everything_is_told_that_there_is_nothing() {
+        let mut types = UnservedTypes::default();
+        ask(&mut types, UNKNOWN, &[]);
+        assert_eq!(answers(&mut types), ["Unknown has [], lacks []"]);
+        ask(&mut types, UNKNOWN, &[]);
+        assert_eq!(answers(&mut types), [""; 0], "a second request without names is an acknowledgement");
+        ask(&mut types, UNKNOWN, &["*"]);
+        assert_eq!(answers(&mut types), [""; 0], "the wildcard is no name that could be missing");
+    }
+
+    #[test]
+    fn a_layer_of_runtime_settings_exists_and_is_empty() {
+        let mut types = UnservedTypes::default();
+        ask(&mut types, RUNTIME, &["layer"]);
+        let answer = types.next_answer().unwrap();
+        let layers: Vec<_> = answer.resources.iter().map(EncodedResource::body).collect();
+        assert_eq!(layers, [&b"\x0a\x05layer"[..]], "a `Runtime` whose only field is its name");
+        assert!(answer.absent.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_filter() {
+        let mut types = UnservedTypes::default();
+        ask(&mut types, EXTENSIONS, &["filter"]);
+        ask(&mut types, UNKNOWN, &["a"]);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["a"]"#], "and it holds up no other type");
+    }
+
+    #[test]
+    fn a_state_of_the_world_request_that_names_the_same_again_is_not_answered() {
+        let mut types = UnservedTypes::default();
+        ask_sotw(&mut types, &["a"], true);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["a"]"#]);
+        ask_sotw(&mut types, &["a"], false);
+        assert_eq!(answers(&mut types), [""; 0]);
+        ask_sotw(&mut types, &["a", "b"], false);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["b"]"#], "only what is new");
+        ask_sotw(&mut types, &["a", "b"], true);
+        assert_eq!(answers(&mut types), [r#"Unknown has [], lacks ["a", "b"]"#], "it answers no response: anew");
+    }
+
+    #[test]
+    fn a_client_may_ask_for_sixteen_unknown_types_and_no_more() {
+        let mut types = UnservedTypes::default();
+        (0..UNSERVED_TYPES_MAX).for_each(|number| ask(&mut types, &format!("type-{number}"), &[]));
+        let refused = types.on_delta(&Limits::default(), "one more", &[]);
+        assert_eq!(refused, Err(StreamError::TooMany { what: "unknown types", max: UNSERVED_TYPES_MAX }));
+        ask(&mut types, "type-0", &["a"]);
+        assert_eq!(answers(&mut types).len(), UNSERVED_TYPES_MAX, "those that are known go on");
+    }
+
+    #[test]
+    fn the_names_of_all_unknown_types_together_are_bounded() {
+        let limits = Limits { names_max: 2, ..Limits::default() };
+        let mut types = UnservedTypes::default();
+        types.on_delta(&limits, UNKNOWN, &["a", "b"]).unwrap();
+        let refused = types.on_delta(&limits, "another", &["c"]);
+        assert_eq!(refused, Err(StreamError::TooMany { what: "names", max: 2 }));
+    }
+}

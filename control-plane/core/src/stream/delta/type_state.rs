@@ -134,3 +134,141 @@ impl TypeState {
         self.due.is_empty() && self.gone.is_empty() && self.unanswered.is_empty() && self.retry.is_empty()
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
+mod tests {
+    use std::time::Duration;
+
+    use rutter_api::ResourceType;
+
+    use super::*;
+    use crate::stream::status::RefusedVersion;
+
+    fn resource(name: &str, body: &str) -> EncodedResource {
+        EncodedResource::new(ResourceType::Cluster, name.into(), body.as_bytes())
+    }
+
+    fn state() -> TypeState {
+        TypeState::new(View::default())
+    }
+
+    fn refuse(state: &mut TypeState, refused: &EncodedResource) {
+        let version = RefusedVersion { version: refused.version, error: "no".into() };
+        state.refused.insert(refused.name.clone(), version);
+    }
+
+    fn due(state: &TypeState) -> Vec<&str> {
+        state.due.names().map(|name| &**name).collect()
+    }
+
+    fn gone(state: &TypeState) -> Vec<&str> {
+        state.gone.iter().map(|name| &**name).collect()
+    }
+
+    fn unanswered(unchanged: ResourceList, listed: &[&EncodedResource]) -> UnansweredResponse {
+        let listed = listed.iter().map(|resource| (resource.name.clone(), resource.version)).collect();
+        UnansweredResponse { nonce: 1, unchanged, listed, removed: Box::new([]), sent_at: Instant::now() }
+    }
+
+    #[test]
+    fn a_new_state_is_settled_and_has_not_been_asked_for() {
+        let state = state();
+        assert!(state.is_settled() && !state.is_requested && !state.owes_response && !state.owes_all);
+        assert_eq!(state.state_since, None);
+    }
+
+    #[test]
+    fn a_version_that_was_refused_is_not_sent_again_and_another_one_is() {
+        let mut state = state();
+        let (refused, better) = (resource("a", "bad"), resource("a", "good"));
+        refuse(&mut state, &refused);
+        state.changed(&refused);
+        assert!(state.is_settled());
+        state.changed(&better);
+        assert_eq!(due(&state), ["a"]);
+        assert!(state.refused.contains_key("a"), "it is refused until the other one is answered");
+    }
+
+    #[test]
+    fn what_comes_back_is_sent_and_no_longer_said_to_be_gone() {
+        let mut state = state();
+        state.vanished(Instant::now(), &"a".into());
+        state.changed(&resource("a", "1"));
+        assert_eq!((due(&state), gone(&state), state.gone_since), (vec!["a"], vec![], None));
+    }
+
+    #[test]
+    fn what_vanishes_is_neither_due_nor_refused() {
+        let mut state = state();
+        let vanishing = resource("a", "1");
+        refuse(&mut state, &vanishing);
+        state.changed(&resource("a", "2"));
+        state.vanished(Instant::now(), &"a".into());
+        assert_eq!((due(&state), gone(&state)), (vec![], vec!["a"]));
+        assert!(state.refused.is_empty() && !state.is_settled());
+    }
+
+    #[test]
+    fn the_time_of_what_is_gone_is_that_of_the_first() {
+        let mut state = state();
+        let start = Instant::now();
+        state.vanished(start, &"a".into());
+        state.vanished(start + Duration::from_secs(1), &"b".into());
+        assert_eq!(state.gone_since, Some(start));
+        state.not_gone("a");
+        assert_eq!(state.gone_since, Some(start), "b is still gone");
+        state.not_gone("b");
+        assert_eq!(state.gone_since, None);
+    }
+
+    #[test]
+    fn a_client_that_asks_is_told_what_is_and_what_is_not() {
+        let mut state = state();
+        state.tell("there".into(), true);
+        state.tell("absent".into(), false);
+        assert_eq!((due(&state), gone(&state), state.gone_since), (vec!["there"], vec!["absent"], None));
+        state.tell("there".into(), false);
+        state.tell("absent".into(), true);
+        assert_eq!((due(&state), gone(&state)), (vec!["absent"], vec!["there"]), "the latest word counts");
+    }
+
+    #[test]
+    fn a_name_that_is_given_up_leaves_nothing_behind() {
+        let mut state = state();
+        let given_up = resource("a", "1");
+        refuse(&mut state, &given_up);
+        state.changed(&resource("a", "2"));
+        state.retry.push_back(vec!["a".into(), "b".into()]);
+        state.retry.push_back(vec!["a".into()]);
+        state.forget(&"a".into());
+        assert!(state.due.is_empty() && state.refused.is_empty());
+        assert_eq!(state.retry, [vec!["b".into()]], "a part without names is dropped");
+    }
+
+    #[test]
+    fn whatever_is_open_keeps_a_type_from_being_settled() {
+        let opened: [fn(&mut TypeState); 4] = [
+            |state| state.tell("a".into(), true),
+            |state| state.tell("a".into(), false),
+            |state| state.retry.push_back(vec!["a".into()]),
+            |state| state.unanswered.push_back(unanswered(ResourceList::default(), &[])),
+        ];
+        for open in opened {
+            let mut state = state();
+            open(&mut state);
+            assert!(!state.is_settled(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_knows_all_that_was_sent_in_it() {
+        let (whole, listed) = (resource("whole", "1"), resource("listed", "1"));
+        let response = unanswered(vec![whole.clone()].into(), &[&listed]);
+        let sent: Vec<(&str, Version)> = response.sent().map(|(name, version)| (&**name, version)).collect();
+        assert_eq!(sent, [("whole", whole.version), ("listed", listed.version)]);
+        assert!(!response.is_empty());
+        let response = unanswered(ResourceList::default(), &[]);
+        assert!(response.is_empty() && response.sent().next().is_none());
+    }
+}

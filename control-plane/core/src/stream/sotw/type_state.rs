@@ -139,3 +139,129 @@ impl TypeState {
         self.retry.retain(|part| !part.is_empty());
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
+mod tests {
+    use std::time::Duration;
+
+    use rutter_api::ResourceType;
+
+    use super::*;
+
+    fn resource(name: &str, body: &str) -> EncodedResource {
+        EncodedResource::new(ResourceType::Cluster, name.into(), body.as_bytes())
+    }
+
+    /// Takes in that a response was sent which has another version of a resource.
+    fn send(state: &mut TypeState, nonce: u64, resource: &EncodedResource) {
+        let previous = state.sent.insert(resource.name.clone(), resource.clone());
+        let changed = ChangedResource { name: resource.name.clone(), version: resource.version, previous };
+        state.unanswered.push_back(UnansweredResponse {
+            nonce,
+            changed: vec![changed],
+            removed: Vec::new(),
+            sent_at: Instant::now(),
+        });
+    }
+
+    fn version_of(state: &TypeState, name: &str) -> Option<Version> {
+        state.sent.get(name).map(|resource| resource.version)
+    }
+
+    fn acknowledged(state: &TypeState, name: &str) -> Option<Version> {
+        state.acknowledged(name).map(|resource| resource.version)
+    }
+
+    #[test]
+    fn what_a_client_has_is_what_it_answered_and_not_what_was_sent() {
+        let mut state = TypeState::default();
+        let (first, second) = (resource("a", "1"), resource("a", "2"));
+        send(&mut state, 1, &first);
+        assert_eq!(acknowledged(&state, "a"), None);
+        state.take_answered(1).unwrap();
+        assert_eq!(acknowledged(&state, "a"), Some(first.version));
+        send(&mut state, 2, &second);
+        assert!(state.is_unanswered("a"));
+        assert_eq!(acknowledged(&state, "a"), Some(first.version));
+    }
+
+    #[test]
+    fn an_answer_takes_the_responses_before_it_along() {
+        let mut state = TypeState::default();
+        (1..=3).for_each(|nonce| send(&mut state, nonce, &resource("a", &nonce.to_string())));
+        assert_eq!(state.take_answered(2).unwrap().nonce, 2);
+        assert_eq!(state.unanswered.len(), 1);
+        assert!(state.take_answered(1).is_none(), "an answer that comes twice answers nothing");
+        assert_eq!(state.take_answered(3).unwrap().nonce, 3);
+        assert_eq!(state.unanswered.capacity(), 0, "nothing is unanswered, so nothing is held");
+    }
+
+    #[test]
+    fn a_refused_resource_is_again_what_it_was() {
+        let mut state = TypeState::default();
+        let (first, second) = (resource("a", "1"), resource("a", "2"));
+        send(&mut state, 1, &first);
+        state.take_answered(1).unwrap();
+        send(&mut state, 2, &second);
+        let refused = state.take_answered(2).unwrap();
+        state.restore(&refused);
+        assert_eq!(version_of(&state, "a"), Some(first.version));
+        send(&mut state, 3, &resource("new", "1"));
+        let refused = state.take_answered(3).unwrap();
+        state.restore(&refused);
+        assert_eq!(version_of(&state, "new"), None, "the client had nothing before");
+    }
+
+    #[test]
+    fn a_refusal_does_not_undo_what_was_sent_after_it() {
+        let mut state = TypeState::default();
+        let versions = [resource("a", "1"), resource("a", "2"), resource("a", "3")];
+        send(&mut state, 1, &versions[0]);
+        state.take_answered(1).unwrap();
+        send(&mut state, 2, &versions[1]);
+        send(&mut state, 3, &versions[2]);
+        let refused = state.take_answered(2).unwrap();
+        state.restore(&refused);
+        assert_eq!(version_of(&state, "a"), Some(versions[2].version));
+        assert_eq!(acknowledged(&state, "a"), Some(versions[0].version), "should the client refuse the third as well");
+    }
+
+    #[test]
+    fn what_is_gone_is_told_again_if_the_response_was_refused_for_something_else() {
+        let mut state = TypeState::default();
+        let (gone, other) = (resource("gone", "1"), resource("other", "1"));
+        send(&mut state, 1, &other);
+        state.unanswered[0].removed.push(gone.clone());
+        let refused = state.take_answered(1).unwrap();
+        state.restore(&refused);
+        assert!(state.is_asked && state.sent.contains_key("gone"));
+
+        let mut state = TypeState::default();
+        let (changed, removed) = (Vec::new(), vec![gone]);
+        state.restore(&UnansweredResponse { nonce: 1, changed, removed, sent_at: Instant::now() });
+        assert!(!state.is_asked && state.sent.is_empty(), "a response that only removes cannot be refused");
+    }
+
+    #[test]
+    fn a_response_is_waited_for_until_it_is_late() {
+        let mut state = TypeState::default();
+        send(&mut state, 1, &resource("a", "1"));
+        let sent_at = state.unanswered[0].sent_at;
+        assert!(!state.is_calm(sent_at + ORDER_GRACE - Duration::from_nanos(1)));
+        assert!(state.is_calm(sent_at + ORDER_GRACE));
+        assert!(!state.is_settled(), "late is not answered");
+    }
+
+    #[test]
+    fn names_that_go_their_usual_way_are_not_sent_again_in_parts() {
+        let mut state = TypeState::default();
+        state.retry.push_back(["a".into(), "b".into()].into());
+        state.retry.push_back(["b".into()].into());
+        assert!(state.is_due());
+        state.do_not_retry(|name| **name == *"b");
+        assert_eq!(state.retry, [BTreeSet::from(["a".into()])]);
+        state.do_not_retry(|_| true);
+        assert!(!state.is_due() && state.is_settled());
+    }
+}
