@@ -217,3 +217,196 @@ impl ProxyConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::route_table::{Action, PathMatch, RequestHead, Route};
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn cluster(addresses: Addresses) -> Cluster {
+        Cluster { addresses, connect_timeout: Duration::from_secs(1) }
+    }
+
+    fn listener(port: u16, chain: Chain) -> Listener {
+        Listener { address: address(port), chain }
+    }
+
+    fn of_table(port: u16, table: &str) -> Listener {
+        listener(port, Chain::Rds(table.into()))
+    }
+
+    /// Returns a virtual host of one domain, which answers every request with a text.
+    fn host(domain: &str, body: &str) -> VirtualHost {
+        let path = PathMatch::Prefix("/".into());
+        let action = Action::Direct { status: 200, body: body.into() };
+        VirtualHost { domains: vec![domain.into()], routes: vec![Route { path, headers: Vec::new(), action }] }
+    }
+
+    fn table(is_split: bool, hosts: &[VirtualHost]) -> RouteTable {
+        let mut table = RouteTable::new(is_split);
+        hosts.iter().for_each(|host| table.insert(host.domains[0].as_str().into(), Arc::new(host.clone())));
+        table
+    }
+
+    /// Returns what a listener answers to a request for a host. `None` means that nobody answers.
+    fn answer(config: &ProxyConfig, name: &str, host: &str) -> Option<String> {
+        let table = config.table(config.listener(name)?)?;
+        match &table.find(&RequestHead { host, path: "/", header: &|_| None })?.action {
+            Action::Direct { body, .. } => Some(body.clone()),
+            Action::Forward { .. } => None,
+        }
+    }
+
+    /// Puts a listener as the protocol does.
+    fn put(config: &mut ProxyConfig, name: &str, listener: Listener) {
+        config.put_listener(name, listener);
+        config.update_readiness(name);
+    }
+
+    fn plan(new: &ProxyConfig, old: &ProxyConfig) -> String {
+        let plan = new.plan(old);
+        let open: Vec<String> = plan.open.iter().map(|(name, address)| format!("{name} {}", address.port())).collect();
+        format!("open {open:?}, drain {:?}", plan.drain)
+    }
+
+    const NO_CHANGE: &str = "open [], drain []";
+
+    #[test]
+    fn a_cluster_has_the_addresses_that_it_names_or_those_of_its_assignment() {
+        let mut config = ProxyConfig::default();
+        let fixed = cluster(Addresses::Static(Arc::new(vec![address(1)])));
+        let assigned = cluster(Addresses::Assignment("a".into()));
+        assert_eq!(*config.addresses(&fixed), [address(1)]);
+        assert_eq!(*config.addresses(&assigned), [], "the load assignment has not come");
+        config.put_assignment("a", vec![address(2), address(3)]);
+        assert_eq!(*config.addresses(&assigned), [address(2), address(3)]);
+    }
+
+    #[test]
+    fn a_replaced_cluster_is_returned_and_its_turns_go_on() {
+        let mut config = ProxyConfig::default();
+        let assigned = cluster(Addresses::Assignment("a".into()));
+        assert!(config.put_cluster("a", assigned.clone(), 7).is_none());
+        let turns = config.cluster("a").unwrap().turns.clone();
+        let old = config.put_cluster("a", assigned.clone(), 7).unwrap();
+        assert!(Arc::ptr_eq(&old.turns, &turns) && Arc::ptr_eq(&config.cluster("a").unwrap().turns, &turns));
+        assert!(config.remove_cluster("a").is_some() && config.cluster("a").is_none());
+        config.put_cluster("a", assigned, 7);
+        assert!(!Arc::ptr_eq(&config.cluster("a").unwrap().turns, &turns), "a cluster that was gone begins anew");
+    }
+
+    #[test]
+    fn a_config_that_is_in_use_does_not_change() {
+        let mut config = ProxyConfig::default();
+        config.put_table("t", table(true, &[host("a", "old")]));
+        put(&mut config, "l", of_table(80, "t"));
+        config.put_virtual_host("t", "b", Some(host("b", "old")));
+        let in_use = config.clone();
+        config.put_table("t", table(true, &[host("a", "new")]));
+        config.put_virtual_host("t", "b", Some(host("b", "new")));
+        assert_eq!((answer(&in_use, "l", "a"), answer(&in_use, "l", "b")), (Some("old".into()), Some("old".into())));
+        assert_eq!((answer(&config, "l", "a"), answer(&config, "l", "b")), (Some("new".into()), Some("new".into())));
+    }
+
+    #[test]
+    fn a_listener_is_opened_when_its_route_table_has_come() {
+        let mut config = ProxyConfig::default();
+        put(&mut config, "l", of_table(80, "t"));
+        assert_eq!(plan(&config, &ProxyConfig::default()), NO_CHANGE);
+        assert_eq!(answer(&config, "l", "a"), None);
+        config.put_table("t", table(false, &[host("a", "here")]));
+        config.update_readiness("l");
+        assert_eq!(plan(&config, &ProxyConfig::default()), r#"open ["l 80"], drain []"#);
+        assert_eq!(answer(&config, "l", "a").as_deref(), Some("here"));
+    }
+
+    #[test]
+    fn a_table_in_parts_is_complete_when_something_was_heard_of_its_virtual_hosts() {
+        for heard in [Some(host("a", "here")), None] {
+            let mut config = ProxyConfig::default();
+            config.put_table("t", table(true, &[host("*", "rest")]));
+            put(&mut config, "l", of_table(80, "t"));
+            assert!(config.is_split("t") && !config.is_split("other"));
+            assert_eq!(plan(&config, &ProxyConfig::default()), NO_CHANGE);
+            config.put_virtual_host("t", "a", heard.clone());
+            config.update_readiness("l");
+            assert_eq!(plan(&config, &ProxyConfig::default()), r#"open ["l 80"], drain []"#);
+            assert_eq!(answer(&config, "l", "a").as_deref(), Some(if heard.is_some() { "here" } else { "rest" }));
+        }
+    }
+
+    #[test]
+    fn virtual_hosts_may_come_before_their_table() {
+        let mut config = ProxyConfig::default();
+        put(&mut config, "l", of_table(80, "t"));
+        config.put_virtual_host("t", "a", Some(host("a", "here")));
+        config.update_readiness("l");
+        assert_eq!(plan(&config, &ProxyConfig::default()), NO_CHANGE, "the table may say something more");
+        config.put_table("t", table(true, &[host("*", "rest")]));
+        config.update_readiness("l");
+        assert_eq!(answer(&config, "l", "a").as_deref(), Some("here"));
+        assert_eq!(answer(&config, "l", "b").as_deref(), Some("rest"));
+    }
+
+    #[test]
+    fn a_virtual_host_that_goes_leaves_the_others_in_force() {
+        let mut config = ProxyConfig::default();
+        config.put_table("t", table(true, &[host("*", "rest")]));
+        put(&mut config, "l", of_table(80, "t"));
+        config.put_virtual_host("t", "a", Some(host("a", "a")));
+        config.put_virtual_host("t", "b", Some(host("b", "b")));
+        config.put_virtual_host("t", "a", None);
+        assert_eq!(answer(&config, "l", "a").as_deref(), Some("rest"));
+        assert_eq!(answer(&config, "l", "b").as_deref(), Some("b"));
+        // What came separately stays when the part that is sent as a whole changes.
+        config.put_table("t", table(true, &[]));
+        assert_eq!((answer(&config, "l", "a"), answer(&config, "l", "b").as_deref()), (None, Some("b")));
+    }
+
+    #[test]
+    fn a_table_that_is_no_longer_in_parts_has_only_what_is_in_it() {
+        let mut config = ProxyConfig::default();
+        config.put_table("t", table(true, &[]));
+        put(&mut config, "l", of_table(80, "t"));
+        config.put_virtual_host("t", "a", Some(host("a", "apart")));
+        config.put_table("t", table(false, &[host("b", "whole")]));
+        assert_eq!((answer(&config, "l", "a"), answer(&config, "l", "b").as_deref()), (None, Some("whole")));
+        config.put_table("t", table(true, &[]));
+        assert_eq!(answer(&config, "l", "a").as_deref(), Some("apart"), "it was not taken back");
+    }
+
+    #[test]
+    fn a_listener_keeps_its_socket_unless_its_address_changes() {
+        let mut before = ProxyConfig::default();
+        put(&mut before, "stays", listener(1, Chain::Http(Arc::new(table(false, &[host("a", "old")])))));
+        put(&mut before, "moves", listener(2, Chain::Tcp("c".into())));
+        put(&mut before, "goes", listener(3, Chain::Tcp("c".into())));
+        let mut after = before.clone();
+        put(&mut after, "stays", listener(1, Chain::Http(Arc::new(table(false, &[host("a", "new")])))));
+        put(&mut after, "moves", listener(4, Chain::Tcp("c".into())));
+        assert!(after.remove_listener("goes").is_some());
+        put(&mut after, "comes", listener(5, Chain::Tcp("c".into())));
+        assert_eq!(plan(&after, &before), r#"open ["comes 5", "moves 4"], drain ["goes", "moves"]"#);
+        assert_eq!(answer(&after, "stays", "a").as_deref(), Some("new"));
+        assert_eq!(plan(&after, &after.clone()), NO_CHANGE);
+    }
+
+    #[test]
+    fn a_listener_whose_new_table_has_not_come_is_drained() {
+        let mut before = ProxyConfig::default();
+        before.put_table("t", table(false, &[]));
+        put(&mut before, "l", of_table(80, "t"));
+        let mut after = before.clone();
+        put(&mut after, "l", of_table(80, "later"));
+        assert_eq!(plan(&after, &before), r#"open [], drain ["l"]"#);
+        after.forget_table("t");
+        after.update_readiness("unknown");
+        assert_eq!(plan(&after, &ProxyConfig::default()), NO_CHANGE);
+    }
+}

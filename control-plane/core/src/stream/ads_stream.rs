@@ -177,3 +177,204 @@ impl AdsStream {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use prost::Message;
+    use rutter_api::ResourceType::{Cluster, Endpoint};
+    use rutter_api::pb::envoy::config::core::v3::Node;
+    use rutter_api::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+    use rutter_api::pb::google::rpc::Status;
+
+    use super::*;
+    use crate::resource::EncodedResource;
+    use crate::snapshot::{ResourceWrite, Snapshot};
+    use crate::stream::status::{ResourceState, TypeSync};
+
+    const VARIANTS: [Variant; 2] = [Variant::Delta, Variant::Sotw];
+
+    /// A request about clusters, which either variant can make.
+    #[derive(Default)]
+    struct ClusterRequest<'a> {
+        nonce: &'a str,
+        error: Option<&'a str>,
+        names: &'a [&'a str],
+    }
+
+    impl ClusterRequest<'_> {
+        fn encoded(&self, variant: Variant) -> Vec<u8> {
+            let node = Some(Node { id: "node".into(), ..Default::default() });
+            let error_detail = self.error.map(|message| Status { message: message.into(), ..Default::default() });
+            let (type_url, response_nonce) = (Cluster.type_url().into(), self.nonce.into());
+            let names = self.names.iter().map(|name| (*name).to_owned()).collect();
+            match variant {
+                Variant::Delta => DeltaDiscoveryRequest {
+                    node,
+                    type_url,
+                    response_nonce,
+                    error_detail,
+                    resource_names_subscribe: names,
+                    ..Default::default()
+                }
+                .encode_to_vec(),
+                Variant::Sotw => DiscoveryRequest {
+                    node,
+                    type_url,
+                    response_nonce,
+                    error_detail,
+                    resource_names: names,
+                    ..Default::default()
+                }
+                .encode_to_vec(),
+            }
+        }
+    }
+
+    /// Returns a view with other clusters, each with a body of its own.
+    fn with_clusters(view: &View, clusters: &[(&str, &str)]) -> View {
+        let put = |(name, body): &(&str, &str)| {
+            ResourceWrite::Put(Cluster, EncodedResource::new(Cluster, (*name).into(), body.as_bytes()))
+        };
+        let snapshot = view.scope.apply(clusters.iter().map(put).collect()).unwrap();
+        View { scope: Arc::new(snapshot), ..view.clone() }
+    }
+
+    fn view(clusters: &[(&str, &str)]) -> View {
+        with_clusters(&View { scope: Arc::new(Snapshot::new(1)), ..View::default() }, clusters)
+    }
+
+    /// Returns a stream whose client has asked for all clusters.
+    fn asked(variant: Variant, view: View, now: Instant) -> AdsStream {
+        let mut stream = AdsStream::new(variant, view, Limits::default());
+        stream.on_request(now, &ClusterRequest::default().encoded(variant)).unwrap();
+        stream
+    }
+
+    /// Answers everything that is to be sent, and returns the number of responses.
+    fn answer(stream: &mut AdsStream, variant: Variant, now: Instant, error: Option<&str>) -> usize {
+        let mut responses = 0;
+        while let Some(response) = stream.next_response(now) {
+            let nonce = response.nonce.to_string();
+            let request = ClusterRequest { nonce: &nonce, error, ..ClusterRequest::default() };
+            stream.on_request(now, &request.encoded(variant)).unwrap();
+            responses += 1;
+        }
+        responses
+    }
+
+    fn states(stream: &AdsStream) -> Vec<(String, ResourceState)> {
+        let resources = stream.resources(Cluster).into_iter();
+        resources.map(|status| (status.resource.name.to_string(), status.state)).collect()
+    }
+
+    #[test]
+    fn a_variant_is_found_by_its_method_and_finds_the_node() {
+        assert_eq!(Variant::of_method("DeltaAggregatedResources"), Some(Variant::Delta));
+        assert_eq!(Variant::of_method("StreamAggregatedResources"), Some(Variant::Sotw));
+        assert_eq!(Variant::of_method("StreamClusters"), None);
+        for variant in VARIANTS {
+            let message = ClusterRequest::default().encoded(variant);
+            let node = Node::decode(variant.node_of(&message).unwrap()).unwrap();
+            assert_eq!(node.id, "node", "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_tells_what_it_answers() {
+        let now = Instant::now();
+        for variant in VARIANTS {
+            let mut stream = AdsStream::new(variant, view(&[("a", "1")]), Limits::default());
+            let answered = stream.on_request(now, &ClusterRequest::default().encoded(variant)).unwrap();
+            assert_eq!(answered, AnsweredRequest { resource_type: Some(Cluster), nonce: None, error: None });
+            let nonce = stream.next_response(now).unwrap().nonce;
+            let refusal = ClusterRequest { nonce: &nonce.to_string(), error: Some("bad"), ..ClusterRequest::default() };
+            let answered = stream.on_request(now, &refusal.encoded(variant)).unwrap();
+            assert_eq!((answered.nonce, answered.error.as_deref()), (Some(nonce), Some("bad")), "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn both_variants_tell_the_same_of_each_step_of_a_resource() {
+        let now = Instant::now();
+        let in_state = |state: ResourceState| [("a".to_owned(), state)];
+        for variant in VARIANTS {
+            let stream = AdsStream::new(variant, view(&[("a", "1")]), Limits::default());
+            assert_eq!(stream.sync(Cluster).sync, TypeSync::NotRequested, "{variant:?}");
+            assert_eq!(states(&stream), [], "{variant:?}");
+
+            let mut stream = asked(variant, view(&[("a", "1")]), now);
+            assert_eq!(stream.sync(Cluster).sync, TypeSync::Stale, "{variant:?}");
+            assert_eq!(states(&stream), in_state(ResourceState::Due), "{variant:?}");
+
+            let response = stream.next_response(now).unwrap();
+            assert_eq!(states(&stream), in_state(ResourceState::Sent), "{variant:?}");
+            let nonce = response.nonce.to_string();
+            let acknowledgement = ClusterRequest { nonce: &nonce, ..ClusterRequest::default() };
+            stream.on_request(now, &acknowledgement.encoded(variant)).unwrap();
+            assert_eq!(states(&stream), in_state(ResourceState::Acked), "{variant:?}");
+            assert_eq!(stream.sync(Cluster).sync, TypeSync::Synced, "{variant:?}");
+            assert_eq!(stream.sync(Endpoint).sync, TypeSync::NotRequested, "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_resource_stands_among_the_refusals_until_there_is_another_version() {
+        let now = Instant::now();
+        for variant in VARIANTS {
+            let first = view(&[("a", "1")]);
+            let mut stream = asked(variant, first.clone(), now);
+            assert_eq!(answer(&mut stream, variant, now, Some("bad")), 1, "{variant:?}: it is not sent again");
+            let texts: Vec<_> = stream.refusals().into_iter().map(|refusal| (refusal.name, refusal.error)).collect();
+            assert_eq!(texts, [("a".into(), "bad".to_owned())], "{variant:?}");
+            assert!(stream.is_settled(), "{variant:?}");
+            stream.on_view(now, with_clusters(&first, &[("a", "2")]));
+            assert!(!stream.is_settled(), "{variant:?}");
+            assert_eq!(answer(&mut stream, variant, now, None), 1, "{variant:?}");
+            assert!(stream.refusals().is_empty(), "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn both_variants_log_what_they_sent_and_how_it_was_answered() {
+        let now = Instant::now();
+        for variant in VARIANTS {
+            let first = view(&[("a", "1"), ("b", "1")]);
+            let mut stream = asked(variant, first.clone(), now);
+            answer(&mut stream, variant, now, None);
+            stream.on_view(now, View { revision: 9, since: Some(now), ..with_clusters(&first, &[("a", "2")]) });
+            answer(&mut stream, variant, now, Some("bad"));
+            let pushes: Vec<_> = stream.pushes().map(|push| (push.revision, push.error.as_deref())).collect();
+            assert_eq!(pushes[..2], [(0, None), (9, Some("bad"))], "{variant:?}");
+            assert!(stream.pushes().all(|push| push.answered == Some(now)), "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_with_nothing_open_needs_no_timer() {
+        let now = Instant::now();
+        for variant in VARIANTS {
+            let mut stream = asked(variant, view(&[("a", "1")]), now);
+            answer(&mut stream, variant, now, None);
+            assert_eq!(stream.wake_at(now + Duration::from_secs(1)), None, "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_request_and_requests_without_measure_close_the_stream() {
+        let now = Instant::now();
+        for variant in VARIANTS {
+            let limits = Limits { names_max: 1, ..Limits::default() };
+            let mut stream = AdsStream::new(variant, view(&[("a", "1")]), limits);
+            let refused = stream.on_request(now, b"\x0a\xff\x01");
+            assert_eq!(refused, Err(RequestError::Malformed(MalformedRequest)), "{variant:?}");
+            let request = ClusterRequest { names: &["a", "b"], ..ClusterRequest::default() };
+            let refused = stream.on_request(now, &request.encoded(variant));
+            let too_many = StreamError::TooMany { what: "names", max: 1 };
+            assert_eq!(refused, Err(RequestError::Stream(too_many)), "{variant:?}");
+        }
+    }
+}

@@ -62,8 +62,11 @@ impl TypeState {
             ResourceState::Sent
         } else if let Some(refused) = self.refused.get(name) {
             ResourceState::Refused(refused.error.clone())
-        } else {
+        } else if self.sent.contains_key(name) {
             ResourceState::Acked
+        } else {
+            // The client has just asked for it.
+            ResourceState::Due
         };
         let resource = match state {
             ResourceState::Due | ResourceState::Sent => {
