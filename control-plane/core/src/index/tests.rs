@@ -1,6 +1,8 @@
 //! The index as a whole: what batches change, and what is found afterwards.
 
-use rutter_api::{ConfigKey, Hostname, Kind};
+use std::sync::Arc;
+
+use rutter_api::{Config, ConfigKey, Hostname, Kind};
 
 use super::*;
 use crate::model::ServiceKey;
@@ -166,4 +168,84 @@ fn objects_are_found_by_the_namespaces_that_they_are_exported_to() {
     assert_eq!((names(&index, "default"), names(&index, "shop"), names(&index, "bank")), (1, 1, 0));
     index.apply(&batch(configs(&text.replace("shop", "bank"))));
     assert_eq!((names(&index, "shop"), names(&index, "bank")), (0, 1));
+}
+
+#[test]
+fn objects_are_found_by_kind_and_namespace() {
+    let shop = SERVICE.replace("{name: a}", "{name: a, namespace: shop}");
+    let index = index(&format!("{SERVICE}{shop}{SLICE}"));
+    let names = |configs: Vec<&Arc<Config>>| -> Vec<String> {
+        configs.into_iter().map(|config| format!("{}/{}", config.key.namespace, config.key.name)).collect()
+    };
+    assert_eq!(names(index.of_kind(Kind::Service).collect()), ["default/a", "shop/a"]);
+    assert_eq!(names(index.of_namespace(Kind::Service, &"shop".into()).collect()), ["shop/a"]);
+    assert_eq!(index.of_namespace(Kind::Sidecar, &"shop".into()).count(), 0);
+    assert_eq!((index.len(), index.configs().count(), index.is_empty()), (3, 3, false));
+    assert!(index.config(&ConfigKey::new(Kind::Service, "shop", "a")).is_some());
+    assert!(index.config(&ConfigKey::new(Kind::Service, "shop", "b")).is_none());
+}
+
+#[test]
+fn services_are_found_by_host_namespace_and_virtual_address() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: shop}\n\
+        spec: {hosts: [one.example.com, two.example.com], addresses: [10.9.0.2], ports: [{number: 80, name: http}], \
+        resolution: STATIC, endpoints: [{address: 10.0.0.9}]}\n---\n";
+    let mut index = index(&format!("{SERVICE}{entry}"));
+    let hosts = |found: Vec<&Hostname>| -> Vec<String> { found.into_iter().map(ToString::to_string).collect() };
+    assert_eq!(hosts(index.hosts().collect()).len(), 3);
+    assert_eq!(hosts(index.hosts_of_namespace("shop").collect()), ["one.example.com", "two.example.com"]);
+    assert_eq!(hosts(index.hosts_at(&"10.9.0.1".parse().unwrap()).collect()), [key().host.to_string()]);
+    assert_eq!(index.hosts_at(&"10.9.0.2".parse().unwrap()).count(), 2);
+    let definition = &index.definitions(&"one.example.com".parse().unwrap())[0];
+    assert_eq!(index.endpoints(&definition.key)[0].address.as_ref(), "10.0.0.9");
+    assert_eq!(index.services_at(&"10.0.0.9".parse().unwrap()).count(), 2);
+    index.apply(&delete(Kind::ServiceEntry, "shop", "e"));
+    assert_eq!(index.hosts_of_namespace("shop").count(), 0);
+    assert_eq!(index.hosts_at(&"10.9.0.2".parse().unwrap()).count(), 0);
+    assert_eq!(index.services_at(&"10.0.0.9".parse().unwrap()).count(), 0);
+}
+
+#[test]
+fn the_objects_of_a_service_are_its_definition_and_its_slices() {
+    let other = SLICE.replace("name: a-v1", "name: b-v1").replace("service-name: a", "service-name: b");
+    let index = index(&format!("{SERVICE}{SLICE}{other}"));
+    let names: Vec<&str> = index.objects_of_service(&key()).map(|config| &*config.key.name).collect();
+    assert_eq!(names, ["a", "a-v1"]);
+    let slice = index.config(&ConfigKey::new(Kind::EndpointSlice, "default", "a-v1")).unwrap();
+    assert_eq!(index.service_of_slice(slice), Some(key()));
+    assert_eq!(index.service_of_slice(index.config(&key().origin).unwrap()), None, "a Service is no slice");
+}
+
+#[test]
+fn destination_rules_about_a_host_come_the_most_specific_first() {
+    let rule = |name: &str, host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\n\
+             spec: {{host: '{host}'}}\n---\n"
+        )
+    };
+    let text = [
+        rule("wide", "*.svc.cluster.local"),
+        rule("exact", "a"),
+        rule("narrow", "*.default.svc.cluster.local"),
+        rule("other", "b"),
+    ];
+    let mut index = index(&text.concat());
+    let names = |index: &MeshIndex| -> Vec<String> {
+        index.destination_rules_about(&key().host).map(|config| config.key.name.to_string()).collect()
+    };
+    assert_eq!(names(&index), ["exact", "narrow", "wide"]);
+    index.apply(&delete(Kind::DestinationRule, "default", "exact"));
+    assert_eq!(names(&index), ["narrow", "wide"]);
+}
+
+#[test]
+fn endpoints_of_a_service_that_comes_later_are_collected_when_it_comes() {
+    let mut index = index(&format!("{SLICE}{WORKLOAD}"));
+    assert!(index.endpoints(&key()).is_empty());
+    let delta = index.apply(&batch(configs(SERVICE)));
+    assert_eq!((index.endpoints(&key()).len(), delta.endpoints), (2, [key()].into()));
+    let delta = index.apply(&delete(Kind::Service, "default", "a"));
+    assert!(index.endpoints(&key()).is_empty());
+    assert_eq!(delta.endpoints, [key()].into());
 }
