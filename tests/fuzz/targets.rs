@@ -31,13 +31,13 @@ const NAMES: [&str; 6] = ["a", "b", "80", "80/a", "80/b", "*"];
 /// Far more than any stream of this size has to say at a time.
 const RESPONSES_MAX: usize = 1000;
 
-fn put(kind: ResourceType, name: &str, body: u8) -> ResourceWrite {
-    ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), &[body]))
+fn put(resource_type: ResourceType, name: &str, body: u8) -> ResourceWrite {
+    ResourceWrite::Put(resource_type, EncodedResource::new(resource_type, name.into(), &[body]))
 }
 
 /// The name of a resource that there may be: a virtual host is of a table.
-fn named(kind: ResourceType, name: &'static str) -> &'static str {
-    match (kind, name) {
+fn named(resource_type: ResourceType, name: &'static str) -> &'static str {
+    match (resource_type, name) {
         (ResourceType::VirtualHost, "80/b" | "b") => "80/b",
         (ResourceType::VirtualHost, _) => "80/a",
         (_, "80/a" | "80/b" | "*") => "80",
@@ -50,7 +50,9 @@ fn view(snapshot: &Snapshot) -> View {
 }
 
 fn world() -> Snapshot {
-    let all = ResourceType::ALL.into_iter().flat_map(|kind| ["a", "80"].map(|name| put(kind, named(kind, name), 1)));
+    let all = ResourceType::ALL
+        .into_iter()
+        .flat_map(|resource_type| ["a", "80"].map(|name| put(resource_type, named(resource_type, name), 1)));
     Snapshot::new(1).apply(all.collect()).unwrap_or_default()
 }
 
@@ -154,22 +156,24 @@ pub fn stream(data: &[u8]) {
         held: BTreeMap::new(),
     };
     while let Some(op) = bytes.below(6) {
-        let Some(kind) = bytes.below(ResourceType::COUNT).map(|number| ResourceType::ALL[number]) else { break };
+        let Some(resource_type) = bytes.below(ResourceType::COUNT).map(|number| ResourceType::ALL[number]) else {
+            break;
+        };
         match op {
             0 => {
                 let (Some(name), Some(body)) = (bytes.name(), bytes.below(3)) else { break };
-                let name = named(kind, name);
-                trace!("{kind} {name} is {body} now");
-                let writes = match (kind, name, body) {
+                let name = named(resource_type, name);
+                trace!("{resource_type} {name} is {body} now");
+                let writes = match (resource_type, name, body) {
                     // Virtual hosts go with their table, and come with it or later.
                     (ResourceType::Route, "80", 0) => vec![
-                        ResourceWrite::Remove(kind, name.into()),
+                        ResourceWrite::Remove(resource_type, name.into()),
                         ResourceWrite::Remove(ResourceType::VirtualHost, "80/a".into()),
                         ResourceWrite::Remove(ResourceType::VirtualHost, "80/b".into()),
                     ],
-                    (_, _, 0) => vec![ResourceWrite::Remove(kind, name.into())],
+                    (_, _, 0) => vec![ResourceWrite::Remove(resource_type, name.into())],
                     (ResourceType::VirtualHost, ..) if snapshot.get(ResourceType::Route, "80").is_none() => Vec::new(),
-                    _ => vec![put(kind, name, body as u8)],
+                    _ => vec![put(resource_type, name, body as u8)],
                 };
                 if let Some(next) = snapshot.apply(writes) {
                     snapshot = next;
@@ -181,7 +185,7 @@ pub fn stream(data: &[u8]) {
                     break;
                 };
                 let is_fresh = op == 2 && bytes.below(8) == Some(0);
-                client.ask(kind, (more, fewer, held), is_fresh);
+                client.ask(resource_type, (more, fewer, held), is_fresh);
             }
             3 => client.take(),
             4 if !client.open.is_empty() => {
@@ -204,9 +208,9 @@ impl Client {
         self.open.extend(more);
     }
 
-    fn ask(&mut self, kind: ResourceType, (more, fewer, held): Asked, is_fresh: bool) {
-        trace!("{kind}: +{more:?} -{fewer:?}, holds {held:?}, fresh {is_fresh}");
-        let type_url = kind.type_url().to_owned();
+    fn ask(&mut self, resource_type: ResourceType, (more, fewer, held): Asked, is_fresh: bool) {
+        trace!("{resource_type}: +{more:?} -{fewer:?}, holds {held:?}, fresh {is_fresh}");
+        let type_url = resource_type.type_url().to_owned();
         let request = match self.variant {
             Variant::Delta => {
                 let held = held.into_iter().map(|name| (name, "0000000000000001".to_owned())).collect();
@@ -221,11 +225,11 @@ impl Client {
                 .encode_to_vec()
             }
             Variant::Sotw => {
-                let names = self.asked.entry(kind).or_default();
+                let names = self.asked.entry(resource_type).or_default();
                 names.retain(|name| !fewer.contains(name));
                 names.extend(more);
                 names.dedup();
-                let nonce = self.last.get(&kind).filter(|_| !is_fresh).map(u64::to_string).unwrap_or_default();
+                let nonce = self.last.get(&resource_type).filter(|_| !is_fresh).map(u64::to_string).unwrap_or_default();
                 let resource_names = names.clone();
                 DiscoveryRequest { type_url, resource_names, response_nonce: nonce, ..Default::default() }
                     .encode_to_vec()
@@ -242,10 +246,10 @@ impl Client {
         trace!("answers {} {} bad {is_bad}", response.nonce, response.type_url);
         let (type_url, response_nonce) = (response.type_url.to_string(), response.nonce.to_string());
         let error_detail = is_bad.then(|| Status { message: "no".into(), ..Default::default() });
-        if let Some(kind) = ResourceType::from_type_url(&type_url) {
-            self.last.insert(kind, response.nonce);
+        if let Some(resource_type) = ResourceType::from_type_url(&type_url) {
+            self.last.insert(resource_type, response.nonce);
             if !is_bad {
-                self.hold(kind, &response);
+                self.hold(resource_type, &response);
             }
         }
         let request = match self.variant {
@@ -253,8 +257,9 @@ impl Client {
                 DeltaDiscoveryRequest { type_url, response_nonce, error_detail, ..Default::default() }.encode_to_vec()
             }
             Variant::Sotw => {
-                let kind = ResourceType::from_type_url(&type_url);
-                let resource_names = kind.and_then(|kind| self.asked.get(&kind)).cloned().unwrap_or_default();
+                let resource_type = ResourceType::from_type_url(&type_url);
+                let resource_names =
+                    resource_type.and_then(|resource_type| self.asked.get(&resource_type)).cloned().unwrap_or_default();
                 DiscoveryRequest { type_url, response_nonce, error_detail, resource_names, ..Default::default() }
                     .encode_to_vec()
             }
@@ -262,15 +267,15 @@ impl Client {
         self.request(&request);
     }
 
-    fn hold(&mut self, kind: ResourceType, response: &Response) {
-        if self.variant == Variant::Sotw && matches!(kind, ResourceType::Cluster | ResourceType::Listener) {
-            self.held.retain(|(other, _), _| *other != kind);
+    fn hold(&mut self, resource_type: ResourceType, response: &Response) {
+        if self.variant == Variant::Sotw && matches!(resource_type, ResourceType::Cluster | ResourceType::Listener) {
+            self.held.retain(|(other, _), _| *other != resource_type);
         }
         for one in response.resources.iter() {
-            self.held.insert((kind, one.name.to_string()), one.version);
+            self.held.insert((resource_type, one.name.to_string()), one.version);
         }
         for name in &response.removed {
-            self.held.remove(&(kind, name.to_string()));
+            self.held.remove(&(resource_type, name.to_string()));
         }
     }
 
@@ -290,13 +295,13 @@ impl Client {
             }
         }
         assert!(self.open.is_empty() && self.stream.is_settled(), "it does not come to rest");
-        for kind in ResourceType::ALL {
-            for ResourceStatus { resource, state } in self.stream.resources(kind) {
-                let held = self.held.get(&(kind, resource.name.to_string()));
+        for resource_type in ResourceType::ALL {
+            for ResourceStatus { resource, state } in self.stream.resources(resource_type) {
+                let held = self.held.get(&(resource_type, resource.name.to_string()));
                 let is_right = state != ResourceState::Acked || held == Some(&resource.version);
                 assert!(
                     is_right,
-                    "{kind} {}: said to be {}, and the client has {held:?}",
+                    "{resource_type} {}: said to be {}, and the client has {held:?}",
                     resource.name, resource.version
                 );
             }

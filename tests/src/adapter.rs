@@ -60,14 +60,14 @@ fn name_of(mut body: &[u8]) -> Option<&str> {
 }
 
 /// A resource with the version that a suite wants to read.
-fn resource(kind: ResourceType, name: &str, (body, version): (&[u8], &str)) -> EncodedResource {
+fn resource(resource_type: ResourceType, name: &str, (body, version): (&[u8], &str)) -> EncodedResource {
     let mut body = body.to_vec();
     put(UNREAD_FIELD, version, &mut body);
-    let mut encoded = EncodedResource::new(kind, name.into(), &body);
+    let mut encoded = EncodedResource::new(resource_type, name.into(), &body);
     let resource = discovery::Resource {
         name: name.to_owned(),
         version: version.to_owned(),
-        resource: Some(Any { type_url: kind.type_url().into(), value: body }),
+        resource: Some(Any { type_url: resource_type.type_url().into(), value: body }),
         ..Default::default()
     };
     let entry = discovery::DeltaDiscoveryResponse { resources: vec![resource], ..Default::default() };
@@ -76,17 +76,17 @@ fn resource(kind: ResourceType, name: &str, (body, version): (&[u8], &str)) -> E
 }
 
 fn kind_of(type_url: &str) -> Result<ResourceType, Status> {
-    let kind = ResourceType::from_type_url(type_url);
-    kind.ok_or_else(|| Status::invalid_argument(format!("{type_url}: want a type that Rutter serves")))
+    let resource_type = ResourceType::from_type_url(type_url);
+    resource_type.ok_or_else(|| Status::invalid_argument(format!("{type_url}: want a type that Rutter serves")))
 }
 
 impl Adapter {
     fn write(&self, request: &pb::ResourceRequest) -> Result<(), Status> {
-        let kind = kind_of(&request.type_url)?;
+        let resource_type = kind_of(&request.type_url)?;
         let mut body = Vec::new();
         put(NAME_FIELD, &request.resource_name, &mut body);
-        let one = resource(kind, &request.resource_name, (&body, &request.version));
-        self.0.write(&request.node, vec![ResourceWrite::Put(kind, one)]);
+        let one = resource(resource_type, &request.resource_name, (&body, &request.version));
+        self.0.write(&request.node, vec![ResourceWrite::Put(resource_type, one)]);
         Ok(())
     }
 }
@@ -98,10 +98,11 @@ impl pb::adapter_server::Adapter for Adapter {
         let mut writes = Vec::new();
         for any in &request.resources {
             // Types that Rutter does not serve are part of what the suite sets.
-            let Some(kind) = ResourceType::from_type_url(&any.type_url) else { continue };
+            let Some(resource_type) = ResourceType::from_type_url(&any.type_url) else { continue };
             let name = name_of(&any.value)
                 .ok_or_else(|| Status::invalid_argument(format!("{}: want a resource with a name", any.type_url)))?;
-            writes.push(ResourceWrite::Put(kind, resource(kind, name, (&any.value, &request.version))));
+            writes
+                .push(ResourceWrite::Put(resource_type, resource(resource_type, name, (&any.value, &request.version))));
         }
         self.0.replace(&request.node, writes);
         Ok(Response::new(pb::SetStateResponse { success: true }))
@@ -136,8 +137,8 @@ impl pb::adapter_server::Adapter for Adapter {
         request: Request<pb::ResourceRequest>,
     ) -> Result<Response<pb::RemoveResourceResponse>, Status> {
         let request = request.into_inner();
-        let kind = kind_of(&request.type_url)?;
-        self.0.write(&request.node, vec![ResourceWrite::Remove(kind, request.resource_name.into())]);
+        let resource_type = kind_of(&request.type_url)?;
+        self.0.write(&request.node, vec![ResourceWrite::Remove(resource_type, request.resource_name.into())]);
         Ok(Response::new(pb::RemoveResourceResponse { success: true }))
     }
 }

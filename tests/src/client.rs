@@ -21,9 +21,9 @@ pub async fn channel(addr: SocketAddr) -> Result<Channel> {
 }
 
 /// A first request of a node, for everything of a type.
-pub fn request(id: &str, kind: ResourceType) -> DeltaDiscoveryRequest {
+pub fn request(id: &str, resource_type: ResourceType) -> DeltaDiscoveryRequest {
     let node = Some(Node { id: id.into(), ..Default::default() });
-    DeltaDiscoveryRequest { node, type_url: kind.type_url().into(), ..Default::default() }
+    DeltaDiscoveryRequest { node, type_url: resource_type.type_url().into(), ..Default::default() }
 }
 
 /// The client, on a connection of its own.

@@ -66,10 +66,10 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
 }
 
 /// Ours, in the shape of the golden files.
-fn ours(mesh: &mut Mesh, node: &SidecarNode, kind: ResourceType) -> Vec<Value> {
+fn ours(mesh: &mut Mesh, node: &SidecarNode, resource_type: ResourceType) -> Vec<Value> {
     let id = mesh.connect(node.clone());
     let view = mesh.view(id).unwrap();
-    view.iter(kind).map(|one| json::from_bytes(kind.type_url(), &one.body()).unwrap()).collect()
+    view.iter(resource_type).map(|one| json::from_bytes(resource_type.type_url(), &one.body()).unwrap()).collect()
 }
 
 fn name(resource: &Value) -> String {
@@ -155,15 +155,15 @@ fn check(input: &str) {
     for node in nodes {
         let path = root().join(format!("tests/golden/{input}/{}.json", node.id()));
         let golden: Value = serde_json::from_str(&read_to_string(&path).unwrap()).unwrap();
-        for kind in ResourceType::ALL {
-            let theirs: Vec<Value> = golden[format!("{kind}s")].as_array().cloned().unwrap_or_default();
-            let ours = ours(&mut mesh, &node, kind);
+        for resource_type in ResourceType::ALL {
+            let theirs: Vec<Value> = golden[format!("{resource_type}s")].as_array().cloned().unwrap_or_default();
+            let ours = ours(&mut mesh, &node, resource_type);
             let names = |all: &[Value]| all.iter().map(name).collect::<BTreeSet<_>>();
-            assert_eq!(names(&ours), names(&theirs), "{input}, {}, {kind}", node.id());
+            assert_eq!(names(&ours), names(&theirs), "{input}, {}, {resource_type}", node.id());
             for resource in &ours {
                 let their = theirs.iter().find(|their| name(their) == name(resource)).unwrap();
                 let (ours, theirs) = (without_reasons(reduced(resource)), without_reasons(reduced(their)));
-                differences(&ours, &theirs, &format!("{} {kind} {}", node.id(), name(resource)), &mut found);
+                differences(&ours, &theirs, &format!("{} {resource_type} {}", node.id(), name(resource)), &mut found);
             }
         }
     }

@@ -63,7 +63,7 @@ struct Client {
 /// What a response says: its type, what is there, what is not.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
-    kind: ResourceType,
+    resource_type: ResourceType,
     names: BTreeSet<String>,
     gone: BTreeSet<String>,
     /// Of delta, the version of each resource.
@@ -80,9 +80,9 @@ fn name_of(any: &Any) -> String {
     String::from_utf8_lossy(&any.value[2..2 + length]).into_owned()
 }
 
-fn named(kind: ResourceType, name: &str) -> Any {
+fn named(resource_type: ResourceType, name: &str) -> Any {
     let value = [&[0x0a, u8::try_from(name.len()).unwrap_or(u8::MAX)], name.as_bytes()].concat();
-    Any { type_url: kind.type_url().into(), value }
+    Any { type_url: resource_type.type_url().into(), value }
 }
 
 async fn channel(addr: SocketAddr) -> Result<Channel> {
@@ -100,36 +100,37 @@ impl Target {
         tasks.spawn(serve(port, Adapter(resources), std::future::pending()));
         eventually("the adapter serves", || async { tokio::net::TcpStream::connect(port).await.is_ok() }).await?;
         let mut adapter = AdapterClient::new(channel(port).await?);
-        let resources = ALL.iter().flat_map(|kind| names.iter().map(|name| named(*kind, name))).collect();
+        let resources =
+            ALL.iter().flat_map(|resource_type| names.iter().map(|name| named(*resource_type, name))).collect();
         adapter.set_state(pb::SetStateRequest { node: NODE.into(), version: "1".into(), resources }).await?;
         Ok(Self { adapter, xds, _tasks: tasks })
     }
 
-    fn request(kind: ResourceType, name: &str, version: &str) -> pb::ResourceRequest {
-        let (type_url, resource_name) = (kind.type_url().into(), name.into());
+    fn request(resource_type: ResourceType, name: &str, version: &str) -> pb::ResourceRequest {
+        let (type_url, resource_name) = (resource_type.type_url().into(), name.into());
         pb::ResourceRequest { node: NODE.into(), type_url, resource_name, version: version.into() }
     }
 
-    async fn update(&mut self, kind: ResourceType, name: &str) -> Result<()> {
-        self.adapter.update_resource(Self::request(kind, name, "2")).await?;
+    async fn update(&mut self, resource_type: ResourceType, name: &str) -> Result<()> {
+        self.adapter.update_resource(Self::request(resource_type, name, "2")).await?;
         Ok(())
     }
 
-    async fn add(&mut self, kind: ResourceType, name: &str) -> Result<()> {
-        self.adapter.add_resource(Self::request(kind, name, "2")).await?;
+    async fn add(&mut self, resource_type: ResourceType, name: &str) -> Result<()> {
+        self.adapter.add_resource(Self::request(resource_type, name, "2")).await?;
         Ok(())
     }
 
-    async fn remove(&mut self, kind: ResourceType, name: &str) -> Result<()> {
-        self.adapter.remove_resource(Self::request(kind, name, "")).await?;
+    async fn remove(&mut self, resource_type: ResourceType, name: &str) -> Result<()> {
+        self.adapter.remove_resource(Self::request(resource_type, name, "")).await?;
         Ok(())
     }
 
     /// A client that has asked for these; for nothing in particular: for everything.
-    async fn client(&self, variant: Variant, kind: ResourceType, names: &[&str]) -> Result<Client> {
+    async fn client(&self, variant: Variant, resource_type: ResourceType, names: &[&str]) -> Result<Client> {
         let mut client = AggregatedDiscoveryServiceClient::new(channel(self.xds).await?);
         let node = Some(Node { id: NODE.into(), ..Default::default() });
-        let type_url = kind.type_url().to_owned();
+        let type_url = resource_type.type_url().to_owned();
         let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut state = BTreeMap::new();
         let (requests, responses) = match variant {
@@ -144,7 +145,7 @@ impl Target {
             }
             Sotw => {
                 let (sender, receiver) = mpsc::channel(16);
-                state.insert(kind, (owned.clone(), String::new(), String::new()));
+                state.insert(resource_type, (owned.clone(), String::new(), String::new()));
                 sender.send(DiscoveryRequest { node, type_url, resource_names: owned, ..Default::default() }).await?;
                 let stream = client.stream_aggregated_resources(ReceiverStream::new(receiver)).await?;
                 (Requests::Sotw(sender), Responses::Sotw(stream.into_inner()))
@@ -156,9 +157,9 @@ impl Target {
 
 impl Client {
     /// Asks for more, and leaves others.
-    async fn subscribe(&mut self, kind: ResourceType, more: &[&str], fewer: &[&str]) -> Result<()> {
+    async fn subscribe(&mut self, resource_type: ResourceType, more: &[&str], fewer: &[&str]) -> Result<()> {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let type_url = kind.type_url().to_owned();
+        let type_url = resource_type.type_url().to_owned();
         match &self.requests {
             Requests::Delta(sender) => {
                 let (resource_names_subscribe, resource_names_unsubscribe) = (owned(more), owned(fewer));
@@ -171,7 +172,7 @@ impl Client {
                 sender.send(request).await?;
             }
             Requests::Sotw(sender) => {
-                let (names, version, nonce) = self.state.entry(kind).or_default();
+                let (names, version, nonce) = self.state.entry(resource_type).or_default();
                 names.retain(|name| !fewer.contains(&name.as_str()));
                 names.extend(owned(more));
                 let (version_info, response_nonce) = (version.clone(), nonce.clone());
@@ -190,7 +191,8 @@ impl Client {
     }
 
     async fn take(&mut self) -> Result<Said> {
-        let kind = |type_url: &str| ResourceType::from_type_url(type_url).context("a type that nobody asked for");
+        let resource_type =
+            |type_url: &str| ResourceType::from_type_url(type_url).context("a type that nobody asked for");
         match (&mut self.responses, &self.requests) {
             (Responses::Delta(stream), Requests::Delta(sender)) => {
                 let response = stream.message().await?.context("the stream ended")?;
@@ -199,7 +201,7 @@ impl Client {
                 sender.send(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).await?;
                 let resources = || response.resources.iter();
                 Ok(Said {
-                    kind: kind(&response.type_url)?,
+                    resource_type: resource_type(&response.type_url)?,
                     names: resources().map(|one| one.name.clone()).collect(),
                     gone: response.removed_resources.iter().cloned().collect(),
                     versions: resources().map(|one| one.version.clone()).collect(),
@@ -208,8 +210,8 @@ impl Client {
             (Responses::Sotw(stream), Requests::Sotw(sender)) => {
                 let response = stream.message().await?.context("the stream ended")?;
                 ensure!(self.nonces.insert(response.nonce.clone()), "a nonce came twice");
-                let kind = kind(&response.type_url)?;
-                let (names, version, nonce) = self.state.entry(kind).or_default();
+                let resource_type = resource_type(&response.type_url)?;
+                let (names, version, nonce) = self.state.entry(resource_type).or_default();
                 (*version, *nonce) = (response.version_info.clone(), response.nonce.clone());
                 let (version_info, response_nonce) = (response.version_info, response.nonce);
                 let (type_url, resource_names) = (response.type_url, names.clone());
@@ -217,7 +219,7 @@ impl Client {
                     DiscoveryRequest { type_url, resource_names, version_info, response_nonce, ..Default::default() };
                 sender.send(request).await?;
                 let names = response.resources.iter().map(name_of).collect();
-                Ok(Said { kind, names, gone: BTreeSet::new(), versions: BTreeSet::new() })
+                Ok(Said { resource_type, names, gone: BTreeSet::new(), versions: BTreeSet::new() })
             }
             (Responses::Delta(_), Requests::Sotw(_)) | (Responses::Sotw(_), Requests::Delta(_)) => {
                 bail!("a client of two variants")
@@ -226,9 +228,12 @@ impl Client {
     }
 
     /// The next response has these, and no others.
-    async fn receives(&mut self, kind: ResourceType, names: &[&str]) -> Result<Said> {
+    async fn receives(&mut self, resource_type: ResourceType, names: &[&str]) -> Result<Said> {
         let said = self.next().await?;
-        ensure!((said.kind, &said.names) == (kind, &set(names)), "want {kind} {names:?}, got {said:?}");
+        ensure!(
+            (said.resource_type, &said.names) == (resource_type, &set(names)),
+            "want {resource_type} {names:?}, got {said:?}"
+        );
         Ok(said)
     }
 
@@ -241,8 +246,8 @@ impl Client {
 }
 
 /// What is sent when some of a subscription changed.
-fn after<'a>(variant: Variant, kind: ResourceType, changed: &[&'a str], whole: &[&'a str]) -> Vec<&'a str> {
-    if variant == Sotw && WHOLE.contains(&kind) { whole.to_vec() } else { changed.to_vec() }
+fn after<'a>(variant: Variant, resource_type: ResourceType, changed: &[&'a str], whole: &[&'a str]) -> Vec<&'a str> {
+    if variant == Sotw && WHOLE.contains(&resource_type) { whole.to_vec() } else { changed.to_vec() }
 }
 
 /// Runs a scenario for each variant and type.
@@ -252,8 +257,8 @@ async fn rows<F: Future<Output = Result<()>>>(
     scenario: impl Fn(Variant, ResourceType) -> F,
 ) -> Result<()> {
     for variant in variants {
-        for kind in kinds {
-            scenario(*variant, *kind).await.with_context(|| format!("{variant:?} {kind}"))?;
+        for resource_type in kinds {
+            scenario(*variant, *resource_type).await.with_context(|| format!("{variant:?} {resource_type}"))?;
         }
     }
     Ok(())
@@ -261,10 +266,10 @@ async fn rows<F: Future<Output = Result<()>>>(
 
 #[tokio::test]
 async fn a_wildcard_gets_everything() -> Result<()> {
-    rows(&BOTH, &WHOLE, |variant, kind| async move {
+    rows(&BOTH, &WHOLE, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B", "C"]).await?;
-        let mut client = target.client(variant, kind, &[]).await?;
-        client.receives(kind, &["A", "B", "C"]).await?;
+        let mut client = target.client(variant, resource_type, &[]).await?;
+        client.receives(resource_type, &["A", "B", "C"]).await?;
         client.receives_nothing_more(&mut target).await
     })
     .await
@@ -272,14 +277,14 @@ async fn a_wildcard_gets_everything() -> Result<()> {
 
 #[tokio::test]
 async fn a_wildcard_gets_what_is_updated_and_what_is_added() -> Result<()> {
-    rows(&BOTH, &WHOLE, |variant, kind| async move {
+    rows(&BOTH, &WHOLE, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B", "C"]).await?;
-        let mut client = target.client(variant, kind, &[]).await?;
-        client.receives(kind, &["A", "B", "C"]).await?;
-        target.update(kind, "A").await?;
-        client.receives(kind, &after(variant, kind, &["A"], &["A", "B", "C"])).await?;
-        target.add(kind, "D").await?;
-        client.receives(kind, &after(variant, kind, &["D"], &["A", "B", "C", "D"])).await?;
+        let mut client = target.client(variant, resource_type, &[]).await?;
+        client.receives(resource_type, &["A", "B", "C"]).await?;
+        target.update(resource_type, "A").await?;
+        client.receives(resource_type, &after(variant, resource_type, &["A"], &["A", "B", "C"])).await?;
+        target.add(resource_type, "D").await?;
+        client.receives(resource_type, &after(variant, resource_type, &["D"], &["A", "B", "C", "D"])).await?;
         client.receives_nothing_more(&mut target).await
     })
     .await
@@ -287,13 +292,13 @@ async fn a_wildcard_gets_what_is_updated_and_what_is_added() -> Result<()> {
 
 #[tokio::test]
 async fn who_names_some_gets_these_and_their_updates() -> Result<()> {
-    rows(&BOTH, &ALL, |variant, kind| async move {
+    rows(&BOTH, &ALL, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B", "C", "D"]).await?;
-        let mut client = target.client(variant, kind, &["B", "D"]).await?;
-        client.receives(kind, &["B", "D"]).await?;
-        target.update(kind, "A").await?;
-        target.update(kind, "B").await?;
-        let said = client.receives(kind, &after(variant, kind, &["B"], &["B", "D"])).await?;
+        let mut client = target.client(variant, resource_type, &["B", "D"]).await?;
+        client.receives(resource_type, &["B", "D"]).await?;
+        target.update(resource_type, "A").await?;
+        target.update(resource_type, "B").await?;
+        let said = client.receives(resource_type, &after(variant, resource_type, &["B"], &["B", "D"])).await?;
         ensure!(variant == Sotw || said.versions == set(&["2"]), "{said:?}");
         client.receives_nothing_more(&mut target).await
     })
@@ -302,18 +307,18 @@ async fn who_names_some_gets_these_and_their_updates() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_not_there_comes_when_it_is_created() -> Result<()> {
-    rows(&BOTH, &ALL, |variant, kind| async move {
+    rows(&BOTH, &ALL, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B"]).await?;
-        let mut client = target.client(variant, kind, &["A", "Z"]).await?;
+        let mut client = target.client(variant, resource_type, &["A", "Z"]).await?;
         // Of the state of the world, endpoints that are not there are none, so that a warming Envoy goes on.
-        let is_made_up = variant == Sotw && kind == Endpoint;
-        let first = client.receives(kind, if is_made_up { &["A", "Z"] } else { &["A"] }).await?;
+        let is_made_up = variant == Sotw && resource_type == Endpoint;
+        let first = client.receives(resource_type, if is_made_up { &["A", "Z"] } else { &["A"] }).await?;
         if variant == Delta {
             let told = if first.gone.is_empty() { client.next().await?.gone } else { first.gone };
             ensure!(told == set(&["Z"]), "want to be told that there is no Z, got {told:?}");
         }
-        target.add(kind, "Z").await?;
-        client.receives(kind, &after(variant, kind, &["Z"], &["A", "Z"])).await?;
+        target.add(resource_type, "Z").await?;
+        client.receives(resource_type, &after(variant, resource_type, &["Z"], &["A", "Z"])).await?;
         client.receives_nothing_more(&mut target).await
     })
     .await
@@ -321,12 +326,12 @@ async fn what_is_not_there_comes_when_it_is_created() -> Result<()> {
 
 #[tokio::test]
 async fn names_are_added_one_after_the_other() -> Result<()> {
-    rows(&BOTH, &ALL, |variant, kind| async move {
+    rows(&BOTH, &ALL, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B", "C"]).await?;
-        let mut client = target.client(variant, kind, &["A"]).await?;
-        client.receives(kind, &["A"]).await?;
-        client.subscribe(kind, &["B"], &[]).await?;
-        client.receives(kind, &after(variant, kind, &["B"], &["A", "B"])).await?;
+        let mut client = target.client(variant, resource_type, &["A"]).await?;
+        client.receives(resource_type, &["A"]).await?;
+        client.subscribe(resource_type, &["B"], &[]).await?;
+        client.receives(resource_type, &after(variant, resource_type, &["B"], &["A", "B"])).await?;
         client.receives_nothing_more(&mut target).await
     })
     .await
@@ -334,25 +339,25 @@ async fn names_are_added_one_after_the_other() -> Result<()> {
 
 #[tokio::test]
 async fn what_was_left_is_not_sent_again() -> Result<()> {
-    rows(&BOTH, &ALL, |variant, kind| async move {
+    rows(&BOTH, &ALL, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B", "C"]).await?;
-        let mut client = target.client(variant, kind, &["A", "B"]).await?;
-        client.receives(kind, &["A", "B"]).await?;
-        client.subscribe(kind, &[], &["B"]).await?;
+        let mut client = target.client(variant, resource_type, &["A", "B"]).await?;
+        client.receives(resource_type, &["A", "B"]).await?;
+        client.subscribe(resource_type, &[], &["B"]).await?;
         // The server has taken this in when it has answered what came after it.
         client.receives_nothing_more(&mut target).await?;
-        target.update(kind, "B").await?;
-        target.update(kind, "A").await?;
-        client.receives(kind, &["A"]).await?;
-        client.subscribe(kind, &[], &["A"]).await?;
+        target.update(resource_type, "B").await?;
+        target.update(resource_type, "A").await?;
+        client.receives(resource_type, &["A"]).await?;
+        client.subscribe(resource_type, &[], &["A"]).await?;
         client.subscribe(Secret, &["other"], &["mark"]).await?;
         target.add(Secret, "other").await?;
-        target.update(kind, "A").await?;
+        target.update(resource_type, "A").await?;
         let mut said = client.next().await?;
-        while said.kind == Secret && !said.names.contains("other") {
+        while said.resource_type == Secret && !said.names.contains("other") {
             said = client.next().await?;
         }
-        ensure!(said.kind == Secret, "nothing is asked for any more, and yet: {said:?}");
+        ensure!(said.resource_type == Secret, "nothing is asked for any more, and yet: {said:?}");
         Ok(())
     })
     .await
@@ -360,15 +365,15 @@ async fn what_was_left_is_not_sent_again() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_removed_is_said_to_be_and_comes_again() -> Result<()> {
-    rows(&[Delta], &ALL, |variant, kind| async move {
+    rows(&[Delta], &ALL, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B"]).await?;
-        let mut client = target.client(variant, kind, &["A", "B"]).await?;
-        client.receives(kind, &["A", "B"]).await?;
-        target.remove(kind, "B").await?;
+        let mut client = target.client(variant, resource_type, &["A", "B"]).await?;
+        client.receives(resource_type, &["A", "B"]).await?;
+        target.remove(resource_type, "B").await?;
         let said = client.next().await?;
-        ensure!((said.kind, &said.gone) == (kind, &set(&["B"])) && said.names.is_empty(), "{said:?}");
-        target.add(kind, "B").await?;
-        let said = client.receives(kind, &["B"]).await?;
+        ensure!((said.resource_type, &said.gone) == (resource_type, &set(&["B"])) && said.names.is_empty(), "{said:?}");
+        target.add(resource_type, "B").await?;
+        let said = client.receives(resource_type, &["B"]).await?;
         ensure!(said.versions == set(&["2"]), "{said:?}");
         client.receives_nothing_more(&mut target).await
     })
@@ -377,12 +382,12 @@ async fn what_is_removed_is_said_to_be_and_comes_again() -> Result<()> {
 
 #[tokio::test]
 async fn of_a_whole_state_what_is_removed_is_missing() -> Result<()> {
-    rows(&[Sotw], &WHOLE, |variant, kind| async move {
+    rows(&[Sotw], &WHOLE, |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B"]).await?;
-        let mut client = target.client(variant, kind, &[]).await?;
-        client.receives(kind, &["A", "B"]).await?;
-        target.remove(kind, "B").await?;
-        client.receives(kind, &["A"]).await?;
+        let mut client = target.client(variant, resource_type, &[]).await?;
+        client.receives(resource_type, &["A", "B"]).await?;
+        target.remove(resource_type, "B").await?;
+        client.receives(resource_type, &["A"]).await?;
         client.receives_nothing_more(&mut target).await
     })
     .await
@@ -391,14 +396,14 @@ async fn of_a_whole_state_what_is_removed_is_missing() -> Result<()> {
 #[tokio::test]
 async fn several_types_on_one_stream_do_not_disturb_each_other() -> Result<()> {
     for (one, other) in [(Cluster, Listener), (Route, Endpoint)] {
-        rows(&BOTH, &[one], |variant, kind| async move {
+        rows(&BOTH, &[one], |variant, resource_type| async move {
             let mut target = Target::start(&["A", "B", "C"]).await?;
-            let mut client = target.client(variant, kind, &["B"]).await?;
-            client.receives(kind, &["B"]).await?;
+            let mut client = target.client(variant, resource_type, &["B"]).await?;
+            client.receives(resource_type, &["B"]).await?;
             client.subscribe(other, &["B"], &[]).await?;
             client.receives(other, &["B"]).await?;
-            target.update(kind, "B").await?;
-            client.receives(kind, &["B"]).await?;
+            target.update(resource_type, "B").await?;
+            client.receives(resource_type, &["B"]).await?;
             client.receives_nothing_more(&mut target).await
         })
         .await?;
@@ -408,10 +413,10 @@ async fn several_types_on_one_stream_do_not_disturb_each_other() -> Result<()> {
 
 #[tokio::test]
 async fn a_cleared_node_has_nothing() -> Result<()> {
-    rows(&[Delta], &[Cluster], |variant, kind| async move {
+    rows(&[Delta], &[Cluster], |variant, resource_type| async move {
         let mut target = Target::start(&["A", "B"]).await?;
-        let mut client = target.client(variant, kind, &[]).await?;
-        client.receives(kind, &["A", "B"]).await?;
+        let mut client = target.client(variant, resource_type, &[]).await?;
+        client.receives(resource_type, &["A", "B"]).await?;
         target.adapter.clear_state(pb::ClearStateRequest { node: NODE.into() }).await?;
         let said = client.next().await?;
         ensure!(said.gone == set(&["A", "B"]), "{said:?}");

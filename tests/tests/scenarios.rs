@@ -43,12 +43,13 @@ impl World {
         Ok(Self { dir: tempfile::tempdir()?, resources, cutter, _tasks: tasks })
     }
 
-    fn put(&self, kind: ResourceType, name: &str, body: &impl Message) {
-        self.put_bytes(kind, name, &body.encode_to_vec());
+    fn put(&self, resource_type: ResourceType, name: &str, body: &impl Message) {
+        self.put_bytes(resource_type, name, &body.encode_to_vec());
     }
 
-    fn put_bytes(&self, kind: ResourceType, name: &str, body: &[u8]) {
-        self.resources.write("", vec![ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), body))]);
+    fn put_bytes(&self, resource_type: ResourceType, name: &str, body: &[u8]) {
+        self.resources
+            .write("", vec![ResourceWrite::Put(resource_type, EncodedResource::new(resource_type, name.into(), body))]);
     }
 
     /// An Envoy with more in its bootstrap than the way to the server.
@@ -175,8 +176,8 @@ async fn o7_o8_2000_clusters_arrive_in_parts_and_a_cut_while_they_warm_leaves_no
             // Of such a weight that all together are more than one response.
             let cluster =
                 cluster::Cluster { alt_stat_name: format!("{name}-{}", "x".repeat(600)), ..cluster(&name, 1) };
-            let of = |kind: ResourceType, body: Vec<u8>| {
-                ResourceWrite::Put(kind, EncodedResource::new(kind, name.as_str().into(), &body))
+            let of = |resource_type: ResourceType, body: Vec<u8>| {
+                ResourceWrite::Put(resource_type, EncodedResource::new(resource_type, name.as_str().into(), &body))
             };
             [of(Cluster, cluster.encode_to_vec()), of(Endpoint, assignment(&name, somewhere()).encode_to_vec())]
         });

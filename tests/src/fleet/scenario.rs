@@ -356,10 +356,10 @@ impl Bench {
             let id = mesh.connect(node);
             let view = mesh.view(id).context("connected")?;
             let seen = lock(seen);
-            for kind in ResourceType::ALL {
-                let held = &seen.held[kind];
+            for resource_type in ResourceType::ALL {
+                let held = &seen.held[resource_type];
                 let mut found = 0;
-                for resource in view.iter(kind) {
+                for resource in view.iter(resource_type) {
                     match held.get(&*resource.name) {
                         Some(version) if *version == resource.version.to_string() => found += 1,
                         Some(_) => wrong += 1,

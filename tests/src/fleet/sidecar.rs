@@ -138,31 +138,40 @@ impl Fleet {
     }
 
     /// Looked into once for each content.
-    fn needs(&self, kind: ResourceType, body: &[u8]) -> Needs {
-        if !matches!(kind, ResourceType::Cluster | ResourceType::Listener | ResourceType::Route) {
+    fn needs(&self, resource_type: ResourceType, body: &[u8]) -> Needs {
+        if !needs_something(resource_type) {
             return Arc::default();
         }
         let key = XxHash3_64::oneshot(body);
         if let Some(known) = lock(&self.needs).get(&key) {
             return known.clone();
         }
-        let needs: Vec<(ResourceType, String)> = match kind {
+        let needs: Vec<(ResourceType, String)> = match resource_type {
             ResourceType::Cluster => {
                 needs_of_cluster(body).map(|name| (ResourceType::Endpoint, name)).into_iter().collect()
             }
             ResourceType::Listener => {
                 needs_of_listener(body).into_iter().map(|name| (ResourceType::Route, name)).collect()
             }
-            _ => {
+            ResourceType::Route => {
                 if RouteConfiguration::decode(body).is_ok_and(|table| table.vhds.is_some()) {
                     self.uses_virtual_hosts.store(true, Ordering::Relaxed);
                 }
                 Vec::new()
             }
+            ResourceType::Endpoint | ResourceType::Secret | ResourceType::VirtualHost => Vec::new(),
         };
         let needs = Arc::new(needs);
         lock(&self.needs).insert(key, needs.clone());
         needs
+    }
+}
+
+/// Returns whether resources of a type can make a sidecar ask for others.
+fn needs_something(resource_type: ResourceType) -> bool {
+    match resource_type {
+        ResourceType::Cluster | ResourceType::Listener | ResourceType::Route => true,
+        ResourceType::Endpoint | ResourceType::Secret | ResourceType::VirtualHost => false,
     }
 }
 
@@ -300,9 +309,9 @@ impl Sidecar {
         self.asked_virtual_hosts = false;
         self.warming.clear();
         self.withheld.clear();
-        let first = |kind: ResourceType| DeltaDiscoveryRequest {
-            type_url: kind.type_url().into(),
-            initial_resource_versions: lock(&self.seen).held[kind].clone(),
+        let first = |resource_type: ResourceType| DeltaDiscoveryRequest {
+            type_url: resource_type.type_url().into(),
+            initial_resource_versions: lock(&self.seen).held[resource_type].clone(),
             ..Default::default()
         };
         let mut requests = vec![first(ResourceType::Cluster)];
@@ -323,7 +332,7 @@ impl Sidecar {
         };
         let count = response.resources.len() + response.removed_resources.len();
         self.fleet.resources.fetch_add(count as u64, Ordering::Relaxed);
-        let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return vec![answer] };
+        let Some(resource_type) = ResourceType::from_type_url(&response.type_url) else { return vec![answer] };
         let refused = lock(&self.fleet.refused).clone();
         if refused.is_some_and(|refused| response.resources.iter().any(|one| one.name == refused)) {
             answer.error_detail =
@@ -335,25 +344,25 @@ impl Sidecar {
             let mut seen = lock(&self.seen);
             seen.responses += 1;
             for resource in response.resources {
-                if kind == ResourceType::Endpoint {
+                if resource_type == ResourceType::Endpoint {
                     self.warming.remove(&resource.name);
                 }
                 let body = resource.resource.map(|any| any.value).unwrap_or_default();
-                let needs = self.fleet.needs(kind, &body);
-                if kind == ResourceType::Cluster {
+                let needs = self.fleet.needs(resource_type, &body);
+                if resource_type == ResourceType::Cluster {
                     self.warming.extend(needs.iter().map(|(_, name)| name.clone()));
                 }
                 if !needs.is_empty() {
-                    self.needs.insert((kind, resource.name.clone()), needs);
+                    self.needs.insert((resource_type, resource.name.clone()), needs);
                 }
-                seen.held[kind].insert(resource.name, resource.version);
+                seen.held[resource_type].insert(resource.name, resource.version);
             }
             for name in response.removed_resources {
-                seen.held[kind].remove(&name);
-                self.needs.remove(&(kind, name));
+                seen.held[resource_type].remove(&name);
+                self.needs.remove(&(resource_type, name));
             }
         }
-        let follow = match kind {
+        let follow = match resource_type {
             ResourceType::Cluster => self.follow(ResourceType::Endpoint),
             ResourceType::Listener => self.follow(ResourceType::Route),
             ResourceType::Route => self.ask_virtual_hosts(),
@@ -369,35 +378,35 @@ impl Sidecar {
         now.into_iter().chain(follow).collect()
     }
 
-    fn follow(&mut self, kind: ResourceType) -> Option<DeltaDiscoveryRequest> {
+    fn follow(&mut self, resource_type: ResourceType) -> Option<DeltaDiscoveryRequest> {
         let needed: BTreeSet<String> = self
             .needs
             .values()
             .flat_map(|needs| needs.iter())
-            .filter(|(of, _)| *of == kind)
+            .filter(|(of, _)| *of == resource_type)
             .map(|(_, n)| n.clone())
             .collect();
-        let asked = std::mem::take(&mut self.asked[kind]);
+        let asked = std::mem::take(&mut self.asked[resource_type]);
         let new: Vec<String> = needed.difference(&asked).cloned().collect();
         let old: Vec<String> = asked.difference(&needed).cloned().collect();
-        self.asked[kind] = needed;
+        self.asked[resource_type] = needed;
         if new.is_empty() && old.is_empty() {
             return None;
         }
         let mut seen = lock(&self.seen);
         let mut held = BTreeMap::new();
         if asked.is_empty() {
-            held.clone_from(&seen.held[kind]);
+            held.clone_from(&seen.held[resource_type]);
         }
         for name in &old {
-            seen.held[kind].remove(name);
-            if kind == ResourceType::Route {
+            seen.held[resource_type].remove(name);
+            if resource_type == ResourceType::Route {
                 let start = format!("{name}/");
                 seen.held[ResourceType::VirtualHost].retain(|name, _| !name.starts_with(&start));
             }
         }
         Some(DeltaDiscoveryRequest {
-            type_url: kind.type_url().into(),
+            type_url: resource_type.type_url().into(),
             resource_names_subscribe: new,
             resource_names_unsubscribe: old,
             initial_resource_versions: held,

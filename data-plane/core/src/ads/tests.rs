@@ -11,15 +11,19 @@ use rutter_core::encode::route::{encode_head, encode_table};
 
 use super::*;
 
-fn respond(client: &mut AdsClient, kind: ResourceType, resources: &[(&str, Vec<u8>)]) -> Vec<DeltaDiscoveryRequest> {
+fn respond(
+    client: &mut AdsClient,
+    resource_type: ResourceType,
+    resources: &[(&str, Vec<u8>)],
+) -> Vec<DeltaDiscoveryRequest> {
     let one = |(name, body): &(&str, Vec<u8>)| Resource {
         name: (*name).into(),
         version: "1".into(),
-        resource: Some(Any { type_url: kind.type_url().into(), value: body.clone() }),
+        resource: Some(Any { type_url: resource_type.type_url().into(), value: body.clone() }),
         ..Default::default()
     };
     client.on_response(&DeltaDiscoveryResponse {
-        type_url: kind.type_url().into(),
+        type_url: resource_type.type_url().into(),
         nonce: "7".into(),
         resources: resources.iter().map(one).collect(),
         ..Default::default()
@@ -28,20 +32,20 @@ fn respond(client: &mut AdsClient, kind: ResourceType, resources: &[(&str, Vec<u
 
 fn eds(name: &str) -> (&str, Vec<u8>) {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let kind = ClusterDiscoveryType::Type(DiscoveryType::Eds as i32);
+    let discovery_type = ClusterDiscoveryType::Type(DiscoveryType::Eds as i32);
     (
         name,
-        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(kind), ..Default::default() }
+        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(discovery_type), ..Default::default() }
             .encode_to_vec(),
     )
 }
 
 fn original_dst(name: &str) -> (&str, Vec<u8>) {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
-    let kind = ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32);
+    let discovery_type = ClusterDiscoveryType::Type(DiscoveryType::OriginalDst as i32);
     (
         name,
-        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(kind), ..Default::default() }
+        cluster::Cluster { name: name.into(), cluster_discovery_type: Some(discovery_type), ..Default::default() }
             .encode_to_vec(),
     )
 }

@@ -64,14 +64,14 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    fn names(&self, kind: ResourceType) -> BTreeSet<String> {
-        self.held.keys().filter(|(other, _)| *other == kind).map(|(_, name)| name.clone()).collect()
+    fn names(&self, resource_type: ResourceType) -> BTreeSet<String> {
+        self.held.keys().filter(|(other, _)| *other == resource_type).map(|(_, name)| name.clone()).collect()
     }
 
-    fn first(&self, kind: ResourceType) -> DeltaDiscoveryRequest {
-        let versions = self.held.iter().filter(|((other, _), _)| *other == kind);
+    fn first(&self, resource_type: ResourceType) -> DeltaDiscoveryRequest {
+        let versions = self.held.iter().filter(|((other, _), _)| *other == resource_type);
         DeltaDiscoveryRequest {
-            type_url: kind.type_url().into(),
+            type_url: resource_type.type_url().into(),
             initial_resource_versions: versions
                 .map(|((_, name), (version, _))| (name.clone(), version.to_string()))
                 .collect(),
@@ -109,31 +109,33 @@ impl Sidecar {
     }
 
     /// Endpoints of clusters, held or warming; tables of listeners, which are called alike.
-    fn follow(&mut self, kind: ResourceType) -> Vec<DeltaDiscoveryRequest> {
-        let mut needed = self.names(if kind == Endpoint { Cluster } else { Listener });
-        if kind == Endpoint {
+    fn follow(&mut self, resource_type: ResourceType) -> Vec<DeltaDiscoveryRequest> {
+        let mut needed = self.names(if resource_type == Endpoint { Cluster } else { Listener });
+        if resource_type == Endpoint {
             needed.extend(self.warming.iter().cloned());
         }
-        let is_first = !self.asked.contains_key(&kind);
-        let asked = self.asked.entry(kind).or_default();
+        let is_first = !self.asked.contains_key(&resource_type);
+        let asked = self.asked.entry(resource_type).or_default();
         let (new, old): (Vec<String>, Vec<String>) =
             (needed.difference(asked).cloned().collect(), asked.difference(&needed).cloned().collect());
         if new.is_empty() && old.is_empty() {
             if asked.is_empty() {
-                self.asked.remove(&kind);
+                self.asked.remove(&resource_type);
             }
             return Vec::new();
         }
         *asked = needed;
         for name in &old {
-            self.held.remove(&(kind, name.clone()));
-            if kind == Route {
-                self.held.retain(|(kind, host), _| *kind != VirtualHost || table_of_virtual_host(host) != name);
+            self.held.remove(&(resource_type, name.clone()));
+            if resource_type == Route {
+                self.held.retain(|(resource_type, host), _| {
+                    *resource_type != VirtualHost || table_of_virtual_host(host) != name
+                });
             }
         }
-        let mut request = DeltaDiscoveryRequest { type_url: kind.type_url().into(), ..Default::default() };
+        let mut request = DeltaDiscoveryRequest { type_url: resource_type.type_url().into(), ..Default::default() };
         if is_first {
-            request = self.first(kind);
+            request = self.first(resource_type);
         }
         request.resource_names_subscribe = new;
         request.resource_names_unsubscribe = old;
@@ -141,7 +143,7 @@ impl Sidecar {
     }
 
     fn on_response(&mut self, response: &Response) -> Vec<DeltaDiscoveryRequest> {
-        let kind = ResourceType::from_type_url(&response.type_url).unwrap();
+        let resource_type = ResourceType::from_type_url(&response.type_url).unwrap();
         let mut answer = DeltaDiscoveryRequest {
             type_url: response.type_url.clone().into(),
             response_nonce: response.nonce.to_string(),
@@ -156,29 +158,29 @@ impl Sidecar {
         for resource in response.resources.iter() {
             let name = resource.name.to_string();
             // What crosses with a change of mind is for nobody.
-            let is_for_somebody = match kind {
+            let is_for_somebody = match resource_type {
                 Cluster | Listener => true,
-                Endpoint | Route => self.asked.get(&kind).is_some_and(|names| names.contains(&name)),
+                Endpoint | Route => self.asked.get(&resource_type).is_some_and(|names| names.contains(&name)),
                 VirtualHost => self.held.contains_key(&(Route, table_of_virtual_host(&name).to_owned())),
                 ResourceType::Secret => false,
             };
             if !is_for_somebody {
                 continue;
             }
-            if kind == Cluster {
+            if resource_type == Cluster {
                 self.warming.insert(name.clone());
             }
-            if kind == Endpoint {
+            if resource_type == Endpoint {
                 self.warming.remove(&name);
             }
-            self.held.insert((kind, name), (resource.version, resource.body().to_vec()));
+            self.held.insert((resource_type, name), (resource.version, resource.body().to_vec()));
         }
         for name in &response.removed {
-            if matches!(kind, Cluster | Listener | VirtualHost) {
-                self.held.remove(&(kind, name.to_string()));
+            if matches!(resource_type, Cluster | Listener | VirtualHost) {
+                self.held.remove(&(resource_type, name.to_string()));
             }
             // Endpoints that are not there end the warming as well: the cluster begins without any.
-            if matches!(kind, Cluster | Endpoint) {
+            if matches!(resource_type, Cluster | Endpoint) {
                 self.warming.remove(&**name);
             }
         }
@@ -239,13 +241,13 @@ impl World {
         true
     }
 
-    fn has(&self, kind: ResourceType, name: &str) -> bool {
-        self.snapshot.get(kind, name).is_some()
+    fn has(&self, resource_type: ResourceType, name: &str) -> bool {
+        self.snapshot.get(resource_type, name).is_some()
     }
 
     fn run(&mut self, op: &Op) {
-        let put = |kind: ResourceType, name: &str, version: u8| {
-            ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), &[version]))
+        let put = |resource_type: ResourceType, name: &str, version: u8| {
+            ResourceWrite::Put(resource_type, EncodedResource::new(resource_type, name.into(), &[version]))
         };
         let table = |id: u8| format!("{}", 80 + id);
         let writes = match *op {
@@ -257,9 +259,9 @@ impl World {
             Op::Endpoints(id, version) if self.has(Cluster, &format!("c{id}")) => {
                 vec![put(Endpoint, &format!("c{id}"), version)]
             }
-            Op::NoService(id) => {
-                [Cluster, Endpoint].map(|kind| ResourceWrite::Remove(kind, format!("c{id}").into())).into()
-            }
+            Op::NoService(id) => [Cluster, Endpoint]
+                .map(|resource_type| ResourceWrite::Remove(resource_type, format!("c{id}").into()))
+                .into(),
             Op::Listener(id, version) => {
                 let routes = (!self.has(Route, &table(id))).then(|| put(Route, &table(id), 0));
                 [Some(put(Listener, &table(id), version)), routes].into_iter().flatten().collect()
@@ -268,7 +270,8 @@ impl World {
             Op::NoListener(id) => {
                 let hosts =
                     (0..3).map(|host| ResourceWrite::Remove(VirtualHost, format!("{}/h{host}", table(id)).into()));
-                let rest = [Listener, Route].map(|kind| ResourceWrite::Remove(kind, table(id).into()));
+                let rest =
+                    [Listener, Route].map(|resource_type| ResourceWrite::Remove(resource_type, table(id).into()));
                 hosts.chain(rest).collect()
             }
             Op::Host(id, host, version) if self.has(Route, &table(id)) => {
@@ -317,25 +320,25 @@ proptest! {
         }
         world.settle();
         let sidecar = &world.sidecar;
-        let is_wanted = |kind: ResourceType, name: &str| match kind {
+        let is_wanted = |resource_type: ResourceType, name: &str| match resource_type {
             Cluster | Listener => true,
             Endpoint => sidecar.held.contains_key(&(Cluster, name.to_owned())),
             Route => sidecar.held.contains_key(&(Listener, name.to_owned())),
             VirtualHost => sidecar.held.contains_key(&(Route, table_of_virtual_host(name).to_owned())),
             ResourceType::Secret => false,
         };
-        for kind in ResourceType::ALL {
-            for resource in world.snapshot.iter(kind).filter(|one| is_wanted(kind, &one.name)) {
-                let held = sidecar.held.get(&(kind, resource.name.to_string()));
+        for resource_type in ResourceType::ALL {
+            for resource in world.snapshot.iter(resource_type).filter(|one| is_wanted(resource_type, &one.name)) {
+                let held = sidecar.held.get(&(resource_type, resource.name.to_string()));
                 let is_bad = resource.body()[..] == [BAD];
-                prop_assert!(is_bad || held.map(|(version, _)| *version) == Some(resource.version), "{} {}", kind, resource.name);
+                prop_assert!(is_bad || held.map(|(version, _)| *version) == Some(resource.version), "{} {}", resource_type, resource.name);
             }
-            for name in sidecar.names(kind) {
-                prop_assert!(world.has(kind, &name), "{} {} is held and gone", kind, name);
+            for name in sidecar.names(resource_type) {
+                prop_assert!(world.has(resource_type, &name), "{} {} is held and gone", resource_type, name);
             }
         }
         prop_assert!(sidecar.warming.is_empty(), "stuck: {:?}", sidecar.warming);
-        let has_bad = ResourceType::ALL.into_iter().any(|kind| world.snapshot.iter(kind).any(|one| one.body()[..] == [BAD]));
+        let has_bad = ResourceType::ALL.into_iter().any(|resource_type| world.snapshot.iter(resource_type).any(|one| one.body()[..] == [BAD]));
         if !has_bad {
             // And a reconnect costs nothing.
             world.cut();

@@ -22,8 +22,8 @@ struct Bench {
     now: Instant,
 }
 
-fn resource(kind: ResourceType, name: &str, body: &str) -> EncodedResource {
-    EncodedResource::new(kind, name.into(), body.as_bytes())
+fn resource(resource_type: ResourceType, name: &str, body: &str) -> EncodedResource {
+    EncodedResource::new(resource_type, name.into(), body.as_bytes())
 }
 
 fn view(snapshot: &Snapshot) -> View {
@@ -32,8 +32,10 @@ fn view(snapshot: &Snapshot) -> View {
 
 impl Bench {
     fn new(resources: &[(ResourceType, &str)]) -> Self {
-        let writes =
-            resources.iter().map(|(kind, name)| ResourceWrite::Put(*kind, resource(*kind, name, "1"))).collect();
+        let writes = resources
+            .iter()
+            .map(|(resource_type, name)| ResourceWrite::Put(*resource_type, resource(*resource_type, name, "1")))
+            .collect();
         let empty = Snapshot::new(1);
         let snapshot = empty.apply(writes).unwrap_or(empty);
         Self { stream: DeltaStream::new(view(&snapshot), Limits::default()), snapshot, now: Instant::now() }
@@ -46,12 +48,12 @@ impl Bench {
         }
     }
 
-    fn put(&mut self, kind: ResourceType, name: &str, body: &str) {
-        self.change(vec![ResourceWrite::Put(kind, resource(kind, name, body))]);
+    fn put(&mut self, resource_type: ResourceType, name: &str, body: &str) {
+        self.change(vec![ResourceWrite::Put(resource_type, resource(resource_type, name, body))]);
     }
 
-    fn remove(&mut self, kind: ResourceType, name: &str) {
-        self.change(vec![ResourceWrite::Remove(kind, name.into())]);
+    fn remove(&mut self, resource_type: ResourceType, name: &str) {
+        self.change(vec![ResourceWrite::Remove(resource_type, name.into())]);
     }
 
     fn request(&mut self, request: DeltaDiscoveryRequest) {
@@ -62,8 +64,8 @@ impl Bench {
         self.stream.on_request(self.now, &DeltaRequest::parse(&request.encode_to_vec()).unwrap())
     }
 
-    fn subscribe(&mut self, kind: ResourceType, names: &[&str]) {
-        self.request(asks(kind, names));
+    fn subscribe(&mut self, resource_type: ResourceType, names: &[&str]) {
+        self.request(asks(resource_type, names));
     }
 
     /// Everything that is to be sent, as `CDS +a -b`.
@@ -95,14 +97,22 @@ impl Bench {
     }
 }
 
-fn asks(kind: ResourceType, names: &[&str]) -> DeltaDiscoveryRequest {
+fn asks(resource_type: ResourceType, names: &[&str]) -> DeltaDiscoveryRequest {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    DeltaDiscoveryRequest { type_url: kind.type_url().into(), resource_names_subscribe: names, ..Default::default() }
+    DeltaDiscoveryRequest {
+        type_url: resource_type.type_url().into(),
+        resource_names_subscribe: names,
+        ..Default::default()
+    }
 }
 
-fn leaves(kind: ResourceType, names: &[&str]) -> DeltaDiscoveryRequest {
+fn leaves(resource_type: ResourceType, names: &[&str]) -> DeltaDiscoveryRequest {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    DeltaDiscoveryRequest { type_url: kind.type_url().into(), resource_names_unsubscribe: names, ..Default::default() }
+    DeltaDiscoveryRequest {
+        type_url: resource_type.type_url().into(),
+        resource_names_unsubscribe: names,
+        ..Default::default()
+    }
 }
 
 fn brings(mut request: DeltaDiscoveryRequest, versions: &[(&str, Version)]) -> DeltaDiscoveryRequest {
@@ -112,8 +122,8 @@ fn brings(mut request: DeltaDiscoveryRequest, versions: &[(&str, Version)]) -> D
 }
 
 fn text(response: &Response) -> String {
-    let kind = ResourceType::from_type_url(&response.type_url);
-    let mut text = kind.map_or(response.type_url.to_string(), |kind| kind.to_string());
+    let resource_type = ResourceType::from_type_url(&response.type_url);
+    let mut text = resource_type.map_or(response.type_url.to_string(), |resource_type| resource_type.to_string());
     response.resources.iter().for_each(|resource| text.push_str(&format!(" +{}", resource.name)));
     response.removed.iter().for_each(|name| text.push_str(&format!(" -{name}")));
     text

@@ -21,8 +21,8 @@ struct Bench {
     names: BTreeMap<ResourceType, Vec<String>>,
 }
 
-fn put(kind: ResourceType, name: &str, body: &str) -> ResourceWrite {
-    ResourceWrite::Put(kind, EncodedResource::new(kind, name.into(), body.as_bytes()))
+fn put(resource_type: ResourceType, name: &str, body: &str) -> ResourceWrite {
+    ResourceWrite::Put(resource_type, EncodedResource::new(resource_type, name.into(), body.as_bytes()))
 }
 
 fn view(snapshot: &Snapshot) -> View {
@@ -32,7 +32,7 @@ fn view(snapshot: &Snapshot) -> View {
 impl Bench {
     fn new(resources: &[(ResourceType, &str)]) -> Self {
         let empty = Snapshot::new(1);
-        let writes = resources.iter().map(|(kind, name)| put(*kind, name, "1")).collect();
+        let writes = resources.iter().map(|(resource_type, name)| put(*resource_type, name, "1")).collect();
         let snapshot = empty.apply(writes).unwrap_or(empty);
         Self {
             stream: SotwStream::new(view(&snapshot), Limits::default()),
@@ -49,10 +49,10 @@ impl Bench {
         }
     }
 
-    fn request(&mut self, kind: ResourceType, nonce: &str, error: Option<&str>) {
+    fn request(&mut self, resource_type: ResourceType, nonce: &str, error: Option<&str>) {
         let request = DiscoveryRequest {
-            type_url: kind.type_url().into(),
-            resource_names: self.names.get(&kind).cloned().unwrap_or_default(),
+            type_url: resource_type.type_url().into(),
+            resource_names: self.names.get(&resource_type).cloned().unwrap_or_default(),
             response_nonce: nonce.into(),
             error_detail: error.map(|message| Status { message: message.into(), ..Default::default() }),
             ..Default::default()
@@ -61,9 +61,9 @@ impl Bench {
         self.stream.on_request(self.now, &SotwRequest::parse(&bytes).unwrap()).unwrap();
     }
 
-    fn subscribe(&mut self, kind: ResourceType, names: &[&str], nonce: &str) {
-        self.names.insert(kind, names.iter().map(|name| (*name).to_owned()).collect());
-        self.request(kind, nonce, None);
+    fn subscribe(&mut self, resource_type: ResourceType, names: &[&str], nonce: &str) {
+        self.names.insert(resource_type, names.iter().map(|name| (*name).to_owned()).collect());
+        self.request(resource_type, nonce, None);
     }
 
     fn responses(&mut self) -> Vec<DiscoveryResponse> {
@@ -80,8 +80,8 @@ impl Bench {
             }
             for response in responses {
                 all.push(text(&response));
-                let kind = ResourceType::from_type_url(&response.type_url).unwrap();
-                self.request(kind, &response.nonce, None);
+                let resource_type = ResourceType::from_type_url(&response.type_url).unwrap();
+                self.request(resource_type, &response.nonce, None);
             }
         }
     }
@@ -95,11 +95,12 @@ fn decoded(response: &Response) -> DiscoveryResponse {
 
 /// The type, and the bodies: tests name a resource by its body too.
 fn text(response: &DiscoveryResponse) -> String {
-    let kind = ResourceType::from_type_url(&response.type_url).map_or("?".into(), |kind| kind.to_string());
+    let resource_type =
+        ResourceType::from_type_url(&response.type_url).map_or("?".into(), |resource_type| resource_type.to_string());
     let bodies = response.resources.iter().map(|any| String::from_utf8_lossy(&any.value).into_owned());
     let missing =
         response.resource_errors.iter().map(|error| format!("!{}", error.resource_name.as_ref().unwrap().name));
-    std::iter::once(kind).chain(bodies).chain(missing).collect::<Vec<_>>().join(" ")
+    std::iter::once(resource_type).chain(bodies).chain(missing).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -196,8 +197,8 @@ fn refuse_bad(bench: &mut Bench) -> Vec<String> {
         for response in responses {
             log.push(text(&response));
             let has_bad = response.resources.iter().any(|any| any.value.starts_with(b"bad"));
-            let kind = ResourceType::from_type_url(&response.type_url).unwrap();
-            bench.request(kind, &response.nonce, has_bad.then_some("it is bad"));
+            let resource_type = ResourceType::from_type_url(&response.type_url).unwrap();
+            bench.request(resource_type, &response.nonce, has_bad.then_some("it is bad"));
         }
     }
 }
