@@ -1,8 +1,8 @@
 //! The service by which the xds-test-harness (github.com/ii/xds-test-harness) drives a server under test: the
 //! resources of a node are set on one port, and served on another by the same ADS server that Rutter has.
 //!
-//! Versions of single resources are those that the suite names. What a state of the world is called stays a hash
-//! of it, as everywhere: a suite that wants to read its own version there will not.
+//! The versions of single resources are those that the suite names. The version of a state of the world stays a hash
+//! of it, as everywhere, so a suite that wants to read its own version there fails.
 
 use std::net::SocketAddr;
 
@@ -23,19 +23,19 @@ pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/adapter.rs"));
 }
 
-/// A field that no message has: content that nobody reads, so that a resource of another version is another.
+/// The number of a field that no message has. Its content makes a resource of another version another resource.
 const UNREAD_FIELD: u32 = 90_000;
-/// `name`, or `cluster_name`, of every type.
+/// The number of the field `name`, or `cluster_name`, of every type.
 const NAME_FIELD: u32 = 1;
 
-/// The service.
+/// The service by which a suite sets resources.
 #[derive(Debug, Clone, Default)]
 pub struct Adapter(pub ScriptedResources);
 
-/// Serves it at `addr` until `shutdown`.
+/// Serves at `addr` until `shutdown`.
 ///
 /// # Errors
-/// When it cannot.
+/// Fails if it cannot listen or serve.
 pub async fn serve(addr: SocketAddr, adapter: Adapter, shutdown: impl Future<Output = ()>) -> Result<()> {
     let service = pb::adapter_server::AdapterServer::new(adapter);
     tonic::transport::Server::builder()
@@ -51,7 +51,7 @@ fn put(field: u32, text: &str, body: &mut Vec<u8>) {
     body.put_slice(text.as_bytes());
 }
 
-/// The name that a resource begins with.
+/// Returns the name with which a resource begins.
 fn name_of(mut body: &[u8]) -> Option<&str> {
     let (field, wire) = decode_key(&mut body).ok()?;
     let length = usize::try_from(decode_varint(&mut body).ok()?).ok()?;
@@ -59,7 +59,7 @@ fn name_of(mut body: &[u8]) -> Option<&str> {
     std::str::from_utf8(body.get(..length).filter(|_| is_name)?).ok()
 }
 
-/// A resource with the version that a suite wants to read.
+/// Returns a resource with the version that a suite wants to read.
 fn resource(resource_type: ResourceType, name: &str, (body, version): (&[u8], &str)) -> EncodedResource {
     let mut body = body.to_vec();
     put(UNREAD_FIELD, version, &mut body);
@@ -75,14 +75,14 @@ fn resource(resource_type: ResourceType, name: &str, (body, version): (&[u8], &s
     encoded
 }
 
-fn kind_of(type_url: &str) -> Result<ResourceType, Status> {
+fn resource_type_of(type_url: &str) -> Result<ResourceType, Status> {
     let resource_type = ResourceType::from_type_url(type_url);
     resource_type.ok_or_else(|| Status::invalid_argument(format!("{type_url}: want a type that Rutter serves")))
 }
 
 impl Adapter {
     fn write(&self, request: &pb::ResourceRequest) -> Result<(), Status> {
-        let resource_type = kind_of(&request.type_url)?;
+        let resource_type = resource_type_of(&request.type_url)?;
         let mut body = Vec::new();
         put(NAME_FIELD, &request.resource_name, &mut body);
         let one = resource(resource_type, &request.resource_name, (&body, &request.version));
@@ -137,7 +137,7 @@ impl pb::adapter_server::Adapter for Adapter {
         request: Request<pb::ResourceRequest>,
     ) -> Result<Response<pb::RemoveResourceResponse>, Status> {
         let request = request.into_inner();
-        let resource_type = kind_of(&request.type_url)?;
+        let resource_type = resource_type_of(&request.type_url)?;
         self.0.write(&request.node, vec![ResourceWrite::Remove(resource_type, request.resource_name.into())]);
         Ok(Response::new(pb::RemoveResourceResponse { success: true }))
     }

@@ -1,5 +1,5 @@
-//! The applications of the bookinfo sample, as small as they can be: each says who it is, and productpage
-//! and reviews say what those answered whom they asked through their sidecar.
+//! The applications of the bookinfo sample, as small as they can be. Each answers with its own name, and productpage
+//! and reviews add what the services answered that they asked through their sidecar.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -15,27 +15,27 @@ use tokio::task::JoinSet;
 
 use crate::http;
 
-/// Where sidecars bind a service's port.
+/// The address at which sidecars bind the port of a service.
 pub const SERVICE_PORT: u16 = 9080;
-/// Where sidecars take requests for their application.
+/// The port at which sidecars take requests for their application.
 pub const SIDECAR_PORT: u16 = 9081;
-/// Where applications listen.
+/// The port at which applications listen.
 pub const APP_PORT: u16 = 9082;
 
-/// One application.
+/// An application of the sample.
 #[derive(Debug, Clone, Copy)]
 pub struct App {
-    /// Its service.
+    /// The name of its service.
     pub name: &'static str,
-    /// Its version.
+    /// The value of its label `version`.
     pub version: &'static str,
-    /// Its address.
+    /// The address of its pod.
     pub ip: [u8; 4],
-    /// The services that it asks.
+    /// The services that it asks for each request.
     pub asks: &'static [&'static str],
 }
 
-/// The sample, as `examples/bookinfo/bookinfo.yaml` describes it.
+/// The applications of the sample, as `examples/bookinfo/bookinfo.yaml` describes them.
 pub const BOOKINFO: [App; 6] = [
     App { name: "productpage", version: "v1", ip: [127, 0, 11, 1], asks: &["details", "reviews"] },
     App { name: "details", version: "v1", ip: [127, 0, 12, 1], asks: &[] },
@@ -46,12 +46,12 @@ pub const BOOKINFO: [App; 6] = [
 ];
 
 impl App {
-    /// Its pod's name.
+    /// Returns the name of its pod.
     pub fn pod(&self) -> String {
         format!("{}-{}", self.name, self.version)
     }
 
-    /// Where its sidecar takes what it asks.
+    /// Returns the address at which its sidecar takes the requests that it sends.
     pub fn outbound(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.ip), SERVICE_PORT)
     }
@@ -73,10 +73,10 @@ impl App {
     }
 }
 
-/// Starts an application in `tasks`.
+/// Starts an application as a task of `tasks`.
 ///
 /// # Errors
-/// When its port is taken.
+/// Fails if its port is taken.
 pub async fn start(app: App, tasks: &mut JoinSet<()>) -> Result<()> {
     let addr = SocketAddr::new(IpAddr::from(app.ip), APP_PORT);
     let socket = TcpListener::bind(addr).await.with_context(|| format!("{} at {addr}", app.pod()))?;

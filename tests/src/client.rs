@@ -1,4 +1,4 @@
-//! A delta stream whose messages a test writes itself.
+//! A delta stream whose messages are written by a test.
 
 use std::net::SocketAddr;
 
@@ -12,21 +12,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-/// A connection.
+/// Connects to the control plane.
 ///
 /// # Errors
-/// When nobody takes it.
+/// Fails if nobody takes it.
 pub async fn channel(addr: SocketAddr) -> Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{addr}"))?.connect().await?)
 }
 
-/// A first request of a node, for everything of a type.
+/// Returns the first request of a node, which asks for everything of a type.
 pub fn request(id: &str, resource_type: ResourceType) -> DeltaDiscoveryRequest {
     let node = Some(Node { id: id.into(), ..Default::default() });
     DeltaDiscoveryRequest { node, type_url: resource_type.type_url().into(), ..Default::default() }
 }
 
-/// The client, on a connection of its own.
+/// A client with a connection of its own.
 pub struct Client {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Option<Streaming<DeltaDiscoveryResponse>>,
@@ -35,10 +35,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects; the stream begins with the first look at a response.
+    /// Connects. The stream begins when a response is looked for the first time.
     ///
     /// # Errors
-    /// When nobody takes the connection.
+    /// Fails if nobody takes the connection.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         let client = AggregatedDiscoveryServiceClient::new(channel(addr).await?);
         let (requests, waiting) = mpsc::channel(8);
@@ -51,10 +51,10 @@ impl Client {
         let _ = self.requests.send(request).await;
     }
 
-    /// The next response.
+    /// Waits for the next response.
     ///
     /// # Errors
-    /// How the stream ended.
+    /// Fails with the status with which the stream ended.
     pub async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
         if let Some(waiting) = self.waiting.take() {
             let stream = self.client.delta_aggregated_resources(ReceiverStream::new(waiting)).await?;

@@ -1,4 +1,4 @@
-//! Stands between clients and a server, and cuts.
+//! A proxy between clients and a server, which cuts connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A place to connect to instead of the server.
+/// A proxy to which clients connect instead of the server.
 pub struct Cutter {
-    /// Where clients connect.
+    /// The address at which clients connect.
     pub addr: SocketAddr,
     cuts: watch::Sender<u64>,
     connections: Arc<AtomicU64>,
-    /// What the server may say until one connection is cut, in bytes.
+    /// The number of bytes that the server may still send until one connection is cut.
     budget: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
-/// No cut is due.
+/// The value which says that no cut is due.
 const FOR_EVER: u64 = u64::MAX;
 
 impl Cutter {
-    /// Passes everything on to `target`.
+    /// Starts a proxy that passes everything on to `target`.
     ///
     /// # Errors
-    /// When there is no port.
+    /// Fails if there is no port.
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         let addr = socket.local_addr()?;
@@ -63,17 +63,17 @@ impl Cutter {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Cuts a connection once, in the middle of whatever it is, when servers have said so many more bytes.
+    /// Cuts one connection, wherever it is in a message, when servers have sent so many more bytes.
     pub fn cut_after(&self, bytes: u64) {
         self.budget.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether that is yet to come.
+    /// Returns whether that cut is still to come.
     pub fn is_to_cut(&self) -> bool {
         self.budget.load(Ordering::Relaxed) != FOR_EVER
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }

@@ -1,17 +1,17 @@
-//! Numbers that look random, and are the same in every run.
+//! Pseudo-random numbers, which are the same in every run.
 
-/// xorshift64.
+/// A generator of the kind xorshift64.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Another seed is another run.
+    /// Returns a generator. Another seed gives other numbers.
     pub fn new(seed: u64) -> Self {
         // Zero would stay zero.
         Self(seed.max(1))
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -10,22 +10,22 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// The longest that a request may take.
+/// The longest time that a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status code.
+    /// The status code of the answer.
     pub status: u16,
-    /// The body.
+    /// The body of the answer as text.
     pub body: String,
 }
 
-/// Asks `addr` for `path` on a connection of its own.
+/// Sends a GET request for `path` to `addr` on a connection of its own.
 ///
 /// # Errors
-/// When there is no answer within five seconds.
+/// Fails if there is no answer within five seconds.
 pub async fn get(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
     timeout(TIMEOUT, send(addr, path, headers)).await.with_context(|| format!("no answer from {addr}{path}"))?
 }

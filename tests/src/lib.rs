@@ -1,7 +1,7 @@
-//! What the end-to-end tests and the demo share: a real control plane, real Envoys, small applications.
+//! What the end-to-end tests and the demo share: a real control plane, real Envoys and small applications.
 //!
-//! Every process that is started here ends with the value that owns it, and dies with this process
-//! even when that is killed (`setpriv --pdeathsig`).
+//! Every process that is started here ends with the value that owns it. It dies with this process
+//! even if that is killed (`setpriv --pdeathsig`).
 
 pub mod adapter;
 pub mod apps;

@@ -1,4 +1,4 @@
-//! Processes: the control plane, Envoys, rutterctl.
+//! The processes of a test: the control plane, Envoys and rutterctl.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::{http, root};
 
 /// How long anything may take to become ready.
 const READY: Duration = Duration::from_secs(20);
-/// Between two looks at something that is not ready.
+/// The time between two looks at something that is not ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A binary of this workspace, as cargo has just built it beside the running one.
+/// Returns a binary of this workspace, which cargo has just built beside the running one.
 ///
 /// # Errors
-/// When it is not there.
+/// Fails if it is not there.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let me = std::env::current_exe()?;
     let dirs = me.ancestors().skip(1).take(2);
@@ -29,10 +29,10 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     found.with_context(|| format!("{name} is not built: run `make build`"))
 }
 
-/// The real Envoy, from the virtual environment that `make` fills (`make venv`).
+/// Returns the real Envoy of the virtual environment that `make venv` fills.
 ///
 /// # Errors
-/// When it is not there.
+/// Fails if it is not there.
 pub fn envoy_binary(release: Release) -> Result<PathBuf> {
     let path = root().join(release.folder()).join("bin/envoy");
     if !path.is_file() {
@@ -41,11 +41,11 @@ pub fn envoy_binary(release: Release) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A port of loopback that nobody has now, below those that the system gives to outgoing connections: a
-/// server that is killed and started again finds it free.
+/// Returns a port of loopback that is free now. It is below those that the system gives to outgoing connections, so
+/// that a server which is killed and started again finds it free.
 ///
 /// # Errors
-/// When there is none.
+/// Fails if there is none.
 pub fn free_port() -> Result<u16> {
     const FIRST: u32 = 18_000;
     const COUNT: u32 = 12_000;
@@ -68,31 +68,31 @@ fn spawn(binary: &Path, args: &[&str], log: &Path) -> Result<Child> {
     command.spawn().with_context(|| binary.display().to_string())
 }
 
-/// A control plane of its own process.
+/// A control plane in a process of its own.
 pub struct ControlPlane {
     child: Child,
-    /// Where sidecars connect.
+    /// The address at which sidecars connect.
     pub xds: SocketAddr,
-    /// Where rutterctl connects.
+    /// The address at which rutterctl connects.
     pub admin: SocketAddr,
     dir: PathBuf,
 }
 
 impl ControlPlane {
-    /// Starts `rutter serve` with its data in `dir` and waits until it is ready.
+    /// Starts `rutter serve` with its data in `dir`, and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// Fails if it does not become ready.
     pub async fn start(dir: &Path, more: &[&str]) -> Result<Self> {
         let (xds, admin) =
             (SocketAddr::from(([127, 0, 0, 1], free_port()?)), SocketAddr::from(([127, 0, 0, 1], free_port()?)));
         Self::start_at(dir, (xds, admin), more).await
     }
 
-    /// The same, at given addresses.
+    /// Starts `rutter serve` at given addresses, and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// Fails if it does not become ready.
     pub async fn start_at(dir: &Path, (xds, admin): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Self> {
         let data = dir.join("data").display().to_string();
         let (xds_text, admin_text) = (xds.to_string(), admin.to_string());
@@ -113,43 +113,43 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// What it has logged.
+    /// Returns what the control plane has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("rutter.log")).unwrap_or_default()
     }
 
-    /// Its process, while it runs.
+    /// Returns the id of the process while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where its data is.
+    /// Returns the folder with its data.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// kill -9.
+    /// Kills the process as `kill -9` does.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
 
-    /// SIGTERM, and how it ended.
+    /// Ends the process by SIGTERM, and returns its exit status.
     ///
     /// # Errors
-    /// When it cannot be signalled or does not end.
+    /// Fails if it cannot be signalled or does not end.
     pub async fn terminate(mut self) -> Result<std::process::ExitStatus> {
         let pid = self.child.id().context("rutter has ended already")?.to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await?;
         Ok(tokio::time::timeout(READY, self.child.wait()).await??)
     }
 
-    /// Memory that is its own, in kilobytes.
+    /// Returns the memory that belongs to the process alone, in kilobytes.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the system does not say.
     pub fn rss_kb(&self) -> Result<u64> {
         let pid = self.child.id().context("rutter has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -157,20 +157,20 @@ impl ControlPlane {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// One of its metrics, by its whole name, labels included.
+    /// Returns a metric by its whole name, labels included.
     ///
     /// # Errors
-    /// When it does not answer or has no such metric.
+    /// Fails if it does not answer or has no such metric.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let text = http::get(self.admin, "/metrics", &[]).await?.body;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.with_context(|| format!("{name} in {text}"))?.parse()?)
     }
 
-    /// Runs rutterctl against it; its output, or what it complained of.
+    /// Runs rutterctl against this control plane, and returns its standard output.
     ///
     /// # Errors
-    /// When it fails; the text is its standard error.
+    /// Fails with the standard error of rutterctl if it fails.
     pub async fn ctl(&self, args: &[&str]) -> Result<String> {
         let output =
             Command::new(binary("rutterctl")?).args(["--server", &self.admin.to_string()]).args(args).output().await?;
@@ -180,10 +180,10 @@ impl ControlPlane {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
     }
 
-    /// Applies a text.
+    /// Applies a YAML text by `rutterctl apply`.
     ///
     /// # Errors
-    /// What rutterctl complained of.
+    /// Fails with the standard error of rutterctl if it refuses.
     pub async fn apply(&self, yaml: &str, more: &[&str]) -> Result<String> {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
         std::fs::write(file.path(), yaml)?;
@@ -192,19 +192,19 @@ impl ControlPlane {
     }
 }
 
-/// A release of Envoy; the latest of its line that PyPI has.
+/// A release of Envoy: the latest of its minor version that PyPI has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// 1.36, the last that does not take virtual hosts one by one.
+    /// 1.36, the last that does not take virtual hosts as resources of their own.
     V1_36,
-    /// 1.38
+    /// 1.38, which lies between.
     V1_38,
-    /// 1.40
+    /// 1.40, the latest.
     V1_40,
 }
 
 impl Release {
-    /// Every one.
+    /// All releases.
     pub const ALL: [Self; 3] = [Self::V1_36, Self::V1_38, Self::V1_40];
 
     fn folder(self) -> &'static str {
@@ -216,64 +216,64 @@ impl Release {
     }
 }
 
-/// Which proxy is a sidecar.
+/// The proxy of a sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
-    /// A real Envoy, and how it asks.
+    /// A real Envoy, and the protocol variant that it uses.
     Envoy(Release, Variant),
-    /// Our own.
+    /// `rutter-proxy`.
     Rutter,
 }
 
 impl Proxy {
-    /// The latest Envoy, asking for differences.
+    /// The latest Envoy with the delta variant.
     pub const ENVOY: Self = Self::Envoy(Release::V1_40, Variant::Delta);
-    /// The same, asking for the state of the world.
+    /// The latest Envoy with the state-of-the-world variant.
     pub const SOTW_ENVOY: Self = Self::Envoy(Release::V1_40, Variant::Sotw);
-    /// One that does not take virtual hosts one by one.
+    /// An Envoy that does not take virtual hosts as resources of their own.
     pub const OLD_ENVOY: Self = Self::Envoy(Release::V1_36, Variant::Delta);
 
-    /// Every Envoy, asking either way.
+    /// Every Envoy with either variant.
     pub fn envoys() -> impl Iterator<Item = Self> {
         let both = |release| [Variant::Delta, Variant::Sotw].map(|variant| Self::Envoy(release, variant));
         Release::ALL.into_iter().flat_map(both)
     }
 }
 
-/// A sidecar: a real Envoy, or our own proxy.
+/// A running sidecar: a real Envoy, or `rutter-proxy`.
 pub struct Sidecar {
     _child: Child,
-    /// Its own admin page.
+    /// The address of its admin page.
     pub admin: SocketAddr,
 }
 
-/// Who an Envoy is.
+/// The identity of a sidecar.
 #[derive(Debug, Clone)]
 pub struct Workload {
-    /// The pod's name.
+    /// The name of the pod.
     pub pod: String,
-    /// Its namespace.
+    /// The namespace of the pod.
     pub namespace: String,
-    /// Its address.
+    /// The address of the pod.
     pub ip: IpAddr,
-    /// Whether its traffic is captured; else its listeners are bound.
+    /// Whether its traffic is captured. Otherwise its listeners are bound.
     pub captured: bool,
-    /// Which proxy.
+    /// The proxy that runs.
     pub proxy: Proxy,
 }
 
 impl Workload {
-    /// One whose listeners are bound.
+    /// Returns the identity of a sidecar whose listeners are bound.
     pub fn new(pod: &str, namespace: &str, ip: IpAddr) -> Self {
         Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false, proxy: Proxy::ENVOY }
     }
 }
 
 impl Sidecar {
-    /// Starts one with the bootstrap that rutterctl prints, and waits until it serves.
+    /// Starts a sidecar with the bootstrap that rutterctl prints, and waits until it serves.
     ///
     /// # Errors
-    /// When it does not come to serve.
+    /// Fails if it does not come to serve.
     pub async fn start(dir: &Path, plane: &ControlPlane, workload: &Workload) -> Result<Self> {
         let envoy = Self::spawn(dir, plane, workload).await?;
         envoy.wait_ready().await.with_context(|| {
@@ -286,10 +286,10 @@ impl Sidecar {
         Ok(envoy)
     }
 
-    /// The same without the wait.
+    /// Starts a sidecar without waiting until it serves.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails if it cannot be started.
     pub async fn spawn(dir: &Path, plane: &ControlPlane, workload: &Workload) -> Result<Self> {
         let port = free_port()?;
         let mode = if workload.captured { "redirect" } else { "none" };
@@ -320,10 +320,10 @@ impl Sidecar {
         Self::spawn_with(dir, (&workload.pod, workload.proxy), &bootstrap, port)
     }
 
-    /// Starts one with a bootstrap in which its admin page is at `port`; nobody waits.
+    /// Starts a sidecar with a bootstrap whose admin page is at `port`, without waiting until it serves.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails if it cannot be started.
     pub fn spawn_with(dir: &Path, (name, proxy): (&str, Proxy), bootstrap: &str, port: u16) -> Result<Self> {
         let path = dir.join(format!("{name}.json"));
         std::fs::write(&path, bootstrap)?;
@@ -338,10 +338,10 @@ impl Sidecar {
         Ok(Self { _child: child, admin: SocketAddr::from(([127, 0, 0, 1], port)) })
     }
 
-    /// Waits until it serves.
+    /// Waits until the sidecar serves.
     ///
     /// # Errors
-    /// When it takes too long.
+    /// Fails if it takes too long.
     pub async fn wait_ready(&self) -> Result<()> {
         let end = Instant::now() + READY;
         loop {
@@ -356,10 +356,10 @@ impl Sidecar {
         }
     }
 
-    /// A number of its statistics, summed over the names that contain `part`.
+    /// Returns a statistic of the sidecar, summed over the names that contain `part`.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// Fails if it does not answer.
     pub async fn stat(&self, part: &str) -> Result<u64> {
         let answer = http::get(self.admin, &format!("/stats?usedonly&filter={part}"), &[]).await?;
         let values = answer.body.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
@@ -367,10 +367,10 @@ impl Sidecar {
     }
 }
 
-/// Waits until `is_so`.
+/// Waits until `is_so` returns true.
 ///
 /// # Errors
-/// When it is not so after 20 seconds; `what` says what was awaited.
+/// Fails if that is not so within 20 seconds. `what` says what was awaited.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) -> Result<()> {
     let end = Instant::now() + READY;
     while !is_so().await {

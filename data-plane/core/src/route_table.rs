@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::shards::ShardedMap;
 
-/// A route table. A change of one virtual host costs its own domains, however many hosts the table has. A request finds its virtual host by one lookup, or, where only a wildcard
-/// fits, by at most one for each character of its host.
+/// A route table. A change of one virtual host costs its own domains, however many hosts the table has. A request finds
+/// its virtual host by one lookup, or, where only a wildcard fits, by at most one for each character of its host.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     /// Whether further virtual hosts come as resources of their own.

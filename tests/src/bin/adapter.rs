@@ -1,4 +1,4 @@
-//! `adapter`: our ADS server over resources that a test suite sets, as the xds-test-harness does.
+//! `adapter`: the ADS server of Rutter over resources that a test suite sets, as the xds-test-harness does.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,13 +10,13 @@ use rutter_server::Settings;
 use rutter_server::scripted_server::{ScriptedResources, ScriptedServer};
 use rutter_tests::adapter::{Adapter, serve};
 
-/// Serves xDS from what the adapter service is told; for suites of tests
+/// Serves xDS from the resources that a test suite sets over gRPC
 #[derive(Parser)]
 struct Args {
-    /// Where xDS clients connect
+    /// The address at which xDS clients connect
     #[arg(long, default_value = "127.0.0.1:18000")]
     xds: SocketAddr,
-    /// Where the suite sets resources
+    /// The address at which the suite sets resources
     #[arg(long, default_value = "127.0.0.1:17000")]
     adapter: SocketAddr,
 }

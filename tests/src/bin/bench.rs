@@ -1,4 +1,5 @@
-//! `make bench`: one weight change to 20 real Envoys. Figures for `docs/performance.md`; it judges nothing.
+//! `make bench`: one change of weights for 20 real Envoys. It gives the figures of `docs/performance.md` and judges
+//! nothing.
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -8,9 +9,9 @@ use rutter_tests::process::{ControlPlane, Sidecar, Workload, binary};
 use rutter_tests::root;
 use serde_json::Value;
 
-/// Sidecars.
+/// The number of sidecars.
 const SIDECARS: u8 = 20;
-/// Changes that are timed; odd, so that there is a median.
+/// The number of changes that are timed. It is odd, so that there is a median.
 const ROUNDS: usize = 11;
 
 fn main() -> ExitCode {

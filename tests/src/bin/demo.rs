@@ -1,4 +1,4 @@
-//! The demo: bookinfo behind real Envoy sidecars, and one shift of weights, told step by step.
+//! The demo: bookinfo behind real Envoy sidecars, and one change of weights, shown step by step.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload};
 use rutter_tests::{http, root};
 use tokio::task::JoinSet;
 
-/// Requests by which the split is seen.
+/// The number of requests from which the shares are counted.
 const REQUESTS: usize = 200;
 
 fn main() -> ExitCode {
@@ -101,7 +101,7 @@ async fn sidecars(dir: &Path, plane: &ControlPlane, proxy: Proxy) -> Result<Vec<
     Ok(envoys)
 }
 
-/// Which reviews answered, in per cent.
+/// Returns the share of each version of reviews that answered, in percent.
 async fn split(wanted: &str) -> Result<BTreeMap<String, usize>> {
     let page: App = BOOKINFO[0];
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();

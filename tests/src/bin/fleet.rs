@@ -1,4 +1,4 @@
-//! `fleet`: many simulated sidecars against Rutter, or against any other xDS server that reads Istio's kinds.
+//! `fleet`: many simulated sidecars against Rutter, or against any other xDS server that reads the kinds of Istio.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,55 +13,55 @@ use rutter_tests::fleet::server::{Server, Via};
 use rutter_tests::fleet::sidecar::Fleet;
 use serde_json::json;
 
-/// Simulated delta-xDS sidecars in one process, each with a TCP connection of its own
+/// Runs simulated delta xDS sidecars in one process, each with a TCP connection of its own
 #[derive(Parser)]
 struct Args {
-    /// An xDS server that is there already. None: a `rutter` is started for the bench
+    /// The address of an xDS server that runs already. Without it a `rutter` is started for the bench
     #[arg(long, value_name = "ADDR")]
     target: Option<SocketAddr>,
     /// The admin address of that server, if it is a Rutter
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
-    /// The process of that server: its CPU time and memory are read
+    /// The id of the process of that server, whose CPU time and memory are read
     #[arg(long)]
     pid: Option<u32>,
-    /// A folder that the server watches; the mesh is written there
+    /// A folder that the server watches, into which the mesh is written
     #[arg(long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
-    /// How changes reach the server
+    /// The way in which changes reach the server
     #[arg(long, value_enum, default_value = "apply")]
     via: Via,
-    /// How many sidecars
+    /// The number of sidecars
     #[arg(long, default_value_t = 1000)]
     sidecars: usize,
-    /// NAMESPACESxSERVICESxENDPOINTS
+    /// The size of the mesh, as NAMESPACESxSERVICESxENDPOINTS
     #[arg(long, default_value = "100x10x10")]
     mesh: MeshSpec,
     /// What each sidecar sees
     #[arg(long, value_enum, default_value = "next")]
     scopes: Scopes,
-    /// Scenarios, with commas between; `all`, `none`
+    /// The scenarios to run, with commas between them, or `all` or `none`
     #[arg(long, default_value = "all", value_delimiter = ',')]
     scenario: Vec<String>,
-    /// How often each scenario is run
+    /// The number of times that each scenario runs
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// The minor version of Envoy 1 that the sidecars claim to be
+    /// The minor version of Envoy 1 that the sidecars say they are
     #[arg(long, default_value_t = 40)]
     envoy: u32,
-    /// More arguments for the `rutter` that is started
+    /// Further arguments for the `rutter` that is started
     #[arg(long, value_delimiter = ' ', allow_hyphen_values = true)]
     rutter_args: Vec<String>,
-    /// S6: pods and seconds
+    /// The number of pods that S6 replaces, and the time that it takes, in seconds
     #[arg(long, default_value = "500x10")]
     rollout: String,
-    /// Where the figures are written as JSON
+    /// The file into which the figures are written as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Writes the mesh into --config-dir, and that is all
+    /// Writes the mesh into --config-dir and ends
     #[arg(long)]
     write_only: bool,
-    /// Draws the curves of results that --out wrote, and that is all
+    /// Draws the curves of results that --out wrote, and ends
     #[arg(long, value_name = "SVG")]
     plot: Option<PathBuf>,
     /// The results to draw

@@ -1,4 +1,4 @@
-//! The mesh, as YAML that any server of Istio's kinds can read.
+//! The mesh as YAML, which any server that reads the kinds of Istio can take.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
-/// How large the mesh is.
+/// The size of a mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MeshSpec {
-    /// Namespaces.
+    /// The number of namespaces.
     pub namespaces: usize,
-    /// Services in each.
+    /// The number of services of each namespace.
     pub services: usize,
-    /// Endpoints of each.
+    /// The number of endpoints of each service.
     pub endpoints: usize,
     /// What each sidecar sees.
     pub scopes: Scopes,
@@ -23,16 +23,16 @@ pub struct MeshSpec {
 /// What each sidecar sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scopes {
-    /// Its namespace, the next one, and one service that all share.
+    /// Its own namespace, the next one, and one service that all sidecars see.
     Next,
-    /// Everything: there are no Sidecar objects.
+    /// Everything, because there are no Sidecar objects.
     All,
 }
 
 impl FromStr for MeshSpec {
     type Err = anyhow::Error;
 
-    /// `NAMESPACESxSERVICESxENDPOINTS`
+    /// Reads `NAMESPACESxSERVICESxENDPOINTS`.
     fn from_str(text: &str) -> Result<Self> {
         let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>().context(text.to_owned())?;
         let [namespaces, services, endpoints] = numbers[..] else {
@@ -45,17 +45,17 @@ impl FromStr for MeshSpec {
     }
 }
 
-/// The service that every sidecar sees.
+/// The host of the service that every sidecar sees.
 pub const SHARED: &str = "all.shared.svc.cluster.local";
 /// The port of every service.
 pub const PORT: u16 = 80;
 
-/// The name of a namespace.
+/// Returns the name of a namespace by its number.
 pub fn namespace(number: usize) -> String {
     format!("ns-{number:03}")
 }
 
-/// The host of a service.
+/// Returns the host of a service by the numbers of its namespace and its own.
 pub fn host(namespace_number: usize, service: usize) -> String {
     format!("s{service}.{}.svc.cluster.local", namespace(namespace_number))
 }
@@ -69,7 +69,7 @@ impl MeshSpec {
         namespace * self.services + service
     }
 
-    /// The address of an endpoint. `generation` tells a replaced one from the first.
+    /// Returns the address of an endpoint. `generation` makes that of a replaced one differ from that of the first.
     pub fn endpoint(&self, (namespace, service, endpoint): (usize, usize, usize), generation: usize) -> Ipv4Addr {
         let number = (self.index(namespace, service) * self.endpoints + endpoint) % (1 << 20) + generation * (1 << 20);
         Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + 1 + number as u32)
@@ -89,7 +89,7 @@ impl MeshSpec {
         text
     }
 
-    /// A service; `replaced` of its endpoints are of a later generation.
+    /// Returns the objects of a service. So many of its endpoints as `replaced` says are of a later generation.
     pub fn service(&self, (namespace_number, service): (usize, usize), replaced: usize, generation: usize) -> String {
         let of = |endpoint| {
             let generation = if endpoint < replaced { generation } else { 0 };
@@ -100,7 +100,8 @@ impl MeshSpec {
         self.entry((&namespace(namespace_number), &name), self.index(namespace_number, service), &addresses)
     }
 
-    /// The routes of a namespace's first service: two subsets, `weight` percent to the first.
+    /// Returns the VirtualService of the first service of a namespace, which sends `weight` percent to the first of two
+    /// subsets.
     pub fn routes(namespace_number: usize, weight: u8) -> String {
         let route = |subset: &str, weight: u8| {
             format!("{{destination: {{host: {}, subset: {subset}}}, weight: {weight}}}", host(namespace_number, 0))
@@ -114,7 +115,7 @@ impl MeshSpec {
         )
     }
 
-    /// The subsets of a namespace's first service.
+    /// Returns the DestinationRule of the first service of a namespace, which has two subsets.
     pub fn subsets(namespace_number: usize, count: usize) -> String {
         let subsets: Vec<String> =
             (1..=count).map(|number| format!("{{name: v{number}, labels: {{version: v{number}}}}}")).collect();
@@ -128,7 +129,7 @@ impl MeshSpec {
         format!("{head}spec: {{egress: [{{hosts: ['./*', '{next}/*', 'shared/*']}}]}}\n")
     }
 
-    /// A route to the service that all see, with a time limit.
+    /// Returns a VirtualService of the service that all sidecars see, with a timeout.
     pub fn shared_routes(timeout_s: usize) -> String {
         let head = head("VirtualService", "shared", "all");
         format!(
@@ -136,7 +137,7 @@ impl MeshSpec {
         )
     }
 
-    /// A route in a namespace that no sidecar sees.
+    /// Returns a VirtualService in a namespace that no sidecar sees.
     pub fn quiet_routes(&self, timeout_s: usize) -> String {
         let host = "s0.quiet.svc.cluster.local";
         let head = head("VirtualService", "quiet", "s0");
@@ -145,7 +146,7 @@ impl MeshSpec {
         )
     }
 
-    /// Every file of the mesh: its path in a folder, and its text.
+    /// Returns every file of the mesh: its path in a folder, and its text.
     pub fn files(&self) -> Vec<(String, String)> {
         let mut files = Vec::new();
         let outside = self.namespaces * self.services;
@@ -174,7 +175,7 @@ impl MeshSpec {
     /// Writes the mesh into a folder.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         for (path, text) in self.files() {
             let path = dir.join(path);
@@ -184,7 +185,7 @@ impl MeshSpec {
         Ok(())
     }
 
-    /// The namespaces whose sidecars see one.
+    /// Returns the namespaces whose sidecars see a given one.
     pub fn seen_by(&self, number: usize) -> Vec<usize> {
         match self.scopes {
             Scopes::Next => vec![number, (number + self.namespaces - 1) % self.namespaces],

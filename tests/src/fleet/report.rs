@@ -1,36 +1,36 @@
-//! Results: a table, JSON, and curves.
+//! Results as a table, as JSON and as curves.
 
 use serde_json::{Value, json};
 
-/// What one scenario came to.
+/// The result of one scenario.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
-    /// Its name.
+    /// The name of the scenario.
     pub scenario: String,
-    /// Sidecars that were sent something.
+    /// The number of sidecars that were sent something.
     pub reached: usize,
-    /// From the change to the answer, in milliseconds: half of them, all but a hundredth, the last.
+    /// The time from the change to the answer, in milliseconds: the median, the 99th percentile and the maximum.
     pub millis: [f64; 3],
-    /// Of responses.
+    /// The length of all responses, in bytes.
     pub bytes: u64,
-    /// New, changed and removed ones.
+    /// The number of resources that were new, changed or removed.
     pub resources: u64,
-    /// Of the server, in seconds.
+    /// The CPU time of the server, in seconds.
     pub cpu: Option<f64>,
-    /// Of the server afterwards, in kilobytes.
+    /// The resident memory of the server afterwards, in kilobytes.
     pub rss_kb: Option<u64>,
-    /// Pieces that the server encoded.
+    /// The number of resources that the server encoded.
     pub encodes: Option<u64>,
-    /// Resources that sidecars hold and should not, or in another version.
+    /// The number of resources that sidecars hold and should not, or hold in another version.
     pub wrong: usize,
-    /// Resources that they lack.
+    /// The number of resources that sidecars lack.
     pub missing: usize,
-    /// What else there is to say.
+    /// What else is to be said of the run.
     pub note: String,
 }
 
 impl Figures {
-    /// As JSON.
+    /// Returns the result as JSON.
     pub fn json(&self) -> Value {
         json!({
             "scenario": self.scenario, "reached": self.reached,
@@ -40,7 +40,7 @@ impl Figures {
         })
     }
 
-    /// The head of the table.
+    /// Returns the head of the table.
     pub fn head() -> String {
         format!(
             "{:<10} {:>7} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>8} {:>7} {:>5} {:>7}  {}",
@@ -60,7 +60,7 @@ impl Figures {
         )
     }
 
-    /// A line of the table.
+    /// Returns a line of the table.
     pub fn line(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         format!(
@@ -82,16 +82,16 @@ impl Figures {
     }
 }
 
-/// The value below which a share of the sorted values is.
+/// Returns the value below which a share of the sorted values lies.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
     sorted.get(at).copied().unwrap_or_default()
 }
 
-/// One curve: its name, and its points.
+/// A curve: its name and its points.
 type Curve = (String, Vec<(f64, f64)>);
 
-/// The curves of several results of the bench, by the number of services or of sidecars, whichever varies.
+/// Returns the curves of several results of the bench by the number of services or of sidecars, whichever varies.
 fn curves(results: &[Value]) -> (&'static str, Vec<Curve>) {
     let number = |result: &Value, field: &str| result[field].as_f64().unwrap_or_default();
     let varies = |field: &str| results.iter().any(|one| number(one, field) != number(&results[0], field));
@@ -117,7 +117,7 @@ fn curves(results: &[Value]) -> (&'static str, Vec<Curve>) {
 /// Draws the curves of several results, one picture below the other.
 ///
 /// # Errors
-/// When it cannot be drawn.
+/// Fails if it cannot be drawn.
 pub fn plot(results: &[Value], path: &std::path::Path) -> anyhow::Result<()> {
     use plotters::prelude::*;
     let failed = |error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", path.display());

@@ -18,37 +18,37 @@ use super::report::{Figures, quantile};
 use super::server::Server;
 use super::sidecar::{Fleet, Identity, Seen, Sidecar, lock};
 
-/// When nothing has come for so long, all has come.
+/// The time without any response after which everything counts as sent.
 const QUIET: Duration = Duration::from_millis(400);
-/// The longest that anything may take.
+/// The longest time that anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Connections that are opened at the same time.
+/// The number of connections that are opened at the same time.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Every scenario, in the order in which they are run.
+/// The names of all scenarios, in the order in which they run.
 pub const ALL: [&str; 12] = ["S1", "S2", "S3", "S4", "S5", "S5w", "S6", "S8", "S9", "S10", "S11", "S7"];
 
-/// A mesh, a server and a fleet.
+/// A mesh, a server and a fleet of sidecars.
 pub struct Bench {
-    /// The mesh.
+    /// The mesh as it was at the beginning.
     pub spec: MeshSpec,
-    /// The server.
+    /// The server under test.
     pub server: Server,
     /// What the sidecars share.
     pub fleet: Arc<Fleet>,
-    /// How many pods are replaced in S6, and in how many seconds.
+    /// The number of pods that S6 replaces, and the time that it takes, in seconds.
     pub rollout: (usize, usize),
     identities: Vec<Identity>,
     seen: Vec<Arc<Mutex<Seen>>>,
-    /// The mesh as it is now, for the oracle: the objects of each file.
+    /// The objects of each file of the mesh as it is now, for the comparison with what it should be.
     files: BTreeMap<String, String>,
     tasks: JoinSet<()>,
-    /// Changes made so far: no two are alike.
+    /// The number of changes so far, which makes each change another one.
     turn: usize,
 }
 
 impl Bench {
-    /// No sidecar is connected yet.
+    /// Returns a bench whose sidecars are not connected yet.
     pub fn new(spec: MeshSpec, server: Server, fleet: Fleet, sidecars: usize) -> Self {
         let identity = |number: usize| {
             let (place, turn) = (number % spec.namespaces, number / spec.namespaces);
@@ -75,7 +75,7 @@ impl Bench {
     /// Connects every sidecar.
     ///
     /// # Errors
-    /// When they do not all come to be served.
+    /// Fails if they do not all come to be served.
     pub async fn connect(&mut self) -> Result<Figures> {
         let mut figures = self.start("connect").await?;
         let start = Instant::now();
@@ -102,7 +102,7 @@ impl Bench {
     /// Runs a scenario by its name.
     ///
     /// # Errors
-    /// When there is none of that name, or when it fails.
+    /// Fails if there is no scenario of that name, or if it fails.
     pub async fn run(&mut self, name: &str) -> Result<Figures> {
         self.turn += 1;
         let turn = self.turn;
@@ -155,7 +155,7 @@ impl Bench {
         })
     }
 
-    /// Waits until nothing comes any more, and takes stock.
+    /// Waits until nothing comes any more, and returns what came.
     async fn finish(&mut self, figures: &mut Figures, start: Instant) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         let began = Instant::now();
@@ -213,7 +213,7 @@ impl Bench {
         Ok(figures)
     }
 
-    /// Pods are replaced one after another, each in another namespace.
+    /// Replaces pods one after another, each in another namespace.
     async fn rollout(&mut self) -> Result<Figures> {
         let (pods, seconds) = self.rollout;
         let generation = self.turn % 15 + 1;
@@ -280,7 +280,7 @@ impl Bench {
         .await
     }
 
-    /// One in a hundred reads nothing, through fifty changes that all should see.
+    /// Lets one sidecar in a hundred read nothing during fifty changes that all sidecars should see.
     async fn slow(&mut self) -> Result<Figures> {
         let count = (self.identities.len() / 100).max(1);
         let before = self.server.rss_kb().ok();
@@ -312,7 +312,7 @@ impl Bench {
         Ok(figures)
     }
 
-    /// All refuse a virtual host; what else changes still comes.
+    /// Lets all sidecars refuse a virtual host. Other changes still have to come.
     async fn refused(&mut self) -> Result<Figures> {
         let name = format!("80/{}:80", super::mesh::SHARED);
         *lock(&self.fleet.refused) = Some(name);
@@ -334,7 +334,7 @@ impl Bench {
         Box::pin(self.run(name))
     }
 
-    /// What sidecars hold against what they should: how much is wrong, and how much is missing.
+    /// Compares what sidecars hold with what they should hold, and returns how much is wrong and how much is missing.
     fn compare(&self) -> Result<(usize, usize)> {
         let mut changes = BTreeMap::<ConfigKey, ConfigChange>::new();
         let first: BTreeMap<String, String> = self.spec.files().into_iter().collect();

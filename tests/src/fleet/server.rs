@@ -1,4 +1,4 @@
-//! The server under test: one of our own that the bench starts, or any other that is there.
+//! The server under test: a `rutter` that the bench starts, or any other that runs already.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,44 +12,44 @@ use tonic::transport::Channel;
 use crate::http;
 use crate::process::ControlPlane;
 
-/// How changes reach the server.
+/// The way in which changes reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
-    /// By the admin API, as `rutterctl apply`.
+    /// Changes are applied by the admin API, as `rutterctl apply` does.
     Apply,
-    /// As files of the folder that it watches.
+    /// Changes are files of the folder that the server watches.
     File,
 }
 
 /// The server under test.
 pub struct Server {
-    /// Ours, where the bench started it.
+    /// The `rutter` that the bench started, if it started one.
     pub own: Option<ControlPlane>,
-    /// Where sidecars connect.
+    /// The address at which sidecars connect.
     pub target: SocketAddr,
-    /// Where its metrics are, if it is ours.
+    /// The address of its metrics, if it is a `rutter`.
     pub admin: Option<SocketAddr>,
-    /// Its process.
+    /// The id of its process, if it is known.
     pub pid: Option<u32>,
-    /// The folder that it watches.
+    /// The folder that the server watches.
     pub config_dir: Option<PathBuf>,
-    /// How changes reach it.
+    /// The way in which changes reach the server.
     pub via: Via,
-    /// Arguments with which ours was started.
+    /// The arguments with which the bench started `rutter`.
     pub args: Vec<String>,
     client: Option<AdminClient<Channel>>,
 }
 
 impl Server {
-    /// Names a server. Its admin API is connected to when it is first needed.
+    /// Returns a server that runs already. Its admin API is connected to when it is first needed.
     pub fn new(target: SocketAddr, admin: Option<SocketAddr>, via: Via) -> Self {
         Self { own: None, target, admin, pid: None, config_dir: None, via, args: Vec::new(), client: None }
     }
 
-    /// Starts one of ours with its data in `dir`; `folder` is watched, if changes come by files.
+    /// Starts a `rutter` with its data in `dir`. It watches `folder` if changes come by files.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// Fails if it does not become ready.
     pub async fn start(dir: &Path, folder: PathBuf, via: Via, mut args: Vec<String>) -> Result<Self> {
         if via == Via::File {
             args.extend(["--config-dir".to_owned(), folder.display().to_string()]);
@@ -62,10 +62,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Makes changes known. Each is a path in the watched folder and the text of the file.
+    /// Makes changes known to the server. Each is a path in the watched folder and the text of the file.
     ///
     /// # Errors
-    /// When the server refuses them.
+    /// Fails if the server refuses them.
     pub async fn change(&mut self, files: &[(String, String)]) -> Result<()> {
         match self.via {
             Via::File => self.write(files),
@@ -80,10 +80,10 @@ impl Server {
         }
     }
 
-    /// Takes an object away.
+    /// Deletes an object.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub async fn remove(&mut self, path: &str, (kind, namespace, name): (&str, &str, &str)) -> Result<()> {
         match self.via {
             Via::File => {
@@ -118,10 +118,10 @@ impl Server {
         self.client.as_mut().context("connected")
     }
 
-    /// CPU time of all its threads so far.
+    /// Returns the CPU time of all threads of the server so far.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the system does not say.
     pub fn cpu(&self) -> Result<Duration> {
         let pid = self.pid.context("want --pid")?;
         let mut sum = 0;
@@ -133,10 +133,10 @@ impl Server {
         Ok(Duration::from_nanos(sum))
     }
 
-    /// Resident memory, in kilobytes.
+    /// Returns the resident memory of the server, in kilobytes.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// Fails if the system does not say.
     pub fn rss_kb(&self) -> Result<u64> {
         let pid = self.pid.context("want --pid")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -144,16 +144,16 @@ impl Server {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// A metric of ours. None: the server has none.
+    /// Returns a metric of a `rutter`. `None` means that the server is none.
     pub async fn metric(&self, name: &str) -> Option<u64> {
         let answer = http::get(self.admin?, "/metrics", &[]).await.ok()?;
         answer.body.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
-    /// kill -9, and the same again.
+    /// Kills the server as `kill -9` does, and starts it again.
     ///
     /// # Errors
-    /// When it is not ours, or does not come back.
+    /// Fails if the bench did not start the server, or if it does not come back.
     pub async fn restart(&mut self) -> Result<()> {
         let Some(own) = self.own.take() else { bail!("S7: want a server that the bench started") };
         let (dir, addresses) = (own.dir().to_owned(), (own.xds, own.admin));

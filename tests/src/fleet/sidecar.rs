@@ -1,4 +1,4 @@
-//! A simulated sidecar: one TCP connection, delta ADS as Envoy speaks it, and no more kept than names and versions.
+//! A simulated sidecar: one TCP connection, delta ADS as Envoy speaks it, and no memory but of names and versions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,24 +23,25 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use twox_hash::XxHash3_64;
 
-/// How much a server may send unasked: a connection's window, in bytes.
+/// The number of bytes that a server may send before they are read: the window of a connection.
 const WINDOW: u32 = 4 << 20;
-/// Between two attempts to connect; half of it, and up to half more by chance, as Envoy's first backoff.
+/// The longest time between two attempts to connect. Half of it is fixed, and up to half is random, as in the first
+/// backoff of Envoy.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// Who a sidecar is.
+/// The identity of a sidecar.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The pod.
+    /// The name of the pod.
     pub pod: String,
-    /// The namespace.
+    /// The namespace of the pod.
     pub namespace: String,
-    /// The address.
+    /// The address of the pod.
     pub ip: Ipv4Addr,
 }
 
 impl Identity {
-    /// With Istio's metadata, as an Envoy of a given minor version.
+    /// Returns the node of an Envoy of some minor version, with the metadata of Istio.
     pub fn node(&self, minor_number: u32) -> core::Node {
         let text =
             |text: &str| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.to_owned())) };
@@ -71,50 +72,50 @@ impl Identity {
     }
 }
 
-/// What a resource makes a sidecar ask for.
+/// The names for which a resource makes a sidecar ask.
 type Needs = Arc<Vec<(ResourceType, String)>>;
 
-/// Names and versions that a sidecar holds, by type.
+/// The names and versions that a sidecar holds, by type.
 pub type Held = PerType<BTreeMap<String, String>>;
 
 /// What is known of one sidecar from outside.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// What it holds.
+    /// What the sidecar holds.
     pub held: Held,
-    /// When it last answered a response.
+    /// The instant at which the sidecar last answered a response.
     pub last_ack: Option<Instant>,
-    /// Responses that it was sent.
+    /// The number of responses that the sidecar was sent.
     pub responses: u64,
 }
 
 /// What all sidecars share.
 #[derive(Debug)]
 pub struct Fleet {
-    /// Where the server is.
+    /// The address of the server.
     pub target: SocketAddr,
-    /// The Envoy version that is claimed.
+    /// The minor version of Envoy that the sidecars say they are.
     pub minor: u32,
-    /// Bytes of responses, gRPC frames included.
+    /// The length of all responses with the heads of their gRPC messages, in bytes.
     pub bytes: AtomicU64,
-    /// Resources and removals in them.
+    /// The number of resources and removals in all responses.
     pub resources: AtomicU64,
-    /// Streams that were answered by response headers.
+    /// The number of streams that the server accepted.
     pub open: AtomicU64,
-    /// When some sidecar last received anything.
+    /// The instant at which some sidecar last received anything.
     pub last_heard: Mutex<Option<Instant>>,
-    /// A resource that every sidecar refuses.
+    /// The name of a resource that every sidecar refuses.
     pub refused: Mutex<Option<String>>,
-    /// How many sidecars, of the first ones, read nothing.
+    /// How many sidecars, counted from the first, read nothing.
     pub asleep: watch::Sender<usize>,
-    /// Counts how often all connections were cut.
+    /// The number of times that all connections were cut.
     pub cuts: watch::Sender<u64>,
     needs: Mutex<HashMap<u64, Needs>>,
     uses_virtual_hosts: AtomicBool,
 }
 
 impl Fleet {
-    /// Of a server.
+    /// Returns what the sidecars of a server share.
     pub fn new(target: SocketAddr, minor: u32) -> Self {
         Self {
             target,
@@ -131,13 +132,13 @@ impl Fleet {
         }
     }
 
-    /// Forgets what was counted.
+    /// Sets the counters of bytes and resources to zero.
     pub fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         self.resources.store(0, Ordering::Relaxed);
     }
 
-    /// Looked into once for each content.
+    /// Returns what a resource makes a sidecar ask for. Each content is decoded once.
     fn needs(&self, resource_type: ResourceType, body: &[u8]) -> Needs {
         if !needs_something(resource_type) {
             return Arc::default();
@@ -175,7 +176,7 @@ fn needs_something(resource_type: ResourceType) -> bool {
     }
 }
 
-/// A lock that nobody poisons.
+/// Locks a mutex, whether or not a thread panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -206,18 +207,18 @@ fn needs_of_listener(body: &[u8]) -> BTreeSet<String> {
         .collect()
 }
 
-/// One sidecar, over any number of connections.
+/// A simulated sidecar, which may have any number of connections one after the other.
 pub struct Sidecar {
     number: usize,
     identity: Identity,
     fleet: Arc<Fleet>,
     seen: Arc<Mutex<Seen>>,
-    /// Names asked for on this stream.
+    /// The names that were asked for on this stream.
     asked: PerType<BTreeSet<String>>,
-    /// What each cluster, listener or table needs.
+    /// What each cluster, listener or route table makes the sidecar ask for.
     needs: BTreeMap<(ResourceType, String), Needs>,
     asked_virtual_hosts: bool,
-    /// Clusters of this stream whose endpoints have not come: Envoy withholds its answer until they have.
+    /// The clusters of this stream whose endpoints have not come. Envoy withholds its answer until they have.
     warming: BTreeSet<String>,
     withheld: Vec<DeltaDiscoveryRequest>,
 }
@@ -229,7 +230,7 @@ struct Stream {
 }
 
 impl Sidecar {
-    /// One that is not connected yet.
+    /// Returns a sidecar that is not connected yet.
     pub fn new(number: usize, identity: Identity, fleet: Arc<Fleet>, seen: Arc<Mutex<Seen>>) -> Self {
         Self {
             number,
@@ -303,7 +304,7 @@ impl Sidecar {
         }
     }
 
-    /// Envoy's: clusters, then endpoints, listeners, tables, virtual hosts; with what it holds.
+    /// Returns the first requests of a stream, in the order of Envoy and with what the sidecar holds.
     fn first_requests(&mut self) -> Vec<DeltaDiscoveryRequest> {
         self.asked = Default::default();
         self.asked_virtual_hosts = false;
