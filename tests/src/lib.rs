@@ -30,3 +30,14 @@ pub const CRATES: [&str; 8] = [
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
+
+/// Returns the part of a file before its module of tests, whose declaration may have further attributes.
+pub fn production_of(text: &str) -> &str {
+    for (start, _) in text.match_indices("#[cfg(test)]\n") {
+        let rest = text[start..].lines().find(|line| !line.starts_with("#["));
+        if rest.is_some_and(|line| line.starts_with("mod tests {")) {
+            return &text[..start];
+        }
+    }
+    text
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use rutter_tests::{CRATES, root};
+use rutter_tests::{CRATES, production_of, root};
 
 /// The names from the root of a crate to a module. It is empty for the root.
 type ModulePath = Vec<String>;
@@ -88,7 +88,7 @@ fn joined(path: &[String], rest: impl IntoIterator<Item = String>) -> ModulePath
 
 /// Returns the text up to its tests, without comments, strings and attributes of visibility.
 fn without_tests(text: &str) -> String {
-    let production = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let production = production_of(text);
     let mut lines: Vec<&str> = Vec::new();
     let mut is_test_item = false;
     for line in production.lines() {
@@ -287,4 +287,7 @@ fn a_ring_is_found_through_re_exports_and_not_through_declarations() {
     assert!(has_ring(), "a path that is no import counts too");
     write("a/inner.rs", "pub struct Thing;\n#[cfg(test)]\nmod tests {\n    use crate::b::Other;\n}\n");
     assert!(!has_ring(), "tests may import anything");
+    let tests = "#[cfg(test)]\n#[expect(unused, reason = \"x\")]\nmod tests {\n    use crate::b::Other;\n}\n";
+    write("a/inner.rs", &format!("pub struct Thing;\n{tests}"));
+    assert!(!has_ring(), "tests with further attributes as well");
 }
