@@ -136,13 +136,13 @@ impl ControlPlane {
         Ok(self.child.kill().await?)
     }
 
-    /// Ends the process by SIGTERM, and returns its exit status.
+    /// Ends the process by a signal, such as `TERM`, and returns its exit status.
     ///
     /// # Errors
     /// Fails if it cannot be signalled or does not end.
-    pub async fn terminate(mut self) -> Result<std::process::ExitStatus> {
+    pub async fn end_by(mut self, signal: &str) -> Result<std::process::ExitStatus> {
         let pid = self.child.id().context("rutter has ended already")?.to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await?;
+        Command::new("kill").args(["-s", signal, &pid]).status().await?;
         Ok(tokio::time::timeout(READY, self.child.wait()).await??)
     }
 

@@ -1,13 +1,15 @@
 //! The control plane with bad input, bad clients, a watched folder and faults. No sidecar is needed.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use rutter_tests::client::{Client, channel, request};
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, binary, eventually};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tonic::Code;
 
@@ -160,16 +162,60 @@ async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on()
 }
 
 #[tokio::test]
-async fn health_metrics_and_sigterm_work() -> Result<()> {
-    let (_dir, plane) = start().await?;
-    assert_eq!(http::get(plane.admin, "/healthz", &[]).await?.body, "ok\n");
-    let mut client = Client::connect(plane.xds).await?;
-    client.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
-    assert_eq!(client.next().await?.resources.len(), 3);
-    assert_eq!(plane.metric("rutter_xds_streams").await?, 1);
-    let ended = tokio::spawn(plane.terminate());
-    assert_eq!(client.next().await.unwrap_err().code(), Code::Unavailable);
-    assert!(ended.await??.success());
+async fn health_and_metrics_are_told_and_each_signal_to_end_drains() -> Result<()> {
+    for signal in ["TERM", "INT", "HUP"] {
+        let (_dir, plane) = start().await?;
+        assert_eq!(http::get(plane.admin, "/healthz", &[]).await?.body, "ok\n");
+        let mut client = Client::connect(plane.xds).await?;
+        client.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
+        assert_eq!(client.next().await?.resources.len(), 3);
+        assert_eq!(plane.metric("rutter_xds_streams").await?, 1);
+        let ended = tokio::spawn(plane.end_by(signal));
+        assert_eq!(client.next().await.unwrap_err().code(), Code::Unavailable, "{signal}");
+        assert!(ended.await??.success(), "{signal}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_started_to_ignore_hangups_ignores_them() -> Result<()> {
+    let script = "trap '' HUP; exec \"$0\" serve --memory --xds 127.0.0.1:0 --admin 127.0.0.1:0";
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(binary("rutter")?).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn()?;
+    let pid = child.id().context("it has ended")?.to_string();
+    let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
+    while !log.next_line().await?.context("it has ended")?.contains("rutter serves") {}
+    Command::new("kill").args(["-s", "HUP", &pid]).status().await?;
+    Command::new("kill").args(["-s", "TERM", &pid]).status().await?;
+    assert!(child.wait().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_deleted_is_told_everywhere_and_the_config_is_served_on() -> Result<()> {
+    let (dir, plane) = start().await?;
+    let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+    plane.apply(SERVICE, &[]).await?;
+    std::fs::rename(&data, &away)?;
+    let changed = SERVICE.replace("port: 80", "port: 81");
+    for _ in 0..2 {
+        let refused = plane.apply(&changed, &[]).await.unwrap_err().to_string();
+        let want = format!("{}: the files of the store were deleted or replaced while it was open", data.display());
+        assert!(refused.contains(&want), "{refused}");
+    }
+    let verbose = http::get(plane.admin, "/readyz?verbose", &[]).await?;
+    assert_eq!(verbose.status, 200, "sidecars are served as before");
+    assert!(verbose.body.contains("store: read-only: "), "{}", verbose.body);
+    assert_eq!(plane.metric("rutter_store_writable").await?, 0);
+    assert_eq!(plane.metric("rutter_store_failures_total").await?, 2);
+    assert_eq!(plane.log().matches("the store can only be read").count(), 1, "{}", plane.log());
+    assert!(plane.ctl(&["get", "services", "-n", "shop", "-o", "yaml"]).await?.contains("port: 80\n"));
+
+    std::fs::rename(&away, &data)?;
+    plane.apply(&changed, &[]).await?;
+    assert_eq!(plane.metric("rutter_store_writable").await?, 1);
+    assert!(http::get(plane.admin, "/readyz?verbose", &[]).await?.body.contains("store: ok"));
     Ok(())
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rutter_api::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
-use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore};
+use rutter_store::{ConfigStore, EmbeddedStore, MemoryStore, Writable};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::admin::{self, AdminServer};
 use crate::ads::{self, AdsService, Budget, Shared, StreamTasks};
@@ -103,6 +103,7 @@ impl App {
         info!(xds = %self.xds_addr()?, admin = %self.admin_addr()?, "rutter serves");
         let (stop, stopped) = watch::channel(false);
         let mut tasks: JoinSet<Ended> = JoinSet::new();
+        tasks.spawn(named("store", watch_store(self.admin.store.clone(), self.admin.metrics.clone(), stopped.clone())));
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));
         tasks.spawn(named("streams", self.tasks.run(stopped.clone())));
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
@@ -135,6 +136,35 @@ fn open(settings: &StoreSettings) -> anyhow::Result<Arc<dyn ConfigStore>> {
         Some(dir) => Arc::new(EmbeddedStore::open(dir).context("--data-dir")?),
         None => Arc::new(MemoryStore::default()),
     })
+}
+
+/// Tells when the store can no longer be written, and when it can again, until `stop`.
+async fn watch_store(
+    store: Arc<dyn ConfigStore>,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut writable = store.writable();
+    metrics.store_writable.set(1);
+    let stopped = stopped(stop);
+    tokio::pin!(stopped);
+    loop {
+        let changed = tokio::select! {
+            () = &mut stopped => return Ok(()),
+            changed = writable.changed() => changed,
+        };
+        changed.context("the store is closed")?;
+        match &*writable.borrow_and_update() {
+            Writable::Yes => {
+                metrics.store_writable.set(1);
+                info!("the store can be written again");
+            }
+            Writable::No(reason) => {
+                metrics.store_writable.set(0);
+                error!(error = reason, "the store can only be read");
+            }
+        }
+    }
 }
 
 /// Runs a task, and returns how it ended with its name.

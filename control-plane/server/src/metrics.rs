@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     pub(crate) encodes: Gauge,
     pub(crate) scopes: Gauge,
     pub(crate) rejected: Counter,
+    pub(crate) store_writable: Gauge,
+    pub(crate) store_failures: Counter,
     pub(crate) verify_checks: Counter,
     pub(crate) verify_differences: Counter,
     pub(crate) files_read: Counter,
@@ -76,6 +78,8 @@ impl Default for Metrics {
             ),
             scopes: new(into, "scopes", "Distinct scopes kept"),
             rejected: new(into, "config_rejected", "Applies that were refused"),
+            store_writable: new(into, "store_writable", "1 if the store takes commits, 0 if it can only be read"),
+            store_failures: new(into, "store_failures", "Commits that the store could not make durable"),
             verify_checks: new(into, "verify_checks", "Full recomputations compared (--verify)"),
             verify_differences: new(
                 into,
@@ -161,6 +165,10 @@ mod tests {
             # TYPE rutter_scopes gauge
             # HELP rutter_config_rejected Applies that were refused.
             # TYPE rutter_config_rejected counter
+            # HELP rutter_store_writable 1 if the store takes commits, 0 if it can only be read.
+            # TYPE rutter_store_writable gauge
+            # HELP rutter_store_failures Commits that the store could not make durable.
+            # TYPE rutter_store_failures counter
             # HELP rutter_verify_checks Full recomputations compared (--verify).
             # TYPE rutter_verify_checks counter
             # HELP rutter_verify_differences Resources found different from a full recomputation (--verify).
@@ -215,6 +223,8 @@ mod tests {
             rutter_encodes 0
             rutter_scopes 0
             rutter_config_rejected_total 0
+            rutter_store_writable 0
+            rutter_store_failures_total 0
             rutter_verify_checks_total 0
             rutter_verify_differences_total 0
             rutter_folder_files_read_total 0

@@ -109,6 +109,26 @@ pub struct Listing {
     pub objects: Vec<Stored>,
 }
 
+impl Commit {
+    /// Returns the objects that the commit changed.
+    pub fn keys(&self) -> impl Iterator<Item = &ConfigKey> {
+        self.events.iter().map(|event| match event {
+            ConfigEvent::Put(stored) => &stored.key,
+            ConfigEvent::Delete(key) => key,
+        })
+    }
+}
+
+/// Whether a store takes commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writable {
+    /// The store takes commits.
+    Yes,
+    /// The store takes none, for this reason. Everything can still be read. The store finds out by itself when it can be
+    /// written again.
+    No(String),
+}
+
 /// Why nothing was committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
@@ -196,6 +216,9 @@ pub trait ConfigStore: Send + Sync + 'static {
 
     /// Returns the latest revision, which can be waited for.
     fn latest(&self) -> watch::Receiver<u64>;
+
+    /// Returns whether the store takes commits, which can be waited for.
+    fn writable(&self) -> watch::Receiver<Writable>;
 }
 
 /// Sees every commit after a revision.

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use crate::state::State;
 use crate::{
-    Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, HISTORY_MAX, Listing, Owner, StoreError, Stored, Wanted,
+    Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, HISTORY_MAX, Listing, Owner, StoreError, Stored,
+    Wanted, Writable,
 };
 
 /// A store that keeps config in memory. It keeps the same contract as the others, except that nothing survives.
@@ -18,6 +19,7 @@ use crate::{
 pub struct MemoryStore {
     inner: Mutex<Inner>,
     latest: watch::Sender<u64>,
+    writable: watch::Sender<Writable>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ struct Inner {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { inner: Mutex::default(), latest: watch::Sender::new(0) }
+        Self { inner: Mutex::default(), latest: watch::Sender::new(0), writable: watch::Sender::new(Writable::Yes) }
     }
 }
 
@@ -86,5 +88,9 @@ impl ConfigStore for MemoryStore {
 
     fn latest(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()
+    }
+
+    fn writable(&self) -> watch::Receiver<Writable> {
+        self.writable.subscribe()
     }
 }

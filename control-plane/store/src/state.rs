@@ -30,7 +30,7 @@ fn hash(json: &str) -> u128 {
 }
 
 /// Everything that decides what a commit comes to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) objects: BTreeMap<ConfigKey, HeldObject>,
     /// The number of the latest commit.
@@ -97,6 +97,23 @@ impl State {
             match event {
                 ConfigEvent::Put(stored) => self.objects.insert(stored.key.clone(), HeldObject::of(stored)),
                 ConfigEvent::Delete(key) => self.objects.remove(key),
+            };
+        }
+    }
+
+    /// Goes back to what was before commits that failed. `objects` has every object that they wrote as it was.
+    pub(crate) fn go_back(
+        &mut self,
+        objects: &BTreeMap<ConfigKey, Option<Stored>>,
+        revision: u64,
+        last_instant: Option<CreationTimestamp>,
+    ) {
+        self.revision = revision;
+        self.last_instant = last_instant;
+        for (key, old) in objects {
+            match old {
+                Some(stored) => self.objects.insert(key.clone(), HeldObject::of(stored)),
+                None => self.objects.remove(key),
             };
         }
     }

@@ -1,16 +1,16 @@
 //! What every store keeps, tried on each of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rutter_api::{ConfigKey, Kind};
 use rutter_store::{
-    CommitError, ConfigEvent, ConfigStore, ConfigWrite, EmbeddedStore, Expected, Listing, MemoryStore, Owner,
-    StoreError, Watch,
+    Commit, CommitError, ConfigEvent, ConfigStore, ConfigWrite, EmbeddedStore, Expected, Listing, MemoryStore, Owner,
+    StoreError, Watch, Writable,
 };
 
 fn key(name: &str) -> ConfigKey {
@@ -260,6 +260,113 @@ async fn a_folder_of_an_older_version_opens_and_keeps_the_order_of_ages() {
     assert!(age("young").await < age("new").await);
     assert!(age("old").await < age("young").await, "an update keeps the age");
     assert_eq!(store.get(&key("old")).await.unwrap().unwrap().first_revision, 7);
+}
+
+/// A large value, so that a disk is full soon.
+fn put_large(name: &str, value: u64) -> ConfigWrite {
+    let json = format!("{{\"v\":{value},\"pad\":{:?}}}", "x".repeat(200_000));
+    ConfigWrite { json: Some(json.into()), ..put(name, 0) }
+}
+
+/// Waits until a store says that it takes commits again.
+async fn wait_until_writable(store: &EmbeddedStore) {
+    let mut writable = store.writable();
+    let is_so = writable.wait_for(|writable| *writable == Writable::Yes);
+    let waited = tokio::time::timeout(Duration::from_secs(20), is_so).await.is_ok();
+    assert!(waited, "{:?}", *store.writable().borrow());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_deleted_fails_commits_and_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, away) = (dir.path().join("store"), dir.path().join("away"));
+    let store = EmbeddedStore::open(&folder).unwrap();
+    store.commit(vec![put("a", 1)]).await.unwrap();
+    std::fs::rename(&folder, &away).unwrap();
+    for value in 2..4 {
+        let error = store.commit(vec![put("a", value), put("b", value)]).await.unwrap_err();
+        let want = format!(
+            "the store failed: {}: the files of the store were deleted or replaced while it was open",
+            folder.display()
+        );
+        assert_eq!(error.to_string(), want);
+    }
+    assert!(matches!(&*store.writable().borrow(), Writable::No(_)));
+    assert_eq!(store.get(&key("a")).await.unwrap().unwrap().revision, 1);
+    assert_eq!(store.get(&key("b")).await.unwrap(), None);
+    assert_eq!(store.list(rutter_store::ALL).await.unwrap().revision, 1);
+    std::fs::rename(&away, &folder).unwrap();
+    wait_until_writable(&store).await;
+    assert_eq!(store.commit(vec![put("a", 5)]).await, Ok(2));
+}
+
+/// Writes a file for which there is no end but that of the disk.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    while file.write_all(&[1; 1 << 16]).is_ok() {}
+}
+
+const FULL_DISK: &str = "RUTTER_STORE_FULL_DISK_TEST";
+
+/// The child of the test below, which runs where a small disk is mounted. By itself it has nothing to do.
+#[tokio::test]
+async fn writer_on_a_full_disk() {
+    let Ok(disk) = std::env::var(FULL_DISK) else { return };
+    let (folder, filler) = (Path::new(&disk).join("store"), Path::new(&disk).join("filler"));
+    let store = EmbeddedStore::open(&folder).unwrap();
+    for round in 0..3 {
+        store.commit(vec![put("small", round), put("changed", round)]).await.unwrap();
+        fill(&filler);
+        let mut acknowledged = *store.latest().borrow();
+        let error = loop {
+            match store.commit(vec![put_large("large", acknowledged), put("changed", acknowledged + 100)]).await {
+                Ok(revision) => acknowledged = revision,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 1000, "the disk is never full");
+        };
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+        assert!(matches!(&*store.writable().borrow(), Writable::No(reason) if reason.contains("No space left")));
+
+        let before = store.list(rutter_store::ALL).await.unwrap();
+        assert_eq!(before.revision, acknowledged, "nothing of the failed commit is seen");
+        for stored in &before.objects {
+            assert!(stored.revision <= acknowledged);
+            assert_eq!(store.get(&stored.key).await.unwrap().as_ref(), Some(stored));
+        }
+        store.commit(vec![put("other", 1)]).await.unwrap_err();
+
+        std::fs::remove_file(&filler).unwrap();
+        wait_until_writable(&store).await;
+        assert_eq!(store.list(rutter_store::ALL).await.unwrap(), before, "nor when the disk has room again");
+        assert_eq!(store.commit(vec![put("after", round)]).await, Ok(acknowledged + 1));
+        let commits = store.commits_after(acknowledged).await.unwrap();
+        let seen: Vec<_> = commits.iter().flat_map(Commit::keys).cloned().collect();
+        assert_eq!(seen, [key("after")]);
+        store.commit(vec![delete("after")]).await.unwrap();
+    }
+    let mut before = store.list(rutter_store::ALL).await.unwrap();
+    drop(store);
+    let mut after = EmbeddedStore::open(&folder).unwrap().list(rutter_store::ALL).await.unwrap();
+    before.objects.sort_by(|a, b| a.key.cmp(&b.key));
+    after.objects.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(after, before);
+    println!("DONE");
+}
+
+/// A disk of its own needs namespaces of its own, which every user may make with `unshare`.
+#[test]
+fn a_full_disk_fails_commits_loses_nothing_and_is_written_again_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=96m tmpfs \"$0\" && exec \"$1\" --exact writer_on_a_full_disk --nocapture";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args([dir.path(), &std::env::current_exe().unwrap()])
+        .env(FULL_DISK, dir.path())
+        .output()
+        .expect("unshare of util-linux");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("DONE"), "{text}");
 }
 
 const CHILD: &str = "RUTTER_STORE_KILL_TEST";

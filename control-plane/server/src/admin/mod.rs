@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use axum::extract::RawQuery;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
-use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner};
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner, Writable};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -48,6 +50,7 @@ pub(crate) struct AdminServer {
 /// Serves gRPC, metrics and health checks on one socket, until `stop`.
 pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
+    let writable = server.store.writable();
     let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus {
         streams: server.streams.clone(),
         stop: stop.clone(),
@@ -59,8 +62,31 @@ pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch:
         .into_axum_router()
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ok\n" }));
+        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &writable) }))
+        .fallback(not_found);
     axum::serve(socket, router).with_graceful_shutdown(stopped(stop)).await.context("serving the admin API")
+}
+
+/// Returns the answer of `/readyz`, which can be had only while sidecars are served. `?verbose` tells of the parts.
+fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>) -> String {
+    if query != Some("verbose") {
+        return "ok\n".into();
+    }
+    let store = match &*writable.borrow() {
+        Writable::Yes => "ok".to_owned(),
+        Writable::No(reason) => format!("read-only: {reason}"),
+    };
+    format!("xds: ok\nstore: {store}\n")
+}
+
+/// Answers what nothing serves: gRPC with its own status, and everything else with 404.
+async fn not_found(request: axum::extract::Request) -> axum::response::Response {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        return Status::unimplemented(format!("{}: no such method", request.uri().path())).into_http();
+    }
+    let text = format!("{}: not found (want /metrics, /healthz or /readyz)\n", request.uri().path());
+    (http::StatusCode::NOT_FOUND, text).into_response()
 }
 
 #[tonic::async_trait]
@@ -216,7 +242,10 @@ impl AdminServer {
             CommitError::Conflict { .. } => Status::aborted(error.to_string()),
             CommitError::Owned { .. } => Status::failed_precondition(error.to_string()),
             CommitError::NotFound(_) => Status::not_found(error.to_string()),
-            CommitError::Failed(_) => Status::unavailable(error.to_string()),
+            CommitError::Failed(_) => {
+                self.metrics.store_failures.inc();
+                Status::unavailable(error.to_string())
+            }
         })
     }
 

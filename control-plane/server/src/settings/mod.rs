@@ -29,7 +29,7 @@ struct Cli {
 /// What the process is to do.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Serve xDS to sidecars and the admin API to operators, until SIGTERM or SIGINT
+    /// Serve xDS to sidecars and the admin API to operators, until SIGTERM, SIGINT or SIGHUP
     Serve(Settings),
 }
 
@@ -260,7 +260,7 @@ mod tests {
         let help = serve.clone().render_long_help().to_string();
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         expect![[r#"
-            Serve xDS to sidecars and the admin API to operators, until SIGTERM or SIGINT
+            Serve xDS to sidecars and the admin API to operators, until SIGTERM, SIGINT or SIGHUP
 
             Usage: serve [OPTIONS]
 

@@ -10,7 +10,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rutter_api::config::{APPLY_BYTES_MAX, Object};
 use rutter_api::{ConfigKey, yaml};
 use rutter_core::message_size::check_routes;
-use rutter_store::{ConfigStore, ConfigWrite, Expected, Owner};
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -234,7 +234,7 @@ impl Folder {
         let objects = files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));
         let put = objects.map(|(file, object)| put(object, &file.name));
         let writes = put.chain(gone.iter().cloned().map(deletion)).collect();
-        let revision = self.store.commit(writes).await.map_err(|error| error.to_string())?;
+        let revision = self.write(writes).await.map_err(|error| error.to_string())?;
         self.owned.retain(|key, _| !gone.contains(key));
         self.owned.extend(kept.into_iter().map(|(key, name)| (key.clone(), name.to_owned())));
         Ok(revision)
@@ -259,10 +259,18 @@ impl Folder {
             return;
         }
         let writes = gone.iter().cloned().map(deletion).collect();
-        match self.store.commit(writes).await {
+        match self.write(writes).await {
             Ok(_) => self.owned.retain(|key, _| !gone.contains(key)),
             Err(error) => warn!(error = %error, "objects of a file that is gone could not be removed"),
         }
+    }
+
+    async fn write(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        let result = self.store.commit(writes).await;
+        if let Err(CommitError::Failed(_)) = &result {
+            self.metrics.store_failures.inc();
+        }
+        result
     }
 
     fn keys_of(&self, choose: impl Fn(&str) -> bool) -> BTreeSet<ConfigKey> {

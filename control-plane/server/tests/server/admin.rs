@@ -177,4 +177,8 @@ async fn refused_applies_are_counted_and_health_is_told() {
     assert!(get("/metrics").await.contains("\nrutter_config_rejected_total 1\n"));
     assert!(get("/healthz").await.ends_with("\r\n\r\nok\n"));
     assert!(get("/readyz").await.starts_with("HTTP/1.1 200 "));
+    assert!(get("/readyz?verbose").await.ends_with("\r\n\r\nxds: ok\nstore: ok\n"));
+    let unknown = get("/metric").await;
+    assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
+    assert!(unknown.ends_with("/metric: not found (want /metrics, /healthz or /readyz)\n"), "{unknown}");
 }

@@ -1,0 +1,201 @@
+//! What is in the folder of an embedded store, and how it is opened and read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rutter_api::{ConfigKey, CreationTimestamp};
+
+use crate::record::{EventRecord, Record, seal, unseal};
+use crate::state::Decision;
+use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
+
+/// The length of a segment. Values above a quarter of it go to files that sled never syncs. A quarter is 4 MiB and
+/// objects have 1 MiB at most, so that no object ever goes to such a file.
+const SEGMENT_BYTES: usize = 16 << 20;
+/// The memory that sled may use for itself, in bytes.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// The number of times that a folder which is in use is tried.
+const TRIES: u32 = 10;
+/// The time between two such tries.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// The first byte of the keys of objects.
+const OBJECT: u8 = b'c';
+/// The first byte of the keys of commits.
+const COMMIT: u8 = b'h';
+/// The key of the latest revision.
+const REVISION: &[u8] = b"m/revision";
+/// The key of the latest instant that was given to new objects, in microseconds since 1970.
+const LAST_INSTANT: &[u8] = b"m/last-instant";
+
+/// The database in a folder, with its path for messages.
+pub(super) struct Database {
+    pub(super) sled: sled::Db,
+    path: String,
+}
+
+/// Everything in a database at one revision.
+pub(super) struct Loaded {
+    pub(super) listing: Listing,
+    /// The latest instant that was given to new objects. `None` means that none was.
+    pub(super) last_instant: Option<CreationTimestamp>,
+}
+
+impl Database {
+    /// Opens a folder, which is made if it is missing. A folder that is in use is tried for a moment, because a process
+    /// that has just ended may still be closing it.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.display().to_string();
+        let config = sled::Config::new().path(dir).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
+        let mut tries = 1;
+        loop {
+            match config.open().map_err(|error| open_error(&path, &error)) {
+                Ok(sled) => return Ok(Self { sled, path }),
+                Err(StoreError::InUse(_)) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(TRY_AGAIN);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads everything, and verifies every record.
+    pub(super) fn load(&self) -> Result<Loaded, StoreError> {
+        let mut objects = Vec::new();
+        for item in self.sled.scan_prefix([OBJECT]) {
+            let (key, bytes) = item.map_err(|error| self.failed(&error))?;
+            objects.push(self.stored(&String::from_utf8_lossy(&key), &bytes)?);
+        }
+        let revision = self.number(REVISION)?.unwrap_or_default();
+        let last_instant = self.number(LAST_INSTANT)?.map(CreationTimestamp::from_microseconds);
+        Ok(Loaded { listing: Listing { revision, objects }, last_instant })
+    }
+
+    /// Returns one object, or `None` if there is no such object.
+    pub(super) fn read(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
+        let bytes = self.sled.get(object_key(key)).map_err(|error| self.failed(&error))?;
+        bytes.map(|bytes| self.stored(&key.to_string(), &bytes)).transpose()
+    }
+
+    /// Returns the commit of a revision.
+    pub(super) fn commit(&self, revision: u64) -> Result<Commit, StoreError> {
+        let record = || format!("h{revision}");
+        let mut events = Vec::new();
+        for value in self.sled.scan_prefix(commit_key(revision)).values() {
+            let bytes = value.map_err(|error| self.failed(&error))?;
+            let event: EventRecord = unseal(&bytes).map_err(|problem| self.damaged(&record(), problem))?;
+            events.push(event.event().ok_or_else(|| self.damaged(&record(), "an unknown kind".into()))?);
+        }
+        if events.is_empty() {
+            return Err(StoreError::Compacted(revision));
+        }
+        Ok(Commit { revision, events })
+    }
+
+    /// Returns everything that a commit writes.
+    pub(super) fn batch_of(&self, decision: &Decision) -> Result<sled::Batch, StoreError> {
+        let commit = &decision.commit;
+        let mut batch = sled::Batch::default();
+        for event in &commit.events {
+            match event {
+                ConfigEvent::Put(stored) => batch.insert(object_key(&stored.key), seal(&Record::of(stored))),
+                ConfigEvent::Delete(key) => batch.remove(object_key(key)),
+            }
+        }
+        // Each event is a record of its own, because sled writes a page again with everything that is in it.
+        for (event, number) in commit.events.iter().zip(0u32..) {
+            let key = [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat();
+            batch.insert(key, seal(&EventRecord::of(event)));
+        }
+        if let Some(old) = commit.revision.checked_sub(HISTORY_MAX) {
+            self.remove_commit(old, &mut batch)?;
+        }
+        batch.insert(REVISION, seal(&commit.revision));
+        batch.insert(LAST_INSTANT, seal(&decision.instant.microseconds()));
+        Ok(batch)
+    }
+
+    /// Makes the database durably what it was before some commits. `file` is the file of sled.
+    pub(super) fn go_back(&self, before: &Before, file: &File) -> Result<(), StoreError> {
+        let batch = self.batch_back_to(before)?;
+        self.sled.apply_batch(batch).map_err(|error| self.failed(&error))?;
+        self.sled.flush().map_err(|error| self.failed(&error))?;
+        file.sync_data().map_err(|error| StoreError::Failed(format!("{}: {error}", self.path)))
+    }
+
+    fn batch_back_to(&self, before: &Before) -> Result<sled::Batch, StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, old) in &before.objects {
+            match old {
+                Some(stored) => batch.insert(object_key(key), seal(&Record::of(stored))),
+                None => batch.remove(object_key(key)),
+            }
+        }
+        let revision = self.number(REVISION)?.unwrap_or_default();
+        for later in before.revision + 1..=revision {
+            self.remove_commit(later, &mut batch)?;
+        }
+        batch.insert(REVISION, seal(&before.revision));
+        match before.last_instant {
+            Some(instant) => batch.insert(LAST_INSTANT, seal(&instant.microseconds())),
+            None => batch.remove(LAST_INSTANT),
+        }
+        Ok(batch)
+    }
+
+    fn remove_commit(&self, revision: u64, batch: &mut sled::Batch) -> Result<(), StoreError> {
+        for key in self.sled.scan_prefix(commit_key(revision)).keys() {
+            batch.remove(key.map_err(|error| self.failed(&error))?);
+        }
+        Ok(())
+    }
+
+    fn number<T: for<'de> serde::Deserialize<'de>>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let bytes = self.sled.get(key).map_err(|error| self.failed(&error))?;
+        let number = bytes.map(|bytes| unseal(&bytes)).transpose();
+        number.map_err(|problem| self.damaged(&String::from_utf8_lossy(key), problem))
+    }
+
+    fn stored(&self, record: &str, bytes: &[u8]) -> Result<Stored, StoreError> {
+        let object: Record = unseal(bytes).map_err(|problem| self.damaged(record, problem))?;
+        object.stored().ok_or_else(|| self.damaged(record, "an unknown kind".into()))
+    }
+
+    fn damaged(&self, record: &str, problem: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), record: record.to_owned(), problem }
+    }
+
+    fn failed(&self, error: &sled::Error) -> StoreError {
+        StoreError::Failed(format!("{}: {error}", self.path))
+    }
+}
+
+/// What a store was before commits that are not durable yet.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The objects that the commits write, as they were. `None` means that there was no such object.
+    pub(super) objects: BTreeMap<ConfigKey, Option<Stored>>,
+    pub(super) revision: u64,
+    pub(super) last_instant: Option<CreationTimestamp>,
+}
+
+fn open_error(path: &str, error: &sled::Error) -> StoreError {
+    if let sled::Error::Io(io) = error
+        && (io.kind() == std::io::ErrorKind::WouldBlock || io.to_string().contains("lock"))
+    {
+        return StoreError::InUse(path.to_owned());
+    }
+    StoreError::Failed(format!("{path}: {error}"))
+}
+
+fn object_key(key: &ConfigKey) -> Vec<u8> {
+    format!("{}/{}/{}/{}", OBJECT as char, key.kind, key.namespace, key.name).into_bytes()
+}
+
+fn commit_key(revision: u64) -> Vec<u8> {
+    [&[COMMIT][..], &revision.to_be_bytes()].concat()
+}

@@ -1,0 +1,255 @@
+//! The thread that writes.
+//!
+//! Commits that come together are one group: they are decided one after the other, made durable together, and answered.
+//! If that fails, because the disk is full or the folder was deleted, everything in memory goes back to what it was
+//! before the group, and nothing is written until the folder can be written again. sled takes nothing more after a
+//! failure, so the database is then opened anew, and what it may have of the group is removed.
+
+use std::fs::{File, remove_file};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use rutter_api::CreationTimestamp;
+use tokio::sync::oneshot;
+
+use super::database::{Before, Database};
+use super::shared::Shared;
+use crate::state::State;
+use crate::{CommitError, ConfigWrite, StoreError, Writable};
+
+/// The number of commits that may wait for the writer. Callers of further ones wait themselves.
+pub(super) const QUEUE: usize = 128;
+/// The time between two looks whether a folder that could not be written can be written again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The number of bytes that must find room before a folder counts as writable again.
+const ROOM_BYTES: usize = 1 << 20;
+/// The name of the file by which that is tried.
+const ROOM: &str = "room";
+
+/// A commit that waits for the writer.
+pub(super) struct Job {
+    pub(super) writes: Vec<ConfigWrite>,
+    pub(super) answer: oneshot::Sender<Result<u64, CommitError>>,
+}
+
+/// The only writer, so that commits are decided one after the other.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    /// The file of sled, which sled itself does not make durable.
+    file: File,
+    /// What was before the commits of the current group, or before those that failed.
+    before: Before,
+    health: Health,
+}
+
+/// Whether the folder can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// The file of sled is not in the folder any more, and sled works.
+    Unlinked,
+    /// sled failed, and has to be opened again.
+    Failed,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let file = open_file(&shared.dir).map_err(StoreError::Failed)?;
+        Ok(Self { shared, file, before: Before::default(), health: Health::Good })
+    }
+
+    /// Writes until nobody can commit any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Some(first) = self.next_job(jobs) {
+            let group: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(QUEUE)).collect();
+            self.write_group(group);
+        }
+    }
+
+    /// Waits for a commit, and meanwhile looks whether a folder that could not be written can be written again.
+    fn next_job(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        loop {
+            if self.health == Health::Good {
+                return jobs.recv().ok();
+            }
+            match jobs.recv_timeout(LOOK_AGAIN) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.recover(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn write_group(&mut self, group: Vec<Job>) {
+        let mut durable = self.check_writable();
+        self.begin_group();
+        let old = self.before.revision;
+        let mut answers = Vec::new();
+        for job in group {
+            // After a failure the rest of the group is not tried.
+            let result = durable.clone().and_then(|()| self.write(job.writes));
+            if let Err(CommitError::Failed(_)) = &result {
+                durable = result.clone().map(drop);
+            }
+            answers.push((job.answer, result));
+        }
+        let new = self.shared.state().revision;
+        if durable.is_ok() && new > old {
+            durable = self.sync();
+        }
+        match &durable {
+            Ok(()) => {
+                self.before = Before::default();
+                self.shared.latest.send_if_modified(|latest| std::mem::replace(latest, new) < new);
+            }
+            Err(error) if self.health == Health::Good => self.fail(error),
+            Err(_) => {}
+        }
+        for (answer, result) in answers {
+            // A caller that has gone does not need its answer.
+            let _ = answer.send(durable.clone().and(result));
+        }
+    }
+
+    fn begin_group(&mut self) {
+        if self.health == Health::Good {
+            let state = self.shared.state();
+            let (revision, last_instant) = (state.revision, state.last_instant);
+            self.before = Before { revision, last_instant, ..Before::default() };
+        }
+    }
+
+    /// Fails if nothing can be written now.
+    fn check_writable(&mut self) -> Result<(), CommitError> {
+        if self.health != Health::Good {
+            self.recover();
+        }
+        match &*self.shared.writable.borrow() {
+            Writable::Yes => {}
+            Writable::No(reason) => return Err(CommitError::Failed(reason.clone())),
+        }
+        self.check_linked().map_err(CommitError::Failed)
+    }
+
+    fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        let mut state = self.shared.state_mut();
+        let now = CreationTimestamp::from(SystemTime::now());
+        let Some(decision) = state.decide(now, writes)? else { return Ok(state.revision) };
+        for key in decision.commit.keys() {
+            if !self.before.objects.contains_key(key) {
+                let old = if state.objects.contains_key(key) { self.shared.read(key).map_err(failed)? } else { None };
+                self.before.objects.insert(key.clone(), old);
+            }
+        }
+        let write = |database: &Database| {
+            let batch = database.batch_of(&decision)?;
+            database.sled.apply_batch(batch).map_err(|error| StoreError::Failed(error.to_string()))
+        };
+        self.shared.with_database(write).map_err(failed)?;
+        self.shared.take_opened();
+        state.apply(&decision);
+        self.shared.remember(decision.commit);
+        Ok(state.revision)
+    }
+
+    /// Makes everything durable: sled hands its pages to the operating system, which has to hand them to the disk.
+    fn sync(&self) -> Result<(), CommitError> {
+        let flush = |database: &Database| {
+            database.sled.flush().map(drop).map_err(|error| StoreError::Failed(error.to_string()))
+        };
+        self.shared.with_database(flush).map_err(failed)?;
+        self.file.sync_data().map_err(|error| CommitError::Failed(error.to_string()))?;
+        self.check_linked().map_err(CommitError::Failed)
+    }
+
+    /// Fails if the file of sled is not the one that is in the folder now.
+    fn check_linked(&self) -> Result<(), String> {
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let open = self.file.metadata().map(identity).ok();
+        if open.is_some() && open == std::fs::metadata(self.shared.dir.join("db")).map(identity).ok() {
+            return Ok(());
+        }
+        let dir = self.shared.dir.display();
+        Err(format!("{dir}: the files of the store were deleted or replaced while it was open"))
+    }
+
+    /// Takes in that the commits of the current group failed.
+    fn fail(&mut self, error: &CommitError) {
+        let is_linked = self.check_linked();
+        self.health = if is_linked.is_ok() { Health::Failed } else { Health::Unlinked };
+        self.shared.go_back(&self.before);
+        let reason = is_linked.err().unwrap_or_else(|| match error {
+            CommitError::Failed(reason) => reason.clone(),
+            CommitError::Conflict { .. } | CommitError::Owned { .. } | CommitError::NotFound(_) => error.to_string(),
+        });
+        self.shared.writable.send_replace(Writable::No(reason));
+    }
+
+    /// Finds out whether the folder can be written again.
+    fn recover(&mut self) {
+        let recovered = match self.health {
+            Health::Good => return,
+            Health::Unlinked => self.check_linked().and_then(|()| self.open_again()),
+            Health::Failed => self.open_again(),
+        };
+        match recovered {
+            Ok(()) => {
+                self.health = Health::Good;
+                self.shared.forget_failed();
+                self.shared.writable.send_replace(Writable::Yes);
+            }
+            Err(reason) => {
+                self.shared.writable.send_if_modified(|writable| {
+                    let is_other = *writable != Writable::No(reason.clone());
+                    *writable = Writable::No(reason);
+                    is_other
+                });
+            }
+        }
+    }
+
+    /// Opens the database again, and removes from it what it has of commits that failed.
+    fn open_again(&mut self) -> Result<(), String> {
+        find_room(&self.shared.dir)?;
+        let mut place = self.shared.database_mut();
+        // sled lets the folder be opened only when this is gone.
+        drop(place.take());
+        let database = Database::open(&self.shared.dir).map_err(|error| error.to_string())?;
+        self.file = open_file(&self.shared.dir)?;
+        database.go_back(&self.before, &self.file).map_err(|error| error.to_string())?;
+        let loaded = database.load().map_err(|error| error.to_string())?;
+        let found = State::of_objects(&loaded.listing.objects, loaded.listing.revision, loaded.last_instant);
+        if found != *self.shared.state() {
+            let dir = self.shared.dir.display();
+            return Err(format!("{dir}: what is stored is not what was acknowledged (restart to see why)"));
+        }
+        *place = Some(database);
+        Ok(())
+    }
+}
+
+fn open_file(dir: &Path) -> Result<File, String> {
+    File::open(dir.join("db")).map_err(|error| format!("{}: {error}", dir.display()))
+}
+
+/// Fails if there is no room in a folder.
+fn find_room(dir: &Path) -> Result<(), String> {
+    let path = dir.join(ROOM);
+    let fill = || {
+        let mut file = File::create(&path)?;
+        file.write_all(&vec![0; ROOM_BYTES])?;
+        file.sync_all()
+    };
+    let filled = fill();
+    // A file that could not be made need not be removed.
+    let _ = remove_file(&path);
+    filled.map_err(|error| format!("{}: {error}", dir.display()))
+}
+
+fn failed(error: StoreError) -> CommitError {
+    CommitError::Failed(error.to_string())
+}
