@@ -146,6 +146,7 @@ async fn watch_store(
 ) -> anyhow::Result<()> {
     let mut writable = store.writable();
     metrics.store_writable.set(1);
+    let mut was_writable = true;
     let stopped = stopped(stop);
     tokio::pin!(stopped);
     loop {
@@ -154,16 +155,21 @@ async fn watch_store(
             changed = writable.changed() => changed,
         };
         changed.context("the store is closed")?;
-        match &*writable.borrow_and_update() {
-            Writable::Yes => {
-                metrics.store_writable.set(1);
-                info!("the store can be written again");
-            }
+        let is_writable = match &*writable.borrow_and_update() {
+            Writable::Yes => true,
             Writable::No(reason) => {
-                metrics.store_writable.set(0);
-                error!(error = reason, "the store can only be read");
+                // The reason may change while it lasts, and is then told by `/readyz?verbose`.
+                if was_writable {
+                    error!(error = reason, "the store can only be read");
+                }
+                false
             }
+        };
+        if is_writable && !was_writable {
+            info!("the store can be written again");
         }
+        metrics.store_writable.set(i64::from(is_writable));
+        was_writable = is_writable;
     }
 }
 

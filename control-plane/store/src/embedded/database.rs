@@ -33,7 +33,7 @@ const LAST_INSTANT: &[u8] = b"m/last-instant";
 
 /// The database in a folder, with its path for messages.
 pub(super) struct Database {
-    pub(super) sled: sled::Db,
+    sled: sled::Db,
     path: String,
 }
 
@@ -121,9 +121,8 @@ impl Database {
 
     /// Makes the database durably what it was before some commits. `file` is the file of sled.
     pub(super) fn go_back(&self, before: &Before, file: &File) -> Result<(), StoreError> {
-        let batch = self.batch_back_to(before)?;
-        self.sled.apply_batch(batch).map_err(|error| self.failed(&error))?;
-        self.sled.flush().map_err(|error| self.failed(&error))?;
+        self.apply(self.batch_back_to(before)?)?;
+        self.flush()?;
         file.sync_data().map_err(|error| StoreError::Failed(format!("{}: {error}", self.path)))
     }
 
@@ -169,8 +168,18 @@ impl Database {
         StoreError::Damaged { path: self.path.clone(), record: record.to_owned(), problem }
     }
 
+    /// Writes a batch, which is not durable afterwards.
+    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+        self.sled.apply_batch(batch).map_err(|error| self.failed(&error))
+    }
+
+    /// Hands everything that was written to the operating system.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.sled.flush().map(drop).map_err(|error| self.failed(&error))
+    }
+
     fn failed(&self, error: &sled::Error) -> StoreError {
-        StoreError::Failed(format!("{}: {error}", self.path))
+        StoreError::Failed(format!("{}: {}", self.path, text_of(error)))
     }
 }
 
@@ -189,7 +198,15 @@ fn open_error(path: &str, error: &sled::Error) -> StoreError {
     {
         return StoreError::InUse(path.to_owned());
     }
-    StoreError::Failed(format!("{path}: {error}"))
+    StoreError::Failed(format!("{path}: {}", text_of(error)))
+}
+
+/// Returns the text of an error. sled prints one of the operating system for programmers, so its kind is named instead.
+fn text_of(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Io(io) if io.kind() != std::io::ErrorKind::Other => io.kind().to_string(),
+        error => error.to_string(),
+    }
 }
 
 fn object_key(key: &ConfigKey) -> Vec<u8> {

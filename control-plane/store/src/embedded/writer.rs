@@ -145,11 +145,7 @@ impl Writer {
                 self.before.objects.insert(key.clone(), old);
             }
         }
-        let write = |database: &Database| {
-            let batch = database.batch_of(&decision)?;
-            database.sled.apply_batch(batch).map_err(|error| StoreError::Failed(error.to_string()))
-        };
-        self.shared.with_database(write).map_err(failed)?;
+        self.shared.with_database(|database| database.apply(database.batch_of(&decision)?)).map_err(failed)?;
         self.shared.take_opened();
         state.apply(&decision);
         self.shared.remember(decision.commit);
@@ -158,10 +154,7 @@ impl Writer {
 
     /// Makes everything durable: sled hands its pages to the operating system, which has to hand them to the disk.
     fn sync(&self) -> Result<(), CommitError> {
-        let flush = |database: &Database| {
-            database.sled.flush().map(drop).map_err(|error| StoreError::Failed(error.to_string()))
-        };
-        self.shared.with_database(flush).map_err(failed)?;
+        self.shared.with_database(Database::flush).map_err(failed)?;
         self.file.sync_data().map_err(|error| CommitError::Failed(error.to_string()))?;
         self.check_linked().map_err(CommitError::Failed)
     }
