@@ -203,10 +203,12 @@ fn open_error(path: &str, error: &sled::Error) -> StoreError {
 
 /// Returns the text of an error. sled prints one of the operating system for programmers, so its kind is named instead.
 fn text_of(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Io(io) if io.kind() != std::io::ErrorKind::Other => io.kind().to_string(),
-        error => error.to_string(),
+    if let sled::Error::Io(io) = error
+        && io.kind() != std::io::ErrorKind::Other
+    {
+        return io.kind().to_string();
     }
+    error.to_string()
 }
 
 fn object_key(key: &ConfigKey) -> Vec<u8> {
@@ -215,4 +217,92 @@ fn object_key(key: &ConfigKey) -> Vec<u8> {
 
 fn commit_key(revision: u64) -> Vec<u8> {
     [&[COMMIT][..], &revision.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::Kind;
+
+    use super::*;
+    use crate::state::State;
+    use crate::{ConfigWrite, Expected, Owner};
+
+    fn key(name: &str) -> ConfigKey {
+        ConfigKey::new(Kind::Service, "shop", name)
+    }
+
+    fn write(name: &str, json: Option<&str>) -> ConfigWrite {
+        let json = json.map(std::sync::Arc::from);
+        ConfigWrite { key: key(name), json, created: None, owner: Owner::Api, expected: Expected::Any }
+    }
+
+    /// Commits to a database at an instant, and takes the commit over into its state.
+    fn commit(database: &Database, state: &mut State, now: i64, writes: Vec<ConfigWrite>) {
+        let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap().unwrap();
+        database.apply(database.batch_of(&decision).unwrap()).unwrap();
+        state.apply(&decision);
+    }
+
+    fn loaded(database: &Database) -> State {
+        let Loaded { listing, last_instant } = database.load().unwrap();
+        State::of_objects(&listing.objects, listing.revision, last_instant)
+    }
+
+    #[test]
+    fn what_was_written_is_loaded_and_read_by_revision() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        let mut state = State::default();
+        commit(&database, &mut state, 5, vec![write("a", Some("{}")), write("b", Some("{}"))]);
+        commit(&database, &mut state, 6, vec![write("a", None)]);
+        assert_eq!(loaded(&database), state);
+        let keys: Vec<ConfigKey> = database.commit(1).unwrap().keys().cloned().collect();
+        assert_eq!(keys, [key("a"), key("b")]);
+        assert_eq!(database.commit(2).unwrap().events, [ConfigEvent::Delete(key("a"))]);
+        assert_eq!(database.commit(3), Err(StoreError::Compacted(3)));
+        assert_eq!(database.read(&key("a")), Ok(None));
+    }
+
+    #[test]
+    fn commits_that_failed_are_taken_out_as_if_they_had_never_been() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        let file = File::open(dir.path().join("db")).unwrap();
+        let mut state = State::default();
+        commit(&database, &mut state, 5, vec![write("changed", Some("{\"v\":1}")), write("deleted", Some("{}"))]);
+        let acknowledged = loaded(&database);
+        let names = ["changed", "deleted", "new"];
+        let objects = names.map(|name| (key(name), database.read(&key(name)).unwrap())).into();
+        let before = Before { objects, revision: 1, last_instant: state.last_instant };
+
+        commit(&database, &mut state, 6, vec![write("changed", Some("{\"v\":2}")), write("deleted", None)]);
+        commit(&database, &mut state, 7, vec![write("new", Some("{}"))]);
+        assert_ne!(loaded(&database), acknowledged);
+        database.go_back(&before, &file).unwrap();
+        assert_eq!(loaded(&database), acknowledged);
+        for revision in [2, 3] {
+            assert_eq!(database.commit(revision), Err(StoreError::Compacted(revision)));
+        }
+        state.go_back(&before.objects, before.revision, before.last_instant);
+        assert_eq!(state, acknowledged, "the state in memory goes the same way");
+    }
+
+    #[test]
+    fn a_database_goes_back_to_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(dir.path()).unwrap();
+        let file = File::open(dir.path().join("db")).unwrap();
+        let mut state = State::default();
+        commit(&database, &mut state, 5, vec![write("a", Some("{}"))]);
+        let before = Before { objects: [(key("a"), None)].into(), ..Before::default() };
+        database.go_back(&before, &file).unwrap();
+        assert_eq!(loaded(&database), State::default());
+    }
+
+    #[test]
+    fn an_error_of_the_operating_system_is_told_by_its_kind() {
+        let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "Os { code: 28 }");
+        assert_eq!(text_of(&sled::Error::Io(full)), "no storage space");
+        assert_eq!(text_of(&sled::Error::Io(std::io::Error::other("strange"))), "IO error: strange");
+    }
 }
