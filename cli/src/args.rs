@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rutter_api::ResourceType;
 
+use crate::client::ServerAddress;
+
 /// Applies config to a Rutter control plane, and shows what was sent to whom
 #[derive(Parser)]
 #[command(name = "rutterctl", version)]
 pub(crate) struct Cli {
     /// Admin address of the control plane
     #[arg(long, env = "RUTTER_SERVER", default_value = "127.0.0.1:15014", global = true, value_name = "ADDR")]
-    pub(crate) server: String,
+    pub(crate) server: ServerAddress,
     /// Namespace in which objects are looked up, and of applied objects that name none. Default: every namespace for get,
     /// and "default" otherwise
     #[arg(short, long, default_value = "", hide_default_value = true, global = true, value_name = "NAME")]
@@ -386,6 +388,8 @@ mod tests {
     fn a_command_line_that_cannot_be_meant_is_refused() {
         assert_eq!(refused("rutterctl frobnicate"), "error: unrecognized subcommand 'frobnicate'");
         assert_eq!(refused("rutterctl delete svc"), "error: the following required arguments were not provided:");
+        let address = "rutterctl --server localhost get svc";
+        assert!(refused(address).starts_with("error: invalid value 'localhost' for '--server <ADDR>': want HOST:PORT"));
         assert_eq!(refused("rutterctl get svc -o xml"), "error: invalid value 'xml' for '--output <OUTPUT>'");
         let address = "rutterctl bootstrap --proxy envoy --pod a --ip here";
         assert_eq!(refused(address), "error: invalid value 'here' for '--ip <IP>': invalid IP address syntax");
@@ -395,7 +399,7 @@ mod tests {
     fn namespace_and_server_may_stand_before_and_after_the_command() {
         for line in ["rutterctl -n shop --server a:1 get vs", "rutterctl get vs -n shop --server a:1"] {
             let cli = Cli::parse_from(line.split(' '));
-            assert_eq!((cli.namespace.as_str(), cli.server.as_str()), ("shop", "a:1"));
+            assert_eq!((cli.namespace.as_str(), cli.server.to_string().as_str()), ("shop", "a:1"));
         }
     }
 }

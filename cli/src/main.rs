@@ -58,6 +58,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Returns a refusal in the words of the server, and any other failure with its causes.
 fn message(error: &anyhow::Error) -> String {
     match error.downcast_ref::<tonic::Status>() {
+        Some(status) if status.code() == tonic::Code::Unimplemented => {
+            "want an admin address, got one without this call (an xDS address, or a control plane of another version: \
+             see --server)"
+                .to_owned()
+        }
         Some(status) => status.message().to_owned(),
         None => format!("{error:#}"),
     }

@@ -186,8 +186,22 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        no control plane answers at 127.0.0.1:1 (is `rutter serve` running? another address: --server): transport error: tcp connect error: tcp connect error: Connection refused (os error 111)
+        no control plane answers at 127.0.0.1:1 (is `rutter serve` running? another address: --server): Connection refused (os error 111)
     "#]].assert_eq(&shown(&nobody));
+    let xds = run_in(shell.dir.path(), &shell.plane.xds.to_string(), "get all").await?;
+    expect![[r#"
+        exit 1
+        on standard error:
+        want an admin address, got one without this call (an xDS address, or a control plane of another version: see --server)
+    "#]].assert_eq(&shown(&xds));
+    let no_port = run_in(shell.dir.path(), "localhost", "get all").await?;
+    expect![[r#"
+        exit 2
+        on standard error:
+        error: invalid value 'localhost' for '--server <ADDR>': want HOST:PORT (the admin port is 15014 unless `rutter serve --admin` says otherwise)
+
+        For more information, try '--help'.
+    "#]].assert_eq(&shown(&no_port));
     assert_eq!(shell.run("frobnicate").await?.status.code(), Some(2), "a command line that is wrong");
     Ok(())
 }
