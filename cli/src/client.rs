@@ -17,13 +17,17 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// The admin API of a control plane.
 pub(crate) type Admin = AdminClient<Channel>;
 
-/// The address of the admin API, as `HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServerAddress(String);
+/// The address of the admin API.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerAddress {
+    /// The address as `HOST:PORT`.
+    text: String,
+    endpoint: Endpoint,
+}
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -48,16 +52,15 @@ impl FromStr for ServerAddress {
             Ok(1..=u16::MAX) => {}
             Ok(0) | Err(_) => return Err(format!("want a port of 1..=65535, got {port}")),
         }
-        Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| format!("want HOST:PORT: {host}: {error}"))?;
-        Ok(Self(address.to_owned()))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|error| format!("want HOST:PORT: {host}: {error}"))?;
+        Ok(Self { text: address.to_owned(), endpoint })
     }
 }
 
 /// Connects to a control plane.
 pub(crate) async fn connect(server: &ServerAddress) -> Result<Admin> {
-    let endpoint = Endpoint::from_shared(format!("http://{server}"))?;
-    let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
+    let channel = server.endpoint.clone().connect_timeout(CONNECT_TIMEOUT).connect().await;
     let channel = channel.map_err(|error| {
         // The errors around it only say again that it is one of the connection.
         let error = anyhow::Error::from(error);

@@ -191,8 +191,7 @@ impl Client {
     }
 
     async fn take(&mut self) -> Result<Said> {
-        let resource_type =
-            |type_url: &str| ResourceType::from_type_url(type_url).context("a type that nobody asked for");
+        let type_of = |type_url: &str| ResourceType::from_type_url(type_url).context("a type that nobody asked for");
         match (&mut self.responses, &self.requests) {
             (Responses::Delta(stream), Requests::Delta(sender)) => {
                 let response = stream.message().await?.context("the stream ended")?;
@@ -201,7 +200,7 @@ impl Client {
                 sender.send(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).await?;
                 let resources = || response.resources.iter();
                 Ok(Said {
-                    resource_type: resource_type(&response.type_url)?,
+                    resource_type: type_of(&response.type_url)?,
                     names: resources().map(|one| one.name.clone()).collect(),
                     gone: response.removed_resources.iter().cloned().collect(),
                     versions: resources().map(|one| one.version.clone()).collect(),
@@ -210,7 +209,7 @@ impl Client {
             (Responses::Sotw(stream), Requests::Sotw(sender)) => {
                 let response = stream.message().await?.context("the stream ended")?;
                 ensure!(self.nonces.insert(response.nonce.clone()), "a nonce came twice");
-                let resource_type = resource_type(&response.type_url)?;
+                let resource_type = type_of(&response.type_url)?;
                 let (names, version, nonce) = self.state.entry(resource_type).or_default();
                 (*version, *nonce) = (response.version_info.clone(), response.nonce.clone());
                 let (version_info, response_nonce) = (response.version_info, response.nonce);

@@ -39,6 +39,15 @@ pub(crate) struct State {
     pub(crate) last_instant: Option<CreationTimestamp>,
 }
 
+/// What a store was before commits that are not durable yet.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    /// The objects that the commits write, as they were. `None` means that there was no such object.
+    pub(crate) objects: BTreeMap<ConfigKey, Option<Stored>>,
+    pub(crate) revision: u64,
+    pub(crate) last_instant: Option<CreationTimestamp>,
+}
+
 /// A commit that is to be made, and the instant that its new objects were given.
 #[derive(Debug)]
 pub(crate) struct Decision {
@@ -101,16 +110,16 @@ impl State {
         }
     }
 
-    /// Goes back to what was before commits that failed. `objects` has every object that they wrote as it was.
-    pub(crate) fn go_back(
-        &mut self,
-        objects: &BTreeMap<ConfigKey, Option<Stored>>,
-        revision: u64,
-        last_instant: Option<CreationTimestamp>,
-    ) {
-        self.revision = revision;
-        self.last_instant = last_instant;
-        for (key, old) in objects {
+    /// Returns what there is now, without objects.
+    pub(crate) fn before(&self) -> Before {
+        Before { objects: BTreeMap::new(), revision: self.revision, last_instant: self.last_instant }
+    }
+
+    /// Goes back to what was before commits that failed.
+    pub(crate) fn go_back(&mut self, before: &Before) {
+        self.revision = before.revision;
+        self.last_instant = before.last_instant;
+        for (key, old) in &before.objects {
             match old {
                 Some(stored) => self.objects.insert(key.clone(), HeldObject::of(stored)),
                 None => self.objects.remove(key),

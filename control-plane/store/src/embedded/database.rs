@@ -1,6 +1,5 @@
 //! What is in the folder of an embedded store, and how it is opened and read.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use rutter_api::{ConfigKey, CreationTimestamp};
 
 use crate::record::{EventRecord, Record, seal, unseal};
-use crate::state::Decision;
+use crate::state::{Before, Decision};
 use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
 
 /// The length of a segment. Values above a quarter of it go to files that sled never syncs. A quarter is 4 MiB and
@@ -122,8 +121,7 @@ impl Database {
     /// Makes the database durably what it was before some commits. `file` is the file of sled.
     pub(super) fn go_back(&self, before: &Before, file: &File) -> Result<(), StoreError> {
         self.apply(self.batch_back_to(before)?)?;
-        self.flush()?;
-        file.sync_data().map_err(|error| StoreError::Failed(format!("{}: {error}", self.path)))
+        self.sync(file)
     }
 
     fn batch_back_to(&self, before: &Before) -> Result<sled::Batch, StoreError> {
@@ -173,23 +171,16 @@ impl Database {
         self.sled.apply_batch(batch).map_err(|error| self.failed(&error))
     }
 
-    /// Hands everything that was written to the operating system.
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.sled.flush().map(drop).map_err(|error| self.failed(&error))
+    /// Makes everything durable that was written: sled hands its pages to the operating system, which has to hand them
+    /// to the disk. `file` is the file of sled.
+    pub(super) fn sync(&self, file: &File) -> Result<(), StoreError> {
+        self.sled.flush().map_err(|error| self.failed(&error))?;
+        file.sync_data().map_err(|error| StoreError::Failed(format!("{}: {error}", self.path)))
     }
 
     fn failed(&self, error: &sled::Error) -> StoreError {
         StoreError::Failed(format!("{}: {}", self.path, text_of(error)))
     }
-}
-
-/// What a store was before commits that are not durable yet.
-#[derive(Debug, Default)]
-pub(super) struct Before {
-    /// The objects that the commits write, as they were. `None` means that there was no such object.
-    pub(super) objects: BTreeMap<ConfigKey, Option<Stored>>,
-    pub(super) revision: u64,
-    pub(super) last_instant: Option<CreationTimestamp>,
 }
 
 fn open_error(path: &str, error: &sled::Error) -> StoreError {
@@ -283,7 +274,7 @@ mod tests {
         for revision in [2, 3] {
             assert_eq!(database.commit(revision), Err(StoreError::Compacted(revision)));
         }
-        state.go_back(&before.objects, before.revision, before.last_instant);
+        state.go_back(&before);
         assert_eq!(state, acknowledged, "the state in memory goes the same way");
     }
 

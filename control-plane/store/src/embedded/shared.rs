@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rutter_api::ConfigKey;
 use tokio::sync::watch;
 
-use super::database::{Before, Database, Loaded};
-use crate::state::State;
+use super::database::{Database, Loaded};
+use crate::state::{Before, State};
 use crate::{Commit, Listing, StoreError, Stored, Writable};
 
 /// The number of events of the latest commits that are kept in memory.
@@ -88,7 +88,7 @@ impl Shared {
     pub(super) fn go_back(&self, before: &Before) {
         let mut state = self.state_mut();
         write_lock(&self.failed).clone_from(&before.objects);
-        state.go_back(&before.objects, before.revision, before.last_instant);
+        state.go_back(before);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|commit| commit.revision <= before.revision);
     }

@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 use rutter_api::CreationTimestamp;
 use tokio::sync::oneshot;
 
-use super::database::{Before, Database};
+use super::database::Database;
 use super::shared::Shared;
-use crate::state::State;
+use crate::state::{Before, State};
 use crate::{CommitError, ConfigWrite, StoreError, Writable};
 
 /// The number of commits that may wait for the writer. Callers of further ones wait themselves.
@@ -43,23 +43,12 @@ pub(super) struct Writer {
     file: File,
     /// What was before the commits of the current group, or before those that failed.
     before: Before,
-    health: Health,
-}
-
-/// Whether the folder can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Good,
-    /// The file of sled is not in the folder any more, and sled works.
-    Unlinked,
-    /// sled failed, and has to be opened again.
-    Failed,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let file = open_file(&shared.dir).map_err(StoreError::Failed)?;
-        Ok(Self { shared, file, before: Before::default(), health: Health::Good })
+        Ok(Self { shared, file, before: Before::default() })
     }
 
     /// Writes until nobody can commit any more.
@@ -73,7 +62,7 @@ impl Writer {
     /// Waits for a commit, and meanwhile looks whether a folder that could not be written can be written again.
     fn next_job(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
         loop {
-            if self.health == Health::Good {
+            if self.is_writable() {
                 return jobs.recv().ok();
             }
             match jobs.recv_timeout(LOOK_AGAIN) {
@@ -84,21 +73,26 @@ impl Writer {
         }
     }
 
+    fn is_writable(&self) -> bool {
+        *self.shared.writable.borrow() == Writable::Yes
+    }
+
     fn write_group(&mut self, group: Vec<Job>) {
         let mut durable = self.check_writable();
-        self.begin_group();
-        let old = self.before.revision;
+        if self.is_writable() {
+            self.before = self.shared.state().before();
+        }
         let mut answers = Vec::new();
         for job in group {
             // After a failure the rest of the group is not tried.
-            let result = durable.clone().and_then(|()| self.write(job.writes));
-            if let Err(CommitError::Failed(_)) = &result {
-                durable = result.clone().map(drop);
+            let result = durable.clone().map_err(CommitError::Failed).and_then(|()| self.write(job.writes));
+            if let Err(CommitError::Failed(reason)) = &result {
+                durable = Err(reason.clone());
             }
             answers.push((job.answer, result));
         }
         let new = self.shared.state().revision;
-        if durable.is_ok() && new > old {
+        if durable.is_ok() && new > self.before.revision {
             durable = self.sync();
         }
         match &durable {
@@ -106,33 +100,27 @@ impl Writer {
                 self.before = Before::default();
                 self.shared.latest.send_if_modified(|latest| std::mem::replace(latest, new) < new);
             }
-            Err(error) if self.health == Health::Good => self.fail(error),
-            Err(_) => {}
+            Err(reason) => {
+                if self.is_writable() {
+                    self.fail(reason);
+                }
+            }
         }
         for (answer, result) in answers {
             // A caller that has gone does not need its answer.
-            let _ = answer.send(durable.clone().and(result));
-        }
-    }
-
-    fn begin_group(&mut self) {
-        if self.health == Health::Good {
-            let state = self.shared.state();
-            let (revision, last_instant) = (state.revision, state.last_instant);
-            self.before = Before { revision, last_instant, ..Before::default() };
+            let _ = answer.send(durable.clone().map_err(CommitError::Failed).and(result));
         }
     }
 
     /// Fails if nothing can be written now.
-    fn check_writable(&mut self) -> Result<(), CommitError> {
-        if self.health != Health::Good {
+    fn check_writable(&mut self) -> Result<(), String> {
+        if !self.is_writable() {
             self.recover();
         }
         match &*self.shared.writable.borrow() {
-            Writable::Yes => {}
-            Writable::No(reason) => return Err(CommitError::Failed(reason.clone())),
+            Writable::Yes => self.check_linked(),
+            Writable::No(reason) => Err(reason.clone()),
         }
-        self.check_linked().map_err(CommitError::Failed)
     }
 
     fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
@@ -152,11 +140,10 @@ impl Writer {
         Ok(state.revision)
     }
 
-    /// Makes everything durable: sled hands its pages to the operating system, which has to hand them to the disk.
-    fn sync(&self) -> Result<(), CommitError> {
-        self.shared.with_database(Database::flush).map_err(failed)?;
-        self.file.sync_data().map_err(|error| CommitError::Failed(error.to_string()))?;
-        self.check_linked().map_err(CommitError::Failed)
+    /// Makes everything durable that was written.
+    fn sync(&self) -> Result<(), String> {
+        self.shared.with_database(|database| database.sync(&self.file)).map_err(|error| error.to_string())?;
+        self.check_linked()
     }
 
     /// Fails if the file of sled is not the one that is in the folder now.
@@ -171,38 +158,26 @@ impl Writer {
     }
 
     /// Takes in that the commits of the current group failed.
-    fn fail(&mut self, error: &CommitError) {
-        let is_linked = self.check_linked();
-        self.health = if is_linked.is_ok() { Health::Failed } else { Health::Unlinked };
+    fn fail(&self, reason: &str) {
+        let reason = self.check_linked().err().unwrap_or_else(|| reason.to_owned());
         self.shared.go_back(&self.before);
-        let reason = is_linked.err().unwrap_or_else(|| match error {
-            CommitError::Failed(reason) => reason.clone(),
-            CommitError::Conflict { .. } | CommitError::Owned { .. } | CommitError::NotFound(_) => error.to_string(),
-        });
         self.shared.writable.send_replace(Writable::No(reason));
     }
 
     /// Finds out whether the folder can be written again.
     fn recover(&mut self) {
-        let recovered = match self.health {
-            Health::Good => return,
-            Health::Unlinked => self.check_linked().and_then(|()| self.open_again()),
-            Health::Failed => self.open_again(),
-        };
-        match recovered {
+        let now = match self.check_linked().and_then(|()| self.open_again()) {
             Ok(()) => {
-                self.health = Health::Good;
                 self.shared.forget_failed();
-                self.shared.writable.send_replace(Writable::Yes);
+                Writable::Yes
             }
-            Err(reason) => {
-                self.shared.writable.send_if_modified(|writable| {
-                    let is_other = *writable != Writable::No(reason.clone());
-                    *writable = Writable::No(reason);
-                    is_other
-                });
-            }
-        }
+            Err(reason) => Writable::No(reason),
+        };
+        self.shared.writable.send_if_modified(|writable| {
+            let is_other = *writable != now;
+            *writable = now;
+            is_other
+        });
     }
 
     /// Opens the database again, and removes from it what it has of commits that failed.
