@@ -4,7 +4,10 @@
 //! writes, makes each group of commits durable itself, and only then answers. The history of commits is kept here, and
 //! every record has a checksum that is verified when the folder is opened.
 
+mod copy;
 mod database;
+mod lock;
+mod opening;
 mod shared;
 mod writer;
 
@@ -17,10 +20,15 @@ use async_trait::async_trait;
 use rutter_api::ConfigKey;
 use tokio::sync::{oneshot, watch};
 
+use crate::restore::finish_restore;
 use crate::{Commit, CommitError, ConfigStore, ConfigWrite, Listing, Owner, StoreError, Stored, Wanted, Writable};
-use database::Database;
+use opening::Opened;
 use shared::Shared;
 use writer::{Job, QUEUE, Writer};
+
+pub(crate) use copy::{Copy, is_of_database};
+pub(crate) use database::{Database, Loaded};
+pub(crate) use lock::FolderLock;
 
 /// The number of commits that are read from the history at once.
 const READ_MAX: usize = 256;
@@ -30,6 +38,8 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     /// The queue and the thread of the writer. `None` means that the store is being dropped.
     writer: Option<(SyncSender<Job>, JoinHandle<()>)>,
+    /// Goes last, when nothing of the folder is open any more.
+    _lock: FolderLock,
 }
 
 impl Drop for EmbeddedStore {
@@ -44,22 +54,25 @@ impl Drop for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens a folder, which is made if it is missing, and verifies every record in it. The objects that are read stay
-    /// in memory until they were listed once or something is written.
+    /// Opens a folder, which is made if it is missing, and verifies that everything is in it that was acknowledged. The
+    /// objects that are read stay in memory until they were listed once or something is written. A folder that cannot be
+    /// written, because the disk is full or read-only, is read, and is written as soon as it can be.
     ///
     /// # Errors
-    /// Fails if another process has the folder open, if a record is damaged, or if the operating system refuses.
+    /// Fails if another process has the folder open, if something is damaged or missing, or if the operating system
+    /// refuses. Then every file is as it was.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let database = Database::open(dir)?;
-        let loaded = database.load()?;
-        let shared = Arc::new(Shared::new(dir.to_owned(), database, loaded));
+        let lock = FolderLock::take(dir)?;
+        finish_restore(dir).map_err(StoreError::Failed)?;
+        let Opened { database, loaded, state, journal, writable } = opening::open(dir)?;
+        let shared = Arc::new(Shared::new(dir.to_owned(), database, state, loaded.listing, writable));
         let (queue, jobs) = sync_channel(QUEUE);
-        let writer = Writer::new(shared.clone())?;
+        let writer = Writer::new(shared.clone(), journal)?;
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|error| StoreError::Failed(format!("a thread for the store: {error}")))?;
-        Ok(Self { shared, writer: Some((queue, thread)) })
+        Ok(Self { shared, writer: Some((queue, thread)), _lock: lock })
     }
 }
 

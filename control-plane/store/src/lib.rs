@@ -7,9 +7,13 @@
 //! - A watch that starts at a revision sees every later commit, in order.
 
 mod embedded;
+mod journal;
 mod memory;
 mod record;
+mod restore;
 mod state;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -19,6 +23,7 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
+pub use restore::{Origin, RestoreReport, RestoreRequest, backup_lines, restore};
 
 /// The number of commits that a watch may be behind. A watch that is further behind has to list everything again.
 pub const HISTORY_MAX: u64 = 10_000;
@@ -169,15 +174,23 @@ pub enum StoreError {
     #[error("{0}: another process uses this data folder (stop it, or name another folder)")]
     InUse(String),
     /// A record fails its checksum, or cannot be decoded.
-    #[error(
-        "{path}: record {record} is damaged: {problem} (the folder is left as it is; restore it from a copy, or start with another one)"
-    )]
+    #[error("{path}: record {record} is damaged: {problem}")]
     Damaged {
         /// The path of the folder.
         path: String,
         /// The key of the record.
         record: String,
         /// What is wrong with the record.
+        problem: String,
+    },
+    /// What is in the folder is not what was acknowledged. Nothing of it was changed.
+    #[error(
+        "{path}: {problem} (no file was changed; `rutter restore --data-dir {path} --dry-run` shows what can be brought back, and without --dry-run brings it back)"
+    )]
+    Unsound {
+        /// The path of the folder.
+        path: String,
+        /// What is damaged or missing.
         problem: String,
     },
     /// The operating system refused.

@@ -1,8 +1,10 @@
 //! What every store does alike: deciding what a commit comes to.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rutter_api::{ConfigKey, CreationTimestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_128;
 
 use crate::{Commit, CommitError, ConfigEvent, ConfigWrite, Expected, Owner, Stored};
@@ -23,6 +25,48 @@ impl HeldObject {
         let (revision, first_revision, created) = (*revision, *first_revision, *created);
         Self { hash: hash(json), revision, first_revision, created, owner: owner.clone() }
     }
+
+    /// Returns what the object adds to the sum of all objects.
+    fn sum(&self, key: &ConfigKey) -> u128 {
+        let Self { hash, revision, first_revision, created, owner } = self;
+        let file = match owner {
+            Owner::Api => "",
+            Owner::File(path) => path,
+        };
+        let created = created.microseconds();
+        // No name has a zero byte, and the path is last.
+        let text = format!("{key}\0{hash:x}\0{revision}\0{first_revision}\0{created}\0{file}");
+        self::hash(&text)
+    }
+}
+
+/// The sum of some objects: of each it adds a hash of everything that is kept of it, so that it costs the same for each
+/// write, whatever else there is. Two sets of objects that have the same sum are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum(u128);
+
+impl Sum {
+    fn add(&mut self, key: &ConfigKey, object: &HeldObject) {
+        self.0 = self.0.wrapping_add(object.sum(key));
+    }
+
+    fn subtract(&mut self, key: &ConfigKey, object: &HeldObject) {
+        self.0 = self.0.wrapping_sub(object.sum(key));
+    }
+}
+
+impl Serialize for Sum {
+    /// Writes 32 hexadecimal digits, because numbers in JSON are shorter.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Sum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits: Cow<'_, str> = Deserialize::deserialize(deserializer)?;
+        u128::from_str_radix(&digits, 16).map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 fn hash(json: &str) -> u128 {
@@ -37,6 +81,8 @@ pub(crate) struct State {
     pub(crate) revision: u64,
     /// The latest instant that was given to new objects. `None` means that none was.
     pub(crate) last_instant: Option<CreationTimestamp>,
+    /// The sum of the objects.
+    pub(crate) sum: Sum,
 }
 
 /// What a store was before commits that are not durable yet.
@@ -46,10 +92,11 @@ pub(crate) struct Before {
     pub(crate) objects: BTreeMap<ConfigKey, Option<Stored>>,
     pub(crate) revision: u64,
     pub(crate) last_instant: Option<CreationTimestamp>,
+    pub(crate) sum: Sum,
 }
 
 /// A commit that is to be made, and the instant that its new objects were given.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Decision {
     pub(crate) commit: Commit,
     pub(crate) instant: CreationTimestamp,
@@ -57,9 +104,30 @@ pub(crate) struct Decision {
 
 impl State {
     /// Returns the state of a store with these objects.
-    pub(crate) fn of_objects(objects: &[Stored], revision: u64, last_instant: Option<CreationTimestamp>) -> Self {
-        let objects = objects.iter().map(|stored| (stored.key.clone(), HeldObject::of(stored))).collect();
-        Self { objects, revision, last_instant }
+    pub(crate) fn of_objects<'a>(
+        objects: impl IntoIterator<Item = &'a Stored>,
+        revision: u64,
+        last_instant: Option<CreationTimestamp>,
+    ) -> Self {
+        let mut state = Self { revision, last_instant, ..Self::default() };
+        for stored in objects {
+            state.set(&stored.key, Some(stored));
+        }
+        state
+    }
+
+    fn set(&mut self, key: &ConfigKey, object: Option<&Stored>) {
+        let new = object.map(HeldObject::of);
+        if let Some(new) = &new {
+            self.sum.add(key, new);
+        }
+        let old = match new {
+            Some(new) => self.objects.insert(key.clone(), new),
+            None => self.objects.remove(key),
+        };
+        if let Some(old) = old {
+            self.sum.subtract(key, &old);
+        }
     }
 
     /// Returns the next commit, or `None` if the writes change nothing. New objects that have no creation timestamp all
@@ -104,15 +172,16 @@ impl State {
         self.last_instant = Some(decision.instant);
         for event in &decision.commit.events {
             match event {
-                ConfigEvent::Put(stored) => self.objects.insert(stored.key.clone(), HeldObject::of(stored)),
-                ConfigEvent::Delete(key) => self.objects.remove(key),
-            };
+                ConfigEvent::Put(stored) => self.set(&stored.key, Some(stored)),
+                ConfigEvent::Delete(key) => self.set(key, None),
+            }
         }
     }
 
     /// Returns what there is now, without objects.
     pub(crate) fn before(&self) -> Before {
-        Before { objects: BTreeMap::new(), revision: self.revision, last_instant: self.last_instant }
+        let Self { objects: _, revision, last_instant, sum } = self;
+        Before { objects: BTreeMap::new(), revision: *revision, last_instant: *last_instant, sum: *sum }
     }
 
     /// Goes back to what was before commits that failed.
@@ -120,10 +189,7 @@ impl State {
         self.revision = before.revision;
         self.last_instant = before.last_instant;
         for (key, old) in &before.objects {
-            match old {
-                Some(stored) => self.objects.insert(key.clone(), HeldObject::of(stored)),
-                None => self.objects.remove(key),
-            };
+            self.set(key, old.as_ref());
         }
     }
 }
@@ -296,7 +362,23 @@ mod tests {
                 ConfigEvent::Delete(_) => None,
             })
             .collect();
-        let read = State::of_objects(&stored, 1, Some(now));
-        assert_eq!((read.objects, read.revision, read.last_instant), (state.objects, 1, state.last_instant));
+        assert_eq!(State::of_objects(&stored, 1, Some(now)), state);
+    }
+
+    #[test]
+    fn the_sum_is_of_the_objects_alone_however_they_came_about() {
+        let mut state = State::default();
+        commit(&mut state, 1, vec![put("a", Some(1)), put("b", Some(1))]);
+        let sum = state.sum;
+        commit(&mut state, 2, vec![put("c", None)]);
+        assert_ne!(state.sum, sum);
+        commit(&mut state, 3, vec![deletion("c")]);
+        assert_eq!(state.sum, sum);
+        commit(&mut state, 4, vec![by_file(put("d", None), "x.yaml")]);
+        let by_x = state.sum;
+        commit(&mut state, 5, vec![by_file(put("d", None), "y.yaml")]);
+        assert_ne!(state.sum, by_x, "the owner counts");
+        let json = serde_json::to_string(&sum).unwrap();
+        assert_eq!((json.len(), serde_json::from_str(&json).ok()), (34, Some(sum)));
     }
 }

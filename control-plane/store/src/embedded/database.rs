@@ -1,13 +1,16 @@
 //! What is in the folder of an embedded store, and how it is opened and read.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use rutter_api::{ConfigKey, CreationTimestamp};
 
+use super::copy::Copy;
+use super::lock::try_for_a_moment;
+use crate::journal::{Contents, Head};
 use crate::record::{EventRecord, Record, seal, unseal};
-use crate::state::{Before, Decision};
+use crate::state::{Before, Decision, Sum};
 use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
 
 /// The length of a segment. Values above a quarter of it go to files that sled never syncs. A quarter is 4 MiB and
@@ -15,11 +18,6 @@ use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
 const SEGMENT_BYTES: usize = 16 << 20;
 /// The memory that sled may use for itself, in bytes.
 const CACHE_BYTES: u64 = 8 << 20;
-
-/// The number of times that a folder which is in use is tried.
-const TRIES: u32 = 10;
-/// The time between two such tries.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// The first byte of the keys of objects.
 const OBJECT: u8 = b'c';
@@ -29,41 +27,49 @@ const COMMIT: u8 = b'h';
 const REVISION: &[u8] = b"m/revision";
 /// The key of the latest instant that was given to new objects, in microseconds since 1970.
 const LAST_INSTANT: &[u8] = b"m/last-instant";
+/// The key of the sum of all objects, with the revision that it is of. Versions of Rutter that do not know it leave it as
+/// it is, at a revision that has passed.
+const SUM: &[u8] = b"m/sum";
 
 /// The database in a folder, with its path for messages.
-pub(super) struct Database {
+pub(crate) struct Database {
     sled: sled::Db,
     path: String,
+    /// The copy that this is the database of. It goes after the database.
+    _copy: Option<Copy>,
 }
 
 /// Everything in a database at one revision.
-pub(super) struct Loaded {
-    pub(super) listing: Listing,
+pub(crate) struct Loaded {
+    pub(crate) listing: Listing,
     /// The latest instant that was given to new objects. `None` means that none was.
-    pub(super) last_instant: Option<CreationTimestamp>,
+    pub(crate) last_instant: Option<CreationTimestamp>,
+    /// The sum that the objects should have, and the revision at which they should have it. `None` means that only
+    /// versions without sums wrote the database.
+    pub(crate) recorded: Option<Head>,
 }
 
 impl Database {
-    /// Opens a folder, which is made if it is missing. A folder that is in use is tried for a moment, because a process
-    /// that has just ended may still be closing it.
+    /// Opens a folder, which is made if it is missing. A folder that is in use is tried for a moment.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.display().to_string();
+        Self::open_as(dir, dir)
+    }
+
+    /// Opens a folder that is told under the path of another: it is a copy of it, or is to become it.
+    pub(crate) fn open_as(dir: &Path, told: &Path) -> Result<Self, StoreError> {
+        let path = told.display().to_string();
         let config = sled::Config::new().path(dir).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
-        let mut tries = 1;
-        loop {
-            match config.open().map_err(|error| open_error(&path, &error)) {
-                Ok(sled) => return Ok(Self { sled, path }),
-                Err(StoreError::InUse(_)) if tries < TRIES => {
-                    tries += 1;
-                    std::thread::sleep(TRY_AGAIN);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let sled = try_for_a_moment(|| config.open().map_err(|error| open_error(&path, &error)))?;
+        Ok(Self { sled, path, _copy: None })
+    }
+
+    /// Keeps the copy that this is the database of.
+    pub(super) fn with_copy(self, copy: Copy) -> Self {
+        Self { _copy: Some(copy), ..self }
     }
 
     /// Reads everything, and verifies every record.
-    pub(super) fn load(&self) -> Result<Loaded, StoreError> {
+    pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
         let mut objects = Vec::new();
         for item in self.sled.scan_prefix([OBJECT]) {
             let (key, bytes) = item.map_err(|error| self.failed(&error))?;
@@ -71,7 +77,8 @@ impl Database {
         }
         let revision = self.number(REVISION)?.unwrap_or_default();
         let last_instant = self.number(LAST_INSTANT)?.map(CreationTimestamp::from_microseconds);
-        Ok(Loaded { listing: Listing { revision, objects }, last_instant })
+        let recorded = self.number(SUM)?;
+        Ok(Loaded { listing: Listing { revision, objects }, last_instant, recorded })
     }
 
     /// Returns one object, or `None` if there is no such object.
@@ -95,27 +102,57 @@ impl Database {
         Ok(Commit { revision, events })
     }
 
-    /// Returns everything that a commit writes.
-    pub(super) fn batch_of(&self, decision: &Decision) -> Result<sled::Batch, StoreError> {
+    /// Returns everything that a commit writes, after which all objects have this sum.
+    pub(crate) fn batch_of(&self, decision: &Decision, sum: Sum) -> Result<sled::Batch, StoreError> {
         let commit = &decision.commit;
         let mut batch = sled::Batch::default();
+        batch.insert(SUM, seal(&Head { revision: commit.revision, sum }));
         for event in &commit.events {
             match event {
                 ConfigEvent::Put(stored) => batch.insert(object_key(&stored.key), seal(&Record::of(stored))),
                 ConfigEvent::Delete(key) => batch.remove(object_key(key)),
             }
         }
-        // Each event is a record of its own, because sled writes a page again with everything that is in it.
-        for (event, number) in commit.events.iter().zip(0u32..) {
-            let key = [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat();
-            batch.insert(key, seal(&EventRecord::of(event)));
-        }
+        add_commit(commit, &mut batch);
         if let Some(old) = commit.revision.checked_sub(HISTORY_MAX) {
             self.remove_commit(old, &mut batch)?;
         }
         batch.insert(REVISION, seal(&commit.revision));
         batch.insert(LAST_INSTANT, seal(&decision.instant.microseconds()));
         Ok(batch)
+    }
+
+    /// Returns every commit up to a revision that is still kept.
+    pub(crate) fn history(&self, revision: u64) -> Result<BTreeMap<u64, Commit>, StoreError> {
+        let mut history = BTreeMap::new();
+        for revision in revision.saturating_sub(HISTORY_MAX) + 1..=revision {
+            match self.commit(revision) {
+                Err(StoreError::Compacted(_)) => {}
+                result => drop(history.insert(revision, result?)),
+            }
+        }
+        Ok(history)
+    }
+
+    /// Fills an empty database, which is not durable afterwards.
+    pub(crate) fn fill(&self, contents: &Contents, history: &BTreeMap<u64, Commit>) -> Result<(), StoreError> {
+        for stored in contents.objects.values() {
+            let inserted = self.sled.insert(object_key(&stored.key), seal(&Record::of(stored)));
+            inserted.map_err(|error| self.failed(&error))?;
+        }
+        for commit in history.values() {
+            let mut batch = sled::Batch::default();
+            add_commit(commit, &mut batch);
+            self.apply(batch)?;
+        }
+        let Contents { objects: _, revision, last_instant } = contents;
+        let mut batch = sled::Batch::default();
+        batch.insert(REVISION, seal(revision));
+        batch.insert(SUM, seal(&Head { revision: *revision, sum: contents.state().sum }));
+        if let Some(instant) = last_instant {
+            batch.insert(LAST_INSTANT, seal(&instant.microseconds()));
+        }
+        self.apply(batch)
     }
 
     /// Makes the database durably what it was before some commits. `file` is the file of sled.
@@ -137,6 +174,7 @@ impl Database {
             self.remove_commit(later, &mut batch)?;
         }
         batch.insert(REVISION, seal(&before.revision));
+        batch.insert(SUM, seal(&Head { revision: before.revision, sum: before.sum }));
         match before.last_instant {
             Some(instant) => batch.insert(LAST_INSTANT, seal(&instant.microseconds())),
             None => batch.remove(LAST_INSTANT),
@@ -167,13 +205,13 @@ impl Database {
     }
 
     /// Writes a batch, which is not durable afterwards.
-    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
+    pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
         self.sled.apply_batch(batch).map_err(|error| self.failed(&error))
     }
 
     /// Makes everything durable that was written: sled hands its pages to the operating system, which has to hand them
     /// to the disk. `file` is the file of sled.
-    pub(super) fn sync(&self, file: &File) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self, file: &File) -> Result<(), StoreError> {
         self.sled.flush().map_err(|error| self.failed(&error))?;
         file.sync_data().map_err(|error| StoreError::Failed(format!("{}: {error}", self.path)))
     }
@@ -210,33 +248,34 @@ fn commit_key(revision: u64) -> Vec<u8> {
     [&[COMMIT][..], &revision.to_be_bytes()].concat()
 }
 
+/// Adds the history of a commit to a batch. Each event is a record of its own, because sled writes a page again with
+/// everything that is in it.
+fn add_commit(commit: &Commit, batch: &mut sled::Batch) {
+    for (event, number) in commit.events.iter().zip(0u32..) {
+        let key = [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat();
+        batch.insert(key, seal(&EventRecord::of(event)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use rutter_api::Kind;
-
     use super::*;
+    use crate::ConfigWrite;
     use crate::state::State;
-    use crate::{ConfigWrite, Expected, Owner};
-
-    fn key(name: &str) -> ConfigKey {
-        ConfigKey::new(Kind::Service, "shop", name)
-    }
-
-    fn write(name: &str, json: Option<&str>) -> ConfigWrite {
-        let json = json.map(std::sync::Arc::from);
-        ConfigWrite { key: key(name), json, created: None, owner: Owner::Api, expected: Expected::Any }
-    }
+    use crate::testing::{key, write};
 
     /// Commits to a database at an instant, and takes the commit over into its state.
     fn commit(database: &Database, state: &mut State, now: i64, writes: Vec<ConfigWrite>) {
         let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap().unwrap();
-        database.apply(database.batch_of(&decision).unwrap()).unwrap();
         state.apply(&decision);
+        database.apply(database.batch_of(&decision, state.sum).unwrap()).unwrap();
     }
 
     fn loaded(database: &Database) -> State {
-        let Loaded { listing, last_instant } = database.load().unwrap();
-        State::of_objects(&listing.objects, listing.revision, last_instant)
+        let Loaded { listing, last_instant, recorded } = database.load().unwrap();
+        let state = State::of_objects(&listing.objects, listing.revision, last_instant);
+        assert_eq!(recorded, Some(Head { revision: state.revision, sum: state.sum }));
+        state
     }
 
     #[test]
@@ -264,7 +303,7 @@ mod tests {
         let acknowledged = loaded(&database);
         let names = ["changed", "deleted", "new"];
         let objects = names.map(|name| (key(name), database.read(&key(name)).unwrap())).into();
-        let before = Before { objects, revision: 1, last_instant: state.last_instant };
+        let before = Before { objects, ..state.before() };
 
         commit(&database, &mut state, 6, vec![write("changed", Some("{\"v\":2}")), write("deleted", None)]);
         commit(&database, &mut state, 7, vec![write("new", Some("{}"))]);

@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rutter_api::ConfigKey;
 use tokio::sync::watch;
 
-use super::database::{Database, Loaded};
+use super::database::Database;
+use crate::journal::{Journal, SnapshotHead};
 use crate::state::{Before, State};
 use crate::{Commit, Listing, StoreError, Stored, Writable};
 
@@ -39,16 +40,15 @@ fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(dir: PathBuf, database: Database, loaded: Loaded) -> Self {
-        let Loaded { listing, last_instant } = loaded;
+    pub(super) fn new(dir: PathBuf, database: Database, state: State, listing: Listing, writable: Writable) -> Self {
         Self {
             dir,
             database: RwLock::new(Some(database)),
-            state: RwLock::new(State::of_objects(&listing.objects, listing.revision, last_instant)),
+            state: RwLock::new(state),
             failed: RwLock::default(),
             recent: Mutex::default(),
             latest: watch::Sender::new(listing.revision),
-            writable: watch::Sender::new(Writable::Yes),
+            writable: watch::Sender::new(writable),
             opened: Mutex::new(Some(listing)),
         }
     }
@@ -82,6 +82,14 @@ impl Shared {
             return Ok(before.clone());
         }
         self.with_database(|database| database.read(key))
+    }
+
+    /// Begins a generation of the journal with everything that there is. Only the writer may do this.
+    pub(super) fn begin_journal(&self) -> Result<Journal, String> {
+        let state = self.state();
+        let objects =
+            state.objects.keys().filter_map(|key| self.read(key).map_err(|error| error.to_string()).transpose());
+        Journal::begin(&self.dir, &SnapshotHead::of(&state), objects)
     }
 
     /// Goes back to what was before commits that failed.

@@ -7,7 +7,6 @@
 
 use std::fs::{File, remove_file};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,9 +14,11 @@ use std::time::{Duration, SystemTime};
 
 use rutter_api::CreationTimestamp;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::database::Database;
 use super::shared::Shared;
+use crate::journal::{Journal, commit_line, io_problem, is_linked};
 use crate::state::{Before, State};
 use crate::{CommitError, ConfigWrite, StoreError, Writable};
 
@@ -41,14 +42,19 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// The file of sled, which sled itself does not make durable.
     file: File,
+    /// The journal. `None` means that it has to be begun before anything is written.
+    journal: Option<Journal>,
+    /// The lines of the current group for the journal.
+    lines: Vec<u8>,
     /// What was before the commits of the current group, or before those that failed.
     before: Before,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, StoreError> {
+    pub(super) fn new(shared: Arc<Shared>, journal: Option<Journal>) -> Result<Self, StoreError> {
         let file = open_file(&shared.dir).map_err(StoreError::Failed)?;
-        Ok(Self { shared, file, before: Before::default() })
+        let before = shared.state().before();
+        Ok(Self { shared, file, journal, lines: Vec::new(), before })
     }
 
     /// Writes until nobody can commit any more.
@@ -82,6 +88,7 @@ impl Writer {
         if self.is_writable() {
             self.before = self.shared.state().before();
         }
+        self.lines.clear();
         let mut answers = Vec::new();
         for job in group {
             // After a failure the rest of the group is not tried.
@@ -99,6 +106,7 @@ impl Writer {
             Ok(()) => {
                 self.before = Before::default();
                 self.shared.latest.send_if_modified(|latest| std::mem::replace(latest, new) < new);
+                self.end_generation();
             }
             Err(reason) => {
                 if self.is_writable() {
@@ -133,32 +141,48 @@ impl Writer {
                 self.before.objects.insert(key.clone(), old);
             }
         }
-        self.shared.with_database(|database| database.apply(database.batch_of(&decision)?)).map_err(failed)?;
-        self.shared.take_opened();
         state.apply(&decision);
+        let sum = state.sum;
+        self.shared.with_database(|database| database.apply(database.batch_of(&decision, sum)?)).map_err(failed)?;
+        self.shared.take_opened();
+        self.lines.extend(commit_line(&decision, sum));
         self.shared.remember(decision.commit);
         Ok(state.revision)
     }
 
-    /// Makes everything durable that was written.
-    fn sync(&self) -> Result<(), String> {
+    /// Makes everything durable that was written: first the database, so that the journal is never ahead of it.
+    fn sync(&mut self) -> Result<(), String> {
         self.shared.with_database(|database| database.sync(&self.file)).map_err(|error| error.to_string())?;
+        if let Some(journal) = &mut self.journal {
+            journal.append(&self.lines)?;
+        }
         self.check_linked()
     }
 
-    /// Fails if the file of sled is not the one that is in the folder now.
+    /// Fails if the files that are open are not those that are in the folder now.
     fn check_linked(&self) -> Result<(), String> {
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let open = self.file.metadata().map(identity).ok();
-        if open.is_some() && open == std::fs::metadata(self.shared.dir.join("db")).map(identity).ok() {
+        let is_journal_linked = self.journal.as_ref().is_none_or(Journal::is_linked);
+        if is_journal_linked && is_linked(&self.file, &self.shared.dir.join("db")) {
             return Ok(());
         }
         let dir = self.shared.dir.display();
         Err(format!("{dir}: the files of the store were deleted or replaced while it was open"))
     }
 
+    /// Begins the next generation of the journal when this one is long.
+    fn end_generation(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_long()) else { return };
+        match self.shared.begin_journal() {
+            Ok(new) => *journal = new,
+            Err(problem) => {
+                warn!(error = problem, "no new snapshot of the store could be written; its journal grows instead");
+                journal.stay();
+            }
+        }
+    }
+
     /// Takes in that the commits of the current group failed.
-    fn fail(&self, reason: &str) {
+    fn fail(&mut self, reason: &str) {
         let reason = self.check_linked().err().unwrap_or_else(|| reason.to_owned());
         self.shared.go_back(&self.before);
         self.shared.writable.send_replace(Writable::No(reason));
@@ -183,6 +207,10 @@ impl Writer {
     /// Opens the database again, and removes from it what it has of commits that failed.
     fn open_again(&mut self) -> Result<(), String> {
         find_room(&self.shared.dir)?;
+        // The journal goes back first, so that it is never ahead of the database.
+        if let Some(journal) = &self.journal {
+            journal.cut_back()?;
+        }
         let mut place = self.shared.database_mut();
         // sled lets the folder be opened only when this is gone.
         drop(place.take());
@@ -196,6 +224,10 @@ impl Writer {
             return Err(format!("{dir}: what is stored is not what was acknowledged (restart to see why)"));
         }
         *place = Some(database);
+        drop(place);
+        if self.journal.is_none() {
+            self.journal = Some(self.shared.begin_journal()?);
+        }
         Ok(())
     }
 }
@@ -205,7 +237,7 @@ fn open_file(dir: &Path) -> Result<File, String> {
 }
 
 /// Fails if there is no room in a folder.
-fn find_room(dir: &Path) -> Result<(), String> {
+pub(super) fn find_room(dir: &Path) -> Result<(), String> {
     let path = dir.join(ROOM);
     let fill = || {
         let mut file = File::create(&path)?;
@@ -215,7 +247,7 @@ fn find_room(dir: &Path) -> Result<(), String> {
     let filled = fill();
     // A file that could not be made need not be removed.
     let _ = remove_file(&path);
-    filled.map_err(|error| format!("{}: {error}", dir.display()))
+    filled.map_err(|error| io_problem(dir, &error))
 }
 
 fn failed(error: StoreError) -> CommitError {

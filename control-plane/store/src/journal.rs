@@ -1,0 +1,255 @@
+//! The journal beside the database: how far the store had come, and what it had in it.
+//!
+//! sled takes a damaged file for one that was not written to its end, cuts it there, and says nothing. So that a store
+//! knows by itself when something is missing, every commit is also a line of a journal, which is written and made durable
+//! after the database was, and before the commit is acknowledged:
+//!
+//! ```text
+//! DIR/db, conf, …                                  sled
+//! DIR/journal/snapshot-00000000000000000100.jsonl  every object at revision 100
+//! DIR/journal/commits-00000000000000000100.jsonl   the commits 101, 102, … up to the latest
+//! ```
+//!
+//! - The journal is never ahead of the database, whenever the machine stops. A database that is ahead of its journal is
+//!   normal; one that is behind it has lost something.
+//! - Each line has a checksum, and each commit the sum of all objects after it. A snapshot and the commits after it are
+//!   one generation, from which everything can be restored.
+//! - When the commits of a generation are longer than its snapshot and than [`COMMITS_BYTES`], the next one is begun. The
+//!   last [`GENERATIONS`] are kept, so that the journal is at most about four times as long as the objects.
+
+mod lines;
+mod look;
+mod replay;
+mod snapshot;
+
+use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rutter_api::CreationTimestamp;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use lines::line_of;
+pub(crate) use look::{Found, Head, look};
+pub(crate) use replay::{Everything, Restorable, read_everything};
+pub(crate) use snapshot::{Contents, SnapshotHead, object_line, read_snapshot};
+
+use crate::record::EventRecord;
+use crate::state::{Decision, Sum};
+use crate::{Commit, Stored};
+
+/// The number of bytes of commits before a generation may end.
+const COMMITS_BYTES: u64 = 8 << 20;
+/// The number of generations that are kept.
+const GENERATIONS: usize = 2;
+/// The name of the folder of the journal, in the data folder.
+pub(crate) const FOLDER: &str = "journal";
+/// The ending of files that are not written to their end yet.
+const NEW: &str = "new";
+
+/// A commit as a line of the journal.
+#[derive(Serialize, Deserialize)]
+struct CommitLine {
+    revision: u64,
+    /// The latest instant that was given to new objects, in microseconds since 1970.
+    instant: i64,
+    /// The sum of all objects after the commit.
+    sum: Sum,
+    events: Vec<EventRecord>,
+}
+
+/// Returns the line of a commit after which all objects have this sum.
+pub(crate) fn commit_line(decision: &Decision, sum: Sum) -> Vec<u8> {
+    let Decision { commit: Commit { revision, events }, instant } = decision;
+    let events = events.iter().map(EventRecord::of).collect();
+    line_of(&CommitLine { revision: *revision, instant: instant.microseconds(), sum, events })
+}
+
+impl CommitLine {
+    /// Returns the commit, or `None` if the kind of one of its objects is not known.
+    fn decision(self) -> Option<Decision> {
+        let events = self.events.into_iter().map(EventRecord::event).collect::<Option<_>>()?;
+        let commit = Commit { revision: self.revision, events };
+        Some(Decision { commit, instant: CreationTimestamp::from_microseconds(self.instant) })
+    }
+}
+
+/// The files of a generation, which are named by the revision of its snapshot.
+struct Generation {
+    snapshot: PathBuf,
+    commits: PathBuf,
+}
+
+impl Generation {
+    fn new(folder: &Path, revision: u64) -> Self {
+        let path = |what: &str| folder.join(format!("{what}-{revision:020}.jsonl"));
+        Self { snapshot: path("snapshot"), commits: path("commits") }
+    }
+}
+
+/// Returns the revisions of the generations that have a file in a folder, the oldest first.
+fn generations(folder: &Path) -> std::io::Result<Vec<u64>> {
+    let mut revisions = Vec::new();
+    for entry in read_dir(folder)? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        if let Some(("snapshot" | "commits", digits)) = stem.and_then(|stem| stem.split_once('-')) {
+            revisions.extend(digits.parse::<u64>());
+        }
+    }
+    revisions.sort_unstable();
+    revisions.dedup();
+    Ok(revisions)
+}
+
+/// The latest generation, to which commits are added.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    commits: File,
+    path: PathBuf,
+    /// The number of bytes of the commits that are durable.
+    length: u64,
+    /// The length at which the next generation is begun.
+    length_max: u64,
+}
+
+impl Journal {
+    /// Begins a generation in the journal of a data folder. The objects come in the order of their keys, and are those of
+    /// the head.
+    ///
+    /// # Errors
+    /// Fails with the first object that is an error, or if the operating system refuses; the generations that were there
+    /// before are then still there.
+    pub(crate) fn begin(
+        data_dir: &Path,
+        head: &SnapshotHead,
+        objects: impl Iterator<Item = Result<Stored, String>>,
+    ) -> Result<Self, String> {
+        let folder = data_dir.join(FOLDER);
+        create_dir_all(&folder).map_err(|error| io_problem(&folder, &error))?;
+        let Generation { snapshot, commits } = Generation::new(&folder, head.revision);
+        let new = snapshot.with_extension(NEW);
+        let written = write_checked(&new, head, objects);
+        if written.is_err() {
+            // What is not whole is of no use, and there may be no room for it.
+            let _ = remove_file(&new);
+        }
+        let length_max = written?.max(COMMITS_BYTES);
+        rename(&new, &snapshot).map_err(|error| io_problem(&snapshot, &error))?;
+        let file = File::create(&commits).and_then(|file| file.sync_all().map(|()| file));
+        let file = file.map_err(|error| io_problem(&commits, &error))?;
+        for folder in [&folder, data_dir] {
+            sync_folder(folder)?;
+        }
+        let journal = Self { folder, commits: file, path: commits, length: 0, length_max };
+        journal.remove_old_generations()?;
+        Ok(journal)
+    }
+
+    /// Goes on with the generation that was found. What a crash left after its last whole line is cut off.
+    ///
+    /// # Errors
+    /// Fails if the operating system refuses.
+    pub(crate) fn go_on(data_dir: &Path, tail: look::Tail) -> Result<Self, String> {
+        let folder = data_dir.join(FOLDER);
+        let path = Generation::new(&folder, tail.generation).commits;
+        let commits = OpenOptions::new().append(true).open(&path).map_err(|error| io_problem(&path, &error))?;
+        let length_max = tail.snapshot_bytes.max(COMMITS_BYTES);
+        let journal = Self { folder, commits, path, length: tail.commits_bytes, length_max };
+        journal.cut_back()?;
+        Ok(journal)
+    }
+
+    /// Adds the lines of commits, which are durable afterwards.
+    ///
+    /// # Errors
+    /// Fails if the operating system refuses. What is then in the file has to be cut off before anything else is added.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> Result<(), String> {
+        let written = self.commits.write_all(lines).and_then(|()| self.commits.sync_data());
+        written.map_err(|error| io_problem(&self.path, &error))?;
+        self.length += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what was added last and did not become durable.
+    ///
+    /// # Errors
+    /// Fails if the operating system refuses.
+    pub(crate) fn cut_back(&self) -> Result<(), String> {
+        let cut = || {
+            if self.commits.metadata()?.len() != self.length {
+                self.commits.set_len(self.length)?;
+                self.commits.sync_all()?;
+            }
+            Ok(())
+        };
+        cut().map_err(|error: std::io::Error| io_problem(&self.path, &error))
+    }
+
+    /// Returns whether the next generation should be begun.
+    pub(crate) fn is_long(&self) -> bool {
+        self.length > self.length_max
+    }
+
+    /// Takes in that the next generation could not be begun, so that this is not tried again for a while.
+    pub(crate) fn stay(&mut self) {
+        self.length_max = self.length * 2;
+    }
+
+    /// Returns whether the file that commits are added to is still where it was.
+    pub(crate) fn is_linked(&self) -> bool {
+        is_linked(&self.commits, &self.path)
+    }
+
+    fn remove_old_generations(&self) -> Result<(), String> {
+        let failed = |error| io_problem(&self.folder, &error);
+        let all = generations(&self.folder).map_err(failed)?;
+        for revision in all.iter().rev().skip(GENERATIONS) {
+            let Generation { snapshot, commits } = Generation::new(&self.folder, *revision);
+            for path in [snapshot, commits].into_iter().filter(|path| path.exists()) {
+                remove_file(&path).map_err(|error| io_problem(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a snapshot and reads it again. Returns its length in bytes.
+fn write_checked(
+    path: &Path,
+    head: &SnapshotHead,
+    objects: impl Iterator<Item = Result<Stored, String>>,
+) -> Result<u64, String> {
+    let failed = |error: std::io::Error| io_problem(path, &error);
+    let file = File::create(path).map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 18, &file);
+    let written = snapshot::write_snapshot(&mut writer, head, objects);
+    written.map_err(|problem| format!("{}: {problem}", path.display()))?;
+    writer.flush().map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    look::check_snapshot(path).map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
+/// Returns whether a file is the one that is at a path now.
+pub(crate) fn is_linked(file: &File, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let open = file.metadata().map(identity).ok();
+    open.is_some() && open == std::fs::metadata(path).map(identity).ok()
+}
+
+/// Makes durable which files are in a folder.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), String> {
+    let synced = File::open(folder).and_then(|file| file.sync_all());
+    synced.map_err(|error| io_problem(folder, &error))
+}
+
+/// Returns an error of the operating system with its path. A full disk is told in the words that sled has for it.
+pub(crate) fn io_problem(path: &Path, error: &std::io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        kind @ std::io::ErrorKind::StorageFull => format!("{path}: {kind}"),
+        _ => format!("{path}: {error}"),
+    }
+}
