@@ -19,7 +19,7 @@ CRATES := api:rutter-api control-plane/core:rutter-core control-plane/store:rutt
 	control-plane/malloc:rutter-malloc control-plane/server:rutter-server data-plane/core:rutter-proxy-core \
 	data-plane/proxy:rutter-proxy cli:rutterctl tests:rutter-tests
 
-.PHONY: demo test test-long bench fleet build venv lint clippy deny unit e2e
+.PHONY: demo test test-long bench bench-store fleet build venv lint clippy deny unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
@@ -39,6 +39,11 @@ build:
 bench: venv
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/bench
+
+# What a commit to the embedded store costs.
+bench-store:
+	$(CARGO) build --locked --release -p rutter-tests --bin store
+	target/release/store
 
 # Simulated sidecars, with a release build: make fleet ARGS="--sidecars 5000 --scenario S3,S8"
 fleet:

@@ -41,6 +41,15 @@ pub(crate) enum Command {
     Pushes(Pushes),
     /// Print the bootstrap of a proxy
     Bootstrap(Bootstrap),
+    /// Write every object to a file, from which `rutter restore` makes a data folder again
+    Backup(Backup),
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// File to write, or - for standard output. A file that is there is replaced when the new one is whole
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The binary `rutterctl`.
 
 mod args;
+mod backup;
 mod bootstrap;
 mod client;
 mod files;
@@ -45,6 +46,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<()> {
         Command::ProxyStatus(status) => sidecars::status(&mut admin, status, out).await,
         Command::ProxyConfig(wanted) => sidecars::config(&mut admin, wanted, out).await,
         Command::Pushes(wanted) => pushes::pushes(&mut admin, wanted, out).await,
+        Command::Backup(wanted) => backup::backup(&mut admin, &wanted, out).await,
         Command::Bootstrap(_) => Ok(()),
     }
 }

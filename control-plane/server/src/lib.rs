@@ -31,8 +31,8 @@ mod testing;
 
 pub use app::App;
 pub use settings::{
-    AddressSettings, Command, LimitSettings, LogFormat, LogSettings, Megabytes, MeshOptions, Milliseconds, Seconds,
-    Settings, StoreSettings,
+    AddressSettings, Command, LimitSettings, LogFormat, LogSettings, Megabytes, MeshOptions, Milliseconds, Restore,
+    Seconds, Settings, StoreSettings,
 };
 pub use shutdown::shutdown_signal;
 

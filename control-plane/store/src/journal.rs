@@ -31,7 +31,7 @@ use rutter_api::CreationTimestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use lines::line_of;
-pub(crate) use look::{Found, Head, look};
+pub(crate) use look::{Found, look};
 pub(crate) use replay::{Everything, Restorable, read_everything};
 pub(crate) use snapshot::{Contents, SnapshotHead, object_line, read_snapshot};
 

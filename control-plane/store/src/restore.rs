@@ -99,15 +99,15 @@ impl fmt::Display for RestoreReport {
         let verb = if replaced.is_some() { "Restored" } else { "Would be restored" };
         write!(f, "{verb}: {objects} objects at revision {revision}, from {}", origin.source)?;
         if origin.base < *revision {
-            write!(f, " at revision {} and the commits after it", origin.base)?;
+            write!(f, " at revision {} and the commits after it in the journal", origin.base)?;
         }
         writeln!(f, ".")?;
         if first <= *revision {
             writeln!(f, "What comes back: {}.", Revisions(first, *revision))?;
         }
         match *highest > *revision {
-            true => writeln!(f, "What is lost: {}.", Revisions(revision + 1, *highest))?,
-            false => writeln!(f, "What is lost: nothing.")?,
+            true => writeln!(f, "What does not come back: {}.", Revisions(revision + 1, *highest))?,
+            false => writeln!(f, "What does not come back: nothing.")?,
         }
         writeln!(f, "The next change of config will be revision {}.", goes_on_at + 1)?;
         match replaced {
@@ -138,14 +138,14 @@ struct Plan {
 }
 
 /// Makes a data folder again. The files that were there before are kept in another folder in it. If nothing is missing and
-/// no file is given, nothing is changed.
+/// no file is given, nothing is changed. If a file is given, the folder is made if it is missing.
 ///
 /// # Errors
 /// Fails if another process has the folder open, if there is nothing whole to restore from, or if the operating system
 /// refuses; the folder is then as it was.
 pub fn restore(request: RestoreRequest<'_>) -> Result<RestoreReport, StoreError> {
     let RestoreRequest { data_dir, from, dry_run } = request;
-    if !data_dir.is_dir() {
+    if from.is_none() && !data_dir.is_dir() {
         return Err(StoreError::Failed(format!("{}: there is no such folder", data_dir.display())));
     }
     let _lock = FolderLock::take(data_dir)?;
@@ -201,6 +201,7 @@ fn plan(data_dir: &Path, from: Option<&Path>) -> Result<Plan, StoreError> {
 }
 
 /// A database that is whole in itself, though it may have lost its end.
+#[derive(Default)]
 struct OfDatabase {
     contents: Contents,
     history: BTreeMap<u64, Commit>,
@@ -209,6 +210,9 @@ struct OfDatabase {
 /// Reads the database of a data folder, on a copy of it.
 fn read_database(data_dir: &Path, journal: &Everything) -> Result<OfDatabase, String> {
     if !data_dir.join("db").exists() {
+        if journal.highest() == 0 {
+            return Ok(OfDatabase::default());
+        }
         return Err("its file db is missing".into());
     }
     let copy = Copy::make(data_dir).map_err(|error| error.to_string())?;
@@ -228,7 +232,10 @@ fn read_database(data_dir: &Path, journal: &Everything) -> Result<OfDatabase, St
 fn read_file(path: &Path) -> Result<Restorable, StoreError> {
     let file = File::open(path).map_err(|error| StoreError::Failed(io_problem(path, &error)))?;
     let read = read_snapshot(BufReader::new(file));
-    let contents = read.map_err(|problem| StoreError::Failed(format!("{}: {problem}", path.display())))?;
+    let contents = read.map_err(|problem| {
+        let path = path.display();
+        StoreError::Failed(format!("{path}: want a whole file of `rutterctl backup` or a snapshot: {problem}"))
+    })?;
     Ok(Restorable { source: path.display().to_string(), base: contents.revision, contents })
 }
 
@@ -322,8 +329,9 @@ fn move_all(from: &Path, to: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<
 }
 
 /// Returns the lines of a backup of some objects, which [`restore`] takes.
-pub fn backup_lines(listing: &Listing) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let state = State::of_objects(&listing.objects, listing.revision, None);
+pub fn backup_lines(listing: Listing) -> impl Iterator<Item = Vec<u8>> + Send {
+    let Listing { revision, objects } = listing;
+    let state = State::of_objects(&objects, revision, None);
     let head = line_of(&SnapshotHead::of(&state));
-    std::iter::once(head).chain(listing.objects.iter().map(object_line))
+    std::iter::once(head).chain(objects.into_iter().map(|stored| object_line(&stored)))
 }

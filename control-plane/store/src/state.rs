@@ -69,6 +69,14 @@ impl<'de> Deserialize<'de> for Sum {
     }
 }
 
+/// How far a store has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) revision: u64,
+    /// The sum of all objects.
+    pub(crate) sum: Sum,
+}
+
 fn hash(json: &str) -> u128 {
     XxHash3_128::oneshot(json.as_bytes())
 }
@@ -93,6 +101,13 @@ pub(crate) struct Before {
     pub(crate) revision: u64,
     pub(crate) last_instant: Option<CreationTimestamp>,
     pub(crate) sum: Sum,
+}
+
+impl Before {
+    /// Returns how far the store had come.
+    pub(crate) fn head(&self) -> Head {
+        Head { revision: self.revision, sum: self.sum }
+    }
 }
 
 /// A commit that is to be made, and the instant that its new objects were given.
@@ -176,6 +191,11 @@ impl State {
                 ConfigEvent::Delete(key) => self.set(key, None),
             }
         }
+    }
+
+    /// Returns how far the store has come.
+    pub(crate) fn head(&self) -> Head {
+        Head { revision: self.revision, sum: self.sum }
     }
 
     /// Returns what there is now, without objects.

@@ -173,9 +173,9 @@ async fn a_database_that_is_missing_is_restored_whole_and_goes_on() {
     fs::remove_file(dir.path().join("db")).unwrap();
     check_refused(dir.path(), &expect!["DIR: the database ends at revision 0 (with 0 objects), but the journal at 20: revisions 1 to 20 are missing (no file was changed; `rutter restore --data-dir DIR --dry-run` shows what can be brought back, and without --dry-run brings it back)"], &expect![[r#"
         The database: its file db is missing
-        Would be restored: 20 objects at revision 20, from DIR/journal/snapshot-00000000000000000000.jsonl at revision 0 and the commits after it.
+        Would be restored: 20 objects at revision 20, from DIR/journal/snapshot-00000000000000000000.jsonl at revision 0 and the commits after it in the journal.
         What comes back: revisions 1 to 20.
-        What is lost: nothing.
+        What does not come back: nothing.
         The next change of config will be revision 21.
         Nothing was changed.
     "#]]).await;
@@ -203,9 +203,9 @@ async fn what_no_file_has_any_more_is_told_as_lost_and_its_revisions_are_not_use
     fs::write(&commits, without_18.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     check_refused(dir.path(), &expect!["DIR: the database ends at revision 0 (with 0 objects), but the journal at 20: revisions 1 to 20 are missing (no file was changed; `rutter restore --data-dir DIR --dry-run` shows what can be brought back, and without --dry-run brings it back)"], &expect![[r#"
         The database: its file db is missing
-        Would be restored: 17 objects at revision 17, from DIR/journal/snapshot-00000000000000000000.jsonl at revision 0 and the commits after it.
+        Would be restored: 17 objects at revision 17, from DIR/journal/snapshot-00000000000000000000.jsonl at revision 0 and the commits after it in the journal.
         What comes back: revisions 1 to 17.
-        What is lost: revisions 18 to 20.
+        What does not come back: revisions 18 to 20.
         The next change of config will be revision 22.
         Nothing was changed.
     "#]]).await;
@@ -222,25 +222,25 @@ async fn a_backup_is_restored_at_a_revision_of_its_own() {
     make(&folder).await;
     let store = EmbeddedStore::open(&folder).unwrap();
     let saved = sorted(store.list(rutter_store::ALL).await.unwrap());
-    fs::write(&backup, backup_lines(&saved).collect::<Vec<_>>().concat()).unwrap();
+    fs::write(&backup, backup_lines(saved.clone()).collect::<Vec<_>>().concat()).unwrap();
     store.commit(vec![put("o01", 99), put("new", 1)]).await.unwrap();
     drop(store);
     let report = restore(RestoreRequest { data_dir: &folder, from: Some(&backup), dry_run: false }).unwrap();
     let text = report.to_string().replace(&dir.path().display().to_string(), "DIR");
-    let text = text.replace(&report.replaced.unwrap().display().to_string().rsplit_once('-').unwrap().1, "TIME");
+    let replaced = report.replaced.unwrap();
+    let text = text.replace(replaced.file_name().unwrap().to_str().unwrap(), "replaced-TIME");
     expect![[r#"
         Restored: 20 objects at revision 20, from DIR/backup.
-        What is lost: revision 21.
+        What does not come back: revision 21.
         The next change of config will be revision 23.
-        The files that were there before are in DIR/store/replaced-2026-11-26T14-43-TIME.
+        The files that were there before are in DIR/store/replaced-TIME.
     "#]]
     .assert_eq(&text);
     let listing = listed(&folder).await.unwrap();
     assert_eq!((listing.revision, listing.objects), (22, saved.objects));
 
-    // To another folder, which is not there yet or empty, it brings everything too.
+    // To another folder, which is not there yet, it brings everything too.
     let other = dir.path().join("other");
-    fs::create_dir(&other).unwrap();
     let report = restore(RestoreRequest { data_dir: &other, from: Some(&backup), dry_run: false }).unwrap();
     assert_eq!((report.revision, report.goes_on_at), (20, 21));
     assert_eq!(listed(&other).await.unwrap().objects.len(), 20);
@@ -249,7 +249,8 @@ async fn a_backup_is_restored_at_a_revision_of_its_own() {
     bytes[700] ^= 1;
     fs::write(&backup, bytes).unwrap();
     let error = restore(RestoreRequest { data_dir: &other, from: Some(&backup), dry_run: false }).unwrap_err();
-    assert_eq!(error.to_string(), format!("{}: line 3: the checksum does not match", backup.display()));
+    let want = "want a whole file of `rutterctl backup` or a snapshot: line 3: the checksum does not match";
+    assert_eq!(error.to_string(), format!("{}: {want}", backup.display()));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The admin API: config in and out, and what was sent to whom.
 
 mod apply;
+mod backup;
 mod csds;
 mod objects;
 mod sidecars;
@@ -91,6 +92,14 @@ async fn not_found(request: axum::extract::Request) -> axum::response::Response 
 
 #[tonic::async_trait]
 impl pb::admin_server::Admin for AdminServer {
+    type BackupStream = backup::Chunks;
+
+    async fn backup(&self, _: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let listing = self.store.list(rutter_store::ALL).await.map_err(|error| Status::internal(error.to_string()))?;
+        info!(objects = listing.objects.len(), revision = listing.revision, "backed up");
+        Ok(Response::new(backup::chunks(listing)))
+    }
+
     async fn apply(&self, request: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
         let request = request.into_inner();
         let result = self.try_apply(request).await;

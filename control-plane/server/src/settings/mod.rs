@@ -31,6 +31,22 @@ struct Cli {
 pub enum Command {
     /// Serve xDS to sidecars and the admin API to operators, until SIGTERM, SIGINT or SIGHUP
     Serve(Settings),
+    /// Make a damaged data folder again from what is left in it, or from a backup, while nothing serves from it
+    Restore(Restore),
+}
+
+/// What a data folder is to be made again from.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Restore {
+    /// The data folder. The files that are in it before are kept in a folder of their own in it
+    #[arg(long, env = "RUTTER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// A file of `rutterctl backup`, or a snapshot of the folder's journal. Without it, everything is restored that can be found in the folder
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Say what would be restored, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The settings of the process.
@@ -97,6 +113,7 @@ impl Command {
     fn check(self) -> anyhow::Result<Self> {
         match &self {
             Self::Serve(settings) => settings.check()?,
+            Self::Restore(_) => {}
         }
         Ok(self)
     }
@@ -194,9 +211,10 @@ mod tests {
     fn read(args: &[&str], toml: &str) -> Result<Settings, String> {
         let args: Vec<OsString> = ["rutter", "serve"].iter().chain(args).map(OsString::from).collect();
         let matches = Cli::command().try_get_matches_from(&args).map_err(|error| first_line(&error))?;
-        let Command::Serve(settings) =
-            Command::with_file(args, &matches, toml).map_err(|error| format!("{error:#}"))?;
-        Ok(settings)
+        match Command::with_file(args, &matches, toml).map_err(|error| format!("{error:#}"))? {
+            Command::Serve(settings) => Ok(settings),
+            Command::Restore(_) => Err("want serve, got restore".into()),
+        }
     }
 
     #[test]

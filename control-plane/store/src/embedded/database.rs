@@ -8,9 +8,9 @@ use rutter_api::{ConfigKey, CreationTimestamp};
 
 use super::copy::Copy;
 use super::lock::try_for_a_moment;
-use crate::journal::{Contents, Head};
+use crate::journal::Contents;
 use crate::record::{EventRecord, Record, seal, unseal};
-use crate::state::{Before, Decision, Sum};
+use crate::state::{Before, Decision, Head};
 use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
 
 /// The length of a segment. Values above a quarter of it go to files that sled never syncs. A quarter is 4 MiB and
@@ -102,11 +102,10 @@ impl Database {
         Ok(Commit { revision, events })
     }
 
-    /// Returns everything that a commit writes, after which all objects have this sum.
-    pub(crate) fn batch_of(&self, decision: &Decision, sum: Sum) -> Result<sled::Batch, StoreError> {
+    /// Returns everything that a commit writes.
+    pub(super) fn batch_of(&self, decision: &Decision) -> Result<sled::Batch, StoreError> {
         let commit = &decision.commit;
         let mut batch = sled::Batch::default();
-        batch.insert(SUM, seal(&Head { revision: commit.revision, sum }));
         for event in &commit.events {
             match event {
                 ConfigEvent::Put(stored) => batch.insert(object_key(&stored.key), seal(&Record::of(stored))),
@@ -148,11 +147,16 @@ impl Database {
         let Contents { objects: _, revision, last_instant } = contents;
         let mut batch = sled::Batch::default();
         batch.insert(REVISION, seal(revision));
-        batch.insert(SUM, seal(&Head { revision: *revision, sum: contents.state().sum }));
+        batch.insert(SUM, seal(&contents.state().head()));
         if let Some(instant) = last_instant {
             batch.insert(LAST_INSTANT, seal(&instant.microseconds()));
         }
         self.apply(batch)
+    }
+
+    /// Writes the sum of all objects at the latest revision.
+    pub(super) fn write_sum(&self, head: Head) -> Result<(), StoreError> {
+        self.sled.insert(SUM, seal(&head)).map(drop).map_err(|error| self.failed(&error))
     }
 
     /// Makes the database durably what it was before some commits. `file` is the file of sled.
@@ -174,7 +178,7 @@ impl Database {
             self.remove_commit(later, &mut batch)?;
         }
         batch.insert(REVISION, seal(&before.revision));
-        batch.insert(SUM, seal(&Head { revision: before.revision, sum: before.sum }));
+        batch.insert(SUM, seal(&before.head()));
         match before.last_instant {
             Some(instant) => batch.insert(LAST_INSTANT, seal(&instant.microseconds())),
             None => batch.remove(LAST_INSTANT),
@@ -268,13 +272,14 @@ mod tests {
     fn commit(database: &Database, state: &mut State, now: i64, writes: Vec<ConfigWrite>) {
         let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap().unwrap();
         state.apply(&decision);
-        database.apply(database.batch_of(&decision, state.sum).unwrap()).unwrap();
+        database.apply(database.batch_of(&decision).unwrap()).unwrap();
+        database.write_sum(state.head()).unwrap();
     }
 
     fn loaded(database: &Database) -> State {
         let Loaded { listing, last_instant, recorded } = database.load().unwrap();
         let state = State::of_objects(&listing.objects, listing.revision, last_instant);
-        assert_eq!(recorded, Some(Head { revision: state.revision, sum: state.sum }));
+        assert_eq!(recorded, Some(state.head()));
         state
     }
 

@@ -7,8 +7,8 @@ use tracing::warn;
 use super::copy::Copy;
 use super::database::{Database, Loaded};
 use super::writer::find_room;
-use crate::journal::{self, Found, Head, Journal, SnapshotHead};
-use crate::state::State;
+use crate::journal::{self, Found, Journal, SnapshotHead};
+use crate::state::{Head, State};
 use crate::{StoreError, Stored, Writable};
 
 /// A data folder that was opened.

@@ -143,7 +143,7 @@ impl Writer {
         }
         state.apply(&decision);
         let sum = state.sum;
-        self.shared.with_database(|database| database.apply(database.batch_of(&decision, sum)?)).map_err(failed)?;
+        self.shared.with_database(|database| database.apply(database.batch_of(&decision)?)).map_err(failed)?;
         self.shared.take_opened();
         self.lines.extend(commit_line(&decision, sum));
         self.shared.remember(decision.commit);
@@ -152,7 +152,12 @@ impl Writer {
 
     /// Makes everything durable that was written: first the database, so that the journal is never ahead of it.
     fn sync(&mut self) -> Result<(), String> {
-        self.shared.with_database(|database| database.sync(&self.file)).map_err(|error| error.to_string())?;
+        let head = self.shared.state().head();
+        let synced = self.shared.with_database(|database| {
+            database.write_sum(head)?;
+            database.sync(&self.file)
+        });
+        synced.map_err(|error| error.to_string())?;
         if let Some(journal) = &mut self.journal {
             journal.append(&self.lines)?;
         }

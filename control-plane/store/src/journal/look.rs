@@ -4,20 +4,10 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::lines::{Lines, json_of, value_of};
 use super::snapshot::SnapshotHead;
 use super::{FOLDER, Generation, generations, io_problem};
-use crate::state::Sum;
-
-/// How far a store had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Head {
-    pub(crate) revision: u64,
-    /// The sum of all objects.
-    pub(crate) sum: Sum,
-}
+use crate::state::Head;
 
 /// Where a journal goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,5 +137,75 @@ pub(super) fn check_snapshot(path: &Path) -> Result<u64, String> {
     match looked.problem {
         None => Ok(looked.bytes),
         Some(problem) => Err(format!("it was not written as it should be: {problem}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rutter_api::CreationTimestamp;
+
+    use super::*;
+    use crate::journal::{Journal, commit_line};
+    use crate::state::State;
+    use crate::testing::write;
+
+    /// Writes a journal with two commits, and returns its folder, its commits and the head after each of them.
+    fn journal() -> (tempfile::TempDir, std::path::PathBuf, [Head; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::default();
+        let mut journal = Journal::begin(dir.path(), &SnapshotHead::of(&state), std::iter::empty()).unwrap();
+        let heads = ["a", "b"].map(|name| {
+            let decision = state.decide(CreationTimestamp::default(), vec![write(name, Some("{}"))]).unwrap().unwrap();
+            state.apply(&decision);
+            journal.append(&commit_line(&decision, state.sum)).unwrap();
+            state.head()
+        });
+        let commits = dir.path().join("journal/commits-00000000000000000000.jsonl");
+        (dir, commits, heads)
+    }
+
+    #[test]
+    fn the_last_line_is_how_far_the_store_had_come() {
+        let (dir, commits, heads) = journal();
+        let found = look(dir.path()).unwrap();
+        let commits_bytes = fs::metadata(&commits).unwrap().len();
+        assert_eq!((found.head, found.problems.len()), (Some(heads[1]), 0));
+        assert_eq!(found.tail.map(|tail| (tail.generation, tail.commits_bytes)), Some((0, commits_bytes)));
+        assert_eq!(look(&dir.path().join("elsewhere")), Ok(Found::default()));
+    }
+
+    #[test]
+    fn a_last_line_that_was_not_written_to_its_end_is_cut_off_and_no_damage() {
+        let (dir, commits, heads) = journal();
+        let bytes = fs::read(&commits).unwrap();
+        fs::write(&commits, &bytes[..bytes.len() - 1]).unwrap();
+        let found = look(dir.path()).unwrap();
+        assert_eq!((found.head, found.problems.len()), (Some(heads[0]), 0));
+        let tail = found.tail.unwrap();
+        Journal::go_on(dir.path(), tail).unwrap();
+        assert_eq!(fs::metadata(&commits).unwrap().len(), tail.commits_bytes);
+        let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        assert_eq!(tail.commits_bytes, first_line as u64);
+    }
+
+    #[test]
+    fn a_line_that_is_damaged_between_others_is_told_and_the_journal_has_to_begin_anew() {
+        let (dir, commits, heads) = journal();
+        let mut bytes = fs::read(&commits).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&commits, bytes).unwrap();
+        let found = look(dir.path()).unwrap();
+        assert_eq!((found.head, found.tail), (Some(heads[1]), None));
+        assert_eq!(found.problems, [format!("{}: line 1: the checksum does not match", commits.display())]);
+    }
+
+    #[test]
+    fn a_generation_without_its_snapshot_has_to_begin_anew() {
+        let (dir, commits, heads) = journal();
+        fs::remove_file(commits.with_file_name("snapshot-00000000000000000000.jsonl")).unwrap();
+        let found = look(dir.path()).unwrap();
+        assert_eq!((found.head, found.tail, found.problems.len()), (Some(heads[1]), None, 0));
     }
 }

@@ -117,3 +117,53 @@ impl Everything {
         Restorable { source, base, contents }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::CreationTimestamp;
+
+    use super::*;
+    use crate::state::State;
+    use crate::testing::{key, write};
+
+    /// Returns a journal of three commits, and the contents after each of them.
+    fn everything() -> (Everything, Vec<Contents>) {
+        let mut everything = Everything::default();
+        let mut state = State::default();
+        for writes in [vec![write("a", Some("{}"))], vec![write("b", Some("{}"))], vec![write("a", None)]] {
+            let decision = state.decide(CreationTimestamp::from_microseconds(5), writes).unwrap().unwrap();
+            state.apply(&decision);
+            everything.commits.insert(decision.commit.revision, Recorded { decision, sum: state.sum });
+        }
+        let mut after = vec![Contents::default()];
+        for revision in 1..=3 {
+            let all = std::mem::take(&mut everything.commits);
+            let (this, rest) = all.into_iter().partition(|(at, _)| *at <= revision);
+            everything.commits = this;
+            after.push(everything.replay(String::new(), Contents::default()).contents);
+            everything.commits.extend(rest);
+        }
+        (everything, after)
+    }
+
+    #[test]
+    fn from_every_base_the_commits_after_it_lead_to_the_same() {
+        let (everything, after) = everything();
+        assert_eq!(everything.highest(), 3);
+        assert_eq!(after[3].objects.keys().collect::<Vec<_>>(), [&key("b")]);
+        for contents in &after {
+            let restorable = everything.replay("x".into(), contents.clone());
+            assert_eq!((restorable.base, &restorable.contents), (contents.revision, &after[3]));
+            assert_eq!(everything.sum_at(contents.revision).unwrap_or_default(), contents.state().sum);
+        }
+    }
+
+    #[test]
+    fn commits_that_do_not_follow_or_lead_elsewhere_are_not_made() {
+        let (mut everything, after) = everything();
+        let second = everything.commits.remove(&2).unwrap();
+        assert_eq!(everything.replay(String::new(), Contents::default()).contents, after[1], "one is missing");
+        everything.commits.insert(2, Recorded { sum: Sum::default(), ..second });
+        assert_eq!(everything.replay(String::new(), Contents::default()).contents, after[1], "one leads elsewhere");
+    }
+}
