@@ -41,8 +41,19 @@ pub(crate) enum Command {
     Pushes(Pushes),
     /// Print the bootstrap of a proxy
     Bootstrap(Bootstrap),
+    /// Show the watched folder of the control plane, or confirm that many objects may be deleted by it
+    #[command(subcommand)]
+    Folder(Folder),
     /// Write every object to a file, from which `rutter restore` makes a data folder again
     Backup(Backup),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Folder {
+    /// Show what is faulty in the folder, and which objects are held because many are missing at once
+    Status,
+    /// Let the objects that are held be deleted; if none is held, let the next deletion through, whatever it deletes
+    Confirm,
 }
 
 #[derive(Args)]
@@ -212,6 +223,8 @@ mod tests {
                   proxy-config  Show what was sent to a sidecar, and whether it was acknowledged [alias: pc]
                   pushes        Show the latest responses: what was sent, how much, and how long the answer took
                   bootstrap     Print the bootstrap of a proxy
+                  folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it
+                  backup        Write every object to a file, from which `rutter restore` makes a data folder again
                   help          Print this message or the help of the given subcommand(s)
 
                 Options:

@@ -5,6 +5,7 @@ mod backup;
 mod bootstrap;
 mod client;
 mod files;
+mod folder;
 mod objects;
 mod output;
 mod pushes;
@@ -46,6 +47,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<()> {
         Command::ProxyStatus(status) => sidecars::status(&mut admin, status, out).await,
         Command::ProxyConfig(wanted) => sidecars::config(&mut admin, wanted, out).await,
         Command::Pushes(wanted) => pushes::pushes(&mut admin, wanted, out).await,
+        Command::Folder(wanted) => folder::folder(&mut admin, &wanted, out).await,
         Command::Backup(wanted) => backup::backup(&mut admin, &wanted, out).await,
         Command::Bootstrap(_) => Ok(()),
     }

@@ -112,43 +112,6 @@ fn write(dir: &Path, name: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn of_the_watched_folder_only_changed_files_are_read_and_broken_ones_keep_their_last_good_version() -> Result<()>
-{
-    let dir = tempfile::tempdir()?;
-    let folder = dir.path().join("config");
-    std::fs::create_dir(&folder)?;
-    for number in 0..20 {
-        write(&folder, &format!("s{number}.yaml"), &SERVICE.replace("name: a,", &format!("name: s{number},")));
-    }
-    write(&folder, "broken.yaml", "a: [");
-    let plane = ControlPlane::start(dir.path(), &["--config-dir", &folder.display().to_string()]).await?;
-    let objects = async || plane.ctl(&["get", "svc"]).await.unwrap();
-    assert_eq!(objects().await.matches("Service").count(), 20);
-    assert_eq!(plane.metric("rutter_folder_files_broken").await?, 1);
-    let read = plane.metric("rutter_folder_files_read_total").await?;
-    assert_eq!(read, 21);
-
-    write(&folder, "s3.yaml", &SERVICE.replace("name: a,", "name: other,"));
-    eventually("the changed file is read", || async { objects().await.contains(" other ") }).await?;
-    assert!(!objects().await.contains(" s3 "), "what the file no longer has is gone");
-    write(&folder, "s4.yaml", "kind: [");
-    eventually("the broken file is seen", || async {
-        plane.metric("rutter_folder_files_broken").await.is_ok_and(|count| count == 2)
-    })
-    .await?;
-    assert!(objects().await.contains(" s4 "), "its last good version stays");
-    std::fs::remove_file(folder.join("s5.yaml"))?;
-    eventually("the removed file's object goes", || async { !objects().await.contains(" s5 ") }).await?;
-    let more = plane.metric("rutter_folder_files_read_total").await? - read;
-    assert!((2..=4).contains(&more), "two files changed, {more} were read");
-
-    let error = plane.apply(&SERVICE.replace("name: a,", "name: s1,"), &[]).await.unwrap_err().to_string();
-    assert!(error.contains("service shop/s1: want an object of api, got one of s1.yaml"), "{error}");
-    assert!(plane.ctl(&["-n", "shop", "delete", "svc", "s1"]).await.is_err());
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on() -> Result<()> {
     let (dir, plane) = start().await?;
     let data = dir.path().join("data").display().to_string();

@@ -22,7 +22,7 @@ use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
 use crate::settings::{LimitSettings, Settings, StoreSettings};
 use crate::shutdown::stopped;
-use crate::sources::folder::Folder;
+use crate::sources::folder::{Folder, FolderOptions};
 use crate::sources::open_store;
 use crate::streams::OpenStreams;
 
@@ -59,9 +59,13 @@ impl App {
         let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", addresses.admin))?;
         let store = open(&settings.store)?;
         let metrics = Arc::new(Metrics::default());
-        let folder = match settings.store.config_dir {
-            Some(dir) => Some(Folder::open(dir, store.clone(), metrics.clone()).await?),
-            None => None,
+        let options = FolderOptions {
+            settle: settings.store.config_settle_ms.0,
+            poll: settings.store.config_poll_s.map(|poll| poll.0),
+        };
+        let (folder, folder_handle) = match settings.store.config_dir {
+            Some(dir) => Some(Folder::open(dir, options, store.clone(), metrics.clone()).await?).unzip(),
+            None => (None, None),
         };
         let sources = vec![open_store(store.clone()).await?];
         let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
@@ -74,7 +78,7 @@ impl App {
             limits: settings.limits,
             identify: identify_sidecar,
         });
-        let admin = AdminServer { store, engine: handle, streams, metrics };
+        let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle };
         Ok(Self { engine, tasks, service, admin, folder, xds, admin_socket, limits: settings.limits })
     }
 

@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) verify_differences: Counter,
     pub(crate) files_read: Counter,
     pub(crate) files_broken: Gauge,
+    pub(crate) folder_objects_held: Gauge,
 }
 
 impl Default for Metrics {
@@ -87,10 +88,11 @@ impl Default for Metrics {
                 "Resources found different from a full recomputation (--verify)",
             ),
             files_read: new(into, "folder_files_read", "Files of the watched folder that were read"),
-            files_broken: new(
+            files_broken: new(into, "folder_files_broken", "Files of the watched folder that have a fault"),
+            folder_objects_held: new(
                 into,
-                "folder_files_broken",
-                "Files of the watched folder whose last good version is in force",
+                "folder_objects_held",
+                "Objects that are no longer in the watched folder and stay until that is confirmed",
             ),
             registry,
         }
@@ -175,8 +177,10 @@ mod tests {
             # TYPE rutter_verify_differences counter
             # HELP rutter_folder_files_read Files of the watched folder that were read.
             # TYPE rutter_folder_files_read counter
-            # HELP rutter_folder_files_broken Files of the watched folder whose last good version is in force.
+            # HELP rutter_folder_files_broken Files of the watched folder that have a fault.
             # TYPE rutter_folder_files_broken gauge
+            # HELP rutter_folder_objects_held Objects that are no longer in the watched folder and stay until that is confirmed.
+            # TYPE rutter_folder_objects_held gauge
             # EOF"#]]
         .assert_eq(&described.join("\n"));
     }
@@ -228,7 +232,8 @@ mod tests {
             rutter_verify_checks_total 0
             rutter_verify_differences_total 0
             rutter_folder_files_read_total 0
-            rutter_folder_files_broken 0"#]]
+            rutter_folder_files_broken 0
+            rutter_folder_objects_held 0"#]]
         .assert_eq(&values.join("\n"));
     }
 }

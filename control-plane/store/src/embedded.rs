@@ -99,6 +99,10 @@ impl ConfigStore for EmbeddedStore {
         Ok(state.objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
+    async fn owners_of(&self, keys: &[ConfigKey]) -> Result<Vec<Option<Owner>>, StoreError> {
+        Ok(self.shared.state().owners_of(keys))
+    }
+
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let (answer, result) = oneshot::channel();
         let job = Job { writes, answer };

@@ -216,6 +216,9 @@ pub trait ConfigStore: Send + Sync + 'static {
     /// Returns the owner of every object.
     async fn owners(&self) -> Result<Vec<(ConfigKey, Owner)>, StoreError>;
 
+    /// Returns the owner of each of some objects, in their order. `None` means that there is no such object.
+    async fn owners_of(&self, keys: &[ConfigKey]) -> Result<Vec<Option<Owner>>, StoreError>;
+
     /// Returns one object, or `None` if there is no such object.
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError>;
 

@@ -53,6 +53,10 @@ impl ConfigStore for MemoryStore {
         Ok(self.lock().state.objects.iter().map(|(key, held)| (key.clone(), held.owner.clone())).collect())
     }
 
+    async fn owners_of(&self, keys: &[ConfigKey]) -> Result<Vec<Option<Owner>>, StoreError> {
+        Ok(self.lock().state.owners_of(keys))
+    }
+
     async fn get(&self, key: &ConfigKey) -> Result<Option<Stored>, StoreError> {
         Ok(self.lock().stored.get(key).cloned())
     }

@@ -198,6 +198,11 @@ impl State {
         Head { revision: self.revision, sum: self.sum }
     }
 
+    /// Returns the owner of each of some objects, in their order.
+    pub(crate) fn owners_of(&self, keys: &[ConfigKey]) -> Vec<Option<Owner>> {
+        keys.iter().map(|key| self.objects.get(key).map(|held| held.owner.clone())).collect()
+    }
+
     /// Returns what there is now, without objects.
     pub(crate) fn before(&self) -> Before {
         let Self { objects: _, revision, last_instant, sum } = self;

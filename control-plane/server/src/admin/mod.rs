@@ -3,6 +3,7 @@
 mod apply;
 mod backup;
 mod csds;
+mod folder;
 mod objects;
 mod sidecars;
 
@@ -27,6 +28,7 @@ use tracing::info;
 use crate::engine::EngineHandle;
 use crate::metrics::Metrics;
 use crate::shutdown::stopped;
+use crate::sources::folder::FolderHandle;
 use crate::streams::{OpenStreams, StreamHandle};
 use apply::{read_sources, write};
 use sidecars::Progress;
@@ -46,12 +48,14 @@ pub(crate) struct AdminServer {
     pub(crate) engine: EngineHandle,
     pub(crate) streams: OpenStreams,
     pub(crate) metrics: Arc<Metrics>,
+    /// The watched folder. `None` means that none is watched.
+    pub(crate) folder: Option<FolderHandle>,
 }
 
 /// Serves gRPC, metrics and health checks on one socket, until `stop`.
 pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = server.metrics.clone();
-    let writable = server.store.writable();
+    let (writable, folder) = (server.store.writable(), server.folder.clone());
     let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus {
         streams: server.streams.clone(),
         stop: stop.clone(),
@@ -63,13 +67,13 @@ pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch:
         .into_axum_router()
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &writable) }))
+        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &writable, folder) }))
         .fallback(not_found);
     axum::serve(socket, router).with_graceful_shutdown(stopped(stop)).await.context("serving the admin API")
 }
 
 /// Returns the answer of `/readyz`, which can be had only while sidecars are served. `?verbose` tells of the parts.
-fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>) -> String {
+fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>, folder: Option<FolderHandle>) -> String {
     if query != Some("verbose") {
         return "ok\n".into();
     }
@@ -77,7 +81,8 @@ fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>) -> Strin
         Writable::Yes => "ok".to_owned(),
         Writable::No(reason) => format!("read-only: {reason}"),
     };
-    format!("xds: ok\nstore: {store}\n")
+    let folder = folder.map(|folder| format!("folder: {}\n", folder.status().summary())).unwrap_or_default();
+    format!("xds: ok\nstore: {store}\n{folder}")
 }
 
 /// Answers what nothing serves: gRPC with its own status, and everything else with 404.
@@ -93,6 +98,22 @@ async fn not_found(request: axum::extract::Request) -> axum::response::Response 
 #[tonic::async_trait]
 impl pb::admin_server::Admin for AdminServer {
     type BackupStream = backup::Chunks;
+
+    async fn folder_status(
+        &self,
+        _: Request<pb::FolderStatusRequest>,
+    ) -> Result<Response<pb::FolderStatusResponse>, Status> {
+        Ok(Response::new(folder::status(&self.watched()?.status())))
+    }
+
+    async fn folder_confirm(
+        &self,
+        _: Request<pb::FolderConfirmRequest>,
+    ) -> Result<Response<pb::FolderConfirmResponse>, Status> {
+        let confirmed = self.watched()?.confirm().await;
+        let confirmed = confirmed.ok_or_else(|| Status::unavailable("the folder is no longer watched"))?;
+        Ok(Response::new(folder::confirmed(confirmed)))
+    }
 
     async fn backup(&self, _: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         let listing = self.store.list(rutter_store::ALL).await.map_err(|error| Status::internal(error.to_string()))?;
@@ -244,6 +265,11 @@ impl AdminServer {
             if request.dry_run { latest } else { self.commit(objects.into_iter().map(write).collect()).await? };
         info!(objects = response.applied.len(), revision = response.revision, dry_run = request.dry_run, "applied");
         Ok(response)
+    }
+
+    fn watched(&self) -> Result<&FolderHandle, Status> {
+        let hint = "no folder is watched (see rutter serve --config-dir)";
+        self.folder.as_ref().ok_or_else(|| Status::failed_precondition(hint))
     }
 
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, Status> {

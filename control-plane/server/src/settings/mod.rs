@@ -304,6 +304,19 @@ mod tests {
 
                       [env: RUTTER_CONFIG_DIR]
 
+                  --config-settle-ms <MS>
+                      Leave a file of the watched folder alone until nobody has written to it for so long, in milliseconds, unless
+                      it was closed or renamed. An object that is in no file any more is deleted after this time
+
+                      [env: RUTTER_CONFIG_SETTLE_MS]
+                      [default: 200]
+
+                  --config-poll-s <S>
+                      Look the watched folder over so often, in seconds, for changes of which the file system tells nothing. By
+                      default every 2 seconds on network file systems, and every 30 on others
+
+                      [env: RUTTER_CONFIG_POLL_S]
+
                   --xds <ADDR>
                       Address at which sidecars connect
 
@@ -446,6 +459,10 @@ mod tests {
                     data_dir: None,
                     memory: true,
                     config_dir: None,
+                    config_settle_ms: Milliseconds(
+                        200ms,
+                    ),
+                    config_poll_s: None,
                 },
                 addresses: AddressSettings {
                     xds: 127.0.0.1:15010,
@@ -501,7 +518,7 @@ mod tests {
                     root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\
                     debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
                     streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
-                    connection-age-s = 11\nresets-max = 12\nlog-format = 'json'\n";
+                    connection-age-s = 11\nresets-max = 12\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";
         let settings = read(&[], file).unwrap();
         let command = Cli::command();
         let arguments = command.find_subcommand(SERVE).unwrap().get_arguments();
@@ -511,6 +528,9 @@ mod tests {
         }
         let defaults = read(&[], "memory = true").unwrap();
         assert!(settings.mesh != defaults.mesh && settings.log != defaults.log && settings.store != defaults.store);
+        let store = &settings.store;
+        assert_eq!(store.config_settle_ms.0, Duration::from_millis(13));
+        assert_eq!(store.config_poll_s, Some(Seconds::new(14)));
         let limits = settings.limits;
         assert_eq!((limits.stuck_after_s.0, limits.in_flight_mb.0), (Duration::from_secs(3), 4 << 20));
         assert_eq!((limits.request_mb.0, limits.names_max, limits.streams_per_sidecar), (5 << 20, 6, 7));

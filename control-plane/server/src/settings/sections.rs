@@ -9,7 +9,7 @@ use rutter_core::stream::Limits as StreamLimits;
 use super::units::{Megabytes, Milliseconds, Seconds};
 
 /// Where config comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct StoreSettings {
     /// Folder in which config is kept; it is made if it is missing. Required unless --memory is given
     #[arg(long, env = "RUTTER_DATA_DIR", value_name = "DIR")]
@@ -21,6 +21,19 @@ pub struct StoreSettings {
     /// Folder of YAML files that is watched for changes. Objects in it can be changed only there
     #[arg(long, env = "RUTTER_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
+    /// Leave a file of the watched folder alone until nobody has written to it for so long, in milliseconds, unless it was closed or renamed. An object that is in no file any more is deleted after this time
+    #[arg(long, env = "RUTTER_CONFIG_SETTLE_MS", value_name = "MS", default_value_t = StoreSettings::default().config_settle_ms)]
+    pub config_settle_ms: Milliseconds,
+    /// Look the watched folder over so often, in seconds, for changes of which the file system tells nothing. By default every 2 seconds on network file systems, and every 30 on others
+    #[arg(long, env = "RUTTER_CONFIG_POLL_S", value_name = "S")]
+    pub config_poll_s: Option<Seconds>,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        let (data_dir, config_dir, config_poll_s) = (None, None, None);
+        Self { data_dir, memory: false, config_dir, config_settle_ms: Milliseconds::new(200), config_poll_s }
+    }
 }
 
 /// The addresses at which the process listens.

@@ -1,357 +1,555 @@
 //! The watched folder: config in files, which is changed only there.
+//!
+//! ```text
+//! watcher: what happens ──> pending: what is due, and when ──> file: read and checked ──> plan: which file has which object
+//! walk: everything, now and then ──────┘                                                            │
+//!                           missing: objects that no file has any more, deleted a little later <────┘──> store
+//! ```
+//!
+//! What is faulty stays as it was, and the rest is taken: a document with a fault keeps its object as the last good version
+//! said it, and a file with a fault deletes nothing.
+
+mod file;
+mod missing;
+mod network;
+mod pending;
+mod plan;
+mod status;
+mod walk;
+mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context;
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use rutter_api::config::{APPLY_BYTES_MAX, Object};
-use rutter_api::{ConfigKey, yaml};
-use rutter_core::message_size::check_routes;
+use anyhow::{Context, anyhow};
+use rutter_api::{ConfigKey, Kind};
 use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::parallel;
+use crate::shutdown::stopped;
+use file::{Outcome, ReadFile, read_file};
+use missing::{Missing, Verdict};
+use pending::{Due, Happened, Pending};
+use plan::{Planned, plan};
+use walk::{Identity, Place, Walked, walk};
+use watcher::FolderWatcher;
+
+pub(crate) use file::parse;
+pub(crate) use missing::{CONFIRMATION, Loss};
+pub(crate) use status::{Confirmed, FolderHandle, FolderStatus};
 
 /// The time within which changes are taken together.
 const GATHER: Duration = Duration::from_millis(5);
-/// The time without an event after which the folder is looked over, because some file systems report nothing.
-const LOOK_OVER: Duration = Duration::from_secs(30);
+/// The time between two looks whether the folder itself is another one, of which nothing tells.
+const ROOT_CHECK: Duration = Duration::from_secs(1);
+/// The time after which something is tried again that the store refused.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The number of files in one transaction.
 const FILES_MAX: usize = 256;
-/// The number of events that may wait. If there are more, the folder is looked over instead.
-const EVENTS: usize = 1024;
 
-/// What is known of a file without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
+/// What is known of a file.
+#[derive(Debug, Default)]
+struct FileState {
+    /// `None` means that the file has to be read in any case.
+    identity: Option<Identity>,
+    /// The objects that the file has, and those that its last good version had if it is faulty now.
+    keys: Vec<ConfigKey>,
 }
 
-/// A file that was read.
-struct File {
-    path: PathBuf,
-    /// The path in the folder.
-    name: String,
-    stamp: Stamp,
-    objects: Vec<Object>,
+/// How the folder is watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FolderOptions {
+    /// How long a file that is being written is left alone, and how long an object that no file has any more stays.
+    pub(crate) settle: Duration,
+    /// The time between two looks over the whole folder. `None` means what fits the file system.
+    pub(crate) poll: Option<Duration>,
 }
 
-/// The watched folder. Every file that changed is read and committed to the store; a file that is not valid is refused as a
-/// whole, and the objects that its last good version had stay.
+/// The watched folder. Every file that changed is read and committed to the store.
 pub(crate) struct Folder {
     root: PathBuf,
+    settle: Duration,
+    poll: Duration,
     store: Arc<dyn ConfigStore>,
     metrics: Arc<Metrics>,
-    files: BTreeMap<PathBuf, Stamp>,
-    /// The file of each object that the folder owns. Nobody else writes them, so the store need not be asked.
-    owned: BTreeMap<ConfigKey, String>,
-    broken: BTreeSet<PathBuf>,
-    events: mpsc::Receiver<notify::Result<Event>>,
-    _watcher: RecommendedWatcher,
+    files: BTreeMap<Arc<str>, FileState>,
+    /// The files that have a fault, and which.
+    broken: BTreeMap<Arc<str>, String>,
+    /// The folders that cannot be read, and why. The root has an empty name.
+    unreadable: BTreeMap<String, String>,
+    /// The files that name an object which another file has.
+    waiting: BTreeMap<ConfigKey, BTreeSet<Arc<str>>>,
+    missing: Missing,
+    held: BTreeMap<Kind, Loss>,
+    pending: Pending,
+    watcher: FolderWatcher,
+    /// Whether the operating system refused to watch some folder, so that only looking tells.
+    is_blind: bool,
+    root_place: Option<Place>,
+    /// Whether the store refused the last commit, which is told once.
+    is_refused: bool,
+    status: watch::Sender<FolderStatus>,
+    confirmations: mpsc::Receiver<oneshot::Sender<Confirmed>>,
 }
 
 impl Folder {
     /// Watches a folder, and takes in what is there.
     pub(crate) async fn open(
         root: PathBuf,
+        options: FolderOptions,
         store: Arc<dyn ConfigStore>,
         metrics: Arc<Metrics>,
-    ) -> anyhow::Result<Self> {
-        let (sender, events) = mpsc::channel(EVENTS);
-        // When the channel is full the folder is looked over later anyway.
-        let mut watcher = notify::recommended_watcher(move |event| drop(sender.try_send(event)))?;
-        watcher.watch(&root, RecursiveMode::Recursive).with_context(|| format!("--config-dir {}", root.display()))?;
-        let owners = store.owners().await?;
-        let owned = owners.into_iter().filter_map(|(key, owner)| match owner {
-            Owner::File(file) => Some((key, file)),
-            Owner::Api => None,
-        });
-        let (files, owned, broken) = (BTreeMap::new(), owned.collect(), BTreeSet::new());
-        let mut folder = Self { root, store, metrics, files, owned, broken, events, _watcher: watcher };
-        folder.look_over().await?;
-        folder.drop_orphans().await;
-        Ok(folder)
+    ) -> anyhow::Result<(Self, FolderHandle)> {
+        let (status, confirmations, handle) = status::channels(&root);
+        let watcher = FolderWatcher::new(root.clone()).context("--config-dir")?;
+        let poll = options.poll.unwrap_or_else(|| network::poll_interval(&root));
+        let mut files: BTreeMap<Arc<str>, FileState> = BTreeMap::new();
+        for (key, owner) in store.owners().await? {
+            if let Owner::File(file) = owner {
+                files.entry(file.into()).or_default().keys.push(key);
+            }
+        }
+        let mut folder = Self {
+            root,
+            settle: options.settle,
+            poll,
+            store,
+            metrics,
+            files,
+            broken: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            missing: Missing::default(),
+            held: BTreeMap::new(),
+            pending: Pending::default(),
+            watcher,
+            is_blind: false,
+            root_place: None,
+            is_refused: false,
+            status,
+            confirmations,
+        };
+        let walked = folder.walk().await?;
+        let walked = walked.map_err(|problem| anyhow!("--config-dir {}: {problem}", folder.root.display()))?;
+        folder.compare(walked).await;
+        // Nothing is being moved at the start.
+        folder.missing.settle();
+        folder.remove_missing().await;
+        folder.publish();
+        Ok((folder, handle))
     }
 
     /// Follows the folder until `stop`.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let stopped = stopped(stop);
+        tokio::pin!(stopped);
+        let mut next_look = Instant::now() + self.poll;
+        let mut next_root_check = Instant::now() + ROOT_CHECK;
         loop {
-            let first = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                event = self.events.recv() => event,
-                () = tokio::time::sleep(LOOK_OVER) => None,
-            };
-            let mut paths = Some(BTreeSet::new());
-            self.note(&mut paths, first);
-            let end = Instant::now() + GATHER;
-            loop {
-                tokio::select! {
-                    () = sleep_until(end) => break,
-                    Some(event) = self.events.recv() => self.note(&mut paths, Some(event)),
+            let mut next = next_look.min(next_root_check);
+            for settled in [self.pending.next_settled(), self.missing.settled()].into_iter().flatten() {
+                next = next.min(settled);
+            }
+            tokio::select! {
+                () = &mut stopped => return Ok(()),
+                happened = self.watcher.next() => self.note(happened),
+                Some(answer) = self.confirmations.recv() => self.confirm(answer).await,
+                () = sleep_until(next) => {}
+            }
+            self.gather().await;
+            let now = Instant::now();
+            if now >= next_root_check {
+                next_root_check = now + ROOT_CHECK;
+                if self.is_root_another().await {
+                    self.note(Happened::Anything);
                 }
             }
-            let result = match paths {
-                Some(paths) => self.take_in(paths).await,
-                None => self.look_over().await,
-            };
-            if let Err(failure) = result {
-                error!(
-                    error = format!("{failure:#}"),
-                    "the watched folder could not be read; its config stays as it was"
-                );
+            let Due { files, look_over } = self.pending.take(now);
+            if look_over || now >= next_look {
+                self.look_over().await?;
+                // What is looked over in vain costs a look at each file.
+                next_look = Instant::now() + if self.is_blind { self.poll.min(network::POLL) } else { self.poll };
+            }
+            self.take_in(files).await;
+            self.remove_missing().await;
+            self.publish();
+        }
+    }
+
+    fn note(&mut self, happened: Happened) {
+        self.pending.happened(happened, Instant::now(), self.settle);
+    }
+
+    /// Waits a moment for what comes together with something that is to be looked at at once.
+    async fn gather(&mut self) {
+        if !self.pending.is_ready() {
+            return;
+        }
+        let end = Instant::now() + GATHER;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return,
+                happened = self.watcher.next() => self.note(happened),
             }
         }
     }
 
-    /// Adds the paths of an event. If they become `None`, everything has to be looked over.
-    fn note(&self, paths: &mut Option<BTreeSet<PathBuf>>, event: Option<notify::Result<Event>>) {
-        match event {
-            Some(Ok(event)) if matches!(event.kind, EventKind::Access(_)) => {}
-            Some(Ok(event)) if !event.need_rescan() && !event.paths.iter().any(|path| self.has_files_behind(path)) => {
-                if let Some(paths) = paths {
-                    paths.extend(event.paths);
-                }
-            }
-            Some(Ok(_) | Err(_)) | None => *paths = None,
-        }
+    async fn is_root_another(&self) -> bool {
+        let root = self.root.clone();
+        let place = on_own_thread(move || std::fs::metadata(root).map(|metadata| Place::of(&metadata)).ok()).await;
+        place.is_ok_and(|place| place != self.root_place)
     }
 
-    /// Returns whether a path is a folder, or a link to one, or was one. What happens to it says nothing of its files.
-    /// In such a case the whole folder is looked over.
-    fn has_files_behind(&self, path: &Path) -> bool {
-        match std::fs::metadata(path) {
-            Ok(meta) => meta.is_dir(),
-            // The temporary file of an editor, which has gone again, never had a file behind it.
-            Err(_) => self
-                .files
-                .range(path.to_owned()..)
-                .find(|(file, _)| *file != path)
-                .is_some_and(|(file, _)| file.starts_with(path)),
-        }
+    async fn walk(&self) -> anyhow::Result<Result<Walked, String>> {
+        let root = self.root.clone();
+        on_own_thread(move || walk(&root)).await
     }
 
-    /// Compares the stamp of every file, and reads the files that differ.
+    /// Looks at every file, and reads those that are not what they were.
     async fn look_over(&mut self) -> anyhow::Result<()> {
-        let mut found = BTreeSet::new();
-        list(&self.root, &mut found).with_context(|| self.root.display().to_string())?;
-        found.extend(self.files.keys().cloned());
-        self.take_in(found).await
-    }
-
-    /// Reads the files that changed, and no others.
-    async fn take_in(&mut self, paths: BTreeSet<PathBuf>) -> anyhow::Result<()> {
-        let (mut changed, mut gone) = (Vec::new(), Vec::new());
-        for path in paths.into_iter().filter(|path| is_config(path)) {
-            match stamp(&path) {
-                Some(stamp) if self.files.get(&path) == Some(&stamp) => {}
-                Some(stamp) => changed.push((path, stamp)),
-                None if self.files.remove(&path).is_some() => gone.push(path),
-                None => {}
+        match self.walk().await? {
+            Ok(walked) => self.compare(walked).await,
+            Err(problem) => {
+                self.root_place = None;
+                self.tell_unreadable([(String::new(), problem)].into());
             }
         }
-        self.metrics.files_read.inc_by(changed.len() as u64);
-        let parsed = parallel::map(&changed, |(path, _)| parse_file(path));
-        let mut good = Vec::new();
-        for ((path, stamp), result) in changed.into_iter().zip(parsed) {
-            match result {
-                Ok(objects) => good.push(File { name: self.name(&path), path, stamp, objects }),
-                Err(fault) => {
-                    self.files.insert(path.clone(), stamp);
-                    self.refuse(&path, &fault);
-                }
-            }
-        }
-        while !good.is_empty() {
-            let rest = good.split_off(good.len().min(FILES_MAX));
-            self.commit_together(std::mem::replace(&mut good, rest)).await;
-        }
-        for path in gone {
-            self.gone(&path).await;
-        }
-        self.metrics.files_broken.set(i64::try_from(self.broken.len()).unwrap_or(i64::MAX));
         Ok(())
     }
 
-    /// Commits files that changed together as one transaction, so that an object may move from one to another. If that is
-    /// refused, each file is a transaction of its own, so that the faulty one is found.
-    async fn commit_together(&mut self, files: Vec<File>) {
-        let result = if files.len() > 1 { self.commit(&files).await } else { Err(String::new()) };
-        if let Ok(revision) = result {
-            files.iter().for_each(|file| self.accept(file));
-            info!(files = files.len(), revision, "files of the watched folder were taken in");
-            return;
+    async fn compare(&mut self, walked: Walked) {
+        let is_first = self.root_place.is_none() && self.unreadable.is_empty();
+        let place = walked.folders.get(&self.root).copied();
+        if !walked.files.is_empty() {
+            self.missing.is_suspicious = false;
+        } else if place != self.root_place && self.files.values().any(|file| !file.keys.is_empty()) {
+            self.missing.is_suspicious = true;
         }
-        for file in files {
-            match self.commit(std::slice::from_ref(&file)).await {
-                Ok(revision) => {
-                    self.accept(&file);
-                    info!(file = file.name, revision, "a file of the watched folder was taken in");
+        self.root_place = place;
+        self.watch(&walked);
+        self.tell_unreadable(walked.unreadable.clone());
+        let is_gone = |name: &Arc<str>| !walked.files.contains_key(name) && !walked.may_have(name);
+        let gone: Vec<Arc<str>> = self.files.keys().filter(|name| is_gone(name)).cloned().collect();
+        for name in gone {
+            self.gone(&name);
+        }
+        let mut changed = BTreeSet::new();
+        for (name, identity) in walked.files {
+            if self.files.get(&name).and_then(|file| file.identity) == Some(identity) {
+                continue;
+            }
+            if !is_first && identity.is_younger_than(self.settle) {
+                self.note(Happened::Written(name));
+            } else {
+                changed.insert(name);
+            }
+        }
+        self.take_in(changed).await;
+    }
+
+    fn watch(&mut self, walked: &Walked) {
+        let result = self.watcher.watch(&walked.folders);
+        if let Err(error) = &result
+            && !self.is_blind
+        {
+            warn!(error = %error, "the operating system does not watch every folder of config, so they are looked over every two seconds");
+        }
+        self.is_blind = result.is_err();
+    }
+
+    fn tell_unreadable(&mut self, unreadable: BTreeMap<String, String>) {
+        for (folder, problem) in &unreadable {
+            if self.unreadable.get(folder) != Some(problem) {
+                let path = self.root.join(folder);
+                error!(folder = %path.display(), error = problem, "a folder of config cannot be read; its config stays as it was");
+            }
+        }
+        self.unreadable = unreadable;
+    }
+
+    /// Reads files that may have changed, and takes in what is in them.
+    async fn take_in(&mut self, names: BTreeSet<Arc<str>>) {
+        let mut queue: Vec<Arc<str>> = names.into_iter().rev().collect();
+        while !queue.is_empty() {
+            let rest = queue.len().saturating_sub(FILES_MAX);
+            let part: Vec<_> = queue.split_off(rest).into_iter().rev().collect();
+            let freed = self.take_in_part(part).await;
+            // They are read after everything else, in which what they wait for may still stand.
+            queue.splice(0..0, freed);
+        }
+    }
+
+    /// Reads some files. Returns those that waited for an object which a file no longer has.
+    async fn take_in_part(&mut self, names: Vec<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let root = self.root.clone();
+        let known = |name: Arc<str>| {
+            let identity = self.files.get(&name).and_then(|file| file.identity);
+            (name, identity)
+        };
+        let wanted: Vec<(Arc<str>, Option<Identity>)> = names.into_iter().map(known).collect();
+        let read = on_own_thread(move || {
+            let outcomes = parallel::map(&wanted, |(name, known)| read_file(&root, name, *known));
+            wanted.into_iter().map(|(name, _)| name).zip(outcomes).collect::<Vec<_>>()
+        });
+        let mut freed = BTreeSet::new();
+        let mut good = Vec::new();
+        for (name, outcome) in read.await.unwrap_or_default() {
+            match outcome {
+                Outcome::Same => {}
+                Outcome::Gone => freed.extend(self.gone(&name)),
+                Outcome::Changing => self.note(Happened::Written(name)),
+                Outcome::Unreadable(problem) => {
+                    self.files.entry(name.clone()).or_default().identity = None;
+                    self.tell_broken(&name, &[problem]);
                 }
-                // A file that could not be stored is read again at the next look, though it did not change.
-                Err(fault) => self.refuse(&file.path, &fault),
+                Outcome::Read(file) => good.push(file),
+            }
+        }
+        self.metrics.files_read.inc_by(good.len() as u64);
+        if !good.is_empty() {
+            freed.extend(self.commit(good).await);
+        }
+        freed
+    }
+
+    /// Commits what files have, together, or one by one if they do not go together. Returns the files that waited for an
+    /// object which a file no longer has.
+    async fn commit(&mut self, files: Vec<ReadFile>) -> BTreeSet<Arc<str>> {
+        let mut planned = match plan(files, &self.files, &*self.store).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                error!(error = %error, "the owners of objects could not be read");
+                return BTreeSet::new();
+            }
+        };
+        let writes = |file: &mut Planned| std::mem::take(&mut file.writes);
+        let together: Vec<ConfigWrite> = planned.iter_mut().flat_map(writes).collect();
+        let mut freed = BTreeSet::new();
+        match self.write(together.clone()).await {
+            Ok(revision) => {
+                let files = planned.len();
+                info!(files, revision, "files of the watched folder were taken in");
+                for file in planned {
+                    freed.extend(self.accept(file));
+                }
+            }
+            Err(CommitError::Failed(_)) => self.try_again(planned.into_iter().map(|file| file.name)),
+            // Somebody applied one of the objects by hand at this moment.
+            Err(CommitError::Conflict { .. } | CommitError::Owned { .. } | CommitError::NotFound(_)) => {
+                for file in planned {
+                    let of_file =
+                        |write: &&ConfigWrite| matches!(&write.owner, Owner::File(name) if **name == *file.name);
+                    let writes = together.iter().filter(of_file).cloned().collect();
+                    match self.write(writes).await {
+                        Ok(_) => freed.extend(self.accept(file)),
+                        Err(error) => {
+                            self.tell_broken(&file.name, &[error.to_string()]);
+                            self.try_again([file.name]);
+                        }
+                    }
+                }
+            }
+        }
+        freed
+    }
+
+    /// Takes in what a file has that was committed. Returns the files that waited for an object which it no longer has.
+    fn accept(&mut self, file: Planned) -> BTreeSet<Arc<str>> {
+        let Planned { name, identity, keys, taken, conflicts, faults, writes: _ } = file;
+        for key in &keys {
+            self.missing.remove(key);
+        }
+        for (other, key) in taken {
+            if let Some(other) = self.files.get_mut(&other) {
+                other.keys.retain(|kept| *kept != key);
+            }
+        }
+        let kept: BTreeSet<&ConfigKey> = keys.iter().collect();
+        let old = self.files.get(&name).map(|file| file.keys.clone()).unwrap_or_default();
+        let freed = self.drop_keys(old.into_iter().filter(|key| !kept.contains(key)).collect());
+        for waiting in self.waiting.values_mut() {
+            waiting.remove(&name);
+        }
+        for key in conflicts {
+            self.waiting.entry(key).or_default().insert(name.clone());
+        }
+        self.waiting.retain(|_, files| !files.is_empty());
+        self.tell_broken(&name, &faults);
+        self.files.insert(name, FileState { identity: Some(identity), keys });
+        freed
+    }
+
+    /// Takes in that a file is not there. Returns the files that waited for an object which it had.
+    fn gone(&mut self, name: &Arc<str>) -> BTreeSet<Arc<str>> {
+        self.tell_broken(name, &[]);
+        let Some(file) = self.files.remove(name) else { return BTreeSet::new() };
+        info!(file = &**name, objects = file.keys.len(), "a file of the watched folder is gone");
+        self.drop_keys(file.keys)
+    }
+
+    /// Takes in that a file has some objects no longer. Returns the files that waited for one of them, which are to be read
+    /// again.
+    fn drop_keys(&mut self, keys: Vec<ConfigKey>) -> BTreeSet<Arc<str>> {
+        let settled = Instant::now() + self.settle;
+        let mut freed = BTreeSet::new();
+        for key in keys {
+            freed.extend(self.waiting.remove(&key).into_iter().flatten());
+            self.missing.add(key, settled);
+        }
+        for name in &freed {
+            if let Some(file) = self.files.get_mut(name) {
+                file.identity = None;
+            }
+        }
+        freed
+    }
+
+    /// Reads files again in a while, because the store refused what is in them.
+    fn try_again(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        for name in names {
+            self.files.entry(name.clone()).or_default().identity = None;
+            self.pending.happened(Happened::Written(name), Instant::now(), TRY_AGAIN);
+        }
+    }
+
+    /// Deletes the objects that no file has any more, if nothing speaks against it.
+    async fn remove_missing(&mut self) {
+        let now = Instant::now();
+        let count = || {
+            let mut kept: BTreeMap<Kind, usize> = BTreeMap::new();
+            for key in self.files.values().flat_map(|file| &file.keys) {
+                *kept.entry(key.kind).or_default() += 1;
+            }
+            kept
+        };
+        match self.missing.judge(now, count) {
+            Verdict::Wait => {
+                if self.missing.keys().is_empty() {
+                    self.held.clear();
+                }
+            }
+            Verdict::Delete => self.delete_missing().await,
+            Verdict::Hold(losses) => {
+                self.missing.settle();
+                if losses != self.held {
+                    let missing = status::describe(&losses);
+                    error!(
+                        missing,
+                        "many objects are no longer in the watched folder; they stay until `rutterctl folder confirm`"
+                    );
+                    self.held = losses;
+                }
             }
         }
     }
 
-    fn accept(&mut self, file: &File) {
-        self.files.insert(file.path.clone(), file.stamp.clone());
-        self.broken.remove(&file.path);
-    }
-
-    fn refuse(&mut self, path: &Path, fault: &str) {
-        self.broken.insert(path.to_owned());
-        error!(
-            file = self.name(path),
-            error = fault,
-            "a file of the watched folder is refused; its last good version stays in force"
-        );
-    }
-
-    /// Commits files. Objects that they no longer have are deleted.
-    async fn commit(&mut self, files: &[File]) -> Result<u64, String> {
-        let mut kept: BTreeMap<&ConfigKey, &str> = BTreeMap::new();
-        for file in files {
-            for object in &file.objects {
-                let key = &object.config.key;
-                let elsewhere =
-                    self.owned.get(key).map(String::as_str).filter(|other| {
-                        files.iter().all(|file| file.name != **other) && self.root.join(other).exists()
-                    });
-                if let Some(other) = kept.insert(key, &file.name).or(elsewhere) {
-                    return Err(format!("{key}: want each object in one file, got it in {other} too"));
-                }
-            }
-        }
-        let gone = self.keys_of(|name| files.iter().any(|file| file.name == name));
-        let gone: Vec<ConfigKey> = gone.into_iter().filter(|key| !kept.contains_key(key)).collect();
-        let objects = files.iter().flat_map(|file| file.objects.iter().map(move |object| (file, object)));
-        let put = objects.map(|(file, object)| put(object, &file.name));
-        let writes = put.chain(gone.iter().cloned().map(deletion)).collect();
-        let revision = self.write(writes).await.map_err(|error| error.to_string())?;
-        self.owned.retain(|key, _| !gone.contains(key));
-        self.owned.extend(kept.into_iter().map(|(key, name)| (key.clone(), name.to_owned())));
-        Ok(revision)
-    }
-
-    async fn gone(&mut self, path: &Path) {
-        let name = self.name(path);
-        self.broken.remove(path);
-        self.remove(|file| file == name).await;
-        info!(file = name, "a file of the watched folder is gone, and its objects with it");
-    }
-
-    /// Deletes the objects of files that went while nobody watched.
-    async fn drop_orphans(&mut self) {
-        let names: BTreeSet<String> = self.files.keys().map(|path| self.name(path)).collect();
-        self.remove(|file| !names.contains(file)).await;
-    }
-
-    async fn remove(&mut self, choose: impl Fn(&str) -> bool) {
-        let gone = self.keys_of(choose);
-        if gone.is_empty() {
-            return;
-        }
-        let writes = gone.iter().cloned().map(deletion).collect();
+    async fn delete_missing(&mut self) {
+        let keys: Vec<ConfigKey> = self.missing.keys().iter().cloned().collect();
+        let owners = self.store.owners_of(&keys).await.unwrap_or_default();
+        let is_ours = |owner: &Option<Owner>| matches!(owner, Some(Owner::File(_)));
+        let ours = keys.into_iter().zip(owners).filter(|(_, owner)| is_ours(owner));
+        let writes: Vec<ConfigWrite> = ours.map(|(key, _)| deletion(key)).collect();
+        let objects = writes.len();
         match self.write(writes).await {
-            Ok(_) => self.owned.retain(|key, _| !gone.contains(key)),
-            Err(error) => warn!(error = %error, "objects of a file that is gone could not be removed"),
+            Ok(revision) => {
+                info!(objects, revision, "objects that no file of the watched folder has any more were deleted");
+                self.missing.clear();
+                self.held.clear();
+            }
+            Err(_) => self.missing.put_off(Instant::now() + TRY_AGAIN),
         }
     }
 
-    async fn write(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
-        let result = self.store.commit(writes).await;
-        if let Err(CommitError::Failed(_)) = &result {
-            self.metrics.store_failures.inc();
+    /// Lets the objects go that are held, or those that will be missing next.
+    async fn confirm(&mut self, answer: oneshot::Sender<Confirmed>) {
+        self.missing.confirm(Instant::now());
+        let held: usize = self.held.values().map(|loss| loss.missing).sum();
+        info!(held, "somebody confirmed that objects of the watched folder may be deleted");
+        let before = self.missing.keys().len();
+        if held > 0 {
+            self.missing.settle();
+            self.remove_missing().await;
         }
+        let deleted = before - self.missing.keys().len();
+        // Whoever asked may have gone.
+        let _ = answer.send(Confirmed { deleted: if held > 0 { deleted } else { 0 } });
+    }
+
+    async fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        let result = self.store.commit(writes).await;
+        let is_refused = matches!(result, Err(CommitError::Failed(_)));
+        if let Err(error @ CommitError::Failed(_)) = &result {
+            self.metrics.store_failures.inc();
+            if !self.is_refused {
+                error!(error = %error, "the watched folder could not be stored; it is tried again every second");
+            }
+        }
+        self.is_refused = is_refused;
         result
     }
 
-    fn keys_of(&self, choose: impl Fn(&str) -> bool) -> BTreeSet<ConfigKey> {
-        self.owned.iter().filter(|(_, file)| choose(file)).map(|(key, _)| key.clone()).collect()
+    /// Tells what is wrong with a file, if that is news.
+    fn tell_broken(&mut self, name: &Arc<str>, faults: &[String]) {
+        if faults.is_empty() {
+            if self.broken.remove(name).is_some() {
+                info!(file = &**name, "a file of the watched folder is no longer faulty");
+            }
+            return;
+        }
+        let fault = faults.join("; ");
+        if self.broken.get(name) != Some(&fault) {
+            error!(
+                file = &**name,
+                error = fault,
+                "a file of the watched folder has faults; what is faulty stays as it was"
+            );
+            self.broken.insert(name.clone(), fault);
+        }
     }
 
-    fn name(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    fn publish(&self) {
+        let held: usize = self.held.values().map(|loss| loss.missing).sum();
+        self.metrics.files_broken.set(i64::try_from(self.broken.len()).unwrap_or(i64::MAX));
+        self.metrics.folder_objects_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        let is_same = |status: &FolderStatus| {
+            status.files == self.files.len()
+                && status.broken == self.broken
+                && status.unreadable == self.unreadable
+                && status.held == self.held
+                && status.confirmed_until == self.missing.confirmed_until()
+        };
+        self.status.send_if_modified(|status| {
+            if is_same(status) {
+                return false;
+            }
+            *status = FolderStatus {
+                root: self.root.clone(),
+                files: self.files.len(),
+                broken: self.broken.clone(),
+                unreadable: self.unreadable.clone(),
+                held: self.held.clone(),
+                confirmed_until: self.missing.confirmed_until(),
+            };
+            true
+        });
     }
 }
 
-fn put(object: &Object, file: &str) -> ConfigWrite {
-    ConfigWrite {
-        key: object.config.key.clone(),
-        json: Some(object.json.clone()),
-        created: object.created,
-        owner: Owner::File(file.to_owned()),
-        expected: Expected::Any,
-    }
+/// Runs something that waits for the disk where nothing else waits for it.
+async fn on_own_thread<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(act).await.context("looking at the watched folder")
 }
 
 /// Returns the write that deletes an object. The name of the file is left empty, because the store only checks that some
 /// file owns the object: the folder is one source.
 fn deletion(key: ConfigKey) -> ConfigWrite {
     ConfigWrite { key, json: None, created: None, owner: Owner::File(String::new()), expected: Expected::Any }
-}
-
-fn is_config(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    !name.starts_with('.') && matches!(extension, "yaml" | "yml" | "json")
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    Some(Stamp { modified: meta.modified().ok(), length: meta.len() })
-}
-
-fn list(dir: &Path, found: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let hidden = path.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
-        if path.is_dir() && !hidden {
-            list(&path, found)?;
-        } else if is_config(&path) {
-            found.insert(path);
-        }
-    }
-    Ok(())
-}
-
-fn parse_file(path: &Path) -> Result<Vec<Object>, String> {
-    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > APPLY_BYTES_MAX as u64 {
-        return Err(format!("want at most {APPLY_BYTES_MAX} bytes, got {length}"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    parse(&text, "default").map_err(|faults| faults.join("; "))
-}
-
-/// Returns the objects of a text, or everything that is wrong with them.
-pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, Vec<String>> {
-    let documents = yaml::parse(text).map_err(|error| vec![error.to_string()])?;
-    let mut objects: Vec<Object> = Vec::new();
-    let mut faults = Vec::new();
-    for document in documents {
-        match Object::from_value(document.value, default_namespace) {
-            Ok(object) if objects.iter().any(|other| other.config.key == object.config.key) => {
-                faults.push(format!(
-                    "line {}: {}: want each object once, got it twice",
-                    document.line, object.config.key
-                ));
-            }
-            Ok(object) => match check_routes(&object.config, object.json.len()) {
-                Some(invalid) => faults.push(format!("line {}: {invalid}", document.line)),
-                None => objects.push(object),
-            },
-            Err(invalid) => faults.extend(invalid.iter().map(|fault| format!("line {}: {fault}", document.line))),
-        }
-    }
-    if faults.is_empty() { Ok(objects) } else { Err(faults) }
 }
 
 #[cfg(test)]

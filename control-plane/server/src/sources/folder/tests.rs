@@ -1,5 +1,7 @@
 //! The watched folder over a store in memory. Events are not waited for: each test says which files it looks at.
 
+use std::path::Path;
+
 use rutter_api::Kind;
 use rutter_store::MemoryStore;
 
@@ -17,7 +19,11 @@ struct Watched {
     store: Arc<MemoryStore>,
     metrics: Arc<Metrics>,
     folder: Folder,
+    handle: FolderHandle,
 }
+
+/// Nothing is left alone for a while, so that a test need not wait.
+const AT_ONCE: FolderOptions = FolderOptions { settle: Duration::ZERO, poll: None };
 
 impl Watched {
     /// Writes files, then opens the folder.
@@ -30,8 +36,9 @@ impl Watched {
 
     async fn reopen(dir: tempfile::TempDir, store: Arc<MemoryStore>) -> Self {
         let metrics: Arc<Metrics> = Arc::default();
-        let folder = Folder::open(dir.path().to_owned(), store.clone(), metrics.clone()).await.unwrap();
-        Self { dir, store, metrics, folder }
+        let opened = Folder::open(dir.path().to_owned(), AT_ONCE, store.clone(), metrics.clone()).await;
+        let (folder, handle) = opened.unwrap();
+        Self { dir, store, metrics, folder, handle }
     }
 
     /// Ends the watch, and returns the folder and the store that stay.
@@ -42,14 +49,29 @@ impl Watched {
     /// Writes files, and lets the folder look at them and at no others.
     async fn write(&mut self, files: &[(&str, String)]) {
         write_all(self.dir.path(), files);
-        let paths = files.iter().map(|(name, _)| self.dir.path().join(name)).collect();
-        self.folder.take_in(paths).await.unwrap();
+        self.look_at(files.iter().map(|(name, _)| *name)).await;
+    }
+
+    /// Lets the folder look at files.
+    async fn look_at<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        self.folder.take_in(names.map(Arc::from).collect()).await;
+        self.settle().await;
+    }
+
+    /// Lets the folder look at everything.
+    async fn look_over(&mut self) {
+        self.folder.look_over().await.unwrap();
+        self.settle().await;
+    }
+
+    async fn settle(&mut self) {
+        self.folder.remove_missing().await;
+        self.folder.publish();
     }
 
     async fn remove(&mut self, name: &str) {
-        let path = self.dir.path().join(name);
-        std::fs::remove_file(&path).unwrap();
-        self.folder.take_in([path].into()).await.unwrap();
+        std::fs::remove_file(self.dir.path().join(name)).unwrap();
+        self.look_at([name].into_iter()).await;
     }
 
     /// Returns each stored object with its file.
@@ -63,7 +85,7 @@ impl Watched {
     }
 
     fn broken(&self) -> (i64, Vec<String>) {
-        let names = self.folder.broken.iter().map(|path| self.folder.name(path)).collect();
+        let names = self.handle.status().broken.keys().map(ToString::to_string).collect();
         (self.metrics.files_broken.get(), names)
     }
 }
@@ -72,7 +94,6 @@ fn write_all(root: &Path, files: &[(&str, String)]) {
     for (name, text) in files {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // The stamp of a file that is written twice in one tick of the clock differs by its length alone.
         std::fs::write(path, text).unwrap();
     }
 }
@@ -100,9 +121,9 @@ async fn hidden_files_and_files_of_other_kinds_are_not_read() {
 }
 
 #[tokio::test]
-async fn a_file_is_read_again_only_if_its_stamp_is_another() {
+async fn a_file_is_read_again_only_if_it_is_another() {
     let mut watched = Watched::open(&[("a.yaml", service("a")), ("b.yaml", service("b"))]).await;
-    watched.folder.look_over().await.unwrap();
+    watched.look_over().await;
     assert_eq!(watched.metrics.files_read.get(), 2);
     watched.write(&[("a.yaml", service("a") + &service("more"))]).await;
     assert_eq!(watched.metrics.files_read.get(), 3);
@@ -162,7 +183,8 @@ async fn an_object_is_in_one_file_only() {
     assert_eq!(watched.stored().await, ["x of a.yaml"], "the first by name has it");
     assert_eq!(watched.broken(), (1, vec!["b.yaml".to_owned()]));
     let twice = Watched::open(&[("a.yaml", service("x") + &service("x"))]).await;
-    assert!(twice.stored().await.is_empty());
+    assert_eq!(twice.stored().await, ["x of a.yaml"]);
+    assert_eq!(twice.broken(), (1, vec!["a.yaml".to_owned()]));
 }
 
 #[tokio::test]
@@ -170,7 +192,7 @@ async fn an_object_that_was_applied_by_hand_is_not_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(MemoryStore::default());
     let object = parse(&service("a"), "default").unwrap().remove(0);
-    let by_hand = ConfigWrite { owner: Owner::Api, ..put(&object, "") };
+    let by_hand = ConfigWrite { json: Some(object.json), owner: Owner::Api, ..deletion(object.config.key.clone()) };
     store.commit(vec![by_hand]).await.unwrap();
     write_all(dir.path(), &[("a.yaml", service("a")), ("b.yaml", service("b"))]);
     let watched = Watched::reopen(dir, store).await;
@@ -208,7 +230,8 @@ async fn a_file_that_is_broken_at_the_start_keeps_what_the_store_has_of_it() {
 #[tokio::test]
 async fn a_folder_that_does_not_exist_is_named() {
     let root = PathBuf::from("/nowhere/at/all");
-    let error = Folder::open(root, Arc::new(MemoryStore::default()), Arc::default()).await.err().unwrap();
+    let opened = Folder::open(root, AT_ONCE, Arc::new(MemoryStore::default()), Arc::default()).await;
+    let error = opened.err().unwrap();
     assert!(format!("{error:#}").starts_with("--config-dir /nowhere/at/all: "), "{error:#}");
 }
 
@@ -222,41 +245,9 @@ async fn more_files_than_a_transaction_takes_are_several() {
 }
 
 #[tokio::test]
-async fn an_event_names_paths_or_asks_for_a_look_over() {
-    use notify::event::{AccessKind, CreateKind, ModifyKind};
-    let watched = Watched::open(&[("a.yaml", service("a")), ("sub/b.yaml", service("b"))]).await;
-    let root = watched.dir.path();
-    let noted = |event: Option<notify::Result<Event>>| {
-        let mut paths = Some(BTreeSet::new());
-        watched.folder.note(&mut paths, event);
-        paths.map(|paths| paths.iter().map(|path| watched.folder.name(path)).collect::<Vec<_>>())
-    };
-    let event = |kind: EventKind, name: &str| Some(Ok(Event::new(kind).add_path(root.join(name))));
-    let changed = EventKind::Modify(ModifyKind::Any);
-    assert_eq!(noted(event(changed, "a.yaml")), Some(vec!["a.yaml".to_owned()]));
-    assert_eq!(noted(event(EventKind::Access(AccessKind::Any), "a.yaml")), Some(Vec::new()), "a read changes nothing");
-    assert_eq!(noted(event(EventKind::Create(CreateKind::Any), "sub")), None, "a folder says nothing of its files");
-    assert_eq!(noted(event(changed, "a.yaml.swp")), Some(vec!["a.yaml.swp".to_owned()]), "an editor's file that went");
-    assert_eq!(noted(Some(Err(notify::Error::generic("overflow")))), None);
-    assert_eq!(noted(None), None, "nothing was heard for long");
-    let rescan = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-    assert_eq!(noted(Some(Ok(rescan))), None);
-}
-
-#[tokio::test]
-async fn a_folder_that_was_moved_away_is_looked_over() {
-    let watched = Watched::open(&[("sub/b.yaml", service("b"))]).await;
-    let sub = watched.dir.path().join("sub");
-    assert!(watched.folder.has_files_behind(&sub));
-    std::fs::rename(&sub, watched.dir.path().join("elsewhere")).unwrap();
-    assert!(watched.folder.has_files_behind(&sub), "its files are known still");
-    assert!(!watched.folder.has_files_behind(&watched.dir.path().join("su")));
-}
-
-#[tokio::test]
 async fn changes_are_followed_until_the_end() {
     let watched = Watched::open(&[("a.yaml", service("a"))]).await;
-    let Watched { dir, store, metrics: _, folder } = watched;
+    let Watched { dir, store, metrics: _, folder, handle: _ } = watched;
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(folder.run(stopped));
     let mut latest = store.latest();
@@ -269,26 +260,135 @@ async fn changes_are_followed_until_the_end() {
     task.await.unwrap().unwrap();
 }
 
-#[test]
-fn every_fault_of_a_text_is_named_with_its_line() {
-    let text = service("a") + "kind: 7\n---\n" + &service("b").replace("80", "0");
-    let faults = parse(&text, "default").unwrap_err();
-    assert_eq!(
-        faults,
-        [
-            "line 6: apiVersion: want a string, got nothing",
-            "line 8: service default/b: spec.ports[0].port: want 1..=65535, got 0",
-        ]
-    );
-    assert_eq!(parse("", "default").unwrap(), []);
+#[tokio::test]
+async fn a_document_with_a_fault_keeps_its_object_and_the_others_of_its_file_are_taken() {
+    let mut watched = Watched::open(&[("a.yaml", service("a") + &service("b"))]).await;
+    let text = service("a").replace("80", "0") + &service("b").replace("80", "81") + &service("new");
+    watched.write(&[("a.yaml", text)]).await;
+    assert_eq!(watched.stored().await, ["a of a.yaml", "b of a.yaml", "new of a.yaml"]);
+    let key = |name: &str| ConfigKey::new(Kind::Service, "default", name);
+    assert!(watched.store.get(&key("a")).await.unwrap().unwrap().json.contains("80"), "as its last good version said");
+    assert!(watched.store.get(&key("b")).await.unwrap().unwrap().json.contains("81"));
+    let fault = "line 1: service default/a: spec.ports[0].port: want 1..=65535, got 0";
+    assert_eq!(watched.handle.status().broken, [("a.yaml".into(), fault.to_owned())].into());
+    watched.write(&[("a.yaml", service("b"))]).await;
+    assert_eq!(watched.stored().await, ["b of a.yaml"], "a file without a fault says everything");
 }
 
-#[test]
-fn a_file_that_is_too_large_is_not_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("big.yaml");
-    std::fs::File::create(&path).unwrap().set_len(APPLY_BYTES_MAX as u64 + 1).unwrap();
-    assert_eq!(parse_file(&path).unwrap_err(), "want at most 16777216 bytes, got 16777217");
-    std::fs::write(&path, b"\xff").unwrap();
-    assert!(parse_file(&path).unwrap_err().contains("UTF-8"));
+#[tokio::test]
+async fn a_file_that_becomes_empty_is_faulty_and_one_of_comments_is_not() {
+    let mut watched = Watched::open(&[("a.yaml", service("a"))]).await;
+    watched.write(&[("a.yaml", " \n".to_owned())]).await;
+    assert_eq!(watched.stored().await, ["a of a.yaml"]);
+    let want = "want at least one object, got an empty file (delete the file if that is meant)";
+    assert_eq!(watched.handle.status().broken, [("a.yaml".into(), want.to_owned())].into());
+    watched.write(&[("a.yaml", "# nothing for now\n".to_owned())]).await;
+    assert!(watched.stored().await.is_empty());
+    assert_eq!(watched.broken(), (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn an_object_moves_between_files_whichever_is_written_first() {
+    let mut watched = Watched::open(&[("a.yaml", service("x") + &service("w")), ("b.yaml", service("z"))]).await;
+    let created = |watched: &Watched| {
+        let (store, key) = (watched.store.clone(), ConfigKey::new(Kind::Service, "default", "x"));
+        async move { store.get(&key).await.unwrap().unwrap().first_revision }
+    };
+    // The new file comes first: it waits for the old one, and has the object as soon as that is written.
+    watched.write(&[("b.yaml", service("z") + &service("x"))]).await;
+    assert_eq!(watched.broken(), (1, vec!["b.yaml".to_owned()]));
+    watched.write(&[("a.yaml", service("w"))]).await;
+    assert_eq!(watched.stored().await, ["w of a.yaml", "x of b.yaml", "z of b.yaml"]);
+    assert_eq!((watched.broken().0, created(&watched).await), (0, 1), "it was never deleted");
+    // The old file comes first: the object stays for a while, and is taken over within it.
+    watched.folder.settle = Duration::from_secs(3600);
+    watched.write(&[("b.yaml", service("z"))]).await;
+    assert_eq!(watched.stored().await, ["w of a.yaml", "x of b.yaml", "z of b.yaml"]);
+    watched.write(&[("a.yaml", service("w") + &service("x"))]).await;
+    assert_eq!(watched.stored().await, ["w of a.yaml", "x of a.yaml", "z of b.yaml"]);
+    assert_eq!((watched.folder.missing.keys().len(), created(&watched).await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_start_over_an_empty_folder_deletes_nothing_until_that_is_confirmed() {
+    let (dir, store) = Watched::open(&[("a.yaml", service("a"))]).await.close();
+    std::fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    let mut watched = Watched::reopen(dir, store).await;
+    assert_eq!(watched.stored().await, ["a of a.yaml"]);
+    assert_eq!(watched.handle.status().held, [(Kind::Service, Loss { missing: 1, all: 1 })].into());
+    assert_eq!(watched.metrics.folder_objects_held.get(), 1);
+    let (answer, confirmed) = oneshot::channel();
+    watched.folder.confirm(answer).await;
+    watched.settle().await;
+    assert_eq!(confirmed.await, Ok(Confirmed { deleted: 1 }));
+    assert!(watched.stored().await.is_empty() && watched.handle.status().held.is_empty());
+}
+
+#[tokio::test]
+async fn objects_that_are_held_are_free_when_their_files_come_back() {
+    let files: Vec<(String, String)> =
+        (0..20).map(|number| (format!("{number:02}.yaml"), service(&format!("s{number}")))).collect();
+    let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let mut watched = Watched::open(&files).await;
+    let before = watched.revision();
+    for (name, _) in &files {
+        std::fs::remove_file(watched.dir.path().join(name)).unwrap();
+    }
+    watched.look_over().await;
+    assert_eq!(watched.handle.status().held, [(Kind::Service, Loss { missing: 20, all: 20 })].into());
+    watched.write(&files[..15]).await;
+    assert_eq!((watched.stored().await.len(), watched.handle.status().held.len()), (15, 0), "five may go");
+    watched.write(&files).await;
+    assert_eq!((watched.stored().await.len(), watched.revision()), (20, before + 2));
+}
+
+#[tokio::test]
+async fn a_confirmation_in_advance_lets_the_next_deletion_through() {
+    let files: Vec<(String, String)> =
+        (0..20).map(|number| (format!("{number:02}.yaml"), service(&format!("s{number}")))).collect();
+    let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let mut watched = Watched::open(&files).await;
+    let (answer, confirmed) = oneshot::channel();
+    watched.folder.confirm(answer).await;
+    assert_eq!(confirmed.await, Ok(Confirmed { deleted: 0 }));
+    watched.settle().await;
+    assert!(watched.handle.status().confirmed_until.is_some());
+    for (name, _) in &files {
+        std::fs::remove_file(watched.dir.path().join(name)).unwrap();
+    }
+    watched.look_over().await;
+    assert_eq!((watched.stored().await.len(), watched.handle.status().confirmed_until), (0, None));
+}
+
+#[tokio::test]
+async fn a_folder_that_goes_and_comes_back_loses_nothing() {
+    let mut watched = Watched::open(&[("a.yaml", service("a")), ("sub/b.yaml", service("b"))]).await;
+    let (root, away) = (watched.dir.path().to_owned(), watched.dir.path().with_extension("away"));
+    std::fs::rename(&root, &away).unwrap();
+    watched.look_over().await;
+    assert_eq!(watched.stored().await.len(), 2);
+    assert!(watched.handle.status().unreadable[""].starts_with("No such file"));
+    // An empty folder in its place is one that was not mounted.
+    std::fs::create_dir(&root).unwrap();
+    watched.look_over().await;
+    assert_eq!(watched.handle.status().held, [(Kind::Service, Loss { missing: 2, all: 2 })].into());
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&away, &root).unwrap();
+    assert!(watched.folder.is_root_another().await);
+    let before = watched.revision();
+    watched.look_over().await;
+    assert_eq!((watched.stored().await.len(), watched.revision()), (2, before));
+    assert_eq!(watched.handle.status().held, BTreeMap::new());
+    assert!(watched.handle.status().unreadable.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_store_cannot_take_is_tried_again() {
+    let mut watched = Watched::open(&[("a.yaml", service("a"))]).await;
+    let name: Arc<str> = "a.yaml".into();
+    watched.folder.try_again([name.clone()]);
+    assert!(watched.folder.pending.next_settled().is_some());
+    assert_eq!(watched.folder.files[&name].identity, None);
+    watched.look_at(["a.yaml"].into_iter()).await;
+    assert!(watched.folder.files[&name].identity.is_some());
 }
