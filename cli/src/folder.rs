@@ -90,6 +90,7 @@ mod tests {
             confirmed: the next deletion of the next 500 s is let through, whatever it deletes
             20 objects deleted
             no object is held; the next deletion of the next 10 minutes is let through, whatever it deletes
-        "#]].assert_eq(&String::from_utf8(out).unwrap());
+        "#]]
+        .assert_eq(&String::from_utf8(out).unwrap());
     }
 }

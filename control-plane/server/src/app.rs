@@ -59,6 +59,7 @@ impl App {
         let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", addresses.admin))?;
         let store = open(&settings.store)?;
         let metrics = Arc::new(Metrics::default());
+        let before = *store.latest().borrow();
         let options = FolderOptions {
             settle: settings.store.config_settle_ms.0,
             poll: settings.store.config_poll_s.map(|poll| poll.0),
@@ -67,6 +68,9 @@ impl App {
             Some(dir) => Some(Folder::open(dir, options, store.clone(), metrics.clone()).await?).unzip(),
             None => (None, None),
         };
+        if *store.latest().borrow() > before {
+            store.give_back_memory().await;
+        }
         let sources = vec![open_store(store.clone()).await?];
         let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
         let streams = OpenStreams::new(metrics.clone());

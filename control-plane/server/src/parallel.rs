@@ -5,6 +5,9 @@ const PART_MIN: usize = 64;
 
 /// Maps items on all cores; the results are in the items' order.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if items.len() <= PART_MIN {
+        return items.iter().map(f).collect();
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let part = items.len().div_ceil(cores).max(PART_MIN);
     std::thread::scope(|scope| {

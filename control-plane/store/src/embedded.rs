@@ -24,7 +24,7 @@ use crate::restore::finish_restore;
 use crate::{Commit, CommitError, ConfigStore, ConfigWrite, Listing, Owner, StoreError, Stored, Wanted, Writable};
 use opening::Opened;
 use shared::Shared;
-use writer::{Job, QUEUE, Writer};
+use writer::{CommitJob, Job, QUEUE, Writer};
 
 pub(crate) use copy::{Copy, is_of_database};
 pub(crate) use database::{Database, Loaded};
@@ -74,6 +74,19 @@ impl EmbeddedStore {
             .map_err(|error| StoreError::Failed(format!("a thread for the store: {error}")))?;
         Ok(Self { shared, writer: Some((queue, thread)), _lock: lock })
     }
+
+    /// Hands something to the writer, and waits for room in its queue if there is none.
+    async fn queue(&self, job: Job) -> Result<(), CommitError> {
+        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(closed)?;
+        match queue.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(closed()),
+            Err(TrySendError::Full(job)) => {
+                let sent = tokio::task::spawn_blocking(move || queue.send(job).is_ok()).await;
+                if sent.unwrap_or(false) { Ok(()) } else { Err(closed()) }
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -105,19 +118,16 @@ impl ConfigStore for EmbeddedStore {
 
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let (answer, result) = oneshot::channel();
-        let job = Job { writes, answer };
-        let queue = self.writer.as_ref().map(|(queue, _)| queue.clone()).ok_or_else(closed)?;
-        match queue.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Disconnected(_)) => return Err(closed()),
-            Err(TrySendError::Full(job)) => {
-                let sent = tokio::task::spawn_blocking(move || queue.send(job).is_ok()).await;
-                if !sent.unwrap_or(false) {
-                    return Err(closed());
-                }
-            }
-        }
+        self.queue(Job::Commit(CommitJob { writes, answer })).await?;
         result.await.map_err(|_| closed())?
+    }
+
+    async fn give_back_memory(&self) {
+        let (answer, done) = oneshot::channel();
+        if self.queue(Job::GiveBack(answer)).await.is_ok() {
+            // A writer that has stopped holds nothing.
+            let _ = done.await;
+        }
     }
 
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError> {

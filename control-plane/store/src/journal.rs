@@ -28,14 +28,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rutter_api::CreationTimestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub(crate) use lines::line_of;
 pub(crate) use look::{Found, look};
 pub(crate) use replay::{Everything, Restorable, read_everything};
 pub(crate) use snapshot::{Contents, SnapshotHead, object_line, read_snapshot};
 
-use crate::record::EventRecord;
+use crate::record::{EventRecord, EventText};
 use crate::state::{Decision, Sum};
 use crate::{Commit, Stored};
 
@@ -49,7 +49,7 @@ pub(crate) const FOLDER: &str = "journal";
 const NEW: &str = "new";
 
 /// A commit as a line of the journal.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct CommitLine {
     revision: u64,
     /// The latest instant that was given to new objects, in microseconds since 1970.
@@ -59,11 +59,12 @@ struct CommitLine {
     events: Vec<EventRecord>,
 }
 
-/// Returns the line of a commit after which all objects have this sum.
-pub(crate) fn commit_line(decision: &Decision, sum: Sum) -> Vec<u8> {
-    let Decision { commit: Commit { revision, events }, instant } = decision;
-    let events = events.iter().map(EventRecord::of).collect();
-    line_of(&CommitLine { revision: *revision, instant: instant.microseconds(), sum, events })
+/// Returns the line of a commit after which all objects have this sum. `texts` are those of its events.
+pub(crate) fn commit_line(decision: &Decision, sum: Sum, texts: &[EventText]) -> Vec<u8> {
+    let texts: Vec<&str> = texts.iter().map(|text| text.event.as_str()).collect();
+    let (revision, instant) = (decision.commit.revision, decision.instant.microseconds());
+    let events = texts.join(",");
+    lines::line_of_json(&format!(r#"{{"revision":{revision},"instant":{instant},"sum":"{sum}","events":[{events}]}}"#))
 }
 
 impl CommitLine {

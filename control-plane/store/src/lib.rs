@@ -227,6 +227,10 @@ pub trait ConfigStore: Send + Sync + 'static {
     /// machine.
     async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError>;
 
+    /// Gives memory back that many commits took, which is worth its while after config was loaded. Everything else waits
+    /// meanwhile.
+    async fn give_back_memory(&self);
+
     /// Returns the commits after a revision, at most a few hundred of them.
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError>;
 

@@ -81,6 +81,8 @@ impl ConfigStore for MemoryStore {
         Ok(inner.state.revision)
     }
 
+    async fn give_back_memory(&self) {}
+
     async fn commits_after(&self, revision: u64) -> Result<Vec<Commit>, StoreError> {
         let inner = self.lock();
         let forgotten = inner.state.revision - inner.history.len() as u64;

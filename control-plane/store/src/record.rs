@@ -88,14 +88,43 @@ impl EventRecord {
     }
 }
 
+/// An event as JSON. It is made once, and written to each place that has the event or its object.
+pub(crate) struct EventText {
+    /// The object, as a [`Record`]. `None` means that it was deleted.
+    pub(crate) record: Option<String>,
+    /// The event, as an [`EventRecord`].
+    pub(crate) event: String,
+}
+
+impl EventText {
+    pub(crate) fn of(event: &ConfigEvent) -> Self {
+        match event {
+            ConfigEvent::Put(stored) => {
+                let record = json_of(&Record::of(stored));
+                Self { event: format!("{{\"Put\":{record}}}"), record: Some(record) }
+            }
+            ConfigEvent::Delete(_) => Self { record: None, event: json_of(&EventRecord::of(event)) },
+        }
+    }
+}
+
+fn json_of<T: Serialize>(value: &T) -> String {
+    // This cannot fail: all keys of the types are strings.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// The number of bytes of a checksum.
 const CHECKSUM_BYTES: usize = 4;
 
 /// Returns a value as JSON behind its checksum.
 pub(crate) fn seal<T: Serialize>(value: &T) -> Vec<u8> {
-    // This cannot fail: all keys of the types are strings.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    [&crc32fast::hash(&json).to_be_bytes()[..], &json].concat()
+    seal_json(&json_of(value))
+}
+
+/// Returns JSON behind its checksum.
+pub(crate) fn seal_json(json: &str) -> Vec<u8> {
+    let json = json.as_bytes();
+    [&crc32fast::hash(json).to_be_bytes()[..], json].concat()
 }
 
 /// Returns the value of some bytes, or what is wrong with them.
@@ -156,12 +185,17 @@ mod tests {
             let stored = stored(owner);
             let read: Record = unseal(&seal(&Record::of(&stored))).unwrap();
             assert_eq!(read.stored(), Some(stored.clone()));
-            let event = ConfigEvent::Put(stored);
-            let read: EventRecord = unseal(&seal(&EventRecord::of(&event))).unwrap();
+            let event = ConfigEvent::Put(stored.clone());
+            let EventText { record, event: text } = EventText::of(&event);
+            assert_eq!(text, json_of(&EventRecord::of(&event)));
+            assert_eq!(seal_json(&record.unwrap()), seal(&Record::of(&stored)));
+            let read: EventRecord = unseal(&seal_json(&text)).unwrap();
             assert_eq!(read.event(), Some(event));
         }
         let event = ConfigEvent::Delete(ConfigKey::new(Kind::Namespace, "", "shop"));
-        let read: EventRecord = unseal(&seal(&EventRecord::of(&event))).unwrap();
+        let EventText { record, event: text } = EventText::of(&event);
+        assert_eq!(record, None);
+        let read: EventRecord = unseal(&seal_json(&text)).unwrap();
         assert_eq!(read.event(), Some(event));
     }
 

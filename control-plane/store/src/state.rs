@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rutter_api::{ConfigKey, CreationTimestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -55,10 +56,17 @@ impl Sum {
     }
 }
 
+impl fmt::Display for Sum {
+    /// Prints 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 impl Serialize for Sum {
-    /// Writes 32 hexadecimal digits, because numbers in JSON are shorter.
+    /// Writes the digits as a string, because numbers in JSON are shorter.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{:032x}", self.0))
+        serializer.collect_str(self)
     }
 }
 

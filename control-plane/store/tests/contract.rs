@@ -431,3 +431,27 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
     }
     assert!(acknowledged as usize >= kills, "seed {seed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_given_back_while_others_read_and_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(EmbeddedStore::open(dir.path()).unwrap());
+    store.commit(vec![put("a", 1)]).await.unwrap();
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for number in 2..100 {
+                assert_eq!(store.commit(vec![put("a", number)]).await, Ok(number));
+            }
+        }
+    });
+    for _ in 0..5 {
+        store.give_back_memory().await;
+        assert!(store.get(&key("a")).await.unwrap().is_some());
+    }
+    writer.await.unwrap();
+    store.give_back_memory().await;
+    assert_eq!((*store.writable().borrow()).clone(), Writable::Yes);
+    assert_eq!(store.list(rutter_store::ALL).await.unwrap().revision, 99);
+    assert_eq!(store.commits_after(90).await.unwrap().len(), 9);
+}

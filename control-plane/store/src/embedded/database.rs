@@ -9,9 +9,9 @@ use rutter_api::{ConfigKey, CreationTimestamp};
 use super::copy::Copy;
 use super::lock::try_for_a_moment;
 use crate::journal::Contents;
-use crate::record::{EventRecord, Record, seal, unseal};
+use crate::record::{EventRecord, EventText, Record, seal, seal_json, unseal};
 use crate::state::{Before, Decision, Head};
-use crate::{Commit, ConfigEvent, HISTORY_MAX, Listing, StoreError, Stored};
+use crate::{Commit, HISTORY_MAX, Listing, StoreError, Stored};
 
 /// The length of a segment. Values above a quarter of it go to files that sled never syncs. A quarter is 4 MiB and
 /// objects have 1 MiB at most, so that no object ever goes to such a file.
@@ -68,6 +68,11 @@ impl Database {
         Self { _copy: Some(copy), ..self }
     }
 
+    /// Returns the latest revision.
+    pub(super) fn revision(&self) -> Result<u64, StoreError> {
+        Ok(self.number(REVISION)?.unwrap_or_default())
+    }
+
     /// Reads everything, and verifies every record.
     pub(crate) fn load(&self) -> Result<Loaded, StoreError> {
         let mut objects = Vec::new();
@@ -75,7 +80,7 @@ impl Database {
             let (key, bytes) = item.map_err(|error| self.failed(&error))?;
             objects.push(self.stored(&String::from_utf8_lossy(&key), &bytes)?);
         }
-        let revision = self.number(REVISION)?.unwrap_or_default();
+        let revision = self.revision()?;
         let last_instant = self.number(LAST_INSTANT)?.map(CreationTimestamp::from_microseconds);
         let recorded = self.number(SUM)?;
         Ok(Loaded { listing: Listing { revision, objects }, last_instant, recorded })
@@ -102,17 +107,17 @@ impl Database {
         Ok(Commit { revision, events })
     }
 
-    /// Returns everything that a commit writes.
-    pub(super) fn batch_of(&self, decision: &Decision) -> Result<sled::Batch, StoreError> {
+    /// Returns everything that a commit writes. `texts` are those of its events.
+    pub(super) fn batch_of(&self, decision: &Decision, texts: &[EventText]) -> Result<sled::Batch, StoreError> {
         let commit = &decision.commit;
         let mut batch = sled::Batch::default();
-        for event in &commit.events {
-            match event {
-                ConfigEvent::Put(stored) => batch.insert(object_key(&stored.key), seal(&Record::of(stored))),
-                ConfigEvent::Delete(key) => batch.remove(object_key(key)),
+        for (key, text) in commit.keys().zip(texts) {
+            match &text.record {
+                Some(record) => batch.insert(object_key(key), seal_json(record)),
+                None => batch.remove(object_key(key)),
             }
         }
-        add_commit(commit, &mut batch);
+        add_history(commit.revision, texts, &mut batch);
         if let Some(old) = commit.revision.checked_sub(HISTORY_MAX) {
             self.remove_commit(old, &mut batch)?;
         }
@@ -141,7 +146,8 @@ impl Database {
         }
         for commit in history.values() {
             let mut batch = sled::Batch::default();
-            add_commit(commit, &mut batch);
+            let texts: Vec<EventText> = commit.events.iter().map(EventText::of).collect();
+            add_history(commit.revision, &texts, &mut batch);
             self.apply(batch)?;
         }
         let Contents { objects: _, revision, last_instant } = contents;
@@ -173,7 +179,7 @@ impl Database {
                 None => batch.remove(object_key(key)),
             }
         }
-        let revision = self.number(REVISION)?.unwrap_or_default();
+        let revision = self.revision()?;
         for later in before.revision + 1..=revision {
             self.remove_commit(later, &mut batch)?;
         }
@@ -254,25 +260,26 @@ fn commit_key(revision: u64) -> Vec<u8> {
 
 /// Adds the history of a commit to a batch. Each event is a record of its own, because sled writes a page again with
 /// everything that is in it.
-fn add_commit(commit: &Commit, batch: &mut sled::Batch) {
-    for (event, number) in commit.events.iter().zip(0u32..) {
-        let key = [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat();
-        batch.insert(key, seal(&EventRecord::of(event)));
+fn add_history(revision: u64, texts: &[EventText], batch: &mut sled::Batch) {
+    for (text, number) in texts.iter().zip(0u32..) {
+        let key = [commit_key(revision), number.to_be_bytes().to_vec()].concat();
+        batch.insert(key, seal_json(&text.event));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ConfigWrite;
     use crate::state::State;
     use crate::testing::{key, write};
+    use crate::{ConfigEvent, ConfigWrite};
 
     /// Commits to a database at an instant, and takes the commit over into its state.
     fn commit(database: &Database, state: &mut State, now: i64, writes: Vec<ConfigWrite>) {
         let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap().unwrap();
         state.apply(&decision);
-        database.apply(database.batch_of(&decision).unwrap()).unwrap();
+        let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
+        database.apply(database.batch_of(&decision, &texts).unwrap()).unwrap();
         database.write_sum(state.head()).unwrap();
     }
 

@@ -16,9 +16,10 @@ use rutter_api::CreationTimestamp;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::database::Database;
+use super::database::{Database, Loaded};
 use super::shared::Shared;
 use crate::journal::{Journal, commit_line, io_problem, is_linked};
+use crate::record::EventText;
 use crate::state::{Before, State};
 use crate::{CommitError, ConfigWrite, StoreError, Writable};
 
@@ -31,8 +32,16 @@ const ROOM_BYTES: usize = 1 << 20;
 /// The name of the file by which that is tried.
 const ROOM: &str = "room";
 
+/// What waits for the writer.
+pub(super) enum Job {
+    /// A commit.
+    Commit(CommitJob),
+    /// Memory that many commits took is to be given back.
+    GiveBack(oneshot::Sender<()>),
+}
+
 /// A commit that waits for the writer.
-pub(super) struct Job {
+pub(super) struct CommitJob {
     pub(super) writes: Vec<ConfigWrite>,
     pub(super) answer: oneshot::Sender<Result<u64, CommitError>>,
 }
@@ -60,8 +69,23 @@ impl Writer {
     /// Writes until nobody can commit any more.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Some(first) = self.next_job(jobs) {
-            let group: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(QUEUE)).collect();
-            self.write_group(group);
+            let (mut group, mut waiting) = (Vec::new(), Vec::new());
+            for job in std::iter::once(first).chain(jobs.try_iter().take(QUEUE)) {
+                match job {
+                    Job::Commit(commit) => group.push(commit),
+                    Job::GiveBack(answer) => waiting.push(answer),
+                }
+            }
+            if !group.is_empty() {
+                self.write_group(group);
+            }
+            if !waiting.is_empty() {
+                self.give_back();
+            }
+            for answer in waiting {
+                // A caller that has gone does not need its answer.
+                let _ = answer.send(());
+            }
         }
     }
 
@@ -83,7 +107,7 @@ impl Writer {
         *self.shared.writable.borrow() == Writable::Yes
     }
 
-    fn write_group(&mut self, group: Vec<Job>) {
+    fn write_group(&mut self, group: Vec<CommitJob>) {
         let mut durable = self.check_writable();
         if self.is_writable() {
             self.before = self.shared.state().before();
@@ -104,7 +128,7 @@ impl Writer {
         }
         match &durable {
             Ok(()) => {
-                self.before = Before::default();
+                self.before = self.shared.state().before();
                 self.shared.latest.send_if_modified(|latest| std::mem::replace(latest, new) < new);
                 self.end_generation();
             }
@@ -142,10 +166,11 @@ impl Writer {
             }
         }
         state.apply(&decision);
-        let sum = state.sum;
-        self.shared.with_database(|database| database.apply(database.batch_of(&decision)?)).map_err(failed)?;
+        let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
+        let written = self.shared.with_database(|database| database.apply(database.batch_of(&decision, &texts)?));
+        written.map_err(failed)?;
         self.shared.take_opened();
-        self.lines.extend(commit_line(&decision, sum));
+        self.lines.extend(commit_line(&decision, state.sum, &texts));
         self.shared.remember(decision.commit);
         Ok(state.revision)
     }
@@ -216,23 +241,50 @@ impl Writer {
         if let Some(journal) = &self.journal {
             journal.cut_back()?;
         }
+        let before = std::mem::replace(&mut self.before, self.shared.state().before());
+        let opened = self.replace_database(|database, file, state| {
+            database.go_back(&before, file)?;
+            let Loaded { listing, last_instant, recorded: _ } = database.load()?;
+            Ok(State::of_objects(&listing.objects, listing.revision, last_instant) == *state)
+        });
+        if opened.is_err() {
+            self.before = before;
+        }
+        opened?;
+        if self.journal.is_none() {
+            self.journal = Some(self.shared.begin_journal()?);
+        }
+        Ok(())
+    }
+
+    /// Gives memory back that many commits took: sled keeps as much for its log as was written, up to a segment.
+    fn give_back(&mut self) {
+        if !self.is_writable() {
+            return;
+        }
+        self.before = self.shared.state().before();
+        let opened = self.replace_database(|database, _, state| Ok(database.revision()? == state.revision));
+        if let Err(reason) = opened {
+            self.fail(&reason);
+        }
+    }
+
+    /// Puts the database that is on the disk into the place of the one that is open. `is_same` finds out whether it has
+    /// what it should have.
+    fn replace_database(
+        &mut self,
+        is_same: impl FnOnce(&Database, &File, &State) -> Result<bool, StoreError>,
+    ) -> Result<(), String> {
         let mut place = self.shared.database_mut();
         // sled lets the folder be opened only when this is gone.
         drop(place.take());
         let database = Database::open(&self.shared.dir).map_err(|error| error.to_string())?;
         self.file = open_file(&self.shared.dir)?;
-        database.go_back(&self.before, &self.file).map_err(|error| error.to_string())?;
-        let loaded = database.load().map_err(|error| error.to_string())?;
-        let found = State::of_objects(&loaded.listing.objects, loaded.listing.revision, loaded.last_instant);
-        if found != *self.shared.state() {
+        if !is_same(&database, &self.file, &self.shared.state()).map_err(|error| error.to_string())? {
             let dir = self.shared.dir.display();
             return Err(format!("{dir}: what is stored is not what was acknowledged (restart to see why)"));
         }
         *place = Some(database);
-        drop(place);
-        if self.journal.is_none() {
-            self.journal = Some(self.shared.begin_journal()?);
-        }
         Ok(())
     }
 }

@@ -15,13 +15,13 @@ const PREFIX_BYTES: usize = 9;
 
 /// Returns a value as a line, with the line feed at its end.
 pub(crate) fn line_of<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut line = vec![b' '; PREFIX_BYTES];
     // This cannot fail: all keys of the types are strings.
-    let _ = serde_json::to_writer(&mut line, value);
-    let checksum = format!("{:08x}", crc32fast::hash(&line[PREFIX_BYTES..]));
-    line[..PREFIX_BYTES - 1].copy_from_slice(checksum.as_bytes());
-    line.push(b'\n');
-    line
+    line_of_json(&serde_json::to_string(value).unwrap_or_default())
+}
+
+/// Returns JSON as a line, with the line feed at its end.
+pub(crate) fn line_of_json(json: &str) -> Vec<u8> {
+    format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes()
 }
 
 /// Returns the JSON of a line, or what is wrong with the line. The line feed at its end must be there: a line without

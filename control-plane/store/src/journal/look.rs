@@ -148,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::journal::{Journal, commit_line};
+    use crate::record::EventText;
     use crate::state::State;
     use crate::testing::write;
 
@@ -159,7 +160,8 @@ mod tests {
         let heads = ["a", "b"].map(|name| {
             let decision = state.decide(CreationTimestamp::default(), vec![write(name, Some("{}"))]).unwrap().unwrap();
             state.apply(&decision);
-            journal.append(&commit_line(&decision, state.sum)).unwrap();
+            let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
+            journal.append(&commit_line(&decision, state.sum, &texts)).unwrap();
             state.head()
         });
         let commits = dir.path().join("journal/commits-00000000000000000000.jsonl");
