@@ -273,7 +273,7 @@ async fn rings_of_links_pipes_and_folders_that_cannot_be_read_cost_nothing_else(
     let plane = start(dir.path(), &folder, &[]).await?;
     assert_eq!(count(&plane).await, 4);
     plane.end_by("TERM").await?;
-    std::fs::set_permissions(folder.join("private"), std::fs::Permissions::from_mode(0))?;
+    std::fs::set_permissions(folder.join("private"), std::fs::Permissions::from_mode(0o0))?;
     // Root may read everything: then there is nothing to refuse.
     let may_read = std::fs::read_dir(folder.join("private")).is_ok();
     let plane = start(dir.path(), &folder, &[]).await?;

@@ -11,7 +11,7 @@ use tracing::error;
 fn main() -> ExitCode {
     rutter_malloc::set_up();
     match Command::read() {
-        Ok(Command::Serve(settings)) => serve(settings),
+        Ok(Command::Serve(settings)) => serve(*settings),
         Ok(Command::Restore(Restore { data_dir, from, dry_run })) => {
             match restore(RestoreRequest { data_dir: &data_dir, from: from.as_deref(), dry_run }) {
                 Ok(report) => tell(&report),

@@ -249,8 +249,8 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), String> {
 /// Returns an error of the operating system with its path. A full disk is told in the words that sled has for it.
 pub(crate) fn io_problem(path: &Path, error: &std::io::Error) -> String {
     let path = path.display();
-    match error.kind() {
-        kind @ std::io::ErrorKind::StorageFull => format!("{path}: {kind}"),
-        _ => format!("{path}: {error}"),
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return format!("{path}: {}", error.kind());
     }
+    format!("{path}: {error}")
 }

@@ -30,7 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Serve xDS to sidecars and the admin API to operators, until SIGTERM, SIGINT or SIGHUP
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Make a damaged data folder again from what is left in it, or from a backup, while nothing serves from it
     Restore(Restore),
 }
@@ -212,7 +212,7 @@ mod tests {
         let args: Vec<OsString> = ["rutter", "serve"].iter().chain(args).map(OsString::from).collect();
         let matches = Cli::command().try_get_matches_from(&args).map_err(|error| first_line(&error))?;
         match Command::with_file(args, &matches, toml).map_err(|error| format!("{error:#}"))? {
-            Command::Serve(settings) => Ok(settings),
+            Command::Serve(settings) => Ok(*settings),
             Command::Restore(_) => Err("want serve, got restore".into()),
         }
     }

@@ -36,7 +36,7 @@ use crate::shutdown::stopped;
 use file::{Outcome, ReadFile, read_file};
 use missing::{Missing, Verdict};
 use pending::{Due, Happened, Pending};
-use plan::{Planned, plan};
+use plan::{FileState, Planned, plan};
 use walk::{Identity, Place, Walked, walk};
 use watcher::FolderWatcher;
 
@@ -52,15 +52,6 @@ const ROOT_CHECK: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The number of files in one transaction.
 const FILES_MAX: usize = 256;
-
-/// What is known of a file.
-#[derive(Debug, Default)]
-struct FileState {
-    /// `None` means that the file has to be read in any case.
-    identity: Option<Identity>,
-    /// The objects that the file has, and those that its last good version had if it is faulty now.
-    keys: Vec<ConfigKey>,
-}
 
 /// How the folder is watched.
 #[derive(Debug, Clone, Copy)]

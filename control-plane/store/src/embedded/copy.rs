@@ -53,6 +53,11 @@ impl Copy {
         }
     }
 
+    /// Returns the folder with the copy, which goes when it is dropped.
+    pub(super) fn into_folder(self) -> TempDir {
+        self.folder
+    }
+
     /// Returns whether the copy takes room in the data folder.
     pub(crate) fn is_beside(&self) -> bool {
         self.is_beside

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use rutter_api::{ConfigKey, CreationTimestamp};
+use tempfile::TempDir;
 
-use super::copy::Copy;
 use super::lock::try_for_a_moment;
 use crate::journal::Contents;
 use crate::record::{EventRecord, EventText, Record, seal, seal_json, unseal};
@@ -35,8 +35,8 @@ const SUM: &[u8] = b"m/sum";
 pub(crate) struct Database {
     sled: sled::Db,
     path: String,
-    /// The copy that this is the database of. It goes after the database.
-    _copy: Option<Copy>,
+    /// The folder that goes after the database, because only a copy is in it.
+    _folder: Option<TempDir>,
 }
 
 /// Everything in a database at one revision.
@@ -60,12 +60,12 @@ impl Database {
         let path = told.display().to_string();
         let config = sled::Config::new().path(dir).segment_size(SEGMENT_BYTES).cache_capacity(CACHE_BYTES);
         let sled = try_for_a_moment(|| config.open().map_err(|error| open_error(&path, &error)))?;
-        Ok(Self { sled, path, _copy: None })
+        Ok(Self { sled, path, _folder: None })
     }
 
-    /// Keeps the copy that this is the database of.
-    pub(super) fn with_copy(self, copy: Copy) -> Self {
-        Self { _copy: Some(copy), ..self }
+    /// Keeps the folder of the database for as long as the database itself.
+    pub(super) fn with_folder(self, folder: TempDir) -> Self {
+        Self { _folder: Some(folder), ..self }
     }
 
     /// Returns the latest revision.

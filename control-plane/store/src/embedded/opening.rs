@@ -55,7 +55,7 @@ pub(super) fn open(data_dir: &Path) -> Result<Opened, StoreError> {
                 None => copy_again(data_dir)?,
             };
             let writable = Writable::No(error.to_string());
-            Ok(Opened { database: copied.with_copy(copy), loaded, state, journal: None, writable })
+            Ok(Opened { database: copied.with_folder(copy.into_folder()), loaded, state, journal: None, writable })
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn poll_interval(folder: &Path) -> Duration {
 /// Returns whether a type of file system is one of a network. The type is an integer of another size on each platform.
 fn is_network(file_system: rustix::fs::FsWord) -> bool {
     // Of a number that was made longer with its sign, the lower half counts.
-    NETWORK.iter().any(|known| file_system as u64 & 0xffff_ffff == *known)
+    NETWORK.contains(&(file_system as u64 & 0xffff_ffff))
 }
 
 #[cfg(test)]

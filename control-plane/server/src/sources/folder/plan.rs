@@ -6,9 +6,17 @@ use std::sync::Arc;
 use rutter_api::ConfigKey;
 use rutter_store::{ConfigStore, ConfigWrite, Expected, Owner, StoreError};
 
-use super::FileState;
 use super::file::{Parsed, Placed, ReadFile};
 use super::walk::Identity;
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+pub(super) struct FileState {
+    /// `None` means that the file has to be read in any case.
+    pub(super) identity: Option<Identity>,
+    /// The objects that the file has, and those that its last good version had if it is faulty now.
+    pub(super) keys: Vec<ConfigKey>,
+}
 
 /// What is to be done for a file.
 #[derive(Debug)]

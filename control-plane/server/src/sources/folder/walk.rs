@@ -165,11 +165,12 @@ impl Walk<'_> {
                 self.links.push(path);
             } else if kind.is_dir() {
                 folders.extend(entry.metadata().map(|metadata| (path, Place::of(&metadata))));
-            } else if kind.is_file() && is_config(&path) {
-                if let Ok(metadata) = entry.metadata() {
-                    self.seen.insert(Place::of(&metadata));
-                    self.walked.files.insert(name, Identity::of(&metadata));
-                }
+            } else if kind.is_file()
+                && is_config(&path)
+                && let Ok(metadata) = entry.metadata()
+            {
+                self.seen.insert(Place::of(&metadata));
+                self.walked.files.insert(name, Identity::of(&metadata));
             }
         }
         Ok(Ok(()))
