@@ -17,92 +17,33 @@
 //! - When the commits of a generation are longer than its snapshot and than [`COMMITS_BYTES`], the next one is begun. The
 //!   last [`GENERATIONS`] are kept, so that the journal is at most about four times as long as the objects.
 
+mod commit_line;
+mod files;
 mod lines;
 mod look;
 mod replay;
 mod snapshot;
 
-use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
+use std::fs::{File, OpenOptions, create_dir_all, remove_file, rename};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rutter_api::CreationTimestamp;
-use serde::Deserialize;
-
+pub(crate) use commit_line::commit_line;
+pub(crate) use files::{FOLDER, io_problem, is_linked, sync_folder};
 pub(crate) use lines::line_of;
 pub(crate) use look::{Found, look};
 pub(crate) use replay::{Everything, Restorable, read_everything};
 pub(crate) use snapshot::{Contents, SnapshotHead, object_line, read_snapshot};
 
-use crate::record::{EventRecord, EventText};
-use crate::state::{Decision, Sum};
-use crate::{Commit, Stored};
+use crate::Stored;
+use files::{Generation, generations};
 
 /// The number of bytes of commits before a generation may end.
 const COMMITS_BYTES: u64 = 8 << 20;
 /// The number of generations that are kept.
 const GENERATIONS: usize = 2;
-/// The name of the folder of the journal, in the data folder.
-pub(crate) const FOLDER: &str = "journal";
 /// The ending of files that are not written to their end yet.
 const NEW: &str = "new";
-
-/// A commit as a line of the journal.
-#[derive(Deserialize)]
-struct CommitLine {
-    revision: u64,
-    /// The latest instant that was given to new objects, in microseconds since 1970.
-    instant: i64,
-    /// The sum of all objects after the commit.
-    sum: Sum,
-    events: Vec<EventRecord>,
-}
-
-/// Returns the line of a commit after which all objects have this sum. `texts` are those of its events.
-pub(crate) fn commit_line(decision: &Decision, sum: Sum, texts: &[EventText]) -> Vec<u8> {
-    let texts: Vec<&str> = texts.iter().map(|text| text.event.as_str()).collect();
-    let (revision, instant) = (decision.commit.revision, decision.instant.microseconds());
-    let events = texts.join(",");
-    lines::line_of_json(&format!(r#"{{"revision":{revision},"instant":{instant},"sum":"{sum}","events":[{events}]}}"#))
-}
-
-impl CommitLine {
-    /// Returns the commit, or `None` if the kind of one of its objects is not known.
-    fn decision(self) -> Option<Decision> {
-        let events = self.events.into_iter().map(EventRecord::event).collect::<Option<_>>()?;
-        let commit = Commit { revision: self.revision, events };
-        Some(Decision { commit, instant: CreationTimestamp::from_microseconds(self.instant) })
-    }
-}
-
-/// The files of a generation, which are named by the revision of its snapshot.
-struct Generation {
-    snapshot: PathBuf,
-    commits: PathBuf,
-}
-
-impl Generation {
-    fn new(folder: &Path, revision: u64) -> Self {
-        let path = |what: &str| folder.join(format!("{what}-{revision:020}.jsonl"));
-        Self { snapshot: path("snapshot"), commits: path("commits") }
-    }
-}
-
-/// Returns the revisions of the generations that have a file in a folder, the oldest first.
-fn generations(folder: &Path) -> std::io::Result<Vec<u64>> {
-    let mut revisions = Vec::new();
-    for entry in read_dir(folder)? {
-        let name = entry?.file_name();
-        let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
-        if let Some(("snapshot" | "commits", digits)) = stem.and_then(|stem| stem.split_once('-')) {
-            revisions.extend(digits.parse::<u64>());
-        }
-    }
-    revisions.sort_unstable();
-    revisions.dedup();
-    Ok(revisions)
-}
 
 /// The latest generation, to which commits are added.
 #[derive(Debug)]
@@ -231,26 +172,4 @@ fn write_checked(
     writer.flush().map_err(failed)?;
     file.sync_all().map_err(failed)?;
     look::check_snapshot(path).map_err(|problem| format!("{}: {problem}", path.display()))
-}
-
-/// Returns whether a file is the one that is at a path now.
-pub(crate) fn is_linked(file: &File, path: &Path) -> bool {
-    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    let open = file.metadata().map(identity).ok();
-    open.is_some() && open == std::fs::metadata(path).map(identity).ok()
-}
-
-/// Makes durable which files are in a folder.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), String> {
-    let synced = File::open(folder).and_then(|file| file.sync_all());
-    synced.map_err(|error| io_problem(folder, &error))
-}
-
-/// Returns an error of the operating system with its path. A full disk is told in the words that sled has for it.
-pub(crate) fn io_problem(path: &Path, error: &std::io::Error) -> String {
-    let path = path.display();
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return format!("{path}: {}", error.kind());
-    }
-    format!("{path}: {error}")
 }

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
+use super::files::{FOLDER, Generation, generations, io_problem};
 use super::lines::{Lines, json_of, value_of};
 use super::snapshot::SnapshotHead;
-use super::{FOLDER, Generation, generations, io_problem};
 use crate::state::Head;
 
 /// Where a journal goes on.

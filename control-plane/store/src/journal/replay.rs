@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use super::commit_line::CommitLine;
+use super::files::{FOLDER, Generation, generations};
 use super::lines::{Lines, value_of};
-use super::{CommitLine, Contents, FOLDER, Generation, generations, read_snapshot};
+use super::snapshot::{Contents, read_snapshot};
 use crate::state::{Decision, Sum};
 use crate::{Commit, ConfigEvent};
 
