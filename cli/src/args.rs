@@ -12,9 +12,13 @@ use crate::client::ServerAddress;
 #[derive(Parser)]
 #[command(name = "rutterctl", version)]
 pub(crate) struct Cli {
-    /// Admin address of the control plane
-    #[arg(long, env = "RUTTER_SERVER", default_value = "127.0.0.1:15014", global = true, value_name = "ADDR")]
-    pub(crate) server: ServerAddress,
+    /// Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT. Without it, the admin
+    /// sockets of the usual data folders are tried: $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter
+    #[arg(long, env = "RUTTER_SERVER", global = true, value_name = "ADDR")]
+    pub(crate) server: Option<ServerAddress>,
+    /// File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is taken, if it can be read
+    #[arg(long, env = "RUTTER_TOKEN_FILE", global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Namespace in which objects are looked up, and of applied objects that name none. Default: every namespace for get,
     /// and "default" otherwise
     #[arg(short, long, default_value = "", hide_default_value = true, global = true, value_name = "NAME")]

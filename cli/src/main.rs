@@ -34,12 +34,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, out: Out<'_>) -> Result<()> {
-    let Cli { server, namespace, command } = cli;
+    let Cli { server, token_file, namespace, command } = cli;
     if let Command::Bootstrap(wanted) = &command {
         writeln!(out, "{}", bootstrap::print(wanted, if namespace.is_empty() { "default" } else { &namespace })?)?;
         return Ok(());
     }
-    let mut admin = client::connect(&server).await?;
+    let mut admin = client::connect(&client::Wanted { server, token_file }).await?;
     match command {
         Command::Apply(apply) => objects::apply(&mut admin, apply, &namespace, out).await,
         Command::Get(get) => objects::get(&mut admin, get, &namespace, out).await,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,9 @@ pub struct App {
     admin: AdminServer,
     folder: Option<Folder>,
     xds: TcpListener,
-    admin_socket: TcpListener,
+    admin_sockets: admin::Sockets,
+    /// The path of the socket of the admin API.
+    admin_socket: PathBuf,
     limits: LimitSettings,
 }
 
@@ -55,9 +58,9 @@ impl App {
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         let addresses = &settings.addresses;
         let xds = ads::listen(addresses.xds).with_context(|| format!("--xds: listening at {}", addresses.xds))?;
-        let admin_socket = TcpListener::bind(addresses.admin).await;
-        let admin_socket = admin_socket.with_context(|| format!("--admin: listening at {}", addresses.admin))?;
         let store = open(&settings.store)?;
+        let admin_sockets = admin::listen(&settings).await?;
+        let admin_socket = settings.admin_socket();
         let metrics = Arc::new(Metrics::default());
         let before = *store.latest().borrow();
         let options = FolderOptions {
@@ -83,7 +86,7 @@ impl App {
             identify: identify_sidecar,
         });
         let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle };
-        Ok(Self { engine, tasks, service, admin, folder, xds, admin_socket, limits: settings.limits })
+        Ok(Self { engine, tasks, service, admin, folder, xds, admin_sockets, admin_socket, limits: settings.limits })
     }
 
     /// Returns the address at which sidecars connect.
@@ -94,12 +97,20 @@ impl App {
         self.xds.local_addr()
     }
 
-    /// Returns the address at which operators connect.
+    /// Returns the address of metrics and health checks.
     ///
     /// # Errors
     /// Fails if the operating system does not say it.
-    pub fn admin_addr(&self) -> std::io::Result<SocketAddr> {
-        self.admin_socket.local_addr()
+    pub fn monitoring_addr(&self) -> std::io::Result<SocketAddr> {
+        self.admin_sockets.monitoring.local_addr()
+    }
+
+    /// Returns the TCP address at which operators connect. `None` means that there is only the socket.
+    ///
+    /// # Errors
+    /// Fails if the operating system does not say it.
+    pub fn admin_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.admin_sockets.tcp.as_ref().map(TcpListener::local_addr).transpose()
     }
 
     /// Serves until `shutdown`. A task that ends before that ends the process. Streams are then ended with a status
@@ -108,7 +119,8 @@ impl App {
     /// # Errors
     /// Fails if a task fails, and names it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        info!(xds = %self.xds_addr()?, admin = %self.admin_addr()?, "rutter serves");
+        let (socket, monitoring) = (self.admin_socket.display(), self.monitoring_addr()?);
+        info!(xds = %self.xds_addr()?, admin_socket = %socket, admin = ?self.admin_addr()?, %monitoring, "rutter serves");
         let (stop, stopped) = watch::channel(false);
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         tasks.spawn(named("store", watch_store(self.admin.store.clone(), self.admin.metrics.clone(), stopped.clone())));
@@ -117,7 +129,7 @@ impl App {
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
         let server = XdsServer { limits: self.limits, service: self.service, loads };
         tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
-        tasks.spawn(named("admin", admin::serve(self.admin_socket, self.admin, stopped.clone())));
+        tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, stopped.clone())));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));
         }

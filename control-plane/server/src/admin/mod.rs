@@ -3,35 +3,41 @@
 mod apply;
 mod backup;
 mod csds;
+mod door;
 mod folder;
+mod monitoring;
 mod objects;
 mod sidecars;
+mod socket;
+mod tokens;
 
 use std::collections::BTreeSet;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use axum::extract::RawQuery;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind};
-use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner, Writable};
-use tokio::net::TcpListener;
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Expected, Owner};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::engine::EngineHandle;
 use crate::metrics::Metrics;
+use crate::settings::Settings;
 use crate::shutdown::stopped;
 use crate::sources::folder::FolderHandle;
 use crate::streams::{OpenStreams, StreamHandle};
 use apply::{read_sources, write};
+use door::Door;
 use sidecars::Progress;
+use tokens::Tokens;
 
 /// The first pause between two looks at the streams while somebody waits for their answers. It doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -41,7 +47,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
-/// Everything else that an operator can ask is answered on the same address: metrics, health, client status.
 #[derive(Clone)]
 pub(crate) struct AdminServer {
     pub(crate) store: Arc<dyn ConfigStore>,
@@ -52,47 +57,68 @@ pub(crate) struct AdminServer {
     pub(crate) folder: Option<FolderHandle>,
 }
 
-/// Serves gRPC, metrics and health checks on one socket, until `stop`.
-pub(crate) async fn serve(socket: TcpListener, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let metrics = server.metrics.clone();
-    let (writable, folder) = (server.store.writable(), server.folder.clone());
-    let status = ClientStatusDiscoveryServiceServer::new(csds::ClientStatus {
-        streams: server.streams.clone(),
-        stop: stop.clone(),
-    });
+/// The sockets of the admin API and of what watches the process.
+pub(crate) struct Sockets {
+    pub(crate) monitoring: TcpListener,
+    socket: UnixListener,
+    /// `None` means that the admin API is not served over TCP.
+    pub(crate) tcp: Option<TcpListener>,
+    tcp_door: Option<Door>,
+}
+
+/// Opens the sockets.
+pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<Sockets> {
+    let addresses = &settings.addresses;
+    let monitoring = listen_tcp("--monitoring", addresses.monitoring).await?;
+    let (tcp, tcp_door) = match addresses.admin {
+        Some(address) => {
+            let (hosts, origins) = (addresses.admin_hosts.clone(), addresses.admin_origins.clone());
+            let tokens = Tokens::open(&settings.token_file()).context("--token-file")?;
+            (Some(listen_tcp("--admin", address).await?), Some(Door::Tcp { hosts, origins, tokens }))
+        }
+        None => (None, None),
+    };
+    let socket = socket::listen(&settings.admin_socket(), addresses.admin_group.as_deref())?;
+    Ok(Sockets { monitoring, socket, tcp, tcp_door })
+}
+
+async fn listen_tcp(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: listening at {address}"))
+}
+
+/// Serves the admin API, metrics and health checks, until `stop`.
+pub(crate) async fn serve(sockets: Sockets, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let Sockets { monitoring, socket, tcp, tcp_door } = sockets;
+    let router = monitoring::router(&server);
+    let watched = axum::serve(monitoring, router).with_graceful_shutdown(stopped(stop.clone()));
+    let by_socket = admin_router(server.clone(), Door::Socket, stop.clone());
+    let by_socket = axum::serve(socket, by_socket).with_graceful_shutdown(stopped(stop.clone()));
+    let by_tcp = async {
+        if let Some((tcp, door)) = tcp.zip(tcp_door) {
+            let router = admin_router(server, door, stop.clone());
+            axum::serve(tcp, router).with_graceful_shutdown(stopped(stop)).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(watched.into_future(), by_socket.into_future(), by_tcp).context("serving the admin API")?;
+    Ok(())
+}
+
+/// Returns the service behind a door.
+fn admin_router(server: AdminServer, door: Door, stop: watch::Receiver<bool>) -> axum::Router {
+    let status = csds::ClientStatus { streams: server.streams.clone(), stop };
     // There is room for more than the largest apply, so that the client is told the limit of an apply.
     let service = pb::admin_server::AdminServer::new(server).max_decoding_message_size(APPLY_BYTES_MAX * 2);
-    let router = tonic::service::Routes::new(service)
-        .add_service(status)
+    tonic::service::Routes::new(service)
+        .add_service(ClientStatusDiscoveryServiceServer::new(status))
         .into_axum_router()
-        .route("/metrics", get(move || async move { metrics.text() }))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &writable, folder) }))
-        .fallback(not_found);
-    axum::serve(socket, router).with_graceful_shutdown(stopped(stop)).await.context("serving the admin API")
+        .fallback(no_such_call)
+        .layer(axum::middleware::from_fn_with_state(Arc::new(door), door::guard))
 }
 
-/// Returns the answer of `/readyz`, which can be had only while sidecars are served. `?verbose` tells of the parts.
-fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>, folder: Option<FolderHandle>) -> String {
-    if query != Some("verbose") {
-        return "ok\n".into();
-    }
-    let store = match &*writable.borrow() {
-        Writable::Yes => "ok".to_owned(),
-        Writable::No(reason) => format!("read-only: {reason}"),
-    };
-    let folder = folder.map(|folder| format!("folder: {}\n", folder.status().summary())).unwrap_or_default();
-    format!("xds: ok\nstore: {store}\n{folder}")
-}
-
-/// Answers what nothing serves: gRPC with its own status, and everything else with 404.
-async fn not_found(request: axum::extract::Request) -> axum::response::Response {
-    let content_type = request.headers().get(http::header::CONTENT_TYPE);
-    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        return Status::unimplemented(format!("{}: no such method", request.uri().path())).into_http();
-    }
-    let text = format!("{}: not found (want /metrics, /healthz or /readyz)\n", request.uri().path());
-    (http::StatusCode::NOT_FOUND, text).into_response()
+/// Answers a call that nothing serves.
+async fn no_such_call(request: axum::extract::Request) -> axum::response::Response {
+    Status::unimplemented(format!("{}: no such method", request.uri().path())).into_http()
 }
 
 #[tonic::async_trait]

@@ -74,6 +74,12 @@ pub struct Settings {
 
 /// The longest age of a connection that can be given: ten years.
 const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The name of the socket of the admin API in a data folder. `rutterctl` looks for it there.
+const ADMIN_SOCKET: &str = "admin.sock";
+/// The name of that socket in the folder for temporary files, for a process that has no data folder.
+const MEMORY_SOCKET: &str = "rutter-admin.sock";
+/// The name of the file with tokens in a data folder.
+const TOKENS: &str = "tokens";
 /// The name of the subcommand that takes settings.
 const SERVE: &str = "serve";
 
@@ -157,9 +163,23 @@ impl Settings {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             store: StoreSettings { data_dir: Some(data_dir.to_owned()), ..StoreSettings::default() },
-            addresses: AddressSettings { xds: any_port, admin: any_port, ..AddressSettings::default() },
+            addresses: AddressSettings { xds: any_port, monitoring: any_port, ..AddressSettings::default() },
             ..Self::default()
         }
+    }
+
+    /// Returns the path of the socket of the admin API. Without a data folder it is in a folder for temporary files.
+    pub fn admin_socket(&self) -> PathBuf {
+        let named = self.addresses.admin_socket.clone();
+        let in_data_folder = || self.store.data_dir.as_ref().map(|dir| dir.join(ADMIN_SOCKET));
+        named.or_else(in_data_folder).unwrap_or_else(|| std::env::temp_dir().join(MEMORY_SOCKET))
+    }
+
+    /// Returns the path of the file with tokens.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        let named = self.addresses.token_file.clone();
+        let in_data_folder = || self.store.data_dir.as_ref().map(|dir| dir.join(TOKENS));
+        named.or_else(in_data_folder).unwrap_or_else(|| TOKENS.into())
     }
 
     /// Refuses settings that do not fit together.
@@ -169,8 +189,14 @@ impl Settings {
             (Some(dir), true) => bail!("want one of --data-dir and --memory, got both ({})", dir.display()),
             (Some(_), false) | (None, true) => {}
         }
-        for (name, address) in [("--xds", self.addresses.xds), ("--admin", self.addresses.admin)] {
-            if !address.ip().is_loopback() && !self.addresses.insecure {
+        let addresses = &self.addresses;
+        if addresses.admin.is_some() && addresses.token_file.is_none() && self.store.memory {
+            bail!("want --token-file FILE with --admin and --memory, because there is no data folder for it, got none");
+        }
+        let monitoring = ("--monitoring", addresses.monitoring);
+        let admin = addresses.admin.map(|address| ("--admin", address));
+        for (name, address) in [("--xds", addresses.xds), monitoring].into_iter().chain(admin) {
+            if !address.ip().is_loopback() && !addresses.insecure {
                 bail!(
                     "{name}: want a loopback address, got {address}: others could reach it and TLS is not built yet (--insecure serves it in the clear)"
                 );
@@ -514,7 +540,9 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_given_in_the_file() {
-        let file = "data-dir = '/d'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\ninsecure = false\n\
+        let file = "data-dir = '/d'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\nmonitoring = '127.0.0.1:3'\n\
+                    admin-socket = '/s'\nadmin-group = 'g'\ntoken-file = '/t'\nadmin-hosts = 'a,b'\n\
+                    admin-origins = 'https://c'\ninsecure = false\n\
                     root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\
                     debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
                     streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
@@ -528,6 +556,8 @@ mod tests {
         }
         let defaults = read(&[], "memory = true").unwrap();
         assert!(settings.mesh != defaults.mesh && settings.log != defaults.log && settings.store != defaults.store);
+        assert_eq!(settings.addresses.admin_hosts, ["a", "b"]);
+        assert_ne!(settings.addresses, defaults.addresses);
         let store = &settings.store;
         assert_eq!(store.config_settle_ms.0, Duration::from_millis(13));
         assert_eq!(store.config_poll_s, Some(Seconds::new(14)));

@@ -42,9 +42,27 @@ pub struct AddressSettings {
     /// Address at which sidecars connect
     #[arg(long, env = "RUTTER_XDS", value_name = "ADDR", default_value_t = AddressSettings::default().xds)]
     pub xds: SocketAddr,
-    /// Address at which rutterctl, Prometheus and health checks connect
-    #[arg(long, env = "RUTTER_ADMIN", value_name = "ADDR", default_value_t = AddressSettings::default().admin)]
-    pub admin: SocketAddr,
+    /// Address at which Prometheus and health checks connect: /metrics, /healthz and /readyz, and nothing else
+    #[arg(long, env = "RUTTER_MONITORING", value_name = "ADDR", default_value_t = AddressSettings::default().monitoring)]
+    pub monitoring: SocketAddr,
+    /// Unix socket at which rutterctl connects. Default: admin.sock in the data folder
+    #[arg(long, env = "RUTTER_ADMIN_SOCKET", value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
+    /// Group whose members may use that socket as well, by its name or number. By default only the owner may
+    #[arg(long, env = "RUTTER_ADMIN_GROUP", value_name = "GROUP")]
+    pub admin_group: Option<String>,
+    /// TCP address at which rutterctl connects as well, with a token of --token-file. By default there is none
+    #[arg(long, env = "RUTTER_ADMIN", value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// File with the tokens that are wanted at --admin, which is made if it is missing. Default: tokens in the data folder
+    #[arg(long, env = "RUTTER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Host names under which --admin may be asked for, beside localhost and the loopback addresses, with commas between them
+    #[arg(long, env = "RUTTER_ADMIN_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
+    pub admin_hosts: Vec<String>,
+    /// Origins of web pages from which --admin may be used, such as https://console.example.com, with commas between them
+    #[arg(long, env = "RUTTER_ADMIN_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub admin_origins: Vec<String>,
     /// Serve without TLS at addresses that other machines can reach. TLS is not built yet, so such addresses need this
     #[arg(long, env = "RUTTER_INSECURE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = AddressSettings::default().insecure, hide_default_value = true, action = ArgAction::Set)]
@@ -53,7 +71,17 @@ pub struct AddressSettings {
 
 impl Default for AddressSettings {
     fn default() -> Self {
-        Self { xds: local(15010), admin: local(15014), insecure: false }
+        Self {
+            xds: local(15010),
+            monitoring: local(15014),
+            admin_socket: None,
+            admin_group: None,
+            admin: None,
+            token_file: None,
+            admin_hosts: Vec::new(),
+            admin_origins: Vec::new(),
+            insecure: false,
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) const QUEUE: usize = 128;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The number of bytes that must find room before a folder counts as writable again.
 const ROOM_BYTES: usize = 1 << 20;
+/// The least number of reads in which sled frees what was to be freed before them.
+const GARBAGE: usize = 10_000;
 /// The name of the file by which that is tried.
 const ROOM: &str = "room";
 
@@ -263,7 +265,13 @@ impl Writer {
             return;
         }
         self.before = self.shared.state().before();
-        let opened = self.replace_database(|database, _, state| Ok(database.revision()? == state.revision));
+        let opened = self.replace_database(|database, _, state| {
+            // sled frees what an old database held a little at a time, while the new one is used.
+            for _ in 0..GARBAGE.max(4 * state.objects.len()) {
+                database.revision()?;
+            }
+            Ok(database.revision()? == state.revision)
+        });
         if let Err(reason) = opened {
             self.fail(&reason);
         }
