@@ -232,11 +232,15 @@ mod tests {
                   help          Print this message or the help of the given subcommand(s)
 
                 Options:
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -h, --help              Print help
-                  -V, --version           Print version"#]],
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help
+                  -V, --version            Print version"#]],
         );
     }
 
@@ -250,15 +254,19 @@ mod tests {
                 Usage: rutterctl apply [OPTIONS] --filename <FILE>
 
                 Options:
-                  -f, --filename <FILE>   File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
-                                          standard input. Can be repeated
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                      --dry-run           Check everything and change nothing
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                      --wait              Wait until every sidecar has answered, and show what was sent to each
-                  -o, --output <OUTPUT>   [default: short] [possible values: short, json, yaml]
-                  -h, --help              Print help (see more with '--help')"#]],
+                  -f, --filename <FILE>    File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
+                                           standard input. Can be repeated
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --dry-run            Check everything and change nothing
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                      --wait               Wait until every sidecar has answered, and show what was sent to each
+                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                  -h, --help               Print help (see more with '--help')"#]],
         );
     }
 
@@ -276,12 +284,16 @@ mod tests {
                   [NAME]  Name of one object
 
                 Options:
-                  -A, --all-namespaces    Show objects of every namespace, which is the default if no namespace is given
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -o, --output <OUTPUT>   [default: short] [possible values: short, json, yaml]
-                  -h, --help              Print help (see more with '--help')"#]],
+                  -A, --all-namespaces     Show objects of every namespace, which is the default if no namespace is given
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help (see more with '--help')"#]],
         );
     }
 
@@ -299,10 +311,14 @@ mod tests {
                   <NAMES>...  Names of the objects
 
                 Options:
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -h, --help              Print help"#]],
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help"#]],
         );
     }
 
@@ -316,11 +332,15 @@ mod tests {
                 Usage: rutterctl proxy-status [OPTIONS]
 
                 Options:
-                  -o, --output <OUTPUT>   [default: short] [possible values: short, json, yaml]
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -h, --help              Print help (see more with '--help')"#]],
+                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help (see more with '--help')"#]],
         );
     }
 
@@ -338,11 +358,15 @@ mod tests {
                   [TYPE]     Type of the resources: cluster, endpoint, listener, route, secret, virtualhost, or all [default: all]
 
                 Options:
-                  -o, --output <OUTPUT>   [default: short] [possible values: short, json, yaml]
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -h, --help              Print help (see more with '--help')"#]],
+                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help (see more with '--help')"#]],
         );
     }
 
@@ -359,12 +383,16 @@ mod tests {
                   [SIDECAR]  Name of the sidecar, POD.NAMESPACE, or a unique beginning of it. Without it, every sidecar is shown
 
                 Options:
-                      --server <ADDR>     Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
-                      --since <REVISION>  Show only what this revision of the config or a later one caused [default: 0]
-                  -n, --namespace <NAME>  Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                          every namespace for get, and "default" otherwise
-                  -o, --output <OUTPUT>   [default: short] [possible values: short, json, yaml]
-                  -h, --help              Print help (see more with '--help')"#]],
+                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
+                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
+                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --since <REVISION>   Show only what this revision of the config or a later one caused [default: 0]
+                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
+                                           every namespace for get, and "default" otherwise
+                  -h, --help               Print help (see more with '--help')"#]],
         );
     }
 
@@ -379,11 +407,15 @@ mod tests {
 
                 Options:
                       --proxy <PROXY>                Kind of the proxy [possible values: envoy, rutter, grpc]
-                      --server <ADDR>                Admin address of the control plane [env: RUTTER_SERVER] [default: 127.0.0.1:15014]
+                      --server <ADDR>                Where the control plane is: the path of its admin socket or of its data folder, or
+                                                     HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                                     $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --pod <POD>                    Name of the pod
+                      --token-file <FILE>            File with a token for HOST:PORT. Without it, the file tokens of the usual data
+                                                     folders is taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                      --ip <IP>                      IP address of the pod
                   -n, --namespace <NAME>             Namespace in which objects are looked up, and of applied objects that name none.
                                                      Default: every namespace for get, and "default" otherwise
-                      --pod <POD>                    Name of the pod
-                      --ip <IP>                      IP address of the pod
                       --label <KEY=VALUE>            Label of the pod. Can be repeated
                       --interception <INTERCEPTION>  How traffic reaches the sidecar: redirected by iptables, or by listeners that are
                                                      bound at --ip (none) [default: redirect] [possible values: redirect, none]
@@ -415,7 +447,10 @@ mod tests {
         assert_eq!(refused("rutterctl frobnicate"), "error: unrecognized subcommand 'frobnicate'");
         assert_eq!(refused("rutterctl delete svc"), "error: the following required arguments were not provided:");
         let address = "rutterctl --server localhost get svc";
-        assert!(refused(address).starts_with("error: invalid value 'localhost' for '--server <ADDR>': want HOST:PORT"));
+        assert!(
+            refused(address)
+                .starts_with("error: invalid value 'localhost' for '--server <ADDR>': want the path of a socket")
+        );
         assert_eq!(refused("rutterctl get svc -o xml"), "error: invalid value 'xml' for '--output <OUTPUT>'");
         let address = "rutterctl bootstrap --proxy envoy --pod a --ip here";
         assert_eq!(refused(address), "error: invalid value 'here' for '--ip <IP>': invalid IP address syntax");
@@ -425,7 +460,7 @@ mod tests {
     fn namespace_and_server_may_stand_before_and_after_the_command() {
         for line in ["rutterctl -n shop --server a:1 get vs", "rutterctl get vs -n shop --server a:1"] {
             let cli = Cli::parse_from(line.split(' '));
-            assert_eq!((cli.namespace.as_str(), cli.server.to_string().as_str()), ("shop", "a:1"));
+            assert_eq!((cli.namespace.as_str(), cli.server.unwrap().to_string().as_str()), ("shop", "a:1"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A delta stream whose messages are written by a test.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 use rutter_api::ResourceType;
@@ -18,6 +19,14 @@ use tonic::{Status, Streaming};
 /// Fails if nobody takes it.
 pub async fn channel(addr: SocketAddr) -> Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{addr}"))?.connect().await?)
+}
+
+/// Connects to the admin API of a control plane at its Unix socket.
+///
+/// # Errors
+/// Fails if nobody listens there.
+pub async fn admin_channel(socket: &Path) -> Result<Channel> {
+    Ok(Endpoint::from_shared(format!("unix://{}", socket.display()))?.connect().await?)
 }
 
 /// Returns the first request of a node, which asks for everything of a type.

@@ -73,8 +73,9 @@ pub struct ControlPlane {
     child: Child,
     /// The address at which sidecars connect.
     pub xds: SocketAddr,
-    /// The address at which rutterctl connects.
-    pub admin: SocketAddr,
+    /// The address of metrics and health checks.
+    pub monitoring: SocketAddr,
+    admin_socket: PathBuf,
     dir: PathBuf,
 }
 
@@ -84,24 +85,25 @@ impl ControlPlane {
     /// # Errors
     /// Fails if it does not become ready.
     pub async fn start(dir: &Path, more: &[&str]) -> Result<Self> {
-        let (xds, admin) =
-            (SocketAddr::from(([127, 0, 0, 1], free_port()?)), SocketAddr::from(([127, 0, 0, 1], free_port()?)));
-        Self::start_at(dir, (xds, admin), more).await
+        let [xds, monitoring] = [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        Self::start_at(dir, (xds, monitoring), more).await
     }
 
     /// Starts `rutter serve` at given addresses, and waits until it is ready.
     ///
     /// # Errors
     /// Fails if it does not become ready.
-    pub async fn start_at(dir: &Path, (xds, admin): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Self> {
+    pub async fn start_at(dir: &Path, (xds, monitoring): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Self> {
         let data = dir.join("data").display().to_string();
-        let (xds_text, admin_text) = (xds.to_string(), admin.to_string());
-        let mut args = vec!["serve", "--data-dir", &data, "--xds", &xds_text, "--admin", &admin_text];
+        let (xds_text, monitoring_text) = (xds.to_string(), monitoring.to_string());
+        let mut args = vec!["serve", "--data-dir", &data, "--xds", &xds_text, "--monitoring", &monitoring_text];
         args.extend(more);
         let child = spawn(&binary("rutter")?, &args, &dir.join("rutter.log"))?;
-        let mut plane = Self { child, xds, admin, dir: dir.to_owned() };
+        let named = more.windows(2).find(|words| words[0] == "--admin-socket").map(|words| PathBuf::from(words[1]));
+        let admin_socket = named.unwrap_or_else(|| dir.join("data/admin.sock"));
+        let mut plane = Self { child, xds, monitoring, admin_socket, dir: dir.to_owned() };
         let end = Instant::now() + READY;
-        while http::get(admin, "/readyz", &[]).await.map(|answer| answer.status).ok() != Some(200) {
+        while http::get(monitoring, "/readyz", &[]).await.map(|answer| answer.status).ok() != Some(200) {
             if let Some(status) = plane.child.try_wait()? {
                 bail!("rutter ended with {status}: {}", plane.log());
             }
@@ -121,6 +123,11 @@ impl ControlPlane {
     /// Returns the id of the process while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Returns the path of the socket at which rutterctl connects.
+    pub fn admin_socket(&self) -> &Path {
+        &self.admin_socket
     }
 
     /// Returns the folder with its data.
@@ -162,7 +169,7 @@ impl ControlPlane {
     /// # Errors
     /// Fails if it does not answer or has no such metric.
     pub async fn metric(&self, name: &str) -> Result<u64> {
-        let text = http::get(self.admin, "/metrics", &[]).await?.body;
+        let text = http::get(self.monitoring, "/metrics", &[]).await?.body;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.with_context(|| format!("{name} in {text}"))?.parse()?)
     }
@@ -173,7 +180,7 @@ impl ControlPlane {
     /// Fails with the standard error of rutterctl if it fails.
     pub async fn ctl(&self, args: &[&str]) -> Result<String> {
         let output =
-            Command::new(binary("rutterctl")?).args(["--server", &self.admin.to_string()]).args(args).output().await?;
+            Command::new(binary("rutterctl")?).arg("--server").arg(self.admin_socket()).args(args).output().await?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
         }

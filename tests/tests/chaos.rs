@@ -191,7 +191,7 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let more = ["--verify", "--debounce-ms", "1"];
     let mut plane = ControlPlane::start(dir.path(), &more).await?;
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     let cutter = Cutter::start(xds).await?;
     let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: closed}\nspec: {egress: [{hosts: ['./*', 'other/s1.other.svc.cluster.local']}]}\n";
     plane.apply(sidecar, &[]).await?;
@@ -225,7 +225,7 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
                 let (checks, differences) = verified(&plane).await?;
                 (all_checks, all_differences) = (all_checks + checks, all_differences + differences);
                 plane.kill().await?;
-                plane = ControlPlane::start_at(dir.path(), (xds, admin), &more).await?;
+                plane = ControlPlane::start_at(dir.path(), (xds, monitoring), &more).await?;
                 plane.xds = cutter.addr;
                 kills += 1;
             }

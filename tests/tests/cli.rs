@@ -29,7 +29,7 @@ impl Shell {
 
     /// Runs `rutterctl` in the folder.
     async fn run(&self, line: &str) -> Result<Output> {
-        run_in(self.dir.path(), &self.plane.admin.to_string(), line).await
+        run_in(self.dir.path(), &self.plane.admin_socket().display().to_string(), line).await
     }
 
     /// Returns the exit code, the standard output and the standard error of `rutterctl`, without spaces at line ends.
@@ -186,8 +186,10 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        no control plane answers at 127.0.0.1:1 (is `rutter serve` running? another address: --server): Connection refused (os error 111)
-    "#]].assert_eq(&shown(&nobody));
+        no control plane answers (is `rutter serve` running? another address: --server); tried
+          127.0.0.1:1: Connection refused (os error 111)
+    "#]]
+    .assert_eq(&shown(&nobody));
     let xds = run_in(shell.dir.path(), &shell.plane.xds.to_string(), "get all").await?;
     expect![[r#"
         exit 1
@@ -198,7 +200,7 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 2
         on standard error:
-        error: invalid value 'localhost' for '--server <ADDR>': want HOST:PORT (the admin port is 15014 unless `rutter serve --admin` says otherwise)
+        error: invalid value 'localhost' for '--server <ADDR>': want the path of a socket or of a data folder, or HOST:PORT (the address of `rutter serve --admin`)
 
         For more information, try '--help'.
     "#]].assert_eq(&shown(&no_port));
@@ -260,7 +262,7 @@ async fn standard_input_is_a_file_and_a_reader_that_goes_is_no_panic() -> Result
     let script = "\"$0\" apply -f - < many > /dev/null && \"$0\" get all -o yaml | head -1; echo ${PIPESTATUS[0]}";
     let mut bash = Command::new("bash");
     bash.args(["-c", script]).arg(binary("rutterctl")?).current_dir(shell.dir.path());
-    let output = bash.env("RUTTER_SERVER", shell.plane.admin.to_string()).output().await?;
+    let output = bash.env("RUTTER_SERVER", shell.plane.admin_socket()).output().await?;
     expect![[r#"
         exit 0
         apiVersion: "v1"

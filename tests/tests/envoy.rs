@@ -9,7 +9,7 @@ use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_
 use rutter_api::pb::envoy::service::status::v3::{ClientStatusRequest, ConfigStatus};
 use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_tests::apps::{App, BOOKINFO, start};
-use rutter_tests::client::channel;
+use rutter_tests::client::admin_channel;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually, free_port};
 use rutter_tests::{http, root};
 use serde_json::{Value, json};
@@ -152,13 +152,13 @@ async fn an_unknown_destination_is_warned_of_and_answered_503_with_the_reason() 
 #[tokio::test]
 async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twice() -> Result<()> {
     let Bookinfo { dir, plane, envoys, _apps } = Bookinfo::start().await?;
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     let page = || http::get(BOOKINFO[0].outbound(), "/", &[("host", "productpage:9080")]);
     plane.kill().await?;
     for _ in 0..20 {
         assert_eq!(page().await?.status, 200);
     }
-    let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    let plane = ControlPlane::start_at(dir.path(), (xds, monitoring), &[]).await?;
     eventually("every Envoy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
         status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()
@@ -177,7 +177,7 @@ async fn a_killed_control_plane_costs_no_request_and_a_restart_sends_nothing_twi
 #[tokio::test]
 async fn another_replica_with_the_same_config_sends_nothing_again() -> Result<()> {
     let Bookinfo { dir: _dir, plane, envoys: _envoys, _apps } = Bookinfo::start().await?;
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     // Its store is its own, and its config came in other commits.
     let dir = tempfile::tempdir()?;
     let replica = ControlPlane::start(dir.path(), &[]).await?;
@@ -186,7 +186,7 @@ async fn another_replica_with_the_same_config_sends_nothing_again() -> Result<()
     replica.ctl(&["apply", "-f", &example("reviews-v1.yaml")]).await?;
     replica.kill().await?;
     plane.kill().await?;
-    let replica = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    let replica = ControlPlane::start_at(dir.path(), (xds, monitoring), &[]).await?;
     eventually("every Envoy is back", || async {
         let status = replica.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
         status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()
@@ -200,13 +200,13 @@ async fn another_replica_with_the_same_config_sends_nothing_again() -> Result<()
 #[tokio::test]
 async fn a_control_plane_killed_while_a_delta_is_in_flight_loses_nothing() -> Result<()> {
     let Bookinfo { dir, mut plane, envoys, _apps } = Bookinfo::start().await?;
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     for round in 0..5 {
         let file = if round % 2 == 0 { "reviews-v3.yaml" } else { "reviews-v1.yaml" };
         // Killed at once after the answer: the push is under way or not even begun.
         plane.ctl(&["apply", "-f", &example(file)]).await?;
         plane.kill().await?;
-        plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+        plane = ControlPlane::start_at(dir.path(), (xds, monitoring), &[]).await?;
     }
     eventually("the last weights arrive", || async {
         let answer = http::get(BOOKINFO[0].outbound(), "/", &[("host", "reviews:9080")]).await;
@@ -335,7 +335,7 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
 #[tokio::test]
 async fn csds_says_what_each_sidecar_has() -> Result<()> {
     let mesh = Bookinfo::start().await?;
-    let mut client = ClientStatusDiscoveryServiceClient::new(channel(mesh.plane.admin).await?);
+    let mut client = ClientStatusDiscoveryServiceClient::new(admin_channel(mesh.plane.admin_socket()).await?);
     let ask = |part: &str| {
         let contains = matcher::string_matcher::MatchPattern::Contains(part.into());
         let node_id = matcher::StringMatcher { match_pattern: Some(contains), ..Default::default() };
@@ -391,10 +391,10 @@ async fn our_own_proxy_tells_the_same_story() -> Result<()> {
     assert_eq!(ask("example.com").await?.status, 502);
 
     // It serves on while the control plane is away, and reconnects at no cost.
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     plane.kill().await?;
     assert_eq!(ask("reviews:9080").await?.status, 200);
-    let plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    let plane = ControlPlane::start_at(dir.path(), (xds, monitoring), &[]).await?;
     eventually("every proxy is back", || async {
         let status = plane.ctl(&["proxy-status", "-o", "json"]).await.unwrap_or_default();
         status.matches("\"SYNCED\"").count() == SERVED * BOOKINFO.len()

@@ -135,7 +135,7 @@ async fn an_empty_folder_or_a_large_loss_deletes_nothing_until_somebody_confirms
     assert_eq!(count(&plane).await, 20);
     assert_eq!(plane.metric("rutter_folder_objects_held").await?, 20);
     assert!(plane.log().contains("many objects are no longer in the watched folder"), "{}", plane.log());
-    let verbose = http::get(plane.admin, "/readyz?verbose", &[]).await?.body;
+    let verbose = http::get(plane.monitoring, "/readyz?verbose", &[]).await?.body;
     assert!(verbose.contains("folder: held until `rutterctl folder confirm`: 20 of 20 Service"), "{verbose}");
     let before = revision(&plane).await?;
     std::fs::remove_dir(&folder)?;
@@ -330,7 +330,8 @@ async fn no_folder_is_told_as_such_and_a_full_data_disk_delays_files() -> Result
 
     // The store cannot be written for a while: the file is taken as soon as it can.
     let (dir, folder) = folder_with(1)?;
-    let plane = start(dir.path(), &folder, &[]).await?;
+    let socket = dir.path().join("admin.sock").display().to_string();
+    let plane = start(dir.path(), &folder, &["--admin-socket", &socket]).await?;
     let (data, away) = (dir.path().join("data"), dir.path().join("away"));
     std::fs::rename(&data, &away)?;
     write(&folder, "late.yaml", &service("late"));

@@ -261,7 +261,7 @@ async fn the_grpc_library_for_rust_follows_every_change_without_a_failed_call() 
 async fn follows_every_change(script: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut plane = ControlPlane::start(dir.path(), &[]).await?;
-    let (xds, admin) = (plane.xds, plane.admin);
+    let (xds, monitoring) = (plane.xds, plane.monitoring);
     let text = [MESH, &slice("v1", "127.0.41.1"), &slice("v2", "127.0.41.2"), "---\n", &routes(100)].concat();
     plane.apply(&text, &[]).await?;
     let _one = server(dir.path(), &plane, "v1", "127.0.41.1").await?;
@@ -283,7 +283,7 @@ async fn follows_every_change(script: &str) -> Result<()> {
     // A restart of the control plane, and a change after it.
     plane.kill().await?;
     answered_by(&client, "", &["v1", "v2"]).await?;
-    plane = ControlPlane::start_at(dir.path(), (xds, admin), &[]).await?;
+    plane = ControlPlane::start_at(dir.path(), (xds, monitoring), &[]).await?;
     plane.apply(&routes(100), &[]).await?;
     answered_by(&client, "", &["v1"]).await?;
     // A subset that moves, and an endpoint that goes: v1 is now where v2 was.

@@ -168,6 +168,6 @@ async fn streams_that_are_begun_and_reset_at_once_end_their_connection() -> Resu
     assert_eq!(codes.last(), Some(&ENHANCE_YOUR_CALM), "{codes:?}");
     plane.apply(&SERVICE.replace("name: a", "name: b"), &[]).await?;
     assert_eq!(other.next().await?.resources[0].name, "outbound|80||b.shop.svc.cluster.local");
-    assert_eq!(http::get(plane.admin, "/readyz", &[]).await?.status, 200);
+    assert_eq!(http::get(plane.monitoring, "/readyz", &[]).await?.status, 200);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
-use rutter_tests::client::{Client, channel, request};
+use rutter_tests::client::{Client, admin_channel, channel, request};
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, binary, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -60,7 +60,8 @@ async fn a_file_of_50_mib_is_refused_by_client_and_server() -> Result<()> {
     std::fs::write(&path, "# padding\n".repeat(5 << 20))?;
     let error = plane.ctl(&["apply", "-f", &path.display().to_string()]).await.unwrap_err().to_string();
     assert!(error.contains("want at most 16777216 bytes, got 52428800"), "{error}");
-    let mut client = rutter_api::pb::rutter::admin::v1::admin_client::AdminClient::new(channel(plane.admin).await?);
+    let mut client =
+        rutter_api::pb::rutter::admin::v1::admin_client::AdminClient::new(admin_channel(plane.admin_socket()).await?);
     let sources =
         vec![rutter_api::pb::rutter::admin::v1::Source { name: "big".into(), text: vec![b'#'; 20 << 20].into() }];
     let request = rutter_api::pb::rutter::admin::v1::ApplyRequest { sources, ..Default::default() };
@@ -115,7 +116,7 @@ fn write(dir: &Path, name: &str, text: &str) {
 async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on() -> Result<()> {
     let (dir, plane) = start().await?;
     let data = dir.path().join("data").display().to_string();
-    let args = ["serve", "--data-dir", &data, "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let args = ["serve", "--data-dir", &data, "--xds", "127.0.0.1:0", "--monitoring", "127.0.0.1:0"];
     let output = Command::new(binary("rutter")?).args(args).output().await?;
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -128,7 +129,7 @@ async fn a_second_server_on_the_same_folder_is_refused_and_the_first_serves_on()
 async fn health_and_metrics_are_told_and_each_signal_to_end_drains() -> Result<()> {
     for signal in ["TERM", "INT", "HUP"] {
         let (_dir, plane) = start().await?;
-        assert_eq!(http::get(plane.admin, "/healthz", &[]).await?.body, "ok\n");
+        assert_eq!(http::get(plane.monitoring, "/healthz", &[]).await?.body, "ok\n");
         let mut client = Client::connect(plane.xds).await?;
         client.send(request("sidecar~10.0.0.1~a.shop~x", ResourceType::Cluster)).await;
         assert_eq!(client.next().await?.resources.len(), 3);
@@ -142,9 +143,11 @@ async fn health_and_metrics_are_told_and_each_signal_to_end_drains() -> Result<(
 
 #[tokio::test]
 async fn a_control_plane_that_is_started_to_ignore_hangups_ignores_them() -> Result<()> {
-    let script = "trap '' HUP; exec \"$0\" serve --memory --xds 127.0.0.1:0 --admin 127.0.0.1:0";
+    let script =
+        "trap '' HUP; exec \"$0\" serve --memory --xds 127.0.0.1:0 --monitoring 127.0.0.1:0 --admin-socket \"$1\"";
     let mut command = Command::new("sh");
-    command.arg("-c").arg(script).arg(binary("rutter")?).stderr(Stdio::piped());
+    let dir = tempfile::tempdir()?;
+    command.arg("-c").arg(script).arg(binary("rutter")?).arg(dir.path().join("admin.sock")).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
     let pid = child.id().context("it has ended")?.to_string();
     let mut log = BufReader::new(child.stderr.take().context("no log")?).lines();
@@ -157,7 +160,9 @@ async fn a_control_plane_that_is_started_to_ignore_hangups_ignores_them() -> Res
 
 #[tokio::test]
 async fn a_data_folder_that_is_deleted_is_told_everywhere_and_the_config_is_served_on() -> Result<()> {
-    let (dir, plane) = start().await?;
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("admin.sock").display().to_string();
+    let plane = ControlPlane::start(dir.path(), &["--admin-socket", &socket]).await?;
     let (data, away) = (dir.path().join("data"), dir.path().join("away"));
     plane.apply(SERVICE, &[]).await?;
     std::fs::rename(&data, &away)?;
@@ -167,7 +172,7 @@ async fn a_data_folder_that_is_deleted_is_told_everywhere_and_the_config_is_serv
         let want = format!("{}: the files of the store were deleted or replaced while it was open", data.display());
         assert!(refused.contains(&want), "{refused}");
     }
-    let verbose = http::get(plane.admin, "/readyz?verbose", &[]).await?;
+    let verbose = http::get(plane.monitoring, "/readyz?verbose", &[]).await?;
     assert_eq!(verbose.status, 200, "sidecars are served as before");
     assert!(verbose.body.contains("store: read-only: "), "{}", verbose.body);
     assert_eq!(plane.metric("rutter_store_writable").await?, 0);
@@ -178,7 +183,7 @@ async fn a_data_folder_that_is_deleted_is_told_everywhere_and_the_config_is_serv
     std::fs::rename(&away, &data)?;
     plane.apply(&changed, &[]).await?;
     assert_eq!(plane.metric("rutter_store_writable").await?, 1);
-    assert!(http::get(plane.admin, "/readyz?verbose", &[]).await?.body.contains("store: ok"));
+    assert!(http::get(plane.monitoring, "/readyz?verbose", &[]).await?.body.contains("store: ok"));
     Ok(())
 }
 

@@ -123,7 +123,7 @@ impl Metrics {
         }
     }
 
-    /// Returns every metric in Prometheus' text format, as the admin address serves it at `/metrics`.
+    /// Returns every metric in Prometheus' text format, as the monitoring address serves it at `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.

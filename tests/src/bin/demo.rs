@@ -42,7 +42,7 @@ async fn story() -> Result<()> {
 
     step(1, "The control plane starts, with its store (sled) in a temporary folder");
     let plane = ControlPlane::start(dir.path(), &[]).await?;
-    println!("   xDS at {}, admin at {}", plane.xds, plane.admin);
+    println!("   xDS at {}, admin at {}", plane.xds, plane.admin_socket().display());
 
     step(2, "bookinfo is applied: 6 workloads of 4 services, reviews all at v1");
     print!("{}", plane.ctl(&["apply", "-f", &file("bookinfo.yaml"), "-f", &file("reviews-v1.yaml")]).await?);
@@ -81,7 +81,7 @@ async fn story() -> Result<()> {
     println!("\nDone: the weights that were applied are the traffic that was seen.");
     if std::env::var("STAY").is_ok_and(|stay| stay == "1") {
         println!("Staying up until Ctrl-C. Try:");
-        println!("  target/debug/rutterctl --server {} proxy-status", plane.admin);
+        println!("  target/debug/rutterctl --server {} proxy-status", plane.admin_socket().display());
         println!("  curl -H 'Host: productpage:9080' http://{}/", BOOKINFO[0].outbound());
         shutdown_signal().await;
     }

@@ -19,9 +19,12 @@ struct Args {
     /// The address of an xDS server that runs already. Without it a `rutter` is started for the bench
     #[arg(long, value_name = "ADDR")]
     target: Option<SocketAddr>,
-    /// The admin address of that server, if it is a Rutter
+    /// The monitoring address of that server, if it is a Rutter
     #[arg(long, value_name = "ADDR")]
-    admin: Option<SocketAddr>,
+    monitoring: Option<SocketAddr>,
+    /// The admin socket of that server, if it is a Rutter
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
     /// The id of the process of that server, whose CPU time and memory are read
     #[arg(long)]
     pid: Option<u32>,
@@ -85,8 +88,9 @@ async fn server(args: &Args, dir: &std::path::Path) -> Result<Server> {
     let Some(target) = args.target else {
         return Server::start(dir, dir.join("config"), args.via, args.rutter_args.clone()).await;
     };
-    let mut server = Server::new(target, args.admin, args.via);
-    (server.pid, server.config_dir) = (args.pid, args.config_dir.clone());
+    let mut server = Server::new(target, args.monitoring, args.via);
+    (server.pid, server.config_dir, server.admin_socket) =
+        (args.pid, args.config_dir.clone(), args.admin_socket.clone());
     Ok(server)
 }
 

@@ -180,7 +180,7 @@ impl Bench {
         figures.rss_kb = self.server.rss_kb().ok();
         let encodes = self.server.metric("rutter_encodes").await;
         figures.encodes = encodes.zip(figures.encodes).map(|(after, before)| after.saturating_sub(before));
-        if self.server.admin.is_some() {
+        if self.server.monitoring.is_some() {
             (figures.wrong, figures.missing) = self.compare()?;
         }
         Ok(())

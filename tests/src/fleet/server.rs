@@ -9,6 +9,7 @@ use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::admin_client::AdminClient;
 use tonic::transport::Channel;
 
+use crate::client::admin_channel;
 use crate::http;
 use crate::process::ControlPlane;
 
@@ -28,7 +29,9 @@ pub struct Server {
     /// The address at which sidecars connect.
     pub target: SocketAddr,
     /// The address of its metrics, if it is a `rutter`.
-    pub admin: Option<SocketAddr>,
+    pub monitoring: Option<SocketAddr>,
+    /// The socket of its admin API, if it is a `rutter`.
+    pub admin_socket: Option<PathBuf>,
     /// The id of its process, if it is known.
     pub pid: Option<u32>,
     /// The folder that the server watches.
@@ -42,8 +45,9 @@ pub struct Server {
 
 impl Server {
     /// Returns a server that runs already. Its admin API is connected to when it is first needed.
-    pub fn new(target: SocketAddr, admin: Option<SocketAddr>, via: Via) -> Self {
-        Self { own: None, target, admin, pid: None, config_dir: None, via, args: Vec::new(), client: None }
+    pub fn new(target: SocketAddr, monitoring: Option<SocketAddr>, via: Via) -> Self {
+        let (own, pid, config_dir, admin_socket, client) = (None, None, None, None, None);
+        Self { own, target, monitoring, admin_socket, pid, config_dir, via, args: Vec::new(), client }
     }
 
     /// Starts a `rutter` with its data in `dir`. It watches `folder` if changes come by files.
@@ -56,7 +60,8 @@ impl Server {
         }
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
         let own = ControlPlane::start(dir, &words).await?;
-        let mut server = Self::new(own.xds, Some(own.admin), via);
+        let mut server = Self::new(own.xds, Some(own.monitoring), via);
+        server.admin_socket = Some(own.admin_socket().to_owned());
         (server.pid, server.config_dir, server.args) = (own.pid(), Some(folder), args);
         server.own = Some(own);
         Ok(server)
@@ -112,8 +117,8 @@ impl Server {
 
     async fn client(&mut self) -> Result<&mut AdminClient<Channel>> {
         if self.client.is_none() {
-            let admin = self.admin.context("want --admin")?;
-            self.client = Some(AdminClient::new(Channel::from_shared(format!("http://{admin}"))?.connect().await?));
+            let socket = self.admin_socket.as_ref().context("want --admin-socket")?;
+            self.client = Some(AdminClient::new(admin_channel(socket).await?));
         }
         self.client.as_mut().context("connected")
     }
@@ -146,7 +151,7 @@ impl Server {
 
     /// Returns a metric of a `rutter`. `None` means that the server is none.
     pub async fn metric(&self, name: &str) -> Option<u64> {
-        let answer = http::get(self.admin?, "/metrics", &[]).await.ok()?;
+        let answer = http::get(self.monitoring?, "/metrics", &[]).await.ok()?;
         answer.body.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
@@ -156,7 +161,7 @@ impl Server {
     /// Fails if the bench did not start the server, or if it does not come back.
     pub async fn restart(&mut self) -> Result<()> {
         let Some(own) = self.own.take() else { bail!("S7: want a server that the bench started") };
-        let (dir, addresses) = (own.dir().to_owned(), (own.xds, own.admin));
+        let (dir, addresses) = (own.dir().to_owned(), (own.xds, own.monitoring));
         own.kill().await?;
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let own = ControlPlane::start_at(&dir, addresses, &args).await?;

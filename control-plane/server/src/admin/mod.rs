@@ -89,7 +89,7 @@ async fn listen_tcp(setting: &str, address: SocketAddr) -> anyhow::Result<TcpLis
 /// Serves the admin API, metrics and health checks, until `stop`.
 pub(crate) async fn serve(sockets: Sockets, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let Sockets { monitoring, socket, tcp, tcp_door } = sockets;
-    let router = monitoring::router(&server);
+    let router = monitoring::router(server.metrics.clone(), server.store.writable(), server.folder.clone());
     let watched = axum::serve(monitoring, router).with_graceful_shutdown(stopped(stop.clone()));
     let by_socket = admin_router(server.clone(), Door::Socket, stop.clone());
     let by_socket = axum::serve(socket, by_socket).with_graceful_shutdown(stopped(stop.clone()));

@@ -1,5 +1,7 @@
 //! What watches the process: metrics and health checks, without a token and without any object.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{RawQuery, Request};
 use axum::response::{IntoResponse, Response};
@@ -8,13 +10,15 @@ use http::StatusCode;
 use rutter_store::Writable;
 use tokio::sync::watch;
 
-use super::AdminServer;
+use crate::metrics::Metrics;
 use crate::sources::folder::FolderHandle;
 
 /// Returns the service of the monitoring address.
-pub(super) fn router(server: &AdminServer) -> Router {
-    let metrics = server.metrics.clone();
-    let (writable, folder) = (server.store.writable(), server.folder.clone());
+pub(super) fn router(
+    metrics: Arc<Metrics>,
+    writable: watch::Receiver<Writable>,
+    folder: Option<FolderHandle>,
+) -> Router {
     Router::new()
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -349,11 +349,44 @@ mod tests {
                       [env: RUTTER_XDS]
                       [default: 127.0.0.1:15010]
 
+                  --monitoring <ADDR>
+                      Address at which Prometheus and health checks connect: /metrics, /healthz and /readyz, and nothing else
+
+                      [env: RUTTER_MONITORING]
+                      [default: 127.0.0.1:15014]
+
+                  --admin-socket <PATH>
+                      Unix socket at which rutterctl connects. Default: admin.sock in the data folder
+
+                      [env: RUTTER_ADMIN_SOCKET]
+
+                  --admin-group <GROUP>
+                      Group whose members may use that socket as well, by its name or number. By default only the owner may
+
+                      [env: RUTTER_ADMIN_GROUP]
+
                   --admin <ADDR>
-                      Address at which rutterctl, Prometheus and health checks connect
+                      TCP address at which rutterctl connects as well, with a token of --token-file. By default there is none
 
                       [env: RUTTER_ADMIN]
-                      [default: 127.0.0.1:15014]
+
+                  --token-file <FILE>
+                      File with the tokens that are wanted at --admin, which is made if it is missing. Default: tokens in the data
+                      folder
+
+                      [env: RUTTER_TOKEN_FILE]
+
+                  --admin-hosts <HOSTS>
+                      Host names under which --admin may be asked for, beside localhost and the loopback addresses, with commas
+                      between them
+
+                      [env: RUTTER_ADMIN_HOSTS]
+
+                  --admin-origins <ORIGINS>
+                      Origins of web pages from which --admin may be used, such as https://console.example.com, with commas between
+                      them
+
+                      [env: RUTTER_ADMIN_ORIGINS]
 
                   --insecure [<BOOL>]
                       Serve without TLS at addresses that other machines can reach. TLS is not built yet, so such addresses need
@@ -492,7 +525,13 @@ mod tests {
                 },
                 addresses: AddressSettings {
                     xds: 127.0.0.1:15010,
-                    admin: 127.0.0.1:15014,
+                    monitoring: 127.0.0.1:15014,
+                    admin_socket: None,
+                    admin_group: None,
+                    admin: None,
+                    token_file: None,
+                    admin_hosts: [],
+                    admin_origins: [],
                     insecure: false,
                 },
                 mesh: MeshOptions {

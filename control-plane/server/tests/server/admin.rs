@@ -167,7 +167,7 @@ async fn refused_applies_are_counted_and_health_is_told() {
     process.try_apply("a: [", false).await.unwrap_err();
     let get = async |path: &str| {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut socket = tokio::net::TcpStream::connect(process.admin_addr).await.unwrap();
+        let mut socket = tokio::net::TcpStream::connect(process.monitoring_addr).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();

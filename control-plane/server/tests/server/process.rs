@@ -1,6 +1,7 @@
 //! A control plane that runs in the test, and the clients that talk to it.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::core::v3::Node;
@@ -16,7 +17,10 @@ use tonic::{Status, Streaming};
 /// A control plane that keeps config in memory. It ends with this value, or when it is told to.
 pub(crate) struct Process {
     pub(crate) admin: pb::admin_client::AdminClient<Channel>,
-    pub(crate) admin_addr: SocketAddr,
+    pub(crate) monitoring_addr: SocketAddr,
+    /// The folder of the admin socket.
+    _dir: tempfile::TempDir,
+    pub(crate) socket: PathBuf,
     pub(crate) xds_addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<anyhow::Result<()>>,
@@ -29,16 +33,19 @@ impl Process {
 
     /// Starts with settings that the test changes.
     pub(crate) async fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
         let mut settings = Settings::for_tests(std::path::Path::new(""));
+        settings.addresses.admin_socket = Some(socket.clone());
         settings.store.data_dir = None;
         settings.store.memory = true;
         change(&mut settings);
         let app = App::bind(settings).await.unwrap();
-        let (admin_addr, xds_addr) = (app.admin_addr().unwrap(), app.xds_addr().unwrap());
+        let (monitoring_addr, xds_addr) = (app.monitoring_addr().unwrap(), app.xds_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(app.run(async { drop(stopped.await) }));
-        let admin = pb::admin_client::AdminClient::new(channel(admin_addr).await);
-        Self { admin, admin_addr, xds_addr, stop: Some(stop), task }
+        let admin = pb::admin_client::AdminClient::new(admin_channel(&socket).await);
+        Self { admin, monitoring_addr, _dir: dir, socket, xds_addr, stop: Some(stop), task }
     }
 
     /// Tells the process to end, and waits until it has.
@@ -57,6 +64,10 @@ impl Process {
         let request = pb::ApplyRequest { sources: vec![source], default_namespace: String::new(), dry_run };
         self.admin.apply(request).await.map(tonic::Response::into_inner)
     }
+}
+
+pub(crate) async fn admin_channel(socket: &Path) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect().await.unwrap()
 }
 
 pub(crate) async fn channel(addr: SocketAddr) -> Channel {

@@ -6,7 +6,7 @@ use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use tonic::Code;
 
-use crate::process::{Process, Sidecar, channel, routes, service};
+use crate::process::{Process, Sidecar, admin_channel, routes, service};
 
 async fn sidecars(process: &mut Process) -> Vec<pb::Sidecar> {
     process.admin.proxy_status(pb::ProxyStatusRequest {}).await.unwrap().into_inner().sidecars
@@ -192,7 +192,7 @@ async fn client_status_discovery_tells_the_same_to_tools_of_envoy() {
     let mut sidecar = Sidecar::connect(&process, "web-1", ResourceType::Endpoint).await;
     sidecar.acknowledge().await;
     wait(&mut process, 0, 10_000).await;
-    let mut client = ClientStatusDiscoveryServiceClient::new(channel(process.admin_addr).await);
+    let mut client = ClientStatusDiscoveryServiceClient::new(admin_channel(&process.socket).await);
     let response = client.fetch_client_status(csds::ClientStatusRequest::default()).await.unwrap().into_inner();
     let config = &response.config[0];
     assert_eq!(config.node.as_ref().unwrap().id, "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local");

@@ -136,7 +136,7 @@ async fn load_reports_are_asked_for_once_and_counted() {
     drop(requests);
     assert!(answers.message().await.unwrap().is_none(), "there is no second answer");
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut socket = tokio::net::TcpStream::connect(process.admin_addr).await.unwrap();
+    let mut socket = tokio::net::TcpStream::connect(process.monitoring_addr).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     socket.read_to_string(&mut text).await.unwrap();
