@@ -35,14 +35,14 @@ pub(crate) enum ServerAddress {
     /// A Unix socket.
     Socket(PathBuf),
     /// An address as `HOST:PORT`.
-    Tcp { text: String, endpoint: Endpoint },
+    Tcp(String),
 }
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
-            Self::Tcp { text, endpoint: _ } => f.write_str(text),
+            Self::Tcp(address) => f.write_str(address),
         }
     }
 }
@@ -78,9 +78,8 @@ impl FromStr for ServerAddress {
             Ok(1..=u16::MAX) => {}
             Ok(0) | Err(_) => return Err(format!("want a port of 1..=65535, got {port}")),
         }
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|error| format!("want HOST:PORT: {host}: {error}"))?;
-        Ok(Self::Tcp { text: address.to_owned(), endpoint })
+        tcp_endpoint(address).map_err(|error| format!("want HOST:PORT: {host}: {error}"))?;
+        Ok(Self::Tcp(address.to_owned()))
     }
 }
 
@@ -92,16 +91,18 @@ impl ServerAddress {
 
     async fn connect(&self) -> Result<Channel, String> {
         let endpoint = match self {
-            // The name is only for the header.
-            Self::Socket(path) => {
-                Endpoint::from_shared(format!("unix://{}", path.display())).map_err(|error| error.to_string())?
-            }
-            Self::Tcp { text: _, endpoint } => endpoint.clone(),
+            Self::Socket(path) => Endpoint::from_shared(format!("unix://{}", path.display())),
+            Self::Tcp(address) => tcp_endpoint(address),
         };
+        let endpoint = endpoint.map_err(|error| error.to_string())?;
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
         // The errors around it only say again that it is one of the connection.
         channel.map_err(|error| anyhow::Error::from(error).root_cause().to_string())
     }
+}
+
+fn tcp_endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Endpoint::from_shared(format!("http://{address}"))
 }
 
 /// What is known of where a control plane is.
@@ -136,7 +137,7 @@ pub(crate) async fn connect(wanted: &Wanted) -> Result<Admin> {
             Ok(channel) => {
                 let token = match address {
                     ServerAddress::Socket(_) => None,
-                    ServerAddress::Tcp { .. } => token(wanted.token_file.as_deref())?,
+                    ServerAddress::Tcp(_) => token(wanted.token_file.as_deref())?,
                 };
                 let client = AdminClient::with_interceptor(channel, Bearer(token));
                 return Ok(client.max_decoding_message_size(ANSWER_BYTES_MAX));

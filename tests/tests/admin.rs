@@ -115,7 +115,7 @@ async fn the_socket_is_found_in_the_usual_folders_and_what_was_tried_is_told() -
     let dir = tempfile::tempdir()?;
     let plane = ControlPlane::start(dir.path(), &[]).await?;
     let socket = plane.admin_socket();
-    assert_eq!(std::fs::metadata(&socket)?.mode() & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(socket)?.mode() & 0o777, 0o600);
     let data = dir.path().join("data").display().to_string();
     for (args, variables) in [
         (vec!["get", "all"], vec![("RUTTER_DATA_DIR", data.as_str())]),
