@@ -31,7 +31,7 @@ async fn ctl(args: &[&str], variables: &[(&str, &str)]) -> Result<(i32, String)>
     Ok((status.code().unwrap_or(-1), text))
 }
 
-/// Sends a request of HTTP/1.1 as a browser does for a page, and returns the whole answer.
+/// Sends a request of HTTP/1.1 as a browser does for a page, and returns everything that comes before the connection ends.
 async fn from_a_page(address: SocketAddr, call: &str, headers: &str, body: &[u8]) -> Result<String> {
     let mut socket = tokio::net::TcpStream::connect(address).await?;
     let head = format!(
@@ -39,10 +39,10 @@ async fn from_a_page(address: SocketAddr, call: &str, headers: &str, body: &[u8]
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    socket.write_all(head.as_bytes()).await?;
-    socket.write_all(body).await?;
     let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await?;
+    // A server that closes the connection at the first bytes resets what comes after them.
+    let _ = socket.write_all(&[head.as_bytes(), body].concat()).await;
+    let _ = socket.read_to_end(&mut answer).await;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -56,8 +56,8 @@ async fn a_web_page_gets_nothing_and_changes_nothing() -> Result<()> {
     for content_type in ["Content-Type: text/plain\r\n", "Content-Type: application/grpc\r\n", ""] {
         for (call, body) in [("Get", &b"\0\0\0\0\x05\x0a\x03all"[..]), ("Delete", &delete)] {
             let answer = from_a_page(tcp, call, content_type, body).await?;
-            assert!(answer.starts_with("HTTP/1.1 415 "), "{content_type}{call}: {answer}");
-            assert!(!answer.contains("shop"), "{answer}");
+            // The connection speaks HTTP/2 alone, and is closed.
+            assert!(!answer.starts_with("HTTP/1.1 ") && !answer.contains("shop"), "{content_type}{call}: {answer}");
             // Metrics and health have no objects and no calls.
             let answer = from_a_page(plane.monitoring, call, content_type, body).await?;
             assert!(answer.starts_with("HTTP/1.1 404 "), "{content_type}{call}: {answer}");

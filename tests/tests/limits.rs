@@ -8,7 +8,7 @@ use futures::StreamExt;
 use rutter_api::ResourceType::{Cluster, Endpoint};
 use rutter_tests::client::{Client, request};
 use rutter_tests::http;
-use rutter_tests::process::{ControlPlane, Sidecar, Workload, eventually};
+use rutter_tests::process::{ControlPlane, Sidecar, Workload, binary, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -169,5 +169,99 @@ async fn streams_that_are_begun_and_reset_at_once_end_their_connection() -> Resu
     plane.apply(&SERVICE.replace("name: a", "name: b"), &[]).await?;
     assert_eq!(other.next().await?.resources[0].name, "outbound|80||b.shop.svc.cluster.local");
     assert_eq!(http::get(plane.monitoring, "/readyz", &[]).await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn connections_that_send_nothing_are_closed_and_cost_others_nothing() -> Result<()> {
+    let (_dir, plane) = start(&[]).await?;
+    let mut silent = Vec::new();
+    for _ in 0..500 {
+        silent.push(TcpStream::connect(plane.xds).await?);
+    }
+    // Half of a request of gRPC, and half of one of HTTP/1.1.
+    let mut half = TcpStream::connect(plane.xds).await?;
+    half.write_all(b"PRI * HTTP/2").await?;
+    let mut of_monitoring = TcpStream::connect(plane.monitoring).await?;
+    of_monitoring.write_all(b"GET /metrics HT").await?;
+    let client = served(&plane, "w1").await?;
+    eventually("the silent connections are closed", || async {
+        plane.metric("rutter_connections_silent_total").await.is_ok_and(|closed| closed == 500)
+    })
+    .await?;
+    for socket in &mut silent {
+        // The server says what it takes, and then nothing but the end comes.
+        let _ = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut Vec::new())).await?;
+    }
+    assert_eq!(plane.metric("rutter_connections").await?, 2, "the half one has some time left, and the client stays");
+    drop(client);
+    Ok(())
+}
+
+#[tokio::test]
+async fn there_are_so_many_connections_and_so_many_from_one_address() -> Result<()> {
+    let (_dir, plane) = start(&["--connections-max", "20"]).await?;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(TcpStream::connect(plane.xds).await?);
+    }
+    let mut refused = TcpStream::connect(plane.xds).await?;
+    assert_eq!(refused.read(&mut [0; 1]).await.unwrap_or_default(), 0, "half of them may come from one address");
+    let from_elsewhere = tokio::net::TcpSocket::new_v4()?;
+    from_elsewhere.bind("127.0.0.2:0".parse()?)?;
+    let mut other = from_elsewhere.connect(plane.xds).await?;
+    assert_eq!(other.read(&mut [0; 1]).await?, 1, "another address has places of its own");
+    assert_eq!(plane.metric("rutter_connections_refused_total").await?, 1);
+    drop(open.pop());
+    eventually("a place is free again", || async { served(&plane, "w1").await.is_ok() }).await?;
+    for _ in 0..100 {
+        let mut refused = TcpStream::connect(plane.xds).await?;
+        let _ = refused.read(&mut [0; 1]).await;
+    }
+    let told = plane.log().matches("a connection was refused").count();
+    assert!((1..=2).contains(&told), "{told} lines for a hundred refusals");
+    Ok(())
+}
+
+#[tokio::test]
+async fn three_hundred_sidecars_behind_one_address_are_served() -> Result<()> {
+    let (_dir, plane) = start(&["--connections-max", "600"]).await?;
+    let mut clients = Vec::new();
+    for number in 0..300 {
+        clients.push(served(&plane, &format!("w{number}")).await?);
+    }
+    assert_eq!(plane.metric("rutter_xds_streams").await?, 300);
+    assert_eq!(plane.metric("rutter_connections_refused_total").await?, 0);
+    Ok(())
+}
+
+/// A process that may open few files keeps some of them for operators, however many connections others open.
+#[tokio::test]
+async fn with_few_descriptors_operators_are_served_all_the_same() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let [xds, monitoring] = [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let script = "ulimit -n 300; exec \"$0\" serve --data-dir data --xds \"$1\" --monitoring \"$2\" 2> log";
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", script]).arg(binary("rutter")?).args([xds.to_string(), monitoring.to_string()]);
+    let mut child = shell.current_dir(dir.path()).kill_on_drop(true).spawn()?;
+    eventually("it serves", || async { http::get(monitoring, "/readyz", &[]).await.is_ok() }).await?;
+    let mut open = Vec::new();
+    for last in 1..=4 {
+        for _ in 0..100 {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from(([127, 0, 0, last], 0)))?;
+            open.push(socket.connect(xds).await?);
+        }
+    }
+    eventually("those that are too many are refused", || async {
+        let metrics = http::get(monitoring, "/metrics", &[]).await.map(|answer| answer.body).unwrap_or_default();
+        metrics.contains("rutter_connections 150\n") && metrics.contains("rutter_connections_refused_total 250\n")
+    })
+    .await?;
+    let data = dir.path().join("data").display().to_string();
+    let output =
+        tokio::process::Command::new(binary("rutterctl")?).args(["--server", &data, "get", "all"]).output().await?;
+    assert!(output.status.success(), "{output:?}");
+    child.kill().await?;
     Ok(())
 }

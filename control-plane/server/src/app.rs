@@ -16,7 +16,8 @@ use tonic::transport::Server;
 use tracing::{error, info};
 
 use crate::admin::{self, AdminServer};
-use crate::ads::{self, AdsService, Budget, Shared, StreamTasks};
+use crate::ads::{self, AdsService, Budget, Gate, Shared, StreamTasks};
+use crate::descriptors;
 use crate::engine::Engine;
 use crate::identity::identify_sidecar;
 use crate::lrs::LoadReports;
@@ -42,6 +43,8 @@ pub struct App {
     /// The path of the socket of the admin API.
     admin_socket: PathBuf,
     limits: LimitSettings,
+    /// The places of connections to xDS.
+    gate: Arc<Gate>,
 }
 
 /// The name of a task and how it ended.
@@ -85,8 +88,20 @@ impl App {
             limits: settings.limits,
             identify: identify_sidecar,
         });
+        let gate = xds_gate(&settings.limits, metrics.clone());
         let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle };
-        Ok(Self { engine, tasks, service, admin, folder, xds, admin_sockets, admin_socket, limits: settings.limits })
+        Ok(Self {
+            engine,
+            tasks,
+            service,
+            admin,
+            folder,
+            xds,
+            admin_sockets,
+            admin_socket,
+            limits: settings.limits,
+            gate,
+        })
     }
 
     /// Returns the address at which sidecars connect.
@@ -127,7 +142,8 @@ impl App {
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));
         tasks.spawn(named("streams", self.tasks.run(stopped.clone())));
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
-        let server = XdsServer { limits: self.limits, service: self.service, loads };
+        let gate = self.gate.clone();
+        let server = XdsServer { limits: self.limits, gate, service: self.service, loads };
         tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
         tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, stopped.clone())));
         if let Some(folder) = self.folder {
@@ -149,6 +165,18 @@ impl App {
             Some(Err(error)) => Err(error).context("a task failed"),
         }
     }
+}
+
+/// Returns the places of connections to xDS, which are not so many that nothing is left for operators.
+fn xds_gate(limits: &LimitSettings, metrics: Arc<Metrics>) -> Arc<Gate> {
+    let descriptors = descriptors::raise();
+    let connections_max = descriptors::connections_max(limits.connections_max, descriptors);
+    let per_address_max = match limits.connections_per_address {
+        0 => connections_max.div_ceil(2),
+        number => number,
+    };
+    info!(descriptors, connections_max, per_address_max, "connections are limited");
+    Gate::new(connections_max, per_address_max, metrics)
 }
 
 fn open(settings: &StoreSettings) -> anyhow::Result<Arc<dyn ConfigStore>> {
@@ -201,6 +229,7 @@ async fn named(name: &'static str, task: impl Future<Output = anyhow::Result<()>
 /// What is served to sidecars.
 pub(crate) struct XdsServer {
     pub(crate) limits: LimitSettings,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) service: AdsService,
     pub(crate) loads: LoadReports,
 }
@@ -217,7 +246,7 @@ impl XdsServer {
             .max_concurrent_streams(streams)
             .add_service(self.service)
             .add_service(LoadReportingServiceServer::new(self.loads))
-            .serve_with_incoming_shutdown(ads::incoming(socket), stopped(stop))
+            .serve_with_incoming_shutdown(ads::incoming(socket, self.gate), stopped(stop))
             .await
             .context("serving xDS")
     }

@@ -15,6 +15,7 @@
 mod admin;
 mod ads;
 mod app;
+mod descriptors;
 mod engine;
 mod identity;
 mod lrs;

@@ -8,6 +8,7 @@ use rutter_api::pb::envoy::service::load_stats::v3 as pb;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::ads::Switch;
 use crate::metrics::Metrics;
 use crate::shutdown::stopped;
 
@@ -66,6 +67,9 @@ impl pb::load_reporting_service_server::LoadReportingService for LoadReports {
         &self,
         request: Request<Streaming<pb::LoadStatsRequest>>,
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
+        if let Some(switch) = request.extensions().get::<Switch>() {
+            switch.use_it();
+        }
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
         let reports = Reports { requests: request.into_inner(), metrics, stop, is_instructed: false };
         Ok(Response::new(Box::pin(futures::stream::unfold(reports, Reports::next))))

@@ -28,6 +28,9 @@ pub(crate) struct ObjectLabel {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) connections_silent: Counter,
     pub(crate) streams: Gauge,
     pub(crate) stuck: Counter,
     pub(crate) pushes: Family<TypeLabel, Counter>,
@@ -57,6 +60,13 @@ impl Default for Metrics {
         // 1 ms to about 16 s.
         let convergence = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         Self {
+            connections: new(into, "connections", "Open TCP connections to xDS and to the admin API"),
+            connections_refused: new(into, "connections_refused", "Connections refused because there were too many"),
+            connections_silent: new(
+                into,
+                "connections_silent",
+                "Connections closed because no whole request came in time",
+            ),
             streams: new(into, "xds_streams", "Open ADS streams"),
             stuck: new(into, "xds_stuck", "Streams closed because the client took nothing"),
             pushes: new(into, "xds_pushes", "Responses sent, by type"),
@@ -149,6 +159,12 @@ mod tests {
         let text = Metrics::default().text();
         let described: Vec<&str> = text.lines().filter(|line| line.starts_with("# ")).collect();
         expect![[r#"
+            # HELP rutter_connections Open TCP connections to xDS and to the admin API.
+            # TYPE rutter_connections gauge
+            # HELP rutter_connections_refused Connections refused because there were too many.
+            # TYPE rutter_connections_refused counter
+            # HELP rutter_connections_silent Connections closed because no whole request came in time.
+            # TYPE rutter_connections_silent counter
             # HELP rutter_xds_streams Open ADS streams.
             # TYPE rutter_xds_streams gauge
             # HELP rutter_xds_stuck Streams closed because the client took nothing.
@@ -197,6 +213,9 @@ mod tests {
         let text = metrics.text();
         let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         expect![[r#"
+            rutter_connections 0
+            rutter_connections_refused_total 0
+            rutter_connections_silent_total 0
             rutter_xds_streams 1
             rutter_xds_stuck_total 0
             rutter_xds_pushes_total{type="cluster"} 3

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::ads::{self, AdsService, Budget, Shared, StreamTasks};
+use crate::ads::{self, AdsService, Budget, Gate, Shared, StreamTasks};
 use crate::app::{DRAIN, XdsServer};
 use crate::engine::{CALLS, Call, Checked, Connection, EngineHandle};
 use crate::identity::Peer;
@@ -160,7 +160,8 @@ impl ScriptedServer {
         let mut tasks = JoinSet::new();
         tasks.spawn(answer(self.calls, self.resources, stopping.clone()));
         tasks.spawn(self.tasks.run(stopping.clone()));
-        let server = XdsServer { limits: self.settings.limits, service: self.service, loads };
+        let gate = Gate::new(usize::MAX, usize::MAX, Arc::default());
+        let server = XdsServer { limits: self.settings.limits, gate, service: self.service, loads };
         tasks.spawn(server.serve(self.socket, stopping));
         tokio::select! {
             () = shutdown => {}

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, Version, header};
 use tonic::Status;
 
 use super::tokens::{Role, Tokens};
+use crate::ads::Switch;
 
 /// The calls that change nothing. Every other one wants the role that may write.
 const READS: [&str; 8] = [
@@ -46,7 +47,12 @@ pub(super) enum Door {
 pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     match door.refusal(&request) {
         Some(refusal) => refusal,
-        None => next.run(request).await,
+        None => {
+            if let Some(switch) = request.extensions().get::<Switch>() {
+                switch.use_it();
+            }
+            next.run(request).await
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use crate::ads::{self, Gate};
 use crate::engine::EngineHandle;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -43,6 +44,12 @@ use tokens::Tokens;
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// The number of connections to the admin API over TCP.
+const CONNECTIONS_MAX: usize = 128;
+/// The time without a word after which a client of the admin API over TCP is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// The time that it has to answer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -90,13 +97,21 @@ async fn listen_tcp(setting: &str, address: SocketAddr) -> anyhow::Result<TcpLis
 pub(crate) async fn serve(sockets: Sockets, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let Sockets { monitoring, socket, tcp, tcp_door } = sockets;
     let router = monitoring::router(server.metrics.clone(), server.store.writable(), server.folder.clone());
-    let watched = axum::serve(monitoring, router).with_graceful_shutdown(stopped(stop.clone()));
+    let watched =
+        axum::serve(monitoring::Listener::new(monitoring), router).with_graceful_shutdown(stopped(stop.clone()));
     let by_socket = admin_router(server.clone(), Door::Socket, stop.clone());
     let by_socket = axum::serve(socket, by_socket).with_graceful_shutdown(stopped(stop.clone()));
     let by_tcp = async {
         if let Some((tcp, door)) = tcp.zip(tcp_door) {
+            let gate = Gate::new(CONNECTIONS_MAX, CONNECTIONS_MAX, server.metrics.clone());
             let router = admin_router(server, door, stop.clone());
-            axum::serve(tcp, router).with_graceful_shutdown(stopped(stop)).await?;
+            tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+                .add_routes(router.into())
+                .serve_with_incoming_shutdown(ads::incoming(tcp, gate), stopped(stop))
+                .await
+                .map_err(std::io::Error::other)?;
         }
         Ok(())
     };

@@ -1,6 +1,11 @@
 //! What watches the process: metrics and health checks, without a token and without any object.
 
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, Request};
@@ -8,7 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use rutter_store::Writable;
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::metrics::Metrics;
 use crate::sources::folder::FolderHandle;
@@ -39,7 +47,106 @@ fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>, folder: 
     format!("xds: ok\nstore: {store}\n{folder}")
 }
 
+/// The number of connections to the monitoring address. Further ones wait until one of these is closed.
+const CONNECTIONS_MAX: usize = 128;
+/// The time in which a client has to send a request, from the last answer on.
+const REQUEST: Duration = Duration::from_secs(30);
+/// The pause after a failure to accept, such as too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Accepts connections, each of which has so much time for each request.
+pub(super) struct Listener {
+    tcp: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Listener {
+    pub(super) fn new(tcp: TcpListener) -> Self {
+        Self { tcp, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Timed;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Timed, SocketAddr) {
+        loop {
+            let place = self.places.clone().acquire_owned().await.ok();
+            match self.tcp.accept().await {
+                Ok((socket, address)) => {
+                    let deadline = Box::pin(sleep(REQUEST));
+                    return (Timed { socket, deadline, _place: place }, address);
+                }
+                Err(_) => sleep(ACCEPT_AGAIN).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A connection that is closed when too long a time has passed since the last answer.
+pub(super) struct Timed {
+    socket: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.deadline.as_mut().reset(Instant::now() + REQUEST);
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 async fn not_found(request: Request) -> Response {
     let text = format!("{}: not found (want /metrics, /healthz or /readyz)\n", request.uri().path());
     (StatusCode::NOT_FOUND, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::serve::Listener as _;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_has_a_time_for_each_request() {
+        let mut listener = Listener::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        let start = Instant::now();
+        client.write_all(b"GET / HT").await.unwrap();
+        sleep(REQUEST / 2).await;
+        connection.read_exact(&mut [0; 8]).await.unwrap();
+        connection.write_all(b"answer").await.unwrap();
+        let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), (REQUEST + REQUEST / 2).as_secs(), "half of one, and a whole one");
+    }
 }

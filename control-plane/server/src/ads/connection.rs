@@ -13,9 +13,10 @@ use futures::Stream;
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
-use tracing::warn;
 
+use super::gate::{Gate, Place};
 use crate::identity::Peer;
 
 /// The number of connections that may wait to be accepted. A whole fleet may come back at the same moment, and a client
@@ -23,6 +24,11 @@ use crate::identity::Peer;
 const BACKLOG: u32 = 16_384;
 /// The pause after a failure to accept, such as too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// The time in which a client has to send its first byte.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+/// The time in which a client has to send its first whole request.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
 /// Listens at an address, with room for a whole fleet that connects at once.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -32,20 +38,23 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Returns every connection that is made, for ever.
-pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-    futures::stream::unfold(listener, |listener| async {
+/// Returns every connection that is made and finds a place, for ever.
+pub(crate) fn incoming(listener: TcpListener, gate: Arc<Gate>) -> impl Stream<Item = io::Result<Connection>> {
+    futures::stream::unfold((listener, gate), |(listener, gate)| async {
         loop {
             match listener.accept().await {
                 Ok((socket, address)) => {
+                    let Some(place) = gate.enter(address.ip()) else { continue };
                     // Small messages go at once. A socket that refuses this is closed already.
                     let _ = socket.set_nodelay(true);
                     let switch = Switch::new(Peer { address: Some(address), certificate: None });
-                    return Some((Ok(Connection { socket, switch }), listener));
+                    let deadline = Some(Box::pin(sleep(FIRST_BYTE)));
+                    let connection = Connection { socket, switch, place, deadline, has_read: false };
+                    return Some((Ok(connection), (listener, gate)));
                 }
                 Err(error) => {
-                    warn!(error = %error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    gate.tell_failure(&error);
+                    sleep(ACCEPT_AGAIN).await;
                 }
             }
         }
@@ -61,6 +70,8 @@ struct Inner {
     peer: Peer,
     opened: Instant,
     closed: AtomicBool,
+    /// Whether a whole request has come.
+    is_used: AtomicBool,
     task: AtomicWaker,
     written: AtomicU64,
 }
@@ -74,8 +85,13 @@ impl Default for Switch {
 impl Switch {
     /// Returns the switch of a connection that was accepted just now.
     pub(crate) fn new(peer: Peer) -> Self {
-        let (closed, task, written) = Default::default();
-        Self(Arc::new(Inner { peer, opened: Instant::now(), closed, task, written }))
+        let (closed, is_used, task, written) = Default::default();
+        Self(Arc::new(Inner { peer, opened: Instant::now(), closed, is_used, task, written }))
+    }
+
+    /// Takes in that the client has sent a whole request, so that the connection is no longer one that says nothing.
+    pub(crate) fn use_it(&self) {
+        self.0.is_used.store(true, Ordering::Release);
     }
 
     /// Returns the other end of the connection.
@@ -126,6 +142,35 @@ impl Switch {
 pub(crate) struct Connection {
     socket: TcpStream,
     switch: Switch,
+    place: Place,
+    /// When the connection is closed if nothing more has come by then. `None` means that a whole request has come.
+    deadline: Option<Pin<Box<Sleep>>>,
+    has_read: bool,
+}
+
+impl Connection {
+    /// Fails if the client has not said in time what it wants.
+    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.switch.0.is_used.load(Ordering::Acquire) {
+            self.deadline = None;
+        }
+        let Some(deadline) = &mut self.deadline else { return Ok(()) };
+        if deadline.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        self.place.gate().count_silent();
+        Err(io::Error::new(io::ErrorKind::TimedOut, "no request in time"))
+    }
+
+    /// Takes in that the client has sent its first byte.
+    fn has_begun(&mut self, cx: &mut Context<'_>) {
+        self.has_read = true;
+        if let Some(deadline) = &mut self.deadline {
+            deadline.as_mut().reset((self.switch.opened() + FIRST_REQUEST).into());
+            // The task has to be woken at the new time.
+            let _ = deadline.as_mut().poll(cx);
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -141,7 +186,13 @@ impl AsyncRead for Connection {
         // HTTP/2 always reads, so this one waker is the connection's task.
         self.switch.0.task.register(cx.waker());
         self.switch.check()?;
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        self.check_deadline(cx)?;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if !self.has_read && buffer.filled().len() > before {
+            self.has_begun(cx);
+        }
+        read
     }
 }
 
@@ -186,8 +237,40 @@ mod tests {
     async fn pair() -> (Connection, TcpStream) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let accepted = Box::pin(incoming(listener)).next().await.unwrap().unwrap();
+        let gate = Gate::new(10, 10, Arc::default());
+        let accepted = Box::pin(incoming(listener, gate)).next().await.unwrap().unwrap();
         (accepted, client)
+    }
+
+    /// Reads until the connection ends, and returns the kind of the error and how long that took.
+    async fn ended(connection: &mut Connection) -> (io::ErrorKind, Duration) {
+        let start = tokio::time::Instant::now();
+        let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
+        (error.kind(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_or_no_whole_request_is_closed_in_time() {
+        let (mut silent, _client) = pair().await;
+        let (kind, after) = ended(&mut silent).await;
+        assert_eq!((kind, after.as_secs()), (io::ErrorKind::TimedOut, FIRST_BYTE.as_secs()));
+        let (mut slow, mut client) = pair().await;
+        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        slow.read_exact(&mut [0; 14]).await.unwrap();
+        let (kind, after) = ended(&mut slow).await;
+        assert_eq!(kind, io::ErrorKind::TimedOut);
+        assert!(after > FIRST_BYTE && after <= FIRST_REQUEST, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_a_request_came_may_be_silent() {
+        let (mut connection, mut client) = pair().await;
+        client.write_all(b"x").await.unwrap();
+        connection.read_exact(&mut [0; 1]).await.unwrap();
+        connection.connect_info().use_it();
+        let mut byte = [0; 1];
+        let read = tokio::time::timeout(10 * FIRST_REQUEST, connection.read_exact(&mut byte));
+        assert!(read.await.is_err(), "it is still open");
     }
 
     #[tokio::test]

@@ -6,10 +6,12 @@
 //! - `patience`: notices a client that takes nothing.
 //! - `body`: the framing in both directions, and the budget of all streams.
 //! - `connection`: connections that are accepted, watched and closed.
+//! - `gate`: how many connections there may be.
 //! - `pace`: how many streams may begin in a second.
 
 mod body;
 mod connection;
+mod gate;
 mod pace;
 mod patience;
 mod service;
@@ -17,6 +19,7 @@ mod shared;
 mod stream_task;
 
 pub(crate) use body::Budget;
-pub(crate) use connection::{incoming, listen};
+pub(crate) use connection::{Switch, incoming, listen};
+pub(crate) use gate::Gate;
 pub(crate) use service::{AdsService, StreamTasks, ads};
 pub(crate) use shared::Shared;

@@ -61,6 +61,7 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiv
         first = accepted.requests.next() => first,
     };
     let Some(first) = first.transpose()? else { return Ok(()) };
+    accepted.switch.use_it();
     let node = Arc::new(read_node(shared, accepted, &first)?);
     let place = shared.streams.enter(&node, shared.limits.streams_per_sidecar).ok_or_else(|| {
         let text = format!("want at most {} streams of one sidecar", shared.limits.streams_per_sidecar);

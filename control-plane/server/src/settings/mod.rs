@@ -215,6 +215,7 @@ impl LimitSettings {
         let at_least_one = [
             ("--request-mb", self.request_mb.0 as u64),
             ("--names-max", self.names_max as u64),
+            ("--connections-max", self.connections_max as u64),
             ("--streams-per-sidecar", self.streams_per_sidecar as u64),
             ("--streams-per-second", self.streams_per_second.into()),
             ("--keepalive-s", self.keepalive_s.0.as_secs()),
@@ -446,6 +447,18 @@ mod tests {
                       [env: RUTTER_IN_FLIGHT_MB]
                       [default: 256]
 
+                  --connections-max <N>
+                      Refuse more connections than this. It is lowered to what the number of file descriptors allows
+
+                      [env: RUTTER_CONNECTIONS_MAX]
+                      [default: 65536]
+
+                  --connections-per-address <N>
+                      Refuse more connections than this from one address. 0 means half of --connections-max
+
+                      [env: RUTTER_CONNECTIONS_PER_ADDRESS]
+                      [default: 0]
+
                   --request-mb <MB>
                       Refuse a request that is larger than this, in MB
 
@@ -553,6 +566,8 @@ mod tests {
                     in_flight_mb: Megabytes(
                         268435456,
                     ),
+                    connections_max: 65536,
+                    connections_per_address: 0,
                     request_mb: Megabytes(
                         16777216,
                     ),
@@ -585,7 +600,7 @@ mod tests {
                     root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\
                     debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
                     streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
-                    connection-age-s = 11\nresets-max = 12\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";
+                    connection-age-s = 11\nresets-max = 12\nconnections-max = 15\nconnections-per-address = 16\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";
         let settings = read(&[], file).unwrap();
         let command = Cli::command();
         let arguments = command.find_subcommand(SERVE).unwrap().get_arguments();
@@ -604,6 +619,7 @@ mod tests {
         assert_eq!((limits.stuck_after_s.0, limits.in_flight_mb.0), (Duration::from_secs(3), 4 << 20));
         assert_eq!((limits.request_mb.0, limits.names_max, limits.streams_per_sidecar), (5 << 20, 6, 7));
         assert_eq!((limits.streams_per_second, limits.resets_max), (8, 12));
+        assert_eq!((limits.connections_max, limits.connections_per_address), (15, 16));
         assert_eq!(
             (limits.keepalive_s.0, limits.keepalive_timeout_s.0),
             (Duration::from_secs(9), Duration::from_secs(10))

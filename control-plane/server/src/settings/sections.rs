@@ -133,6 +133,12 @@ pub struct LimitSettings {
     /// Memory for unfinished requests and responses of all sidecars together, in MB. Above it, streams of sidecars that take nothing for a second are closed
     #[arg(long, env = "RUTTER_IN_FLIGHT_MB", value_name = "MB", default_value_t = LimitSettings::default().in_flight_mb)]
     pub in_flight_mb: Megabytes,
+    /// Refuse more connections than this. It is lowered to what the number of file descriptors allows
+    #[arg(long, env = "RUTTER_CONNECTIONS_MAX", value_name = "N", default_value_t = LimitSettings::default().connections_max)]
+    pub connections_max: usize,
+    /// Refuse more connections than this from one address. 0 means half of --connections-max
+    #[arg(long, env = "RUTTER_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = LimitSettings::default().connections_per_address)]
+    pub connections_per_address: usize,
     /// Refuse a request that is larger than this, in MB
     #[arg(long, env = "RUTTER_REQUEST_MB", value_name = "MB", default_value_t = LimitSettings::default().request_mb)]
     pub request_mb: Megabytes,
@@ -172,6 +178,8 @@ impl Default for LimitSettings {
             keepalive_timeout_s: Seconds::new(10),
             connection_age_s: Seconds::new(1800),
             resets_max: 20,
+            connections_max: 65_536,
+            connections_per_address: 0,
         }
     }
 }
