@@ -6,6 +6,7 @@
 mod brief;
 pub mod config;
 mod creation_timestamp;
+mod dns_name;
 pub mod duration;
 pub mod invalid;
 #[cfg(feature = "reflect")]
@@ -14,6 +15,7 @@ pub mod labels;
 pub mod names;
 pub mod node;
 pub mod pb;
+mod printable;
 pub mod resource_type;
 pub mod yaml;
 
@@ -24,4 +26,5 @@ pub use invalid::Invalid;
 pub use labels::Labels;
 pub use names::{ClusterName, Direction, HostPort, Hostname, ListenerName, RouteTableName, VirtualHostName};
 pub use node::SidecarNode;
+pub use printable::{LogWriter, PrintableWriter, printable, printable_line};
 pub use resource_type::{PerType, ResourceType, StateOfTheWorldForm};

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use prost_types::value::Kind;
 
+use crate::dns_name::{LABEL_MAX, NAME_MAX, check_dns_name, shown};
 use crate::invalid::Invalid;
 use crate::labels::Labels;
 use crate::pb::envoy::config::core::v3 as core;
+
+/// The number of characters that are kept of a version or the name of a cluster.
+const TEXT_MAX: usize = 100;
 
 /// How an application's traffic reaches its sidecar: Istio's `INTERCEPTION_MODE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,22 +68,28 @@ impl TryFrom<&core::Node> for SidecarNode {
     /// path of the field in the node if something is missing or contradicts itself.
     fn try_from(node: &core::Node) -> Result<Self, Invalid> {
         const FORM: &str = "sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local";
-        let refuse = || Invalid::new("node.id", FORM, format!("{:?}", node.id));
+        let refuse = || Invalid::new("node.id", FORM, shown(&node.id));
         let parts: Vec<&str> = node.id.split('~').collect();
         let [role, ip, workload, _domain] = parts[..] else {
             return Err(refuse());
         };
         if role != "sidecar" {
-            return Err(Invalid::not_supported("node.id").hint(format!("a node of type {role:?}; want {FORM}")));
+            return Err(Invalid::not_supported("node.id").hint(format!("a node of type {}; want {FORM}", shown(role))));
         }
         let ip: IpAddr = ip.parse().map_err(|_| refuse())?;
         let (pod, namespace) = workload.rsplit_once('.').ok_or_else(refuse)?;
         if pod.is_empty() || namespace.is_empty() {
             return Err(refuse());
         }
+        check_dns_name("node.id: the pod", pod, NAME_MAX)?;
+        check_dns_name("node.id: the namespace", namespace, LABEL_MAX)?;
         let metadata = Metadata(node.metadata.as_ref());
         if let Some(claimed) = metadata.text("NAMESPACE").filter(|claimed| *claimed != namespace) {
-            return Err(Invalid::new("node.metadata.NAMESPACE", format!("{namespace:?}, as in node.id"), claimed));
+            return Err(Invalid::new(
+                "node.metadata.NAMESPACE",
+                format!("{namespace:?}, as in node.id"),
+                shown(claimed),
+            ));
         }
         let proxyless = match metadata.text("GENERATOR") {
             None | Some("") => node.user_agent_name.starts_with("gRPC "),
@@ -91,7 +101,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             namespace: namespace.into(),
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
             labels: metadata.texts("LABELS"),
-            cluster_id: metadata.text("CLUSTER_ID").unwrap_or_default().to_owned(),
+            cluster_id: brief(metadata.text("CLUSTER_ID").unwrap_or_default()),
             // A library has nothing that could take captured traffic.
             interception: if proxyless {
                 Interception::None
@@ -137,7 +147,12 @@ fn version(node: &core::Node) -> String {
             .unwrap_or_default(),
         None => String::new(),
     };
-    format!("{} {number}", node.user_agent_name).trim().to_owned()
+    brief(format!("{} {number}", node.user_agent_name).trim())
+}
+
+/// Returns the beginning of a text that a client says of itself, because it is kept as long as the client is there.
+fn brief(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
 }
 
 /// Returns whether a proxy takes a route table with VHDS over ADS. Envoy 1.36 refuses it; later versions and our own
@@ -223,7 +238,7 @@ mod tests {
         let pb = node("sidecar~10.1.1.1~web-1.shop~x", &[("NAMESPACE", "bank")]);
         assert_eq!(
             SidecarNode::try_from(&pb).unwrap_err().to_string(),
-            "node.metadata.NAMESPACE: want \"shop\", as in node.id, got bank"
+            "node.metadata.NAMESPACE: want \"shop\", as in node.id, got \"bank\""
         );
     }
 
@@ -260,5 +275,25 @@ mod tests {
         assert_eq!(proxyless(named), Ok((true, Interception::None)));
         assert_eq!(proxyless(node(id, &[])), Ok((false, Interception::Redirect)));
         assert!(proxyless(node(id, &[("GENERATOR", "api")])).unwrap_err().to_string().contains("want grpc, or none"));
+    }
+
+    #[test]
+    fn names_that_are_none_in_kubernetes_are_refused_and_long_texts_are_cut() {
+        let of = |pod: &str, namespace: &str| {
+            SidecarNode::try_from(&node(&format!("sidecar~10.1.1.1~{pod}.{namespace}~x"), &[])).map(|node| node.id())
+        };
+        assert_eq!(of("web-1.a", "shop").unwrap(), "web-1.a.shop");
+        for (pod, namespace) in
+            [("\u{1b}[2J", "shop"), ("a\u{202e}", "shop"), ("Web", "shop"), ("web", "Shop"), ("web", "a\n")]
+        {
+            assert!(of(pod, namespace).unwrap_err().to_string().contains("want 1 to "), "{pod:?}.{namespace:?}");
+        }
+        let error = of(&"x".repeat(1 << 20), "shop").unwrap_err().to_string();
+        assert!(error.len() < 300 && error.contains("(1048576 bytes)"), "{error}");
+        let long = "v".repeat(1000);
+        let named =
+            core::Node { user_agent_name: long.clone(), ..node("sidecar~10.1.1.1~a.b~x", &[("CLUSTER_ID", &long)]) };
+        let sidecar = SidecarNode::try_from(&named).unwrap();
+        assert_eq!((sidecar.version.len(), sidecar.cluster_id.len()), (TEXT_MAX, TEXT_MAX));
     }
 }

@@ -17,16 +17,18 @@ use anyhow::Result;
 use args::{Cli, Command};
 use clap::Parser;
 use output::Out;
+use rutter_api::{PrintableWriter, printable};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let mut out = std::io::stdout();
+    // What others have named goes to a terminal.
+    let mut out = PrintableWriter(std::io::stdout());
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli, &mut out))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !is_broken_pipe(&error) {
-                eprintln!("{}", message(&error));
+                eprintln!("{}", printable(&message(&error)));
             }
             ExitCode::FAILURE
         }

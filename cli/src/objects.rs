@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::printable;
 use serde_json::{Value, json};
 
 use crate::args::{Apply, Delete, Get, Output};
@@ -31,7 +32,7 @@ pub(crate) async fn apply(admin: &mut Admin, apply: Apply, namespace: &str, out:
         )?;
     }
     for warning in &response.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", printable(warning));
     }
     if apply.wait && !apply.dry_run {
         wait(admin, response.revision, out).await?;

@@ -1,8 +1,8 @@
 //! The command about pushes.
 
 use anyhow::Result;
-use rutter_api::brief;
 use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::{brief, printable_line};
 use serde_json::{Value, json};
 
 use crate::args::{Output, Pushes};
@@ -53,7 +53,14 @@ pub(crate) fn print_pushes(pushes: &[pb::Push], out: Out<'_>) -> Result<()> {
     }
     writeln!(out, "{rows}")?;
     for push in pushes.iter().filter(|push| !push.error.is_empty()) {
-        writeln!(out, "{} refused {} {}: {}", push.sidecar, push.r#type, push.names.join(" "), brief(&push.error))?;
+        writeln!(
+            out,
+            "{} refused {} {}: {}",
+            push.sidecar,
+            push.r#type,
+            push.names.join(" "),
+            printable_line(&brief(&push.error))
+        )?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rutter_api::json::from_bytes;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ResourceType, brief};
+use rutter_api::{ResourceType, brief, printable_line};
 use serde_json::{Value, json};
 
 use crate::args::{Config, Output, Status};
@@ -46,7 +46,7 @@ fn print_sidecars(sidecars: &[pb::Sidecar], out: Out<'_>) -> Result<()> {
     for sidecar in sidecars {
         let mut row = vec![sidecar.id.clone(), sidecar.ip.clone()];
         row.extend(types.iter().map(|resource_type| type_cell(sidecar, *resource_type)));
-        row.extend([sidecar.version.clone(), age(sidecar.connected_ms)]);
+        row.extend([printable_line(&sidecar.version), age(sidecar.connected_ms)]);
         rows.add_row(row);
     }
     writeln!(out, "{rows}")?;
@@ -56,7 +56,7 @@ fn print_sidecars(sidecars: &[pb::Sidecar], out: Out<'_>) -> Result<()> {
 fn print_refusals(sidecar: &pb::Sidecar, out: Out<'_>) -> Result<()> {
     for refused in sidecar.types.iter().flat_map(|status| &status.refused) {
         let pb::Refused { name, version, error, sources } = refused;
-        writeln!(out, "{} refuses {name} (version {version}): {}", sidecar.id, brief(error))?;
+        writeln!(out, "{} refuses {name} (version {version}): {}", sidecar.id, printable_line(&brief(error)))?;
         if !sources.is_empty() {
             writeln!(out, "  it is made from {}", sources.join(", "))?;
         }
@@ -134,7 +134,7 @@ fn print_resources(resources: &[pb::SentResource], out: Out<'_>) -> Result<()> {
         let json = from_bytes(&resource.type_url, &resource.body).unwrap_or_default();
         let mut state = resource.state().as_str_name().to_owned();
         if !resource.error.is_empty() {
-            state.push_str(&format!(": {}", resource.error));
+            state.push_str(&format!(": {}", printable_line(&resource.error)));
         }
         rows.add_row([message, &resource.name, &resource.version, &state, &summary(message, &json)]);
     }

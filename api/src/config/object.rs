@@ -9,6 +9,7 @@ use super::decode::decode_metadata;
 use super::kind::{ConfigKey, Kind};
 use super::spec::Spec;
 use crate::creation_timestamp::CreationTimestamp;
+use crate::dns_name::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value, shown};
 use crate::invalid::Invalid;
 use crate::labels::Labels;
 
@@ -63,6 +64,7 @@ impl Object {
         let kind = kind_of(&value).map_err(|invalid| vec![invalid])?;
         let metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(kind.name())])?;
         let key = key_of(kind, &metadata, default_namespace).map_err(|invalid| vec![invalid.of(kind.name())])?;
+        check_labels(&metadata).map_err(|faults| with_key(faults, &key))?;
         let resource_version = resource_version_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0.into());
         strip(&mut value, &key);
@@ -132,26 +134,21 @@ fn metadata_of(value: &Value) -> Result<ObjectMeta, Invalid> {
 
 fn key_of(kind: Kind, metadata: &ObjectMeta, default_namespace: &str) -> Result<ConfigKey, Invalid> {
     let name = metadata.name.as_deref().unwrap_or_default();
-    check_dns_name("metadata.name", name, 253)?;
+    check_dns_name("metadata.name", name, NAME_MAX)?;
     let namespace = metadata.namespace.as_deref().filter(|text| !text.is_empty()).unwrap_or(default_namespace);
     if kind.is_namespaced() {
-        check_dns_name("metadata.namespace", namespace, 63)?;
+        check_dns_name("metadata.namespace", namespace, LABEL_MAX)?;
     }
     Ok(ConfigKey::new(kind, namespace, name))
 }
 
-fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(), Invalid> {
-    let begins_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let ends_well = text.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric());
-    if !text.bytes().all(is_in_dns_name) || text.len() > len_max || !begins_well || !ends_well {
-        let want = format!("1 to {len_max} lower-case letters, digits, \"-\" and \".\"");
-        return Err(Invalid::new(path, want, format!("{text:?}")));
-    }
-    Ok(())
-}
-
-fn is_in_dns_name(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+/// Fails with every label whose value Kubernetes would not take.
+fn check_labels(metadata: &ObjectMeta) -> Result<(), Vec<Invalid>> {
+    let labels = metadata.labels.iter().flatten();
+    let faults: Vec<Invalid> = labels
+        .filter_map(|(name, value)| check_label_value(&format!("metadata.labels[{}]", shown(name)), value).err())
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 fn resource_version_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {

@@ -30,6 +30,8 @@ mod streams;
 #[cfg(test)]
 mod testing;
 
+use rutter_api::LogWriter;
+
 pub use app::App;
 pub use settings::{
     AddressSettings, Command, LimitSettings, LogFormat, LogSettings, Megabytes, MeshOptions, Milliseconds, Restore,
@@ -40,7 +42,7 @@ pub use shutdown::shutdown_signal;
 /// Sets logging up: to standard error, filtered by `RUST_LOG`, with `info` as the default.
 pub fn log(settings: &LogSettings) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter(std::io::stderr()));
     // This fails if a subscriber is set already, as in tests, and that one is as good.
     let _ = match settings.log_format {
         LogFormat::Json => base.json().try_init(),
