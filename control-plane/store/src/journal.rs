@@ -78,14 +78,15 @@ impl Journal {
             // What is not whole is of no use, and there may be no room for it.
             let _ = remove_file(&new);
         }
-        let length_max = written?.max(COMMITS_BYTES);
+        let snapshot_bytes = written?;
         rename(&new, &snapshot).map_err(|error| io_problem(&snapshot, &error))?;
-        let file = File::create(&commits).and_then(|file| file.sync_all().map(|()| file));
-        let file = file.map_err(|error| io_problem(&commits, &error))?;
+        let made = File::create(&commits).and_then(|file| file.sync_all());
+        made.map_err(|error| io_problem(&commits, &error))?;
         for folder in [&folder, data_dir] {
             sync_folder(folder)?;
         }
-        let journal = Self { folder, commits: file, path: commits, length: 0, length_max };
+        let tail = look::Tail { generation: head.revision, snapshot_bytes, commits_bytes: 0 };
+        let journal = Self::go_on(data_dir, tail)?;
         journal.remove_old_generations()?;
         Ok(journal)
     }
@@ -172,4 +173,35 @@ fn write_checked(
     writer.flush().map_err(failed)?;
     file.sync_all().map_err(failed)?;
     look::check_snapshot(path).map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::EventText;
+    use crate::state::State;
+    use crate::testing::write;
+
+    /// Adds a commit to a journal and a state.
+    fn append(journal: &mut Journal, state: &mut State, name: &str) {
+        let writes = vec![write(name, Some("{}"))];
+        let decision = state.decide(rutter_api::CreationTimestamp::default(), writes).unwrap().unwrap();
+        state.apply(&decision);
+        let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
+        journal.append(&commit_line(&decision, state.sum, &texts)).unwrap();
+    }
+
+    #[test]
+    fn what_follows_a_write_that_failed_half_way_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::default();
+        let mut journal = Journal::begin(dir.path(), &SnapshotHead::of(&state), std::iter::empty()).unwrap();
+        append(&mut journal, &mut state, "a");
+        // As on a full disk: a part of a line is in the file, and then it is cut off.
+        journal.commits.write_all(b"0123 {\"revision\":2").unwrap();
+        journal.cut_back().unwrap();
+        append(&mut journal, &mut state, "b");
+        let found = look(dir.path()).unwrap();
+        assert_eq!((found.head, found.problems), (Some(state.head()), Vec::new()));
+    }
 }

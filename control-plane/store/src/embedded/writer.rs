@@ -29,10 +29,10 @@ pub(super) const QUEUE: usize = 128;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The number of bytes that must find room before a folder counts as writable again.
 const ROOM_BYTES: usize = 1 << 20;
-/// The least number of reads in which sled frees what was to be freed before them.
-const GARBAGE: usize = 10_000;
 /// The name of the file by which that is tried.
 const ROOM: &str = "room";
+/// The least number of reads in which sled frees what was to be freed before them.
+const GARBAGE: usize = 10_000;
 
 /// What waits for the writer.
 pub(super) enum Job {
