@@ -1,5 +1,7 @@
 //! The commands about sidecars: their state, and what they were sent.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::Result;
 use rutter_api::json::from_bytes;
 use rutter_api::pb::rutter::admin::v1 as pb;
@@ -50,7 +52,21 @@ fn print_sidecars(sidecars: &[pb::Sidecar], out: Out<'_>) -> Result<()> {
         rows.add_row(row);
     }
     writeln!(out, "{rows}")?;
+    print_contested(sidecars, out)?;
     sidecars.iter().try_for_each(|sidecar| print_refusals(sidecar, out))
+}
+
+/// Names the sidecars that several addresses claim to be.
+fn print_contested(sidecars: &[pb::Sidecar], out: Out<'_>) -> Result<()> {
+    let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for sidecar in sidecars.iter().filter(|sidecar| sidecar.contested) {
+        addresses.entry(&sidecar.id).or_default().insert(&sidecar.peer);
+    }
+    for (id, addresses) in addresses {
+        let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+        writeln!(out, "{id} is claimed from several addresses, of which all but one may be false: {addresses}")?;
+    }
+    Ok(())
 }
 
 fn print_refusals(sidecar: &pb::Sidecar, out: Out<'_>) -> Result<()> {
@@ -88,7 +104,7 @@ fn sidecar_json(sidecar: &pb::Sidecar) -> Value {
     let types: Vec<Value> = sidecar.types.iter().map(type_json).collect();
     json!({
         "id": sidecar.id, "ip": sidecar.ip, "clusterId": sidecar.cluster_id, "version": sidecar.version,
-        "connectedMs": sidecar.connected_ms, "types": types,
+        "connectedMs": sidecar.connected_ms, "types": types, "peer": sidecar.peer, "contested": sidecar.contested,
     })
 }
 
@@ -230,6 +246,8 @@ mod tests {
             cluster_id: "Kubernetes".into(),
             version: "envoy 1.40.0".into(),
             connected_ms: 180_000,
+            peer: "10.0.0.1".into(),
+            contested: false,
             types: vec![
                 pb::TypeStatus { refused: vec![refused], ..status(ResourceType::Cluster, Nack) },
                 status(ResourceType::Endpoint, Synced),
@@ -256,6 +274,14 @@ mod tests {
             |  it is made from service shop/a, destinationRule shop/r
         "#]]
         .assert_eq(&printed(|out| print_sidecars(&[sidecar()], out)));
+        let contested = |peer: &str| pb::Sidecar { peer: peer.into(), contested: true, types: vec![], ..sidecar() };
+        expect![[r#"
+            | SIDECAR     IP        CDS  EDS  LDS  RDS  VHDS  VERSION       CONNECTED
+            | web-1.shop  10.0.0.1  ?    ?    ?    ?    ?     envoy 1.40.0  3m
+            | web-1.shop  10.0.0.1  ?    ?    ?    ?    ?     envoy 1.40.0  3m
+            |web-1.shop is claimed from several addresses, of which all but one may be false: 10.0.0.1, 10.0.9.9
+        "#]]
+        .assert_eq(&printed(|out| print_sidecars(&[contested("10.0.0.1"), contested("10.0.9.9")], out)));
         expect![[r#"
             |no sidecar is connected (rutterctl bootstrap prints what a proxy needs)
         "#]]
@@ -268,8 +294,10 @@ mod tests {
             {
               "clusterId": "Kubernetes",
               "connectedMs": 180000,
+              "contested": false,
               "id": "web-1.shop",
               "ip": "10.0.0.1",
+              "peer": "10.0.0.1",
               "types": [
                 {
                   "ageMs": 1500,

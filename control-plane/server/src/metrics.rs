@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     pub(crate) connections_silent: Counter,
     pub(crate) streams: Gauge,
+    pub(crate) contested: Gauge,
     pub(crate) stuck: Counter,
     pub(crate) pushes: Family<TypeLabel, Counter>,
     pub(crate) push_bytes: Family<TypeLabel, Counter>,
@@ -68,6 +69,11 @@ impl Default for Metrics {
                 "Connections closed because no whole request came in time",
             ),
             streams: new(into, "xds_streams", "Open ADS streams"),
+            contested: new(
+                into,
+                "sidecars_contested",
+                "Sidecars that have open streams from several addresses, of which all but one may be false",
+            ),
             stuck: new(into, "xds_stuck", "Streams closed because the client took nothing"),
             pushes: new(into, "xds_pushes", "Responses sent, by type"),
             push_bytes: new(into, "xds_push_bytes", "Bytes of responses sent, by type"),
@@ -167,6 +173,8 @@ mod tests {
             # TYPE rutter_connections_silent counter
             # HELP rutter_xds_streams Open ADS streams.
             # TYPE rutter_xds_streams gauge
+            # HELP rutter_sidecars_contested Sidecars that have open streams from several addresses, of which all but one may be false.
+            # TYPE rutter_sidecars_contested gauge
             # HELP rutter_xds_stuck Streams closed because the client took nothing.
             # TYPE rutter_xds_stuck counter
             # HELP rutter_xds_load_reports Load reports taken in.
@@ -217,6 +225,7 @@ mod tests {
             rutter_connections_refused_total 0
             rutter_connections_silent_total 0
             rutter_xds_streams 1
+            rutter_sidecars_contested 0
             rutter_xds_stuck_total 0
             rutter_xds_pushes_total{type="cluster"} 3
             rutter_xds_push_bytes_total{type="endpoint"} 70

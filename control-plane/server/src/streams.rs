@@ -3,6 +3,7 @@
 //! A stream belongs to its task. Others ask it a question, which the task answers between two events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rutter_api::{ConfigKey, SidecarNode};
 use rutter_core::stream::Refusal;
 use rutter_core::{AdsStream, NodeId};
 use tokio::sync::{Notify, oneshot};
+use tracing::warn;
 
 use crate::metrics::Metrics;
 
@@ -55,6 +57,8 @@ impl Questions {
 pub(crate) struct StreamHandle {
     pub(crate) id: NodeId,
     pub(crate) node: Arc<SidecarNode>,
+    /// The address from which the client connected. `None` means that the transport does not say.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) since: Instant,
     questions: Arc<Questions>,
 }
@@ -83,8 +87,9 @@ pub(crate) struct OpenStreams {
 #[derive(Debug, Default)]
 struct State {
     streams: BTreeMap<NodeId, StreamHandle>,
-    /// The number of streams of each sidecar, including those that are about to begin.
-    counts: HashMap<SidecarName, usize>,
+    /// The number of streams of each sidecar from each address, including those that are about to begin. No sidecar is
+    /// without an address, and no address without a stream.
+    counts: HashMap<SidecarName, BTreeMap<Option<IpAddr>, usize>>,
     refused: BTreeMap<NodeId, Vec<SourcedRefusal>>,
     /// The streams whose clients refuse something that is made from an object.
     refusing: BTreeMap<ConfigKey, BTreeSet<NodeId>>,
@@ -97,21 +102,34 @@ struct SidecarName {
     pod: Arc<str>,
 }
 
+impl SidecarName {
+    fn of(node: &SidecarNode) -> Self {
+        Self { namespace: node.namespace.clone(), pod: node.pod.clone() }
+    }
+}
+
 /// A place for one stream of a sidecar. It is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     streams: OpenStreams,
     sidecar: SidecarName,
+    peer: Option<IpAddr>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.streams.lock();
-        if let Some(count) = state.counts.get_mut(&self.sidecar) {
-            *count -= 1;
-            if *count == 0 {
-                state.counts.remove(&self.sidecar);
-            }
+        let Some(addresses) = state.counts.get_mut(&self.sidecar) else { return };
+        let Some(count) = addresses.get_mut(&self.peer) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        addresses.remove(&self.peer);
+        match addresses.len() {
+            0 => drop(state.counts.remove(&self.sidecar)),
+            1 => drop(self.streams.metrics.contested.dec()),
+            _ => {}
         }
     }
 }
@@ -144,17 +162,31 @@ impl OpenStreams {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a place for one more stream of a sidecar. `None` means that the sidecar has as many as it may. It is
-    /// taken before the engine knows the client, so that too many streams cost nothing more.
-    pub(crate) fn enter(&self, node: &SidecarNode, max: usize) -> Option<Place> {
-        let sidecar = SidecarName { namespace: node.namespace.clone(), pod: node.pod.clone() };
+    /// Returns a place for one more stream of a sidecar from an address. `None` means that the sidecar has as many from
+    /// there as it may. Each address has places of its own, so that whoever claims to be a sidecar and connects from
+    /// elsewhere takes none of its places. It is taken before the engine knows the client, so that too many streams
+    /// cost nothing more.
+    pub(crate) fn enter(&self, node: &SidecarNode, peer: Option<IpAddr>, max: usize) -> Option<Place> {
+        let sidecar = SidecarName::of(node);
         let mut state = self.lock();
-        let count = state.counts.entry(sidecar.clone()).or_default();
-        if *count >= max {
+        let addresses = state.counts.get(&sidecar);
+        let count = addresses.and_then(|addresses| addresses.get(&peer)).copied().unwrap_or_default();
+        if count >= max {
             return None;
         }
-        *count += 1;
-        Some(Place { streams: self.clone(), sidecar })
+        let addresses = state.counts.entry(sidecar.clone()).or_default();
+        addresses.insert(peer, count + 1);
+        if count == 0 && addresses.len() == 2 {
+            self.metrics.contested.inc();
+            warn!(sidecar = %node.id(), addresses = ?addresses.keys().flatten().collect::<Vec<_>>(),
+                "two addresses claim to be one sidecar");
+        }
+        Some(Place { streams: self.clone(), sidecar, peer })
+    }
+
+    /// Returns whether streams of a sidecar come from several addresses.
+    pub(crate) fn is_contested(&self, node: &SidecarNode) -> bool {
+        self.lock().counts.get(&SidecarName::of(node)).is_some_and(|addresses| addresses.len() > 1)
     }
 
     /// Puts a stream on the list.
@@ -165,7 +197,8 @@ impl OpenStreams {
         node: Arc<SidecarNode>,
         questions: Arc<Questions>,
     ) -> Registered {
-        self.lock().streams.insert(id, StreamHandle { id, node, since: Instant::now(), questions });
+        let handle = StreamHandle { id, node, peer: place.peer, since: Instant::now(), questions };
+        self.lock().streams.insert(id, handle);
         Registered { place, id }
     }
 
@@ -230,12 +263,17 @@ impl StreamHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use rutter_api::{Kind, ResourceType};
     use rutter_core::stream::Limits;
     use rutter_core::{Variant, View};
 
     use super::*;
     use crate::testing::node;
+
+    const PEER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)));
+    const STRANGER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
 
     fn streams() -> OpenStreams {
         OpenStreams::new(Arc::default())
@@ -245,7 +283,7 @@ mod tests {
     fn register(streams: &OpenStreams, id: u64, pod: &str) -> (Registered, Arc<Questions>) {
         let node = Arc::new(node(pod, "shop"));
         let questions = Arc::new(Questions::default());
-        let place = streams.enter(&node, 10).unwrap();
+        let place = streams.enter(&node, PEER, 10).unwrap();
         (streams.add(place, NodeId(id), node, questions.clone()), questions)
     }
 
@@ -261,13 +299,30 @@ mod tests {
     fn a_sidecar_has_so_many_places_and_a_dropped_one_is_free_again() {
         let streams = streams();
         let (a, b) = (node("a", "shop"), node("b", "shop"));
-        let places = [streams.enter(&a, 2).unwrap(), streams.enter(&a, 2).unwrap()];
-        assert!(streams.enter(&a, 2).is_none());
-        assert!(streams.enter(&b, 2).is_some(), "another sidecar has its own");
-        assert!(streams.enter(&node("a", "bank"), 2).is_some(), "so has one of another namespace");
+        let places = [streams.enter(&a, PEER, 2).unwrap(), streams.enter(&a, PEER, 2).unwrap()];
+        assert!(streams.enter(&a, PEER, 2).is_none());
+        assert!(streams.enter(&b, PEER, 2).is_some(), "another sidecar has its own");
+        assert!(streams.enter(&node("a", "bank"), PEER, 2).is_some(), "so has one of another namespace");
         drop(places);
-        assert!(streams.enter(&a, 1).is_some());
+        assert!(streams.enter(&a, PEER, 1).is_some());
         assert!(streams.lock().counts.is_empty(), "nothing is kept of those that went");
+    }
+
+    #[test]
+    fn each_address_has_places_of_its_own_and_a_sidecar_at_two_addresses_is_contested() {
+        let streams = streams();
+        let web = node("web", "shop");
+        let contested = |streams: &OpenStreams| (streams.is_contested(&web), streams.metrics.contested.get());
+        let own = streams.enter(&web, PEER, 2).unwrap();
+        assert_eq!(contested(&streams), (false, 0));
+        let false_ones = [streams.enter(&web, STRANGER, 2).unwrap(), streams.enter(&web, STRANGER, 2).unwrap()];
+        assert!(streams.enter(&web, STRANGER, 2).is_none());
+        assert_eq!(contested(&streams), (true, 1), "a sidecar is counted once");
+        let again = streams.enter(&web, PEER, 2).unwrap();
+        drop([own, again]);
+        assert_eq!(contested(&streams), (false, 0));
+        drop(false_ones);
+        assert!(streams.lock().counts.is_empty());
     }
 
     #[test]

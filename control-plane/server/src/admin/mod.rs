@@ -184,8 +184,10 @@ impl pb::admin_server::Admin for AdminServer {
         };
         let listing = self.store.list(&wanted).await.map_err(|error| Status::internal(error.to_string()))?;
         let mut objects = Vec::new();
-        for stored in &listing.objects {
-            objects.push(objects::object(stored, &self.streams.refusals_of(&stored.key)));
+        let refusals: Vec<_> = listing.objects.iter().map(|stored| self.streams.refusals_of(&stored.key)).collect();
+        let sent = objects::SentResources::ask(&refusals, &self.streams).await;
+        for (stored, refusals) in listing.objects.iter().zip(&refusals) {
+            objects.push(objects::object(stored, refusals, &sent));
         }
         if objects.is_empty() && !request.name.is_empty() {
             let namespace =
@@ -212,7 +214,8 @@ impl pb::admin_server::Admin for AdminServer {
     ) -> Result<Response<pb::ProxyStatusResponse>, Status> {
         let mut sidecars = Vec::new();
         for handle in self.streams.all() {
-            sidecars.push(sidecars::sidecar(&handle, &self.engine).await);
+            let is_contested = self.streams.is_contested(&handle.node);
+            sidecars.push(sidecars::sidecar(&handle, &self.engine, is_contested).await);
         }
         let revision = *self.engine.applied().borrow();
         Ok(Response::new(pb::ProxyStatusResponse { sidecars, revision }))
@@ -259,10 +262,11 @@ impl pb::admin_server::Admin for AdminServer {
             response.waiting.clear();
             response.refused.clear();
             for handle in self.streams.all() {
+                let name = sidecars::display_name(&handle, &self.streams);
                 match handle.ask(sidecars::progress).await {
                     Some(Progress::Settled) => {}
-                    Some(Progress::SettledWithRefusals) => response.refused.push(handle.node.id()),
-                    Some(Progress::Waiting) | None => response.waiting.push(handle.node.id()),
+                    Some(Progress::SettledWithRefusals) => response.refused.push(name),
+                    Some(Progress::Waiting) | None => response.waiting.push(name),
                 }
             }
             if is_late || response.waiting.is_empty() && is_applied {

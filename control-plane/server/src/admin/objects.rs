@@ -1,14 +1,19 @@
 //! What the admin API says of objects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use futures::future::join_all;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, brief};
+use rutter_api::{ConfigKey, ResourceType, brief};
+use rutter_core::AdsStream;
+use rutter_core::resource::ResourceName;
 use rutter_core::stream::Refusal;
 use rutter_store::Stored;
 use serde_json::{Value, json};
 
-use crate::streams::SidecarRefusal;
+use super::sidecars::count;
+use crate::streams::{OpenStreams, SidecarRefusal};
 
 /// Returns the key of an object as the API has it.
 pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
@@ -21,24 +26,85 @@ const REFUSALS_NAMED: usize = 3;
 /// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses
 /// something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
 /// the object meanwhile.
-pub(super) fn object(stored: &Stored, refusals: &[SidecarRefusal]) -> pb::Object {
+pub(super) fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentResources) -> pb::Object {
     // The store keeps nothing but JSON.
     let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
     if let Some(Value::Object(meta)) = json.get_mut("metadata") {
         meta.insert("resourceVersion".into(), stored.revision.to_string().into());
         meta.insert("creationTimestamp".into(), stored.created.to_string().into());
     }
-    if let (Some(object), Some(condition)) = (json.as_object_mut(), condition(refusals)) {
+    let spread = Spread::of(refusals, sent);
+    if let (Some(object), Some(condition)) = (json.as_object_mut(), condition(refusals, spread)) {
         object.insert("status".into(), json!({"conditions": [condition]}));
     }
-    pb::Object { key: Some(key(&stored.key)), json: json.to_string().into(), owner: stored.owner.to_string() }
+    let (key, owner) = (Some(key(&stored.key)), stored.owner.to_string());
+    let Spread { refused_by, sent_to } = spread;
+    pb::Object { key, json: json.to_string().into(), owner, refused_by: count(refused_by), sent_to: count(sent_to) }
+}
+
+/// The resources that some sidecars refuse, each with the sidecars that were sent it.
+#[derive(Debug, Default)]
+pub(super) struct SentResources(BTreeMap<(ResourceType, ResourceName), BTreeSet<String>>);
+
+impl SentResources {
+    /// Asks every sidecar which of the refused resources it was sent.
+    pub(super) async fn ask(refusals: &[Vec<SidecarRefusal>], streams: &OpenStreams) -> Self {
+        let refused = refusals.iter().flatten().map(|refusal| &refusal.refusal);
+        let names: BTreeSet<_> = refused.map(|refusal| (refusal.resource_type, refusal.name.clone())).collect();
+        let mut sent = Self::default();
+        if names.is_empty() {
+            return sent;
+        }
+        let names = Arc::new(names);
+        let handles = streams.all();
+        let asked = handles.iter().map(|handle| {
+            let names = names.clone();
+            handle.ask(move |stream| held(stream, &names))
+        });
+        for (handle, held) in handles.iter().zip(join_all(asked).await) {
+            for resource in held.unwrap_or_default() {
+                sent.0.entry(resource).or_default().insert(handle.node.id());
+            }
+        }
+        sent
+    }
+}
+
+/// Returns those of some resources that the client of a stream was sent or is to be sent.
+fn held(stream: &AdsStream, names: &BTreeSet<(ResourceType, ResourceName)>) -> Vec<(ResourceType, ResourceName)> {
+    let types: BTreeSet<ResourceType> = names.iter().map(|(resource_type, _)| *resource_type).collect();
+    let resources = types.into_iter().flat_map(|resource_type| {
+        let resources = stream.resources(resource_type).into_iter();
+        resources.map(move |status| (resource_type, status.resource.name.clone()))
+    });
+    resources.filter(|resource| names.contains(resource)).collect()
+}
+
+/// How many sidecars refuse something of an object, of how many.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    refused_by: usize,
+    sent_to: usize,
+}
+
+impl Spread {
+    fn of(refusals: &[SidecarRefusal], sent: &SentResources) -> Self {
+        let mut refused_by = BTreeSet::new();
+        let mut sent_to = BTreeSet::new();
+        for SidecarRefusal { sidecar, refusal } in refusals {
+            refused_by.insert(sidecar);
+            sent_to.extend(sent.0.get(&(refusal.resource_type, refusal.name.clone())).into_iter().flatten());
+        }
+        // A sidecar may have gone before it was asked.
+        sent_to.extend(&refused_by);
+        Self { refused_by: refused_by.len(), sent_to: sent_to.len() }
+    }
 }
 
 /// Returns Istio's condition `Reconciled`, which is false while some sidecar does not have what the object says. `None`
 /// means that nobody refuses it.
-fn condition(refusals: &[SidecarRefusal]) -> Option<Value> {
-    let sidecars: BTreeSet<&String> = refusals.iter().map(|refusal| &refusal.sidecar).collect();
-    if sidecars.is_empty() {
+fn condition(refusals: &[SidecarRefusal], Spread { refused_by, sent_to }: Spread) -> Option<Value> {
+    if refused_by == 0 {
         return None;
     }
     let mut named: Vec<String> = refusals.iter().take(REFUSALS_NAMED).map(describe).collect();
@@ -46,10 +112,8 @@ fn condition(refusals: &[SidecarRefusal]) -> Option<Value> {
         named.push(format!("… and {more} more"));
     }
     let named = named.join("; ");
-    let message = match sidecars.len() {
-        1 => format!("1 sidecar keeps what it had: {named}"),
-        count => format!("{count} sidecars keep what they had: {named}"),
-    };
+    let keep = if refused_by == 1 { "keeps what it had" } else { "keep what they had" };
+    let message = format!("refused by {refused_by} of {sent_to} sidecars, which {keep}: {named}");
     Some(json!({"type": "Reconciled", "status": "False", "reason": "RefusedBySidecar", "message": message}))
 }
 
@@ -61,7 +125,7 @@ fn describe(SidecarRefusal { sidecar, refusal }: &SidecarRefusal) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use rutter_api::{CreationTimestamp, Kind, ResourceType};
+    use rutter_api::{CreationTimestamp, Kind};
     use rutter_core::resource::Version;
     use rutter_store::Owner;
 
@@ -89,7 +153,7 @@ mod tests {
     }
 
     fn shown(refusals: &[SidecarRefusal]) -> String {
-        let object = object(&stored(), refusals);
+        let object = object(&stored(), refusals, &SentResources::default());
         let json: Value = serde_json::from_slice(&object.json).unwrap();
         format!("{}: {}", object.owner, serde_json::to_string_pretty(&json).unwrap())
     }
@@ -125,7 +189,7 @@ mod tests {
               "status": {
                 "conditions": [
                   {
-                    "message": "1 sidecar keeps what it had: web-1.shop refuses cluster outbound|80||a.shop: the reason",
+                    "message": "refused by 1 of 1 sidecars, which keeps what it had: web-1.shop refuses cluster outbound|80||a.shop: the reason",
                     "reason": "RefusedBySidecar",
                     "status": "False",
                     "type": "Reconciled"
@@ -138,13 +202,16 @@ mod tests {
     #[test]
     fn of_many_refusals_three_are_named_and_the_sidecars_are_counted() {
         let refusals = ["a", "b", "c", "d", "d"].map(|sidecar| refusal(sidecar, "x"));
-        let condition = condition(&refusals).unwrap();
-        expect!["4 sidecars keep what they had: a refuses cluster x: the reason; b refuses cluster x: the reason; c refuses cluster x: the reason; … and 2 more"].assert_eq(condition["message"].as_str().unwrap());
+        let mut sent = SentResources::default();
+        let sidecars = (0..36).map(|number| format!("quiet-{number}")).collect();
+        sent.0.insert((ResourceType::Cluster, "x".into()), sidecars);
+        let condition = condition(&refusals, Spread::of(&refusals, &sent)).unwrap();
+        expect!["refused by 4 of 40 sidecars, which keep what they had: a refuses cluster x: the reason; b refuses cluster x: the reason; c refuses cluster x: the reason; … and 2 more"].assert_eq(condition["message"].as_str().unwrap());
     }
 
     #[test]
     fn what_is_stored_and_no_json_is_shown_as_nothing() {
-        let object = object(&Stored { json: "{".into(), ..stored() }, &[]);
+        let object = object(&Stored { json: "{".into(), ..stored() }, &[], &SentResources::default());
         assert_eq!(&object.json[..], b"null");
     }
 

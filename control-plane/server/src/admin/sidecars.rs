@@ -9,7 +9,7 @@ use rutter_core::stream::{Push, ResourceState, SyncStatus, TypeSync};
 use tonic::Status;
 
 use crate::engine::EngineHandle;
-use crate::streams::StreamHandle;
+use crate::streams::{OpenStreams, StreamHandle};
 
 /// Returns the types that a word means. Without a word all types are meant.
 pub(super) fn types_of_word(word: &str) -> Result<Vec<ResourceType>, Status> {
@@ -23,8 +23,16 @@ pub(super) fn types_of_word(word: &str) -> Result<Vec<ResourceType>, Status> {
     })
 }
 
+/// Returns the name of a sidecar as messages have it: with its address if several claim to be it.
+pub(super) fn display_name(handle: &StreamHandle, streams: &OpenStreams) -> String {
+    match handle.peer {
+        Some(peer) if streams.is_contested(&handle.node) => format!("{} at {peer}", handle.node.id()),
+        Some(_) | None => handle.node.id(),
+    }
+}
+
 /// Returns what is known of a sidecar.
-pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb::Sidecar {
+pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle, is_contested: bool) -> pb::Sidecar {
     let mut types = handle.ask(type_statuses).await.unwrap_or_default();
     for (status, resource_type) in types.iter_mut().zip(ResourceType::ALL) {
         for refused in &mut status.refused {
@@ -39,6 +47,8 @@ pub(super) async fn sidecar(handle: &StreamHandle, engine: &EngineHandle) -> pb:
         version: handle.node.version.clone(),
         types,
         connected_ms: milliseconds(handle.since.elapsed()),
+        peer: handle.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        contested: is_contested,
     }
 }
 
@@ -142,6 +152,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn count(number: usize) -> u32 {
+/// Returns a number as the API has it.
+pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -63,8 +63,10 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiv
     let Some(first) = first.transpose()? else { return Ok(()) };
     accepted.switch.use_it();
     let node = Arc::new(read_node(shared, accepted, &first)?);
-    let place = shared.streams.enter(&node, shared.limits.streams_per_sidecar).ok_or_else(|| {
-        let text = format!("want at most {} streams of one sidecar", shared.limits.streams_per_sidecar);
+    let peer = accepted.switch.peer().address.map(|address| address.ip().to_canonical());
+    let place = shared.streams.enter(&node, peer, shared.limits.streams_per_sidecar).ok_or_else(|| {
+        let max = shared.limits.streams_per_sidecar;
+        let text = format!("want at most {max} streams of one sidecar from one address");
         warn!(sidecar = %node.id(), error = text, "a client was refused");
         Status::resource_exhausted(text)
     })?;

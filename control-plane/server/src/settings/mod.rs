@@ -472,7 +472,8 @@ mod tests {
                       [default: 100000]
 
                   --streams-per-sidecar <N>
-                      Refuse more streams of one sidecar at the same time. A gRPC client has a stream for each target
+                      Refuse more streams of one sidecar from one address at the same time. A gRPC client has a stream for each
+                      target
 
                       [env: RUTTER_STREAMS_PER_SIDECAR]
                       [default: 100]

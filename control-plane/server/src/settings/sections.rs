@@ -145,7 +145,7 @@ pub struct LimitSettings {
     /// Close a stream that subscribes to more names than this, all types together
     #[arg(long, env = "RUTTER_NAMES_MAX", value_name = "N", default_value_t = LimitSettings::default().names_max)]
     pub names_max: usize,
-    /// Refuse more streams of one sidecar at the same time. A gRPC client has a stream for each target
+    /// Refuse more streams of one sidecar from one address at the same time. A gRPC client has a stream for each target
     #[arg(long, env = "RUTTER_STREAMS_PER_SIDECAR", value_name = "N", default_value_t = LimitSettings::default().streams_per_sidecar)]
     pub streams_per_sidecar: usize,
     /// Begin no more streams than this in a second, of all sidecars together. The others wait for their turn

@@ -165,20 +165,11 @@ async fn objects_of_the_watched_folder_are_changed_only_there() {
 async fn refused_applies_are_counted_and_health_is_told() {
     let mut process = Process::start().await;
     process.try_apply("a: [", false).await.unwrap_err();
-    let get = async |path: &str| {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut socket = tokio::net::TcpStream::connect(process.monitoring_addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        socket.read_to_string(&mut text).await.unwrap();
-        text
-    };
-    assert!(get("/metrics").await.contains("\nrutter_config_rejected_total 1\n"));
-    assert!(get("/healthz").await.ends_with("\r\n\r\nok\n"));
-    assert!(get("/readyz").await.starts_with("HTTP/1.1 200 "));
-    assert!(get("/readyz?verbose").await.ends_with("\r\n\r\nxds: ok\nstore: ok\n"));
-    let unknown = get("/metric").await;
+    assert!(process.monitoring("/metrics").await.contains("\nrutter_config_rejected_total 1\n"));
+    assert!(process.monitoring("/healthz").await.ends_with("\r\n\r\nok\n"));
+    assert!(process.monitoring("/readyz").await.starts_with("HTTP/1.1 200 "));
+    assert!(process.monitoring("/readyz?verbose").await.ends_with("\r\n\r\nxds: ok\nstore: ok\n"));
+    let unknown = process.monitoring("/metric").await;
     assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     assert!(unknown.ends_with("/metric: not found (want /metrics, /healthz or /readyz)\n"), "{unknown}");
 }

@@ -1,6 +1,6 @@
 //! A control plane that runs in the test, and the clients that talk to it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use rutter_api::ResourceType;
@@ -8,6 +8,8 @@ use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::pb::envoy::service::discovery::v3 as discovery;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_server::{App, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,6 +56,16 @@ impl Process {
         self.task.await.unwrap().unwrap();
     }
 
+    /// Returns the whole answer of the monitoring address, its head included.
+    pub(crate) async fn monitoring(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.monitoring_addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
     /// Applies a YAML text, and returns the revision afterwards.
     pub(crate) async fn apply(&mut self, text: &str) -> u64 {
         self.try_apply(text, false).await.unwrap().revision
@@ -72,6 +84,12 @@ pub(crate) async fn admin_channel(socket: &Path) -> Channel {
 
 pub(crate) async fn channel(addr: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap()
+}
+
+/// Connects from an address of this machine.
+pub(crate) async fn channel_from(from: IpAddr, addr: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+    endpoint.local_address(Some(from)).connect().await.unwrap()
 }
 
 /// A sidecar on a delta stream. It answers what it is told to.
@@ -98,8 +116,13 @@ impl Sidecar {
         process: &Process,
         first: discovery::DeltaDiscoveryRequest,
     ) -> Result<Self, Status> {
+        Self::over(channel(process.xds_addr).await, first).await
+    }
+
+    /// Opens a stream on a connection.
+    pub(crate) async fn over(channel: Channel, first: discovery::DeltaDiscoveryRequest) -> Result<Self, Status> {
         use discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-        let mut client = AggregatedDiscoveryServiceClient::new(channel(process.xds_addr).await);
+        let mut client = AggregatedDiscoveryServiceClient::new(channel);
         let (requests, waiting) = mpsc::channel(8);
         requests.send(first).await.unwrap();
         let responses = client.delta_aggregated_resources(ReceiverStream::new(waiting)).await?.into_inner();

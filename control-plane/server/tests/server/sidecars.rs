@@ -167,7 +167,7 @@ async fn a_refusal_names_the_object_and_the_object_names_the_refusal() {
     let json: serde_json::Value = serde_json::from_slice(&object.json).unwrap();
     assert_eq!(
         json["status"]["conditions"][0]["message"],
-        "1 sidecar keeps what it had: web-1.shop refuses cluster outbound|80||a.shop.svc.cluster.local: 7 is no number"
+        "refused by 1 of 1 sidecars, which keeps what it had: web-1.shop refuses cluster outbound|80||a.shop.svc.cluster.local: 7 is no number"
     );
     // The fault is mended: the sidecar takes the new version, and the condition goes.
     let revision = process.apply(&rule.replace("7}", "8}")).await;

@@ -4,9 +4,10 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::pb::envoy::service::discovery::v3 as discovery;
 use rutter_api::pb::envoy::service::load_stats::v3 as lrs;
+use rutter_api::pb::rutter::admin::v1 as pb;
 use tonic::Code;
 
-use crate::process::{Process, Sidecar, channel, service};
+use crate::process::{Process, Sidecar, channel, channel_from, service};
 
 fn request(id: &str) -> discovery::DeltaDiscoveryRequest {
     discovery::DeltaDiscoveryRequest {
@@ -43,9 +44,67 @@ async fn a_sidecar_has_no_more_streams_than_it_may() {
     first.acknowledge().await;
     let id = "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local";
     let status = refused(&process, request(id)).await;
-    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "want at most 1 streams of one sidecar"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::ResourceExhausted, "want at most 1 streams of one sidecar from one address")
+    );
     let mut another = Sidecar::connect(&process, "web-2", ResourceType::Cluster).await;
     assert!(!another.acknowledge().await.is_empty(), "another sidecar has a place of its own");
+}
+
+#[tokio::test]
+async fn false_streams_from_elsewhere_lock_no_sidecar_out_and_are_shown_and_named() {
+    let mut process = Process::with_settings(|settings| settings.limits.streams_per_sidecar = 100).await;
+    let stranger = channel_from("127.0.0.66".parse().unwrap(), process.xds_addr).await;
+    let id = "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local";
+    let mut false_ones = Vec::new();
+    for _ in 0..100 {
+        let mut sidecar = Sidecar::over(stranger.clone(), request(id)).await.unwrap();
+        sidecar.acknowledge().await;
+        false_ones.push(sidecar);
+    }
+    let mut one_more = Sidecar::over(stranger.clone(), request(id)).await.unwrap();
+    assert_eq!(one_more.next().await.unwrap_err().code(), Code::ResourceExhausted);
+    let mut true_one = Sidecar::connect(&process, "web-1", ResourceType::Cluster).await;
+    true_one.acknowledge().await;
+    let shown = process.admin.proxy_status(pb::ProxyStatusRequest {}).await.unwrap().into_inner().sidecars;
+    assert!(shown.iter().all(|sidecar| sidecar.contested), "{shown:?}");
+    let mut addresses: Vec<&str> = shown.iter().map(|sidecar| sidecar.peer.as_str()).collect();
+    addresses.dedup();
+    assert_eq!(addresses, ["127.0.0.66", "127.0.0.1"]);
+    assert!(process.monitoring("/metrics").await.contains("rutter_sidecars_contested 1\n"));
+    let revision = process.apply(&service("a")).await;
+    true_one.acknowledge().await;
+    let request = pb::WaitForAckRequest { revision, timeout_ms: 500 };
+    let mut waiting = process.admin.wait_for_ack(request).await.unwrap().into_inner().waiting;
+    waiting.dedup();
+    assert_eq!(waiting, ["web-1.shop at 127.0.0.66"], "who keeps silent is named");
+}
+
+#[tokio::test]
+async fn a_refusal_by_one_of_many_is_said_to_be_one() {
+    let mut process = Process::start().await;
+    let mut sidecars = Vec::new();
+    for number in 0..40 {
+        let mut sidecar = Sidecar::connect(&process, &format!("web-{number}"), ResourceType::Cluster).await;
+        sidecar.acknowledge().await;
+        sidecars.push(sidecar);
+    }
+    let revision = process.apply(&service("a")).await;
+    for (number, sidecar) in sidecars.iter_mut().enumerate() {
+        if number == 7 {
+            sidecar.refuse("no").await;
+        } else {
+            sidecar.acknowledge().await;
+        }
+    }
+    let request = pb::WaitForAckRequest { revision, timeout_ms: 10_000 };
+    assert_eq!(process.admin.wait_for_ack(request).await.unwrap().into_inner().refused, ["web-7.shop"]);
+    let request = pb::GetRequest { kind: "service".into(), ..Default::default() };
+    let object = process.admin.get(request).await.unwrap().into_inner().objects.remove(0);
+    assert_eq!((object.refused_by, object.sent_to), (1, 40));
+    let json = String::from_utf8(object.json.to_vec()).unwrap();
+    assert!(json.contains("refused by 1 of 40 sidecars"), "{json}");
 }
 
 #[tokio::test]
