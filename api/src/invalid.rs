@@ -18,12 +18,15 @@ pub struct Invalid {
     pub got: String,
     /// Advice on what the writer can do about the fault.
     pub hint: Option<String>,
+    /// Whether nothing is wrong except that Rutter does not act on it yet.
+    pub is_unsupported: bool,
 }
 
 impl Invalid {
     /// Returns a fault at `path`. Whoever knows the object's name adds it, see [`Invalid::of`].
     pub fn new(path: impl Into<String>, want: impl Into<String>, got: impl fmt::Display) -> Self {
-        Self { object: String::new(), path: path.into(), want: want.into(), got: got.to_string(), hint: None }
+        let (path, want, got) = (path.into(), want.into(), got.to_string());
+        Self { object: String::new(), path, want, got, hint: None, is_unsupported: false }
     }
 
     /// Returns the fault of a field that the API has and Rutter does not act on yet. Such a field is refused, so that
@@ -31,7 +34,8 @@ impl Invalid {
     pub fn not_supported(path: impl Into<String>) -> Self {
         let path = path.into();
         let last = path.rsplit('.').next().unwrap_or(&path).to_owned();
-        Self::new(path, "a field that Rutter acts on", format!("not supported yet: {last}"))
+        let fault = Self::new(path, "a field that Rutter acts on", format!("not supported yet: {last}"));
+        Self { is_unsupported: true, ..fault }
     }
 
     /// Adds advice to the fault.

@@ -11,18 +11,22 @@ pub mod duration;
 pub mod invalid;
 #[cfg(feature = "reflect")]
 pub mod json;
+mod json_documents;
+mod label_selector;
 pub mod labels;
 pub mod names;
 pub mod node;
 pub mod pb;
 mod printable;
 pub mod resource_type;
+mod spelling;
 pub mod yaml;
 
 pub use brief::brief;
 pub use config::{Config, ConfigKey, Kind, Spec};
 pub use creation_timestamp::CreationTimestamp;
 pub use invalid::Invalid;
+pub use label_selector::LabelSelector;
 pub use labels::Labels;
 pub use names::{ClusterName, Direction, HostPort, Hostname, ListenerName, RouteTableName, VirtualHostName};
 pub use node::SidecarNode;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 use serde_json::{Map, Number, Value};
 
+use crate::json_documents::{self, JsonDocument};
+
 /// The deepest nesting that is taken. No kind of config comes near it.
 const DEPTH_MAX: usize = 64;
 /// The most nodes that one text may have when its aliases are expanded, so that a text of a few lines cannot become
@@ -18,6 +20,9 @@ pub struct Document {
     pub value: Value,
     /// The line on which the document starts, counted from 1.
     pub line: usize,
+    /// The lines on which the items of a list start: of the document itself, or of its field `items`. It is empty where
+    /// they are not known, as in several JSON values in one text.
+    pub item_lines: Vec<usize>,
 }
 
 /// The reason why a text is not YAML, or not YAML that Kubernetes would take.
@@ -32,12 +37,38 @@ pub struct YamlError {
     pub problem: String,
 }
 
-/// Returns the documents of a text, of which empty ones are left out. JSON is YAML too.
+/// Returns the documents of a text, of which empty ones are left out. JSON is YAML too, and several JSON values may
+/// follow each other.
 ///
 /// # Errors
 /// Fails where the text is not YAML, repeats a key, has a key that is not a string, or is nested too deep.
 pub fn parse(text: &str) -> Result<Vec<Document>, YamlError> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    parse_yaml(text).or_else(|error| {
+        if !text.trim_start().starts_with(['{', '[']) {
+            return Err(error);
+        }
+        let documents =
+            json_documents::parse(text).filter(|documents| documents.iter().all(is_shallow)).ok_or(error)?;
+        let documents = documents.into_iter();
+        Ok(documents.map(|JsonDocument { value, line }| Document { value, line, item_lines: Vec::new() }).collect())
+    })
+}
+
+fn is_shallow(document: &JsonDocument) -> bool {
+    depth(&document.value) <= DEPTH_MAX
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or_default(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+fn parse_yaml(text: &str) -> Result<Vec<Document>, YamlError> {
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, item_lines: Vec::new() };
     let mut documents = Vec::new();
     loop {
         let (event, at) = reader.next()?;
@@ -45,9 +76,11 @@ pub fn parse(text: &str) -> Result<Vec<Document>, YamlError> {
             Event::StreamEnd => return Ok(documents),
             Event::DocumentStart(_) => {
                 let (event, at) = reader.next()?;
+                reader.item_lines.clear();
                 let value = reader.node(event, at, 0)?;
                 if !value.is_null() {
-                    documents.push(Document { value, line: at.line() });
+                    let item_lines = std::mem::take(&mut reader.item_lines);
+                    documents.push(Document { value, line: at.line(), item_lines });
                 }
             }
             Event::Nothing
@@ -67,6 +100,8 @@ struct Reader<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Value, usize)>,
     nodes: usize,
+    /// The lines of the items of the list that the document is or has.
+    item_lines: Vec<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -90,6 +125,7 @@ impl<'a> Reader<'a> {
                 let is_text = tag.is_some_and(|tag| tag.suffix == "str");
                 (if is_text { Value::String(text.into_owned()) } else { scalar(&text, style) }, anchor)
             }
+            Event::SequenceStart(anchor, _) if depth == 0 => (self.listed_sequence()?, anchor),
             Event::SequenceStart(anchor, _) => (self.sequence(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.mapping(depth)?, anchor),
             Event::Nothing
@@ -135,6 +171,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads the sequence of a list of objects, and notes the line of each item.
+    fn listed_sequence(&mut self) -> Result<Value, YamlError> {
+        let mut items = Vec::new();
+        loop {
+            let (event, at) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(Value::Array(items));
+            }
+            self.item_lines.push(at.line());
+            items.push(self.node(event, at, 2)?);
+        }
+    }
+
     fn mapping(&mut self, depth: usize) -> Result<Value, YamlError> {
         let mut map = Map::new();
         let mut merged = Vec::new();
@@ -146,7 +195,10 @@ impl<'a> Reader<'a> {
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.key(event, at, depth)?;
             let (event, value_at) = self.next()?;
-            let value = self.node(event, value_at, depth + 1)?;
+            let value = match event {
+                Event::SequenceStart(0, _) if depth == 0 && key == "items" => self.listed_sequence()?,
+                event => self.node(event, value_at, depth + 1)?,
+            };
             if is_merge {
                 merged.push((value, value_at));
             } else if map.insert(key.clone(), value).is_some() {
@@ -268,6 +320,20 @@ mod tests {
         let documents = parse("# first\na: 1\n---\n---\nb: 2\n").unwrap();
         let lines: Vec<_> = documents.iter().map(|document| document.line).collect();
         assert_eq!(lines, [2, 5]);
+    }
+
+    #[test]
+    fn items_of_lists_know_their_lines_and_json_values_may_follow_each_other() {
+        let lines = |text: &str| {
+            let documents = parse(text).unwrap();
+            documents.into_iter().map(|document| (document.line, document.item_lines)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("kind: List\nitems:\n- a: 1\n- b:\n    items: [c]\n"), [(1, vec![3, 4])]);
+        assert_eq!(lines("- a: 1\n\n- b: 2\n---\n[]\n"), [(1, vec![1, 3]), (5, vec![])]);
+        assert_eq!(lines("[\n{\"a\": 1},\n{\"b\": 2}]"), [(1, vec![2, 3])]);
+        assert_eq!(lines("{\"a\": 1}\n{\"b\": 2}"), [(1, vec![]), (2, vec![])]);
+        assert!(parse("{\"a\": 1, \"a\": 2}").unwrap_err().problem.contains("twice"));
+        assert!(parse("{\"a\": 1}\n{\"b\"").is_err());
     }
 
     #[test]

@@ -2,15 +2,19 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use rutter_api::ResourceType;
 
 use crate::client::ServerAddress;
+use crate::jsonpath::Template;
 
 /// Applies config to a Rutter control plane, and shows what was sent to whom
 #[derive(Parser)]
-#[command(name = "rutterctl", version)]
+#[command(name = "rutterctl", version, disable_version_flag = true)]
 pub(crate) struct Cli {
     /// Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT. Without it, the admin
     /// sockets of the usual data folders are tried: $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter
@@ -19,10 +23,14 @@ pub(crate) struct Cli {
     /// File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is taken, if it can be read
     #[arg(long, env = "RUTTER_TOKEN_FILE", global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Namespace in which objects are looked up, and of applied objects that name none. Default: every namespace for get,
-    /// and "default" otherwise
+    /// Namespace of objects and sidecars. Default: every namespace for what is shown, and "default" otherwise. An object of
+    /// a file that names another one is refused
     #[arg(short, long, default_value = "", hide_default_value = true, global = true, value_name = "NAME")]
     pub(crate) namespace: String,
+    /// How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a number of seconds. 0: for
+    /// ever
+    #[arg(long, default_value = "30s", global = true, value_name = "TIME", value_parser = time)]
+    pub(crate) timeout: Duration,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -35,6 +43,16 @@ pub(crate) enum Command {
     Get(Get),
     /// Delete objects, all of them or none
     Delete(Delete),
+    /// Change an object in an editor ($RUTTER_EDITOR, $KUBE_EDITOR, $EDITOR, or vi)
+    Edit(Edit),
+    /// Say what of some files Rutter acts on, what it refuses, and what is no config of a mesh, without a control plane
+    Check(Check),
+    /// Show what files would change, or what changed between revisions. The exit code is 1 if there is a difference
+    Diff(Diff),
+    /// Show the latest commits: who changed what, and when
+    History(History),
+    /// Make every object again what it was at a revision, by a new revision
+    Rollback(Rollback),
     /// Show each sidecar, and whether it has acknowledged its config
     #[command(visible_alias = "ps")]
     ProxyStatus(Status),
@@ -50,6 +68,10 @@ pub(crate) enum Command {
     Folder(Folder),
     /// Write every object to a file, from which `rutter restore` makes a data folder again
     Backup(Backup),
+    /// Show the versions of this program and of the control plane
+    Version(Version),
+    /// Print a script that completes command lines: source <(rutterctl completion bash)
+    Completion(Completion),
 }
 
 #[derive(Subcommand)]
@@ -67,57 +89,216 @@ pub(crate) struct Backup {
     pub(crate) file: PathBuf,
 }
 
+/// The files of a command.
+#[derive(Args)]
+pub(crate) struct Files {
+    /// File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for standard input. Can be
+    /// repeated
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Folder with a kustomization, which kubectl or kustomize has to be there for
+    #[arg(short = 'k', long, value_name = "DIR")]
+    pub(crate) kustomize: Option<PathBuf>,
+}
+
+/// Whether something is only tried. kubectl wants a word behind it, which may stand here too.
+#[derive(Args)]
+pub(crate) struct DryRun {
+    /// Check everything and change nothing
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server",
+        hide_default_value = true, hide_possible_values = true, value_name = "server",
+        value_parser = PossibleValuesParser::new(["none", "client", "server"]))]
+    dry_run: String,
+}
+
+impl DryRun {
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.dry_run != "none"
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Apply {
-    /// File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for standard input. Can be repeated
-    #[arg(short, long = "filename", required = true, value_name = "FILE")]
-    pub(crate) filename: Vec<PathBuf>,
-    /// Check everything and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
     /// Wait until every sidecar has answered, and show what was sent to each
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Refuse objects that are no config of a mesh, which are passed over otherwise
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Leave out objects in which something is not supported yet, each of them whole, and name them
+    #[arg(long)]
+    pub(crate) skip_unsupported: bool,
+    /// Delete the objects that have the labels of --selector and are not in the files
+    #[arg(long, requires = "selector")]
+    pub(crate) prune: bool,
+    /// Labels of --prune, as app=web. The objects of the files must have them
+    #[arg(short = 'l', long, requires = "prune", value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }
 
 #[derive(Args)]
 pub(crate) struct Get {
-    /// Kind of the objects (virtualservice, vs, …), or all
-    pub(crate) kind: String,
-    /// Name of one object
-    pub(crate) name: Option<String>,
+    /// Kinds (virtualservice, vs, vs,dr, all) and then names, or each object as KIND/NAME
+    #[arg(required = true, value_name = "KIND [NAME]")]
+    pub(crate) targets: Vec<String>,
     /// Show objects of every namespace, which is the default if no namespace is given
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
+    /// Show only objects with these labels: app=web,version!=v1,tier in (a, b),!old
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Go on showing each change, until it is interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Show the labels as the last column
+    #[arg(long)]
+    pub(crate) show_labels: bool,
+    /// Leave the heads of the columns out
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+    /// wide, name, json, yaml, or jsonpath=TEMPLATE. Default: a table
+    #[arg(short, long, default_value = "short", hide_default_value = true, value_name = "FORMAT")]
+    pub(crate) output: ObjectOutput,
+}
+
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// Kinds and then names, or each object as KIND/NAME
+    #[arg(value_name = "KIND [NAME]")]
+    pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Delete all objects of the kinds
+    #[arg(long, conflicts_with_all = ["filename", "kustomize"])]
+    pub(crate) all: bool,
+    /// Delete the objects of the kinds that have these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Delete in every namespace, with --all or --selector
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    /// Pass objects over that are not there
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+    /// Wait until every sidecar has answered, and show what was sent to each
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Edit {
+    /// The object, as KIND NAME or KIND/NAME
+    #[arg(required = true, value_name = "KIND NAME")]
+    pub(crate) targets: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Name also what Istio acts on beside its own kinds: the mesh config, and annotations of pods and namespaces
+    #[arg(long)]
+    pub(crate) from_istio: bool,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }
 
 #[derive(Args)]
-pub(crate) struct Delete {
-    /// Kind of the objects
-    pub(crate) kind: String,
-    /// Names of the objects
-    #[arg(required = true)]
-    pub(crate) names: Vec<String>,
+pub(crate) struct Diff {
+    /// Two revisions as FROM..TO, or one, which is compared with the latest
+    #[arg(value_name = "FROM..TO", conflicts_with_all = ["filename", "kustomize"])]
+    pub(crate) revisions: Option<String>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+}
+
+#[derive(Args)]
+pub(crate) struct History {
+    /// Only commits that changed an object, as KIND NAME or KIND/NAME, or an object of a kind
+    #[arg(value_name = "KIND [NAME]")]
+    pub(crate) targets: Vec<String>,
+    /// The number of commits that are shown. 0: all that are kept
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: u32,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Rollback {
+    /// The revision
+    pub(crate) revision: u64,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    /// Wait until every sidecar has answered, and show what was sent to each
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct Status {
+    /// Name of one sidecar, POD.NAMESPACE, or a unique beginning of it, which is shown in detail
+    pub(crate) sidecar: Option<String>,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }
 
 #[derive(Args)]
 pub(crate) struct Config {
-    /// Name of the sidecar, POD.NAMESPACE, or a unique beginning of it
-    pub(crate) sidecar: String,
-    #[arg(value_name = "TYPE", default_value = "all", help = types_help())]
-    pub(crate) resource_type: String,
+    /// Name of the sidecar, POD.NAMESPACE, or a unique beginning of it, and a type of resources, in any order
+    #[arg(required = true, num_args = 1..=2, value_name = "SIDECAR [TYPE]", help = config_help())]
+    pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
+}
+
+/// Which resources of a sidecar are shown. Several conditions must all be true.
+#[derive(Args, Default)]
+pub(crate) struct Filter {
+    /// Only resources of this host, or of hosts below it: reviews.default.svc.cluster.local
+    #[arg(long, value_name = "HOST")]
+    pub(crate) fqdn: Option<String>,
+    /// Only resources of this port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Only resources of this subset
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subset: Option<String>,
+    /// Only resources of this direction
+    #[arg(long)]
+    pub(crate) direction: Option<Direction>,
+    /// Only resources in this state, or endpoints of this health
+    #[arg(long)]
+    pub(crate) status: Option<State>,
+    /// Only the resource of this name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    Inbound,
+    Outbound,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    Acked,
+    Sent,
+    Due,
+    Refused,
+    Healthy,
+    Unhealthy,
 }
 
 #[derive(Args)]
@@ -152,23 +333,57 @@ pub(crate) struct Bootstrap {
     /// Address of the control plane for sidecars
     #[arg(long, default_value = "127.0.0.1:15010", value_name = "ADDR")]
     pub(crate) xds: String,
-    /// Port of the admin page of the proxy at 127.0.0.1
-    #[arg(long, default_value_t = 15000, value_name = "PORT")]
-    pub(crate) admin_port: u16,
+    /// Where the admin page of the proxy is: IP:PORT, or for an Envoy the path of a Unix socket, which is made. Default:
+    /// 127.0.0.1:15000 if traffic is redirected; otherwise port 15000 of --ip if that is in 127.0.0.0/8, and else the socket
+    /// envoy-POD.NAMESPACE.sock in the folder for temporary files
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
     /// Name of the Kubernetes cluster
     #[arg(long, default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
 }
 
-/// Returns the help of an argument that takes a resource type.
-fn types_help() -> String {
+#[derive(Args)]
+pub(crate) struct Version {
+    /// Show only the version of this program
+    #[arg(long)]
+    pub(crate) client: bool,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Completion {
+    pub(crate) shell: Shell,
+}
+
+/// Returns the help of the arguments of `proxy-config`.
+fn config_help() -> String {
     let words: Vec<&str> = ResourceType::ALL.iter().map(|resource_type| resource_type.word()).collect();
-    format!("Type of the resources: {}, or all", words.join(", "))
+    format!(
+        "Name of the sidecar (POD.NAMESPACE, or a unique beginning of it) and the type of the resources, in any order: {}, \
+         or all, or the beginning of a type",
+        words.join(", ")
+    )
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| format!("want key=value, got {text:?}"))
+}
+
+/// Reads a time: `500ms`, `30s`, `5m`, `1h`, or a number of seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| format!("want a time such as 30s or 5m, got {text:?}"))?;
+    let seconds = match &text[digits.len()..] {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        unit => return Err(format!("want ms, s, m or h behind the number, got {unit:?}")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("want a time such as 30s or 5m, got {text:?}"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -191,6 +406,59 @@ pub(crate) enum Output {
     Short,
     Json,
     Yaml,
+}
+
+/// How objects are shown.
+#[derive(Clone)]
+pub(crate) enum ObjectOutput {
+    Short,
+    Wide,
+    Name,
+    Json,
+    Yaml,
+    Template(Template),
+}
+
+impl std::str::FromStr for ObjectOutput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "short" => Self::Short,
+            "wide" => Self::Wide,
+            "name" => Self::Name,
+            "json" => Self::Json,
+            "yaml" => Self::Yaml,
+            _ => match text.strip_prefix("jsonpath=") {
+                Some(template) => Self::Template(template.parse()?),
+                None => return Err("want wide, name, json, yaml or jsonpath=TEMPLATE".to_owned()),
+            },
+        })
+    }
+}
+
+impl Cli {
+    /// Returns whether what is printed is made for people, so that it may be coloured.
+    pub(crate) fn is_for_people(&self) -> bool {
+        let is_short = |output: Output| output == Output::Short;
+        match &self.command {
+            Command::Apply(apply) => is_short(apply.output),
+            Command::Get(get) => matches!(get.output, ObjectOutput::Short | ObjectOutput::Wide),
+            Command::ProxyStatus(status) => is_short(status.output),
+            Command::ProxyConfig(config) => is_short(config.output),
+            Command::Pushes(pushes) => is_short(pushes.output),
+            Command::Check(check) => is_short(check.output),
+            Command::Delete(_) | Command::Rollback(_) => true,
+            Command::Edit(_)
+            | Command::Diff(_)
+            | Command::History(_)
+            | Command::Bootstrap(_)
+            | Command::Folder(_)
+            | Command::Backup(_)
+            | Command::Version(_)
+            | Command::Completion(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -223,12 +491,21 @@ mod tests {
                   apply         Create or change the objects of YAML files, all of them or none
                   get           Show objects
                   delete        Delete objects, all of them or none
+                  edit          Change an object in an editor ($RUTTER_EDITOR, $KUBE_EDITOR, $EDITOR, or vi)
+                  check         Say what of some files Rutter acts on, what it refuses, and what is no config of a mesh, without a
+                                control plane
+                  diff          Show what files would change, or what changed between revisions. The exit code is 1 if there is a
+                                difference
+                  history       Show the latest commits: who changed what, and when
+                  rollback      Make every object again what it was at a revision, by a new revision
                   proxy-status  Show each sidecar, and whether it has acknowledged its config [alias: ps]
                   proxy-config  Show what was sent to a sidecar, and whether it was acknowledged [alias: pc]
                   pushes        Show the latest responses: what was sent, how much, and how long the answer took
                   bootstrap     Print the bootstrap of a proxy
                   folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it
                   backup        Write every object to a file, from which `rutter restore` makes a data folder again
+                  version       Show the versions of this program and of the control plane
+                  completion    Print a script that completes command lines: source <(rutterctl completion bash)
                   help          Print this message or the help of the given subcommand(s)
 
                 Options:
@@ -237,10 +514,11 @@ mod tests {
                                            /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
-                  -h, --help               Print help
-                  -V, --version            Print version"#]],
+                  -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                           otherwise. An object of a file that names another one is refused
+                      --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                           number of seconds. 0: for ever [default: 30s]
+                  -h, --help               Print help"#]],
         );
     }
 
@@ -251,22 +529,29 @@ mod tests {
             expect![[r#"
                 Create or change the objects of YAML files, all of them or none
 
-                Usage: rutterctl apply [OPTIONS] --filename <FILE>
+                Usage: rutterctl apply [OPTIONS]
 
                 Options:
-                  -f, --filename <FILE>    File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
-                                           standard input. Can be repeated
-                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
-                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
-                      --dry-run            Check everything and change nothing
-                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
-                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
-                      --wait               Wait until every sidecar has answered, and show what was sent to each
-                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
-                  -h, --help               Print help (see more with '--help')"#]],
+                  -f, --filename <FILE>     File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
+                                            standard input. Can be repeated
+                      --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
+                                            HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                  -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
+                      --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                      --dry-run[=<server>]  Check everything and change nothing
+                  -n, --namespace <NAME>    Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                            otherwise. An object of a file that names another one is refused
+                      --timeout <TIME>      How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                            number of seconds. 0: for ever [default: 30s]
+                      --wait                Wait until every sidecar has answered, and show what was sent to each
+                      --strict              Refuse objects that are no config of a mesh, which are passed over otherwise
+                      --skip-unsupported    Leave out objects in which something is not supported yet, each of them whole, and name them
+                      --prune               Delete the objects that have the labels of --selector and are not in the files
+                  -l, --selector <LABELS>   Labels of --prune, as app=web. The objects of the files must have them
+                  -o, --output <OUTPUT>     [default: short] [possible values: short, json, yaml]
+                  -h, --help                Print help (see more with '--help')"#]],
         );
     }
 
@@ -277,23 +562,28 @@ mod tests {
             expect![[r#"
                 Show objects
 
-                Usage: rutterctl get [OPTIONS] <KIND> [NAME]
+                Usage: rutterctl get [OPTIONS] <KIND [NAME]>...
 
                 Arguments:
-                  <KIND>  Kind of the objects (virtualservice, vs, …), or all
-                  [NAME]  Name of one object
+                  <KIND [NAME]>...  Kinds (virtualservice, vs, vs,dr, all) and then names, or each object as KIND/NAME
 
                 Options:
                   -A, --all-namespaces     Show objects of every namespace, which is the default if no namespace is given
                       --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
                                            Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
                                            /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
-                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
+                  -l, --selector <LABELS>  Show only objects with these labels: app=web,version!=v1,tier in (a, b),!old
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
-                  -h, --help               Print help (see more with '--help')"#]],
+                  -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                           otherwise. An object of a file that names another one is refused
+                  -w, --watch              Go on showing each change, until it is interrupted
+                      --show-labels        Show the labels as the last column
+                      --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                           number of seconds. 0: for ever [default: 30s]
+                      --no-headers         Leave the heads of the columns out
+                  -o, --output <FORMAT>    wide, name, json, yaml, or jsonpath=TEMPLATE. Default: a table
+                  -h, --help               Print help"#]],
         );
     }
 
@@ -304,22 +594,46 @@ mod tests {
             expect![[r#"
                 Delete objects, all of them or none
 
-                Usage: rutterctl delete [OPTIONS] <KIND> <NAMES>...
+                Usage: rutterctl delete [OPTIONS] [KIND [NAME]]...
 
                 Arguments:
-                  <KIND>      Kind of the objects
-                  <NAMES>...  Names of the objects
+                  [KIND [NAME]]...  Kinds and then names, or each object as KIND/NAME
 
                 Options:
-                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
-                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
-                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
-                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
-                  -h, --help               Print help"#]],
+                  -f, --filename <FILE>     File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
+                                            standard input. Can be repeated
+                      --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
+                                            HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                  -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
+                      --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                      --all                 Delete all objects of the kinds
+                  -n, --namespace <NAME>    Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                            otherwise. An object of a file that names another one is refused
+                  -l, --selector <LABELS>   Delete the objects of the kinds that have these labels
+                      --timeout <TIME>      How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                            number of seconds. 0: for ever [default: 30s]
+                  -A, --all-namespaces      Delete in every namespace, with --all or --selector
+                      --dry-run[=<server>]  Check everything and change nothing
+                      --ignore-not-found    Pass objects over that are not there
+                      --wait                Wait until every sidecar has answered, and show what was sent to each
+                  -h, --help                Print help"#]],
         );
+    }
+
+    #[test]
+    fn times_have_units() {
+        let read = |text: &str| time(text).map(|time| time.as_millis());
+        assert_eq!(
+            [read("500ms"), read("30s"), read("5m"), read("1h")],
+            [Ok(500), Ok(30_000), Ok(300_000), Ok(3_600_000)]
+        );
+        assert_eq!((read("7"), read("1.5s"), read("0")), (Ok(7_000), Ok(1_500), Ok(0)));
+        assert_eq!(read("3d").unwrap_err(), "want ms, s, m or h behind the number, got \"d\"");
+        for text in ["", "s", "-1s", "x", "inf"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -329,7 +643,10 @@ mod tests {
             expect![[r#"
                 Show each sidecar, and whether it has acknowledged its config
 
-                Usage: rutterctl proxy-status [OPTIONS]
+                Usage: rutterctl proxy-status [OPTIONS] [SIDECAR]
+
+                Arguments:
+                  [SIDECAR]  Name of one sidecar, POD.NAMESPACE, or a unique beginning of it, which is shown in detail
 
                 Options:
                   -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
@@ -338,8 +655,10 @@ mod tests {
                                            /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
+                  -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                           otherwise. An object of a file that names another one is refused
+                      --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                           number of seconds. 0: for ever [default: 30s]
                   -h, --help               Print help (see more with '--help')"#]],
         );
     }
@@ -351,22 +670,32 @@ mod tests {
             expect![[r#"
                 Show what was sent to a sidecar, and whether it was acknowledged
 
-                Usage: rutterctl proxy-config [OPTIONS] <SIDECAR> [TYPE]
+                Usage: rutterctl proxy-config [OPTIONS] <SIDECAR [TYPE]>...
 
                 Arguments:
-                  <SIDECAR>  Name of the sidecar, POD.NAMESPACE, or a unique beginning of it
-                  [TYPE]     Type of the resources: cluster, endpoint, listener, route, secret, virtualhost, or all [default: all]
+                  <SIDECAR [TYPE]>...  Name of the sidecar (POD.NAMESPACE, or a unique beginning of it) and the type of the resources,
+                                       in any order: cluster, endpoint, listener, route, secret, virtualhost, or all, or the beginning
+                                       of a type
 
                 Options:
-                  -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
-                      --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
-                                           Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
-                      --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
-                                           taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
-                  -h, --help               Print help (see more with '--help')"#]],
+                      --fqdn <HOST>            Only resources of this host, or of hosts below it: reviews.default.svc.cluster.local
+                      --server <ADDR>          Where the control plane is: the path of its admin socket or of its data folder, or
+                                               HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                               $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                      --port <PORT>            Only resources of this port
+                      --token-file <FILE>      File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                               taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                  -n, --namespace <NAME>       Namespace of objects and sidecars. Default: every namespace for what is shown, and
+                                               "default" otherwise. An object of a file that names another one is refused
+                      --subset <NAME>          Only resources of this subset
+                      --direction <DIRECTION>  Only resources of this direction [possible values: inbound, outbound]
+                      --timeout <TIME>         How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                               number of seconds. 0: for ever [default: 30s]
+                      --status <STATUS>        Only resources in this state, or endpoints of this health [possible values: acked, sent,
+                                               due, refused, healthy, unhealthy]
+                      --name <NAME>            Only the resource of this name
+                  -o, --output <OUTPUT>        [default: short] [possible values: short, json, yaml]
+                  -h, --help                   Print help (see more with '--help')"#]],
         );
     }
 
@@ -390,8 +719,10 @@ mod tests {
                   -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                  -n, --namespace <NAME>   Namespace in which objects are looked up, and of applied objects that name none. Default:
-                                           every namespace for get, and "default" otherwise
+                  -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
+                                           otherwise. An object of a file that names another one is refused
+                      --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                           number of seconds. 0: for ever [default: 30s]
                   -h, --help               Print help (see more with '--help')"#]],
         );
     }
@@ -414,13 +745,18 @@ mod tests {
                       --token-file <FILE>            File with a token for HOST:PORT. Without it, the file tokens of the usual data
                                                      folders is taken, if it can be read [env: RUTTER_TOKEN_FILE]
                       --ip <IP>                      IP address of the pod
-                  -n, --namespace <NAME>             Namespace in which objects are looked up, and of applied objects that name none.
-                                                     Default: every namespace for get, and "default" otherwise
+                  -n, --namespace <NAME>             Namespace of objects and sidecars. Default: every namespace for what is shown, and
+                                                     "default" otherwise. An object of a file that names another one is refused
                       --label <KEY=VALUE>            Label of the pod. Can be repeated
+                      --timeout <TIME>               How long the control plane may take to answer, and --wait for the sidecars: 30s,
+                                                     5m, or a number of seconds. 0: for ever [default: 30s]
                       --interception <INTERCEPTION>  How traffic reaches the sidecar: redirected by iptables, or by listeners that are
                                                      bound at --ip (none) [default: redirect] [possible values: redirect, none]
                       --xds <ADDR>                   Address of the control plane for sidecars [default: 127.0.0.1:15010]
-                      --admin-port <PORT>            Port of the admin page of the proxy at 127.0.0.1 [default: 15000]
+                      --admin <ADDR>                 Where the admin page of the proxy is: IP:PORT, or for an Envoy the path of a Unix
+                                                     socket, which is made. Default: 127.0.0.1:15000 if traffic is redirected; otherwise
+                                                     port 15000 of --ip if that is in 127.0.0.0/8, and else the socket
+                                                     envoy-POD.NAMESPACE.sock in the folder for temporary files
                       --cluster-id <CLUSTER_ID>      Name of the Kubernetes cluster [default: Kubernetes]
                   -h, --help                         Print help (see more with '--help')"#]],
         );
@@ -445,13 +781,24 @@ mod tests {
     #[test]
     fn a_command_line_that_cannot_be_meant_is_refused() {
         assert_eq!(refused("rutterctl frobnicate"), "error: unrecognized subcommand 'frobnicate'");
-        assert_eq!(refused("rutterctl delete svc"), "error: the following required arguments were not provided:");
+        assert_eq!(refused("rutterctl get"), "error: the following required arguments were not provided:");
+        assert_eq!(
+            refused("rutterctl apply -f a --prune"),
+            "error: the following required arguments were not provided:"
+        );
+        let all = "rutterctl delete svc --all -f a";
+        assert_eq!(refused(all), "error: the argument '--all' cannot be used with '--filename <FILE>'");
+        let dry = "rutterctl apply -f a --dry-run=maybe";
+        assert_eq!(refused(dry), "error: invalid value 'maybe' for '--dry-run[=<server>]'");
         let address = "rutterctl --server localhost get svc";
         assert!(
             refused(address)
                 .starts_with("error: invalid value 'localhost' for '--server <ADDR>': want the path of a socket")
         );
-        assert_eq!(refused("rutterctl get svc -o xml"), "error: invalid value 'xml' for '--output <OUTPUT>'");
+        assert_eq!(
+            refused("rutterctl get svc -o xml"),
+            "error: invalid value 'xml' for '--output <FORMAT>': want wide, name, json, yaml or jsonpath=TEMPLATE"
+        );
         let address = "rutterctl bootstrap --proxy envoy --pod a --ip here";
         assert_eq!(refused(address), "error: invalid value 'here' for '--ip <IP>': invalid IP address syntax");
     }

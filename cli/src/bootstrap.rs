@@ -1,5 +1,7 @@
 //! Bootstraps, by which a proxy connects to Rutter as the sidecar of a workload.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
@@ -9,10 +11,13 @@ use crate::args::{Bootstrap, Interception, Proxy};
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     let (host, port) = wanted.xds.rsplit_once(':').context("--xds: want HOST:PORT")?;
     let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
+    let page = AdminPage::of(wanted, namespace)?;
     let json = match (wanted.proxy, wanted.interception) {
-        (Proxy::Envoy, _) => envoy(wanted, namespace, ControlPlane { host: host.trim_matches(['[', ']']), port }),
+        (Proxy::Envoy, _) => {
+            envoy(wanted, namespace, &page, ControlPlane { host: host.trim_matches(['[', ']']), port })
+        }
         (Proxy::Grpc, _) => grpc(wanted, namespace),
-        (Proxy::Rutter, Interception::None) => rutter(wanted, namespace),
+        (Proxy::Rutter, Interception::None) => rutter(wanted, namespace, &page)?,
         (Proxy::Rutter, Interception::Redirect) => {
             bail!("--proxy rutter: want --interception none: it does not take captured traffic yet")
         }
@@ -20,8 +25,67 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     Ok(serde_json::to_string_pretty(&json)?)
 }
 
-fn rutter(wanted: &Bootstrap, namespace: &str) -> Value {
-    json!({"xds": wanted.xds, "admin": format!("127.0.0.1:{}", wanted.admin_port), "node": node(wanted, namespace)})
+/// The port of the admin page of a proxy.
+const ADMIN_PORT: u16 = 15000;
+/// The longest path of a Unix socket, in bytes.
+const SOCKET_PATH_MAX: usize = 107;
+/// The mode of the socket of an admin page: only its owner may ask.
+const SOCKET_MODE: u32 = 0o600;
+
+/// Where the admin page of a proxy is.
+#[derive(Debug, PartialEq, Eq)]
+enum AdminPage {
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Socket(String),
+}
+
+impl AdminPage {
+    /// Returns where the page is by `--admin`, or else where it collides with that of no other proxy: a captured sidecar
+    /// has a loopback of its own, and another one shares that of its machine.
+    fn of(wanted: &Bootstrap, namespace: &str) -> Result<Self> {
+        let is_loopback = wanted.ip.is_loopback() && wanted.ip.is_ipv4();
+        let page = match (&wanted.admin, wanted.interception, wanted.proxy) {
+            (Some(text), _, _) => Self::parse(text)?,
+            (None, Interception::None, _) if is_loopback => Self::Tcp(SocketAddr::new(wanted.ip, ADMIN_PORT)),
+            (None, Interception::None, Proxy::Envoy) => {
+                let name = format!("envoy-{}.{namespace}.sock", wanted.pod);
+                Self::Socket(std::env::temp_dir().join(name).display().to_string())
+            }
+            (None, Interception::Redirect | Interception::None, _) => {
+                Self::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), ADMIN_PORT))
+            }
+        };
+        if let Self::Socket(path) = &page
+            && path.len() > SOCKET_PATH_MAX
+        {
+            bail!("--admin {path}: want a path of at most {SOCKET_PATH_MAX} bytes, got {}", path.len());
+        }
+        Ok(page)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(address) => Ok(Self::Tcp(address)),
+            Err(_) if text.starts_with(['/', '.']) => Ok(Self::Socket(text.to_owned())),
+            Err(_) => bail!("--admin {text}: want IP:PORT or the path of a Unix socket"),
+        }
+    }
+
+    /// Returns the address as Envoy has it.
+    fn address(&self) -> Value {
+        match self {
+            Self::Tcp(address) => {
+                json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+            }
+            Self::Socket(path) => json!({"pipe": {"path": path, "mode": SOCKET_MODE}}),
+        }
+    }
+}
+
+fn rutter(wanted: &Bootstrap, namespace: &str, page: &AdminPage) -> Result<Value> {
+    let AdminPage::Tcp(address) = page else { bail!("--admin: want IP:PORT for rutter-proxy, got a path") };
+    Ok(json!({"xds": wanted.xds, "admin": address.to_string(), "node": node(wanted, namespace)}))
 }
 
 /// Returns the bootstrap of a gRPC library. It has Istio's names, so a client that is set up for istiod has the same.
@@ -71,11 +135,16 @@ struct ControlPlane<'a> {
 
 /// Returns the bootstrap of an Envoy. It speaks delta ADS, and sends its node, which has 61 KB, in the first message
 /// only. It keeps the connection alive with pings, so that a control plane that vanished is noticed within 40 s.
-fn envoy(wanted: &Bootstrap, namespace: &str, ControlPlane { host, port }: ControlPlane<'_>) -> Value {
+fn envoy(
+    wanted: &Bootstrap,
+    namespace: &str,
+    page: &AdminPage,
+    ControlPlane { host, port }: ControlPlane<'_>,
+) -> Value {
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
     json!({
         "node": node(wanted, namespace),
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": wanted.admin_port}}},
+        "admin": {"address": page.address()},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -126,7 +195,8 @@ mod tests {
 
     /// Returns the bootstrap that a command line asks for.
     fn printed(options: &str) -> Result<String> {
-        let line = format!("rutterctl bootstrap --pod web-1 --ip 10.0.0.1 --label app=web {options}");
+        let ip = if options.contains("--ip") { "" } else { "--ip 10.0.0.1 " };
+        let line = format!("rutterctl bootstrap --pod web-1 {ip}--label app=web {options}");
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
         print(&wanted, "shop")
     }
@@ -227,6 +297,28 @@ mod tests {
     }
 
     #[test]
+    fn the_admin_page_collides_with_that_of_no_other_proxy() {
+        let page = |options: &str| {
+            let json: Value = serde_json::from_str(&printed(options)?)?;
+            Ok::<_, anyhow::Error>(json["admin"]["address"].clone())
+        };
+        let tcp = |ip: &str, port: u16| json!({"socket_address": {"address": ip, "port_value": port}});
+        assert_eq!(page("--proxy envoy").unwrap(), tcp("127.0.0.1", 15000), "it has a loopback of its own");
+        let socket = page("--proxy envoy --interception none").unwrap();
+        assert!(socket["pipe"]["path"].as_str().unwrap().ends_with("/envoy-web-1.shop.sock"), "{socket}");
+        assert_eq!(socket["pipe"]["mode"], 0o600);
+        assert_eq!(page("--proxy envoy --interception none --ip 127.0.3.1").unwrap(), tcp("127.0.3.1", 15000));
+        assert_eq!(page("--proxy envoy --admin 127.0.0.9:1").unwrap(), tcp("127.0.0.9", 1));
+        assert_eq!(page("--proxy envoy --admin ./a.sock").unwrap()["pipe"]["path"], "./a.sock");
+        let error = page("--proxy envoy --admin 15000").unwrap_err().to_string();
+        assert_eq!(error, "--admin 15000: want IP:PORT or the path of a Unix socket");
+        let error = page("--proxy rutter --interception none --admin /a.sock").unwrap_err().to_string();
+        assert_eq!(error, "--admin: want IP:PORT for rutter-proxy, got a path");
+        let error = page(&format!("--proxy envoy --admin /{}", "x".repeat(107))).unwrap_err().to_string();
+        assert!(error.ends_with("want a path of at most 107 bytes, got 108"), "{error}");
+    }
+
+    #[test]
     fn bootstrap_of_a_grpc_client() {
         expect![[r#"
             {
@@ -283,7 +375,7 @@ mod tests {
               },
               "xds": "127.0.0.1:15010"
             }"#]]
-        .assert_eq(&printed("--proxy rutter --interception none --admin-port 9901").unwrap());
+        .assert_eq(&printed("--proxy rutter --interception none --admin 127.0.0.1:9901").unwrap());
     }
 
     #[test]

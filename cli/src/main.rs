@@ -1,31 +1,51 @@
 //! The binary `rutterctl`.
 
+mod apply;
 mod args;
 mod backup;
 mod bootstrap;
+mod check;
 mod client;
+mod columns;
+mod edit;
 mod files;
 mod folder;
-mod objects;
+mod get;
+mod history;
+mod istio_notes;
+mod jsonpath;
 mod output;
+mod proxy_config;
 mod pushes;
 mod sidecars;
+mod targets;
+mod version;
+mod waiting;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use apply::Context;
 use args::{Cli, Command};
-use clap::Parser;
-use output::Out;
+use clap::{CommandFactory, Parser};
+use client::Admin;
+use output::{ColouredWriter, Out, has_colours};
 use rutter_api::{PrintableWriter, printable};
+
+/// How much longer than `--wait` a command may take.
+const GRACE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let coloured = ColouredWriter::new(std::io::stdout(), cli.is_for_people() && has_colours());
     // What others have named goes to a terminal.
-    let mut out = PrintableWriter(std::io::stdout());
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli, &mut out))) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut out = PrintableWriter(coloured);
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli, &mut out)));
+    let flushed = std::io::Write::flush(&mut out);
+    match result.and_then(|code| Ok(flushed.map(|()| code)?)) {
+        Ok(code) => code,
         Err(error) => {
             if !is_broken_pipe(&error) {
                 eprintln!("{}", printable(&message(&error)));
@@ -35,24 +55,96 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli, out: Out<'_>) -> Result<()> {
-    let Cli { server, token_file, namespace, command } = cli;
-    if let Command::Bootstrap(wanted) = &command {
-        writeln!(out, "{}", bootstrap::print(wanted, if namespace.is_empty() { "default" } else { &namespace })?)?;
+/// Runs a command, which ends when the control plane takes too long.
+async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
+    let timeout = cli.timeout;
+    let limit = match &cli.command {
+        _ if timeout.is_zero() => None,
+        Command::Get(get) if get.watch => None,
+        // Somebody edits, or looks what is wrong.
+        Command::Edit(_) => None,
+        Command::Apply(_) | Command::Delete(_) | Command::Rollback(_) => Some(timeout + GRACE),
+        Command::Get(_)
+        | Command::Check(_)
+        | Command::Diff(_)
+        | Command::History(_)
+        | Command::ProxyStatus(_)
+        | Command::ProxyConfig(_)
+        | Command::Pushes(_)
+        | Command::Bootstrap(_)
+        | Command::Folder(_)
+        | Command::Backup(_)
+        | Command::Version(_)
+        | Command::Completion(_) => Some(timeout),
+    };
+    match limit {
+        None => command(cli, out).await,
+        Some(limit) => match tokio::time::timeout(limit, command(cli, out)).await {
+            Ok(result) => result,
+            Err(_) => bail!("the control plane has not answered within {} s (--timeout)", timeout.as_secs_f64()),
+        },
+    }
+}
+
+async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
+    let Cli { server, token_file, namespace, timeout, command } = cli;
+    let context = Context { namespace: &namespace, timeout };
+    let server = client::Wanted { server, token_file };
+    let connect = async || client::connect(&server).await;
+    let success = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Bootstrap(wanted) => {
+            let namespace = if namespace.is_empty() { "default" } else { &namespace };
+            writeln!(out, "{}", bootstrap::print(&wanted, namespace)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion(wanted) => {
+            let mut script = Vec::new();
+            clap_complete::generate(wanted.shell, &mut Cli::command(), "rutterctl", &mut script);
+            out.write_all(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(wanted) => check::check(&wanted, &namespace, out),
+        Command::Version(wanted) => {
+            no_namespace(&namespace)?;
+            version::version(&server, &wanted, out).await.map(success)
+        }
+        Command::Apply(apply) => apply::apply(&mut connect().await?, apply, &context, out).await.map(success),
+        Command::Get(get) => get::get(&mut connect().await?, get, &namespace, out).await.map(success),
+        Command::Delete(delete) => apply::delete(&mut connect().await?, delete, &context, out).await.map(success),
+        Command::Edit(edit) => edit::edit(&mut connect().await?, &edit.targets, &context, out).await.map(success),
+        Command::Diff(diff) => history::diff(&mut connect().await?, diff, &namespace, out).await,
+        Command::History(wanted) => history::history(&mut connect().await?, wanted, &namespace, out).await.map(success),
+        Command::ProxyStatus(wanted) => {
+            sidecars::status(&mut connect().await?, wanted, &namespace, out).await.map(success)
+        }
+        Command::ProxyConfig(wanted) => {
+            proxy_config::config(&mut connect().await?, wanted, &namespace, out).await.map(success)
+        }
+        Command::Pushes(wanted) => pushes::pushes(&mut connect().await?, wanted, &namespace, out).await.map(success),
+        of_the_mesh => {
+            no_namespace(&namespace)?;
+            command_of_the_mesh(&mut connect().await?, of_the_mesh, &context, out).await.map(success)
+        }
+    }
+}
+
+/// Runs a command that is about the whole mesh.
+async fn command_of_the_mesh(admin: &mut Admin, command: Command, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+    match command {
+        Command::Rollback(wanted) => apply::rollback(admin, wanted, context, out).await,
+        Command::Folder(wanted) => folder::folder(admin, &wanted, out).await,
+        Command::Backup(wanted) => backup::backup(admin, &wanted, out).await,
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a namespace for a command that is about the whole mesh.
+fn no_namespace(namespace: &str) -> Result<()> {
+    if namespace.is_empty() {
         return Ok(());
     }
-    let mut admin = client::connect(&client::Wanted { server, token_file }).await?;
-    match command {
-        Command::Apply(apply) => objects::apply(&mut admin, apply, &namespace, out).await,
-        Command::Get(get) => objects::get(&mut admin, get, &namespace, out).await,
-        Command::Delete(delete) => objects::delete(&mut admin, delete, &namespace, out).await,
-        Command::ProxyStatus(status) => sidecars::status(&mut admin, status, out).await,
-        Command::ProxyConfig(wanted) => sidecars::config(&mut admin, wanted, out).await,
-        Command::Pushes(wanted) => pushes::pushes(&mut admin, wanted, out).await,
-        Command::Folder(wanted) => folder::folder(&mut admin, &wanted, out).await,
-        Command::Backup(wanted) => backup::backup(&mut admin, &wanted, out).await,
-        Command::Bootstrap(_) => Ok(()),
-    }
+    bail!("--namespace {namespace}: want none: this command is about the whole mesh")
 }
 
 /// Returns whether a command failed only because nobody reads its output any more, as in `rutterctl get all | head`.

@@ -1,6 +1,6 @@
 //! How results are printed: tables, JSON and YAML.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -8,11 +8,94 @@ use serde_json::Value;
 
 use crate::args::Output;
 
-/// Returns a table with the given heads of columns and without rows.
+/// Returns a table with the given heads of columns and without rows. On a terminal it is no wider than that.
 pub(crate) fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    let mut table = rows();
+    table.set_header(head);
     table
+}
+
+/// Returns a table without heads and rows.
+pub(crate) fn rows() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table
+}
+
+/// Returns whether what is printed for people may have colours.
+pub(crate) fn has_colours() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_off && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// The words that say how something is, each with its colour on a terminal.
+const COLOURED: [(&str, &str); 6] = [
+    ("SYNCED", "\x1b[32m"),
+    ("ACKED", "\x1b[32m"),
+    ("STALE", "\x1b[33m"),
+    ("DUE", "\x1b[33m"),
+    ("NACK", "\x1b[31m"),
+    ("REFUSED", "\x1b[31m"),
+];
+const PLAIN: &str = "\x1b[0m";
+
+/// Colours the words that say how something is. They are in capitals, and nothing that others name is.
+#[derive(Debug)]
+pub(crate) struct ColouredWriter<W: Write> {
+    inner: W,
+    is_on: bool,
+    /// The line that is not complete yet.
+    line: String,
+}
+
+impl<W: Write> ColouredWriter<W> {
+    pub(crate) fn new(inner: W, is_on: bool) -> Self {
+        Self { inner, is_on, line: String::new() }
+    }
+}
+
+impl<W: Write> Write for ColouredWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.is_on {
+            return self.inner.write(bytes);
+        }
+        self.line.push_str(&String::from_utf8_lossy(bytes));
+        if let Some(end) = self.line.rfind('\n') {
+            let rest = self.line.split_off(end + 1);
+            self.inner.write_all(coloured(&std::mem::replace(&mut self.line, rest)).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let rest = std::mem::take(&mut self.line);
+        self.inner.write_all(coloured(&rest).as_bytes())?;
+        self.inner.flush()
+    }
+}
+
+fn coloured(text: &str) -> String {
+    let is_border = |letter: Option<char>| letter.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_');
+    let mut coloured = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let word = COLOURED.iter().find(|(word, _)| rest.starts_with(word));
+        let is_whole = word.is_some_and(|(word, _)| {
+            is_border(coloured.chars().next_back()) && is_border(rest[word.len()..].chars().next())
+        });
+        if let Some((word, colour)) = word.filter(|_| is_whole) {
+            coloured.push_str(&format!("{colour}{word}{PLAIN}"));
+            rest = &rest[word.len()..];
+        } else {
+            let next = rest.chars().next().map_or(0, char::len_utf8);
+            coloured.push_str(&rest[..next]);
+            rest = &rest[next..];
+        }
+    }
+    coloured
 }
 
 /// Where the results of a command go: standard output, or a buffer in tests. Errors and warnings go to standard error.
@@ -27,9 +110,9 @@ pub(crate) fn print(value: &Value, output: Output, out: Out<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns a value as block YAML. Every string is in double quotes, as in JSON, so that none is taken for something
-/// else. The control plane takes the text as it is, so that `get -o yaml` can be edited and applied.
-fn yaml(value: &Value) -> String {
+/// Returns a value as block YAML. A string that YAML could take for something else is in double quotes, as in JSON. The
+/// control plane takes the text as it is, so that `get -o yaml` can be edited and applied.
+pub(crate) fn yaml(value: &Value) -> String {
     let mut out = String::new();
     write_yaml(value, 0, &mut out);
     out
@@ -40,9 +123,7 @@ fn write_yaml(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (index, (key, inner)) in map.iter().enumerate() {
-                let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/'))
-                    && key.len() > 3;
-                let key = if plain { key.clone() } else { Value::from(key.as_str()).to_string() };
+                let key = string(key);
                 if index > 0 || !out.ends_with("- ") {
                     out.push_str(&pad);
                 }
@@ -60,14 +141,28 @@ fn write_yaml(value: &Value, depth: usize, out: &mut String) {
                 if is_nested(item) {
                     write_yaml(item, depth + 1, out);
                 } else {
-                    out.push_str(&format!("{item}\n"));
+                    out.push_str(&format!("{}\n", scalar(item)));
                 }
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            out.push_str(&format!("{value}\n"));
+            out.push_str(&format!("{}\n", scalar(value)));
         }
     }
+}
+
+fn scalar(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), string)
+}
+
+/// Returns a string as YAML: without quotes if it begins with a letter or a slash, has no letter that means something to
+/// YAML, and is no word for something else.
+fn string(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
+    let lower = text.to_ascii_lowercase();
+    let is_word = matches!(lower.as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null");
+    if begins && !is_word && text.bytes().all(is_plain) { text.to_owned() } else { Value::from(text).to_string() }
 }
 
 fn nested(value: &Value, depth: usize, out: &mut String) {
@@ -75,7 +170,7 @@ fn nested(value: &Value, depth: usize, out: &mut String) {
         out.push('\n');
         write_yaml(value, depth + 1, out);
     } else {
-        out.push_str(&format!(" {value}\n"));
+        out.push_str(&format!(" {}\n", scalar(value)));
     }
 }
 
@@ -102,7 +197,33 @@ mod tests {
     }
 
     #[test]
-    fn yaml_is_in_blocks_and_quotes_every_string() {
+    fn words_that_say_how_something_is_have_a_colour() {
+        let mut out = Vec::new();
+        let mut writer = ColouredWriter::new(&mut out, true);
+        write!(writer, "a NA").unwrap();
+        write!(writer, "CK (1) nack UNSYNCED\nSYNCED").unwrap();
+        writer.flush().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a \x1b[31mNACK\x1b[0m (1) nack UNSYNCED\n\x1b[32mSYNCED\x1b[0m");
+        let mut out = Vec::new();
+        ColouredWriter::new(&mut out, false).write_all(b"NACK").unwrap();
+        assert_eq!(out, b"NACK");
+    }
+
+    #[test]
+    fn strings_that_yaml_could_take_for_something_else_are_quoted() {
+        for text in ["a", "v1", "/x", "app.kubernetes.io/name", "a-b_c.d"] {
+            assert_eq!(string(text), text);
+        }
+        for text in [
+            "", "1", "1.5", "no", "ON", "null", "~", "- a", "a: b", "a b", "#", "*", "0x1", "10.0.0.1", "1:30", ".inf",
+            "é",
+        ] {
+            assert_eq!(string(text), Value::from(text).to_string());
+        }
+    }
+
+    #[test]
+    fn yaml_is_in_blocks() {
         let value = json!({
             "apiVersion": "v1", "on": true, "metadata": {"name": "a", "labels": {}},
             "items": [{"port": 80, "name": "http"}, [1, 2], "text", null],
@@ -110,17 +231,17 @@ mod tests {
         let mut out = Vec::new();
         print(&value, Output::Yaml, &mut out).unwrap();
         expect![[r#"
-            apiVersion: "v1"
+            apiVersion: v1
             items:
-              - name: "http"
+              - name: http
                 port: 80
               - - 1
                 - 2
-              - "text"
+              - text
               - null
             metadata:
               labels: {}
-              name: "a"
+              name: a
             "on": true
         "#]]
         .assert_eq(&String::from_utf8(out).unwrap());

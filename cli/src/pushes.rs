@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{brief, printable_line};
+use rutter_api::{CreationTimestamp, brief, printable_line};
 use serde_json::{Value, json};
 
 use crate::args::{Output, Pushes};
@@ -13,8 +13,9 @@ use crate::output::{Out, print, table};
 const NAMES_SHOWN: usize = 3;
 
 /// Shows the latest responses: what was sent to whom, how much it was, and how long the answer took.
-pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes, out: Out<'_>) -> Result<()> {
-    let request = pb::PushesRequest { sidecar: wanted.sidecar, since_revision: wanted.since };
+pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes, namespace: &str, out: Out<'_>) -> Result<()> {
+    let namespace = namespace.to_owned();
+    let request = pb::PushesRequest { sidecar: wanted.sidecar, since_revision: wanted.since, namespace };
     let pushes = admin.pushes(request).await?.into_inner().pushes;
     if wanted.output == Output::Short {
         return print_pushes(&pushes, out);
@@ -22,11 +23,18 @@ pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes, out: Out<'_>) -> R
     print(&Value::Array(pushes.iter().map(push_json).collect()), wanted.output, out)
 }
 
-fn push_json(push: &pb::Push) -> Value {
+/// Returns a push with a key for each field.
+pub(crate) fn push_json(push: &pb::Push) -> Value {
     json!({
-        "sidecar": push.sidecar, "type": push.r#type, "revision": push.revision, "resources": push.resources,
+        "time": time_of(push), "sidecar": push.sidecar, "type": push.r#type, "revision": push.revision, "resources": push.resources,
         "removed": push.removed, "bytes": push.bytes, "ackUs": push.ack_us, "error": push.error, "names": push.names,
     })
+}
+
+/// Returns when a push was caused, to the millisecond.
+fn time_of(push: &pb::Push) -> String {
+    let milliseconds = push.sent_us.div_euclid(1_000) * 1_000;
+    CreationTimestamp::from_microseconds(milliseconds).to_string()
 }
 
 /// Prints what was sent to whom, and what was refused.
@@ -35,7 +43,7 @@ pub(crate) fn print_pushes(pushes: &[pb::Push], out: Out<'_>) -> Result<()> {
         writeln!(out, "nothing was sent to anybody")?;
         return Ok(());
     }
-    let mut rows = table(["SIDECAR", "REVISION", "TYPE", "SENT", "REMOVED", "BYTES", "ANSWER", "NAMES"]);
+    let mut rows = table(["TIME", "SIDECAR", "REVISION", "TYPE", "SENT", "REMOVED", "BYTES", "ANSWER", "NAMES"]);
     for push in pushes {
         let answer = match (push.ack_us, push.error.is_empty()) {
             (None, _) => "none yet".to_owned(),
@@ -49,7 +57,7 @@ pub(crate) fn print_pushes(pushes: &[pb::Push], out: Out<'_>) -> Result<()> {
         }
         let cause = if push.revision == 0 { "(asked)".to_owned() } else { push.revision.to_string() };
         let (sent, removed, bytes) = (push.resources.to_string(), push.removed.to_string(), push.bytes.to_string());
-        rows.add_row([&push.sidecar, &cause, &push.r#type, &sent, &removed, &bytes, &answer, &names]);
+        rows.add_row([&time_of(push), &push.sidecar, &cause, &push.r#type, &sent, &removed, &bytes, &answer, &names]);
     }
     writeln!(out, "{rows}")?;
     for push in pushes.iter().filter(|push| !push.error.is_empty()) {
@@ -80,6 +88,7 @@ mod tests {
             bytes: 123,
             ack_us: Some(4_567),
             names: vec!["outbound|80||a.shop".into()],
+            sent_us: 1_795_000_000_123_456,
             ..Default::default()
         }
     }
@@ -104,11 +113,11 @@ mod tests {
     #[test]
     fn the_table_says_what_was_sent_why_and_what_the_answer_was() {
         expect![[r#"
-            | SIDECAR     REVISION  TYPE      SENT  REMOVED  BYTES  ANSWER      NAMES
-            | web-1.shop  (asked)   endpoint  1     0        123    ACK 4.5 ms  outbound|80||a.shop
-            | web-1.shop  3         endpoint  7     2        123    ACK 4.5 ms  a b c … 6 more
-            | web-2.shop  3         endpoint  1     0        123    none yet    outbound|80||a.shop
-            | web-3.shop  3         endpoint  1     0        123    NACK        outbound|80||a.shop
+            | TIME                      SIDECAR     REVISION  TYPE      SENT  REMOVED  BYTES  ANSWER      NAMES
+            | 2026-11-18T11:06:40.123Z  web-1.shop  (asked)   endpoint  1     0        123    ACK 4.5 ms  outbound|80||a.shop
+            | 2026-11-18T11:06:40.123Z  web-1.shop  3         endpoint  7     2        123    ACK 4.5 ms  a b c … 6 more
+            | 2026-11-18T11:06:40.123Z  web-2.shop  3         endpoint  1     0        123    none yet    outbound|80||a.shop
+            | 2026-11-18T11:06:40.123Z  web-3.shop  3         endpoint  1     0        123    NACK        outbound|80||a.shop
             |web-3.shop refused endpoint outbound|80||a.shop: no such thing
         "#]]
         .assert_eq(&printed(&pushes()));
@@ -138,6 +147,7 @@ mod tests {
                 "resources": 1,
                 "revision": 3,
                 "sidecar": "web-2.shop",
+                "time": "2026-11-18T11:06:40.123Z",
                 "type": "endpoint"
               },
               {
@@ -151,6 +161,7 @@ mod tests {
                 "resources": 1,
                 "revision": 3,
                 "sidecar": "web-3.shop",
+                "time": "2026-11-18T11:06:40.123Z",
                 "type": "endpoint"
               }
             ]"#]]

@@ -1,14 +1,13 @@
-//! The commands about sidecars: their state, and what they were sent.
+//! The command about the state of sidecars.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
-use rutter_api::json::from_bytes;
+use anyhow::{Result, bail};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ResourceType, brief, printable_line};
 use serde_json::{Value, json};
 
-use crate::args::{Config, Output, Status};
+use crate::args::{Output, Status};
 use crate::client::Admin;
 use crate::output::{Out, print, table};
 
@@ -26,13 +25,80 @@ fn column(resource_type: ResourceType) -> Option<&'static str> {
 }
 
 /// Shows each sidecar, and whether it has acknowledged its config.
-pub(crate) async fn status(admin: &mut Admin, wanted: Status, out: Out<'_>) -> Result<()> {
-    let response = admin.proxy_status(pb::ProxyStatusRequest {}).await?.into_inner();
-    if wanted.output != Output::Short {
-        let sidecars: Vec<Value> = response.sidecars.iter().map(sidecar_json).collect();
-        return print(&json!({"revision": response.revision, "sidecars": sidecars}), wanted.output, out);
+pub(crate) async fn status(admin: &mut Admin, wanted: Status, namespace: &str, out: Out<'_>) -> Result<()> {
+    let request = pb::ProxyStatusRequest { namespace: namespace.to_owned() };
+    let mut response = admin.proxy_status(request).await?.into_inner();
+    if let Some(name) = &wanted.sidecar {
+        response.sidecars = streams_of(response.sidecars, name)?;
+        response.left.clear();
     }
-    print_sidecars(&response.sidecars, out)
+    let pb::ProxyStatusResponse { sidecars, revision, left } = response;
+    if wanted.output != Output::Short {
+        let sidecars: Vec<Value> = sidecars.iter().map(sidecar_json).collect();
+        let left: Vec<Value> = left.iter().map(left_json).collect();
+        return print(&json!({"revision": revision, "sidecars": sidecars, "left": left}), wanted.output, out);
+    }
+    if wanted.sidecar.is_some() {
+        return sidecars.iter().try_for_each(|sidecar| print_detail(sidecar, out));
+    }
+    print_sidecars(&sidecars, out)?;
+    print_left(&left, out)
+}
+
+/// Returns the streams of the sidecar that a name means, which is whole or a beginning that no other sidecar has.
+fn streams_of(sidecars: Vec<pb::Sidecar>, name: &str) -> Result<Vec<pb::Sidecar>> {
+    let name = name.strip_prefix("pod/").unwrap_or(name);
+    let ids: BTreeSet<String> =
+        sidecars.iter().map(|sidecar| sidecar.id.clone()).filter(|id| id.starts_with(name)).collect();
+    let id = match &ids.iter().collect::<Vec<_>>()[..] {
+        [] => bail!("{name}: no such sidecar is connected (see rutterctl proxy-status)"),
+        [only] => (*only).clone(),
+        _ if ids.contains(name) => name.to_owned(),
+        several => {
+            let several: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
+            bail!("{name}: want one sidecar, got {}", several.join(", "))
+        }
+    };
+    Ok(sidecars.into_iter().filter(|sidecar| sidecar.id == id).collect())
+}
+
+/// Prints everything that is known of one stream.
+fn print_detail(sidecar: &pb::Sidecar, out: Out<'_>) -> Result<()> {
+    let pb::Sidecar { id, ip, cluster_id, version, types: _, connected_ms, peer, contested } = sidecar;
+    let is_contested = if *contested { ", which is not the only address that claims to be it" } else { "" };
+    writeln!(out, "{id}: {}", printable_line(version))?;
+    writeln!(out, "says that its address is {ip}, and connects from {peer}{is_contested}")?;
+    writeln!(out, "connected for {}; cluster {}", age(*connected_ms), printable_line(cluster_id))?;
+    let mut rows = table(["TYPE", "STATE", "SINCE", "RESOURCES"]);
+    for status in &sidecar.types {
+        rows.add_row([&status.r#type, state(status.state()), &age(status.age_ms), &status.resources.to_string()]);
+    }
+    writeln!(out, "{rows}")?;
+    print_refusals(sidecar, out)
+}
+
+/// The number of sidecars that have left and are shown.
+const LEFT_SHOWN: usize = 10;
+
+/// Prints the sidecars that left lately.
+fn print_left(left: &[pb::Left], out: Out<'_>) -> Result<()> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut rows = table(["LEFT", "IP", "AGO", "WHY"]);
+    for pb::Left { id, ip, ms, reason } in left.iter().take(LEFT_SHOWN) {
+        rows.add_row([id, ip, &age(*ms), &printable_line(reason)]);
+    }
+    writeln!(out, "\n{rows}")?;
+    if let Some(more @ 1..) = left.len().checked_sub(LEFT_SHOWN) {
+        writeln!(out, " … and {more} more")?;
+    }
+    Ok(())
+}
+
+fn left_json(left: &pb::Left) -> Value {
+    let pb::Left { id, ip, ms, reason } = left;
+    json!({"id": id, "ip": ip, "leftMs": ms, "reason": reason})
 }
 
 /// Prints a table of sidecars, and below it what they refuse.
@@ -131,91 +197,11 @@ fn age(ms: u64) -> String {
     }
 }
 
-/// Shows what was sent to a sidecar, and whether it was acknowledged.
-pub(crate) async fn config(admin: &mut Admin, wanted: Config, out: Out<'_>) -> Result<()> {
-    let request = pb::ProxyConfigRequest { sidecar: wanted.sidecar, r#type: wanted.resource_type };
-    let response = admin.proxy_config(request).await?.into_inner();
-    if wanted.output != Output::Short {
-        let resources = response.resources.iter().map(resource_json).collect::<Result<Vec<Value>>>()?;
-        return print(&json!({"sidecar": response.sidecar, "resources": resources}), wanted.output, out);
-    }
-    print_resources(&response.resources, out)
-}
-
-/// Prints a table of resources, each with what people look for first in it.
-fn print_resources(resources: &[pb::SentResource], out: Out<'_>) -> Result<()> {
-    let mut rows = table(["TYPE", "NAME", "VERSION", "STATE", "SUMMARY"]);
-    for resource in resources {
-        let message = resource.type_url.rsplit('.').next().unwrap_or_default();
-        let json = from_bytes(&resource.type_url, &resource.body).unwrap_or_default();
-        let mut state = resource.state().as_str_name().to_owned();
-        if !resource.error.is_empty() {
-            state.push_str(&format!(": {}", printable_line(&resource.error)));
-        }
-        rows.add_row([message, &resource.name, &resource.version, &state, &summary(message, &json)]);
-    }
-    writeln!(out, "{rows}")?;
-    Ok(())
-}
-
-fn resource_json(resource: &pb::SentResource) -> Result<Value> {
-    let body = from_bytes(&resource.type_url, &resource.body)?;
-    Ok(json!({
-        "type": resource.type_url, "name": resource.name, "version": resource.version,
-        "state": resource.state().as_str_name(), "error": resource.error, "resource": body,
-    }))
-}
-
-/// Returns what people look for first in a resource.
-fn summary(message: &str, json: &Value) -> String {
-    match message {
-        "ClusterLoadAssignment" => {
-            let localities = items(&json["endpoints"]);
-            let endpoints = localities.iter().flat_map(|locality| items(&locality["lb_endpoints"]));
-            let addresses: Vec<String> = endpoints.map(|endpoint| address(&endpoint["endpoint"])).collect();
-            if addresses.is_empty() { "no endpoints".to_owned() } else { addresses.join(" ") }
-        }
-        "Listener" => address(json),
-        "RouteConfiguration" => {
-            let hosts: Vec<String> = items(&json["virtual_hosts"]).iter().map(|host| text(&host["name"])).collect();
-            let more = if json["vhds"].is_object() { " and virtual hosts of their own" } else { "" };
-            hosts.join(" ") + more
-        }
-        "VirtualHost" => items(&json["domains"]).iter().map(text).collect::<Vec<_>>().join(" "),
-        _ => json.get("type").map_or_else(|| "STATIC".to_owned(), text),
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn address(value: &Value) -> String {
-    let socket = &value["address"]["socket_address"];
-    format!("{}:{}", text(&socket["address"]), text(&socket["port_value"]))
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
 
     use super::*;
-
-    #[test]
-    fn a_summary_says_what_people_look_for() {
-        let address = |ip: &str| json!({"address": {"socket_address": {"address": ip, "port_value": 80}}});
-        let endpoints = json!({"endpoints": [{"lb_endpoints": [{"endpoint": address("10.0.0.1")}, {"endpoint": address("10.0.0.2")}]}]});
-        assert_eq!(summary("ClusterLoadAssignment", &endpoints), "10.0.0.1:80 10.0.0.2:80");
-        assert_eq!(summary("ClusterLoadAssignment", &json!({})), "no endpoints");
-        assert_eq!(summary("Listener", &address("0.0.0.0")), "0.0.0.0:80");
-        let table = json!({"virtual_hosts": [{"name": "allow_any"}], "vhds": {}});
-        assert_eq!(summary("RouteConfiguration", &table), "allow_any and virtual hosts of their own");
-        assert_eq!(summary("Cluster", &json!({"type": "EDS"})), "EDS");
-    }
 
     #[test]
     fn ages_have_the_unit_that_fits() {
@@ -289,6 +275,51 @@ mod tests {
     }
 
     #[test]
+    fn one_sidecar_is_shown_in_detail_and_found_by_its_beginning() {
+        expect![[r#"
+            |web-1.shop: envoy 1.40.0
+            |says that its address is 10.0.0.1, and connects from 10.0.0.1
+            |connected for 3m; cluster Kubernetes
+            | TYPE      STATE          SINCE  RESOURCES
+            | cluster   NACK           1s     3
+            | endpoint  SYNCED         1s     3
+            | listener  STALE          1s     3
+            | route     NOT REQUESTED  1s     3
+            |web-1.shop refuses outbound|80||a.shop (version 0123456789abcdef): no such thing
+            |  it is made from service shop/a, destinationRule shop/r
+        "#]]
+        .assert_eq(&printed(|out| print_detail(&sidecar(), out)));
+        let named = |id: &str| pb::Sidecar { id: id.into(), ..sidecar() };
+        let all = || vec![named("web.shop"), named("web-1.shop"), named("web.shop"), named("api.shop")];
+        let found =
+            |name: &str| streams_of(all(), name).map(|sidecars| sidecars.len()).map_err(|error| error.to_string());
+        assert_eq!((found("web.shop"), found("pod/api")), (Ok(2), Ok(1)));
+        assert_eq!(found("web"), Err("web: want one sidecar, got web-1.shop, web.shop".to_owned()));
+        assert_eq!(found("x"), Err("x: no such sidecar is connected (see rutterctl proxy-status)".to_owned()));
+    }
+
+    #[test]
+    fn sidecars_that_left_are_listed_and_the_others_counted() {
+        let left = pb::Left { id: "web-1.shop".into(), ip: "10.0.0.1".into(), ms: 90_000, reason: "cut\x1b".into() };
+        expect![[r#"
+            |
+            | LEFT        IP        AGO  WHY
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | web-1.shop  10.0.0.1  90s  cut\u001b
+            | … and 1 more
+        "#]]
+        .assert_eq(&printed(|out| print_left(&vec![left; 11], out)));
+    }
+
+    #[test]
     fn json_of_a_sidecar_has_a_key_for_each_field() {
         expect![[r#"
             {
@@ -341,62 +372,5 @@ mod tests {
               "version": "envoy 1.40.0"
             }"#]]
         .assert_eq(&serde_json::to_string_pretty(&sidecar_json(&sidecar())).unwrap());
-    }
-
-    fn resource(name: &str, state: pb::sent_resource::State, error: &str) -> pb::SentResource {
-        use prost::Message;
-        use rutter_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-        let assignment = ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() };
-        pb::SentResource {
-            type_url: ResourceType::Endpoint.type_url().into(),
-            name: name.into(),
-            version: "0123456789abcdef".into(),
-            state: state as i32,
-            body: assignment.encode_to_vec().into(),
-            error: error.into(),
-        }
-    }
-
-    #[test]
-    fn the_table_of_resources_has_their_state_and_a_summary() {
-        use pb::sent_resource::State::{Acked, Due, Refused, Sent};
-        let resources = [
-            resource("a", Acked, ""),
-            resource("b", Sent, ""),
-            resource("c", Due, ""),
-            resource("d", Refused, "no such thing"),
-        ];
-        expect![[r#"
-            | TYPE                   NAME  VERSION           STATE                   SUMMARY
-            | ClusterLoadAssignment  a     0123456789abcdef  ACKED                   no endpoints
-            | ClusterLoadAssignment  b     0123456789abcdef  SENT                    no endpoints
-            | ClusterLoadAssignment  c     0123456789abcdef  DUE                     no endpoints
-            | ClusterLoadAssignment  d     0123456789abcdef  REFUSED: no such thing  no endpoints
-        "#]]
-        .assert_eq(&printed(|out| print_resources(&resources, out)));
-        expect![[r#"
-            | TYPE  NAME  VERSION  STATE  SUMMARY
-        "#]]
-        .assert_eq(&printed(|out| print_resources(&[], out)));
-        let json = resource_json(&resources[3]).unwrap();
-        expect![[r#"
-            {
-              "error": "no such thing",
-              "name": "d",
-              "resource": {
-                "cluster_name": "d"
-              },
-              "state": "REFUSED",
-              "type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-              "version": "0123456789abcdef"
-            }"#]]
-        .assert_eq(&serde_json::to_string_pretty(&json).unwrap());
-    }
-
-    #[test]
-    fn a_resource_that_is_none_of_its_type_is_an_error_in_json_and_shown_in_the_table() {
-        let broken = pb::SentResource { body: vec![0xff].into(), ..resource("a", pb::sent_resource::State::Acked, "") };
-        assert!(resource_json(&broken).is_err());
-        assert!(printed(|out| print_resources(&[broken], out)).contains("no endpoints"));
     }
 }

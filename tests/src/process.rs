@@ -300,7 +300,8 @@ impl Sidecar {
     pub async fn spawn(dir: &Path, plane: &ControlPlane, workload: &Workload) -> Result<Self> {
         let port = free_port()?;
         let mode = if workload.captured { "redirect" } else { "none" };
-        let (ip, xds, port_text) = (workload.ip.to_string(), plane.xds.to_string(), port.to_string());
+        let (ip, xds) = (workload.ip.to_string(), plane.xds.to_string());
+        let admin = format!("127.0.0.1:{port}");
         let bootstrap = plane
             .ctl(&[
                 "-n",
@@ -316,8 +317,8 @@ impl Sidecar {
                 mode,
                 "--xds",
                 &xds,
-                "--admin-port",
-                &port_text,
+                "--admin",
+                &admin,
             ])
             .await?;
         let bootstrap = match workload.proxy {

@@ -3,15 +3,53 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use expect_test::expect;
 use rutter_tests::process::{ControlPlane, binary};
+use tokio::io::AsyncBufReadExt;
 use tokio::process::Command;
 
 const CONFIG: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\n\
     spec: {ports: [{name: http, port: 80}]}\n---\n\
     apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n\
     spec: {hosts: [a], http: [{route: [{destination: {host: b}}]}]}\n";
+
+/// Files as people have them, each with its name.
+const WHAT_PEOPLE_HAVE: [(&str, &str); 5] = [
+    (
+        "exported.yaml",
+        "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    annotations:\n      \
+         kubectl.kubernetes.io/last-applied-configuration: '{}'\n    creationTimestamp: \"2026-01-01T00:00:00Z\"\n    \
+         managedFields: [{manager: kubectl, operation: Update}]\n    name: a\n    namespace: shop\n    resourceVersion: \"123456\"\n    \
+         uid: 3f0c\n  spec:\n    clusterIP: 10.9.0.1\n    clusterIPs: [10.9.0.1]\n    internalTrafficPolicy: Cluster\n    \
+         ipFamilies: [IPv4]\n    ipFamilyPolicy: SingleStack\n    ports: [{name: http, port: 80, protocol: TCP, targetPort: 8080}]\n    \
+         selector: {app: a}\n    sessionAffinity: None\n    type: ClusterIP\n  status: {loadBalancer: {}}\n\
+         kind: List\nmetadata: {resourceVersion: \"\"}\n",
+    ),
+    (
+        "mixed.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, annotations: {sidecar.istio.io/inject: 'true'}}\n---\n\
+         apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: d}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n\
+         spec: {hosts: [a], http: [{fault: {}, rewrite: {uri: /}, route: [{destination: {host: a}}]}]}\n---\n\
+         apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio-injection: enabled}}\n",
+    ),
+    (
+        "twice.json",
+        "{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {\"name\": \"n\"}}\n\
+         {\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"a\", \"namespace\": \"shop\"}, \"spec\": {\"ports\": [{\"port\": 1}]}}\n",
+    ),
+    (
+        "labelled.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: kept, labels: {app: web}}\nspec: {ports: [{port: 80}]}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: pruned, labels: {app: web}}\nspec: {ports: [{port: 80}]}\n",
+    ),
+    (
+        "labelled-less.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: kept, labels: {app: web}}\nspec: {ports: [{port: 80}]}\n",
+    ),
+];
 
 /// A control plane, and a folder of files for `rutterctl`.
 struct Shell {
@@ -60,84 +98,136 @@ fn shown(output: &Output) -> String {
 #[expect(clippy::too_many_lines, reason = "most of it is expected output")]
 async fn objects_are_applied_shown_and_deleted() -> Result<()> {
     let shell = Shell::start().await?;
-    expect![[r#"
-        exit 0
-        service/a.shop created (dry run)
-        virtualservice/v.shop created (dry run)
-        on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
-    "#]].assert_eq(&shell.shown("apply -f config.yaml --dry-run").await?);
-    expect![[r#"
-        exit 0
-        no objects
-    "#]]
-    .assert_eq(&shell.shown("get all").await?);
-    expect![[r#"
-        exit 0
-        service/a.shop created
-        virtualservice/v.shop created
-        on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
-    "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
-    expect![[r#"
-        exit 0
-        {
-          "applied": [
-            {
-              "action": "unchanged",
-              "object": "service/a.shop"
-            },
-            {
-              "action": "unchanged",
-              "object": "virtualservice/v.shop"
-            }
-          ],
-          "revision": 1,
-          "warnings": [
-            "virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503"
-          ]
-        }
-        on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
-    "#]].assert_eq(&shell.shown("apply -f . -o json").await?);
-    expect![[r#"
-        exit 0
-         KIND            NAMESPACE  NAME  VERSION  OWNER
-         Service         shop       a     1        api
-         VirtualService  shop       v     1        api
-    "#]]
-    .assert_eq(&shell.shown("get all").await?);
-    expect![[r#"
-        exit 0
-        apiVersion: "v1"
-        kind: "Service"
-        metadata:
-          creationTimestamp: "2026-01-01T00:00:00Z"
-          name: "a"
-          namespace: "shop"
-          resourceVersion: "1"
-        spec:
-          ports:
-            - name: "http"
-              port: 80
-    "#]]
-    .assert_eq(&shell.shown("-n shop get svc a -o yaml").await?);
-    expect![[r#"
-        exit 0
-        no objects
-    "#]]
-    .assert_eq(&shell.shown("-n bank get all").await?);
-    expect![[r#"
-        exit 0
-        vs shop/v deleted
-    "#]]
-    .assert_eq(&shell.shown("-n shop delete vs v").await?);
-    expect![[r#"
-        exit 1
-        on standard error:
-        virtualService shop/v: not found
-    "#]]
-    .assert_eq(&shell.shown("-n shop delete vs v").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml --dry-run").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("get all").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f . -o json").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("get all --no-headers -o name").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("get svc,vs -o wide --show-labels").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n shop get svc a -o yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n bank get all").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("get svc/a vs/gone").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("get virtualService shop/v -o jsonpath={.spec.hosts[*]}").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v --dry-run=server").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v --ignore-not-found").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("delete svc --all -n shop").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("delete -f config.yaml --ignore-not-found").await?);
+    Ok(())
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of it is expected output")]
+async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()> {
+    let shell = Shell::start().await?;
+    for (name, text) in WHAT_PEOPLE_HAVE {
+        std::fs::write(shell.dir.path().join(name), text)?;
+    }
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f exported.yaml --dry-run").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported --strict").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f twice.json -f config.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("-n bank apply -f config.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f labelled.yaml --prune -l app=web").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f labelled-less.yaml --prune -l app=web").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("check -f mixed.yaml --from-istio").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("check -f config.yaml -o json").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f https://a.example/b.yaml").await?);
+    Ok(())
+}
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of it is expected output")]
+async fn history_is_shown_compared_and_brought_back() -> Result<()> {
+    let shell = Shell::start().await?;
+    std::fs::write(shell.dir.path().join("changed.yaml"), CONFIG.replace("80", "81"))?;
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("apply -f changed.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("diff 1..2").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("diff -f config.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("diff -f changed.yaml").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("rollback 1 --dry-run").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("rollback 1").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("rollback 1").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("rollback 9").await?);
+    expect![[r#""#]].assert_eq(&shell.shown("diff 1..x").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_says_who_and_when() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let json = String::from_utf8(shell.run("history vs/v -n shop -o json").await?.stdout)?;
+    let history: serde_json::Value = serde_json::from_str(&json)?;
+    let by = history[0]["by"].as_str().unwrap_or_default();
+    let time = history[0]["time"].as_str().unwrap_or_default();
+    assert!(by.starts_with("uid ") && time.starts_with("20") && time.ends_with('Z'), "{json}");
+    assert_eq!(history[0]["changes"][0]["object"], "service shop/a");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stopped_control_plane_does_not_hold_the_command_for_ever() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.plane.signal("STOP")?;
+    let output = shell.shown("--timeout 500ms get all").await?;
+    shell.plane.signal("CONT")?;
+    expect![[r#""#]].assert_eq(&output);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_object_is_edited_and_a_text_that_is_refused_is_kept() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let edit = async |editor: &str| {
+        let mut command = Command::new(binary("rutterctl")?);
+        command.args(["-n", "shop", "edit", "svc", "a"]).env("RUTTER_SERVER", shell.plane.admin_socket());
+        let output = command.env("RUTTER_EDITOR", editor).env("TMPDIR", shell.dir.path()).output().await?;
+        Ok::<_, anyhow::Error>(shown(&output))
+    };
+    expect![[r#""#]].assert_eq(&edit("true").await?);
+    expect![[r#""#]].assert_eq(&edit("sed -i s/80/81/").await?);
+    let refused = edit("sed -i s/81/0/").await?;
+    let kept = refused.lines().find_map(|line| line.strip_prefix("your text is kept: rutterctl apply -f "));
+    assert!(std::fs::read_to_string(kept.unwrap_or_default())?.contains("port: 0"), "{refused}");
+    expect![[r#""#]].assert_eq(&edit("false").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_prints_each_change_until_it_is_interrupted() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let mut command = Command::new(binary("rutterctl")?);
+    command.args(["get", "svc", "-w", "-o", "name"]).env("RUTTER_SERVER", shell.plane.admin_socket());
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().context("its output")?).lines();
+    let mut next = async || Ok::<_, anyhow::Error>(lines.next_line().await?.unwrap_or_default());
+    assert_eq!(next().await?, "service/a");
+    std::fs::write(shell.dir.path().join("b.yaml"), CONFIG.replace("name: a,", "name: b,"))?;
+    shell.run("apply -f b.yaml").await?;
+    assert_eq!(next().await?, "service/b");
+    shell.run("-n shop delete svc a").await?;
+    assert_eq!(next().await?, "service/a");
+    Ok(())
+}
+
+#[tokio::test]
+async fn completions_and_versions_are_printed() -> Result<()> {
+    let shell = Shell::start().await?;
+    for shell_name in ["bash", "zsh", "fish"] {
+        let output = shell.run(&format!("completion {shell_name}")).await?;
+        assert!(output.status.success() && output.stdout.len() > 1_000, "{shell_name}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(shell.shown("version").await?, format!("exit 0\nclient: {version}\nserver: {version}\n"));
+    assert_eq!(shell.shown("version --client").await?, format!("exit 0\nclient: {version}\n"));
+    let refused = shell.shown("-n shop version").await?;
+    assert!(refused.ends_with("--namespace shop: want none: this command is about the whole mesh\n"), "{refused}");
     Ok(())
 }
 
@@ -265,7 +355,7 @@ async fn standard_input_is_a_file_and_a_reader_that_goes_is_no_panic() -> Result
     let output = bash.env("RUTTER_SERVER", shell.plane.admin_socket()).output().await?;
     expect![[r#"
         exit 0
-        apiVersion: "v1"
+        apiVersion: v1
         1
     "#]]
     .assert_eq(&shown(&output));

@@ -363,9 +363,9 @@ async fn load_reports_are_taken_in() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let plane = ControlPlane::start(dir.path(), &[]).await?;
     let (port, xds) = (free_port()?, plane.xds.to_string());
-    let admin_port = port.to_string();
+    let admin = format!("127.0.0.1:{port}");
     let args = ["bootstrap", "--proxy", "envoy", "--pod", "loaded", "--ip", "127.0.34.1", "--interception", "none"];
-    let bootstrap = plane.ctl(&[&args[..], &["--xds", &xds, "--admin-port", &admin_port]].concat()).await?;
+    let bootstrap = plane.ctl(&[&args[..], &["--xds", &xds, "--admin", &admin]].concat()).await?;
     let mut bootstrap: Value = serde_json::from_str(&bootstrap)?;
     bootstrap["cluster_manager"] = json!({"load_stats_config": {"api_type": "GRPC", "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": "rutter"}}]}});

@@ -101,7 +101,7 @@ async fn a_stale_version_is_a_conflict_and_dry_runs_write_nothing() -> Result<()
     assert!(seen.contains("\"1\""), "{seen}");
     plane.apply(&SERVICE.replace("port: 80", "port: 81"), &[]).await?;
     let error = plane.apply(&seen.replace("80", "82"), &[]).await.unwrap_err().to_string();
-    assert!(error.contains("service shop/a: want resourceVersion 1, got 2"), "{error}");
+    assert!(error.contains("service shop/a: want version 1, got 2"), "{error}");
     plane.ctl(&["-n", "shop", "delete", "service", "a"]).await?;
     let error = plane.ctl(&["-n", "shop", "delete", "service", "a"]).await.unwrap_err().to_string();
     assert_eq!(error, "service shop/a: not found");

@@ -3,13 +3,21 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::checks::Faults;
 use super::field_path::{dotted, is_listed};
 use super::kind::Kind;
 use crate::invalid::Invalid;
 
-/// Returns the typed form of `value`. On failure it returns every fault that can be found before typing stops:
-/// each unknown field, each field of `unsupported`, and the first value of a wrong type.
-pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], value: Value) -> Result<T, Vec<Invalid>> {
+/// What came of typing a value.
+pub(crate) struct Decoded<T> {
+    /// The typed form, without the fields that are at fault. `None` means that a value has a wrong type.
+    pub(crate) typed: Option<T>,
+    /// Each unknown field, each field that is not supported, and the first value of a wrong type.
+    pub(crate) faults: Faults,
+}
+
+/// Returns the typed form of `value`, and every fault that can be found before typing stops.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], value: Value) -> Decoded<T> {
     let mut ignored = Vec::new();
     let mut note_ignored = |path: serde_ignored::Path<'_>| ignored.push(dotted(&path.to_string()));
     let mut track = serde_path_to_error::Track::new();
@@ -17,19 +25,13 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], valu
         serde_path_to_error::Deserializer::new(value, &mut track),
         &mut note_ignored,
     ));
-    let mut faults: Vec<Invalid> = ignored
+    let mut faults: Faults = ignored
         .into_iter()
         .filter(|path| path != "status" && !path.starts_with("metadata."))
         .map(|path| ignored_field(kind, unsupported, path))
         .collect();
-    match typed {
-        Ok(typed) if faults.is_empty() => Ok(typed),
-        Ok(_) => Err(faults),
-        Err(error) => {
-            faults.push(mistyped(dotted(&track.path().to_string()), &error.to_string()));
-            Err(faults)
-        }
-    }
+    let typed = typed.map_err(|error| faults.push(mistyped(dotted(&track.path().to_string()), &error.to_string())));
+    Decoded { typed: typed.ok(), faults }
 }
 
 fn ignored_field(kind: Kind, unsupported: &[&str], path: String) -> Invalid {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use strum::{EnumCount, VariantArray};
 
+use crate::spelling::nearest;
+
 /// A kind of config object. The variants stand in an order in which an object comes after those that it refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumCount, VariantArray)]
 pub enum Kind {
@@ -84,18 +86,43 @@ impl Kind {
         self.row().is_namespaced
     }
 
-    /// Returns the kind that a word means to kubectl: its name in any case, its plural, or a short name. `None` means
-    /// that Rutter takes no such kind: `virtualservices`, `VirtualService` and `vs` are one.
+    /// Returns the kind that a word means to kubectl: its name in any case, its plural, or a short name, alone or with
+    /// the group or version and group behind it: `virtualservices`, `VirtualService`, `vs` and
+    /// `vs.networking.istio.io` are one. `None` means that Rutter takes no such kind.
     pub fn from_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
+        let (word, group) = word.split_once('.').map_or((word.as_str(), None), |(word, group)| (word, Some(group)));
         Self::ALL.into_iter().find(|kind| {
-            let name = kind.name().to_ascii_lowercase();
-            let plural = match name.strip_suffix('y') {
-                Some(stem) => format!("{stem}ies"),
-                None => format!("{name}s"),
-            };
-            word == name || word == plural || kind.row().short_names.contains(&word.as_str())
+            let is_word = kind.words().any(|known| known == word);
+            is_word && group.is_none_or(|group| kind.api_versions().iter().any(|version| is_of_group(version, group)))
         })
+    }
+
+    /// Returns the kind whose word somebody probably meant who wrote another.
+    pub fn nearest(word: &str) -> Option<&'static str> {
+        nearest(word, Self::ALL.into_iter().map(Self::name))
+    }
+
+    /// Returns the plural by which Kubernetes names the kind, in lower case.
+    pub fn plural(self) -> String {
+        let name = self.name().to_ascii_lowercase();
+        match name.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{name}s"),
+        }
+    }
+
+    fn words(self) -> impl Iterator<Item = String> {
+        let short_names = self.row().short_names.iter().map(|name| (*name).to_owned());
+        [self.name().to_ascii_lowercase(), self.plural()].into_iter().chain(short_names)
+    }
+}
+
+/// Returns whether a group, or a version and a group as `v1.networking.istio.io`, is that of an API version.
+fn is_of_group(api_version: &str, group: &str) -> bool {
+    match api_version.split_once('/') {
+        Some((own, version)) => group == own || group.split_once('.') == Some((version, own)),
+        None => group == api_version,
     }
 }
 
@@ -165,7 +192,13 @@ mod tests {
         check("serviceentries", Kind::ServiceEntry);
         check("svc", Kind::Service);
         check("ns", Kind::Namespace);
+        check("vs.networking.istio.io", Kind::VirtualService);
+        check("virtualservices.v1beta1.networking.istio.io", Kind::VirtualService);
+        check("services.v1", Kind::Service);
         assert_eq!(Kind::from_word("pod"), None);
+        assert_eq!(Kind::from_word("services.serving.knative.dev"), None);
+        assert_eq!(Kind::from_word("vs.networking.istio.i"), None);
+        assert_eq!(Kind::nearest("virtualservces"), Some("VirtualService"));
     }
 
     #[test]

@@ -9,14 +9,18 @@ mod field_path;
 pub mod istio;
 mod kind;
 pub mod kubernetes;
+mod manifest;
 mod object;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
+mod type_meta;
 
 pub use kind::{ConfigKey, Kind};
-pub use object::{APPLY_BYTES_MAX, Config, OBJECT_BYTES_MAX, Object};
+pub use manifest::{Content, Foreign, Manifest, Refused, read_manifests};
+pub use object::{APPLY_BYTES_MAX, Config, OBJECT_BYTES_MAX, Object, REVISION_ANNOTATION};
 pub use spec::Spec;
+pub use type_meta::TypeMeta;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::decode::decode_metadata;
 use super::kind::{ConfigKey, Kind};
 use super::spec::Spec;
+use super::type_meta::{Class, TypeMeta};
 use crate::creation_timestamp::CreationTimestamp;
 use crate::dns_name::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value, shown};
 use crate::invalid::Invalid;
@@ -22,6 +23,13 @@ pub const APPLY_BYTES_MAX: usize = 16 << 20;
 /// The fields of `metadata` that servers add. They are not a part of what the writer says.
 const SERVER_FIELDS: [&str; 6] =
     ["resourceVersion", "uid", "generation", "creationTimestamp", "managedFields", "selfLink"];
+
+/// The annotation by which Rutter shows the version of an object. An object that is applied with it must have that version
+/// still, so that nobody overwrites what somebody else wrote meanwhile.
+pub const REVISION_ANNOTATION: &str = "rutter/revision";
+
+/// The annotations that servers and kubectl add.
+const SERVER_ANNOTATIONS: [&str; 2] = [REVISION_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// One valid config object, in the form that the engine computes with.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +56,9 @@ pub struct Object {
     /// written alike. Two objects that say the same have the same text, so that a store sees by the text alone that nothing
     /// changed.
     pub json: Arc<str>,
-    /// The version that the write is for, `metadata.resourceVersion`. `None` means any version.
-    pub resource_version: Option<u64>,
+    /// The version that the write is for, which the annotation [`REVISION_ANNOTATION`] says. `None` means any version.
+    /// `metadata.resourceVersion` does not count: in what was exported from Kubernetes it is a version of that store.
+    pub revision: Option<u64>,
     /// The age that the writer gives to the object, `metadata.creationTimestamp`. `None` leaves it to the store.
     pub created: Option<CreationTimestamp>,
 }
@@ -60,14 +69,22 @@ impl Object {
     ///
     /// # Errors
     /// Returns everything that is wrong with the object, each with the path of the field.
-    pub fn from_value(mut value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
+    pub fn from_value(value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
         let kind = kind_of(&value).map_err(|invalid| vec![invalid])?;
-        let metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(kind.name())])?;
+        Self::of_kind(kind, value, default_namespace)
+    }
+
+    /// Reads and checks a document of a kind.
+    pub(super) fn of_kind(kind: Kind, mut value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
+        let mut metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(kind.name())])?;
         let key = key_of(kind, &metadata, default_namespace).map_err(|invalid| vec![invalid.of(kind.name())])?;
         check_labels(&metadata).map_err(|faults| with_key(faults, &key))?;
-        let resource_version = resource_version_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
+        let revision = revision_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0.into());
         strip(&mut value, &key);
+        if let Some(annotations) = &mut metadata.annotations {
+            annotations.retain(|name, _| !SERVER_ANNOTATIONS.contains(&name.as_str()));
+        }
         let json = value.to_string();
         if json.len() > OBJECT_BYTES_MAX {
             let invalid = Invalid::new("", format!("at most {OBJECT_BYTES_MAX} bytes"), json.len());
@@ -75,7 +92,7 @@ impl Object {
         }
         let spec = Spec::from_document(kind, value).map_err(|faults| with_key(faults, &key))?;
         let config = Config { created: created.unwrap_or_default(), ..Config::new(key, metadata, spec) };
-        Ok(Self { config: Arc::new(config), json: json.into(), resource_version, created })
+        Ok(Self { config: Arc::new(config), json: json.into(), revision, created })
     }
 }
 
@@ -104,26 +121,13 @@ fn with_key(faults: Vec<Invalid>, key: &ConfigKey) -> Vec<Invalid> {
     faults.into_iter().map(|fault| fault.of(key.to_string())).collect()
 }
 
-fn kind_of(value: &Value) -> Result<Kind, Invalid> {
-    if !value.is_object() {
-        return Err(Invalid::new("", "an object with apiVersion, kind and metadata", value));
-    }
-    let (version, name) = (text_of(value, "apiVersion")?, text_of(value, "kind")?);
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    let kind = kind.ok_or_else(|| {
-        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        Invalid::new("kind", format!("one of {}", names.join(", ")), format!("not supported yet: {name}"))
-    })?;
-    if !kind.api_versions().contains(&version) {
-        return Err(Invalid::new("apiVersion", kind.api_versions().join(" or "), version).of(name));
-    }
-    Ok(kind)
-}
-
-fn text_of<'a>(value: &'a Value, field: &str) -> Result<&'a str, Invalid> {
-    match value.get(field) {
-        Some(Value::String(text)) => Ok(text),
-        wrong => Err(Invalid::new(field, "a string", wrong.map_or("nothing".to_owned(), Value::to_string))),
+/// Returns the kind of a document that has to be one of those that Rutter takes.
+fn kind_of(document: &Value) -> Result<Kind, Invalid> {
+    let type_meta = TypeMeta::of(document)?;
+    match type_meta.class() {
+        Class::Taken(kind) => Ok(kind),
+        Class::Foreign => Err(Invalid::new("kind", "config of a mesh", type_meta)),
+        Class::Refused(invalid) => Err(invalid),
     }
 }
 
@@ -151,14 +155,13 @@ fn check_labels(metadata: &ObjectMeta) -> Result<(), Vec<Invalid>> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-fn resource_version_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {
-    let Some(text) = metadata.resource_version.as_deref().filter(|text| !text.is_empty()) else {
+fn revision_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {
+    let Some(text) = metadata.annotations.iter().flatten().find(|(name, _)| *name == REVISION_ANNOTATION) else {
         return Ok(None);
     };
-    let version = text
-        .parse()
-        .map_err(|_| Invalid::new("metadata.resourceVersion", "a version that this store gave", format!("{text:?}")))?;
-    Ok(Some(version))
+    let path = format!("metadata.annotations[{REVISION_ANNOTATION}]");
+    let revision = text.1.parse();
+    revision.map(Some).map_err(|_| Invalid::new(path, "a version that this store gave", format!("{:?}", text.1)))
 }
 
 /// Leaves what the writer says: what servers add is dropped, and the namespace is written out.
@@ -168,6 +171,15 @@ fn strip(value: &mut Value, key: &ConfigKey) {
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         for field in SERVER_FIELDS {
             metadata.remove(field);
+        }
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            let had_any = !annotations.is_empty();
+            for name in SERVER_ANNOTATIONS {
+                annotations.remove(name);
+            }
+            if had_any && annotations.is_empty() {
+                metadata.remove("annotations");
+            }
         }
         if key.kind.is_namespaced() {
             metadata.insert("namespace".into(), Value::String(key.namespace.to_string()));

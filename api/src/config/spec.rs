@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::checks::Faults;
-use super::decode::decode;
+use super::decode::{Decoded, decode};
 use super::istio::{DestinationRule, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 use super::istio::{destination_rule, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
@@ -38,8 +38,8 @@ pub enum Spec {
 impl Spec {
     /// Returns the typed form of a whole document of a kind, or everything that is wrong with it.
     pub(crate) fn from_document(kind: Kind, document: Value) -> Result<Self, Faults> {
-        let (spec, faults) = decode_and_check(kind, document)?;
-        if faults.is_empty() { Ok(spec) } else { Err(faults) }
+        let Decoded { typed, faults } = decode_and_check(kind, document);
+        typed.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     /// Returns the routing rules, if the object is a VirtualService.
@@ -68,50 +68,52 @@ impl Spec {
     }
 }
 
-fn decode_and_check(kind: Kind, document: Value) -> Result<(Spec, Faults), Faults> {
-    Ok(match kind {
-        Kind::Namespace => {
-            decode::<core::Namespace>(kind, &[], document)?;
-            (Spec::Namespace, Vec::new())
-        }
+fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
+    match kind {
+        Kind::Namespace => checked(decode::<core::Namespace>(kind, &[], document), |_| Vec::new(), |_| Spec::Namespace),
         Kind::Service => {
-            let full: core::Service = decode(kind, &[], document)?;
-            let faults = service::check(&full);
-            (Spec::Service(full.into()), faults)
+            checked(decode::<core::Service>(kind, &[], document), service::check, |full| Spec::Service(full.into()))
         }
         Kind::EndpointSlice => {
-            let full: discovery::EndpointSlice = decode(kind, &[], document)?;
-            let faults = endpoint_slice::check(&full);
-            (Spec::EndpointSlice(full.into()), faults)
+            checked(decode::<discovery::EndpointSlice>(kind, &[], document), endpoint_slice::check, |full| {
+                Spec::EndpointSlice(full.into())
+            })
         }
         Kind::ServiceEntry => {
-            let mut entry: ServiceEntry = decode_istio(kind, service_entry::UNSUPPORTED, document)?;
-            let mut known_labels = Vec::new();
-            entry.endpoints.iter_mut().for_each(|endpoint| endpoint.labels.share(&mut known_labels));
-            let faults = service_entry::check(&entry);
-            (Spec::ServiceEntry(entry), faults)
+            checked(decode_istio(kind, service_entry::UNSUPPORTED, document), service_entry::check, service_entry_of)
         }
-        Kind::WorkloadEntry => {
-            let entry: WorkloadEntry = decode_istio(kind, workload_entry::UNSUPPORTED, document)?;
-            let faults = workload_entry::check(&entry);
-            (Spec::WorkloadEntry(entry), faults)
-        }
-        Kind::VirtualService => {
-            let spec: VirtualService = decode_istio(kind, virtual_service::UNSUPPORTED, document)?;
-            let faults = virtual_service::check(&spec);
-            (Spec::VirtualService(spec), faults)
-        }
-        Kind::DestinationRule => {
-            let spec: DestinationRule = decode_istio(kind, destination_rule::UNSUPPORTED, document)?;
-            let faults = destination_rule::check(&spec);
-            (Spec::DestinationRule(spec), faults)
-        }
-        Kind::Sidecar => {
-            let spec: Sidecar = decode_istio(kind, sidecar::UNSUPPORTED, document)?;
-            let faults = sidecar::check(&spec);
-            (Spec::Sidecar(spec), faults)
-        }
-    })
+        Kind::WorkloadEntry => checked(
+            decode_istio(kind, workload_entry::UNSUPPORTED, document),
+            workload_entry::check,
+            Spec::WorkloadEntry,
+        ),
+        Kind::VirtualService => checked(
+            decode_istio(kind, virtual_service::UNSUPPORTED, document),
+            virtual_service::check,
+            Spec::VirtualService,
+        ),
+        Kind::DestinationRule => checked(
+            decode_istio(kind, destination_rule::UNSUPPORTED, document),
+            destination_rule::check,
+            Spec::DestinationRule,
+        ),
+        Kind::Sidecar => checked(decode_istio(kind, sidecar::UNSUPPORTED, document), sidecar::check, Spec::Sidecar),
+    }
+}
+
+/// Adds what is wrong with the values to what is wrong with the fields, so that a writer sees everything at once.
+fn checked<T>(decoded: Decoded<T>, check: impl FnOnce(&T) -> Faults, spec: impl FnOnce(T) -> Spec) -> Decoded<Spec> {
+    let Decoded { typed, mut faults } = decoded;
+    if let Some(typed) = &typed {
+        faults.extend(check(typed));
+    }
+    Decoded { typed: typed.map(spec), faults }
+}
+
+fn service_entry_of(mut entry: ServiceEntry) -> Spec {
+    let mut known_labels = Vec::new();
+    entry.endpoints.iter_mut().for_each(|endpoint| endpoint.labels.share(&mut known_labels));
+    Spec::ServiceEntry(entry)
 }
 
 /// A document of Istio's, of which only `spec` differs between the kinds.
@@ -126,6 +128,7 @@ struct IstioDocument<T> {
     spec: T,
 }
 
-fn decode_istio<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], document: Value) -> Result<T, Faults> {
-    Ok(decode::<IstioDocument<T>>(kind, unsupported, document)?.spec)
+fn decode_istio<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], document: Value) -> Decoded<T> {
+    let Decoded { typed, faults } = decode::<IstioDocument<T>>(kind, unsupported, document);
+    Decoded { typed: typed.map(|document| document.spec), faults }
 }

@@ -45,6 +45,8 @@ pub struct App {
     limits: LimitSettings,
     /// The places of connections to xDS.
     gate: Arc<Gate>,
+    /// Turns true when the process ends.
+    stop: watch::Sender<bool>,
 }
 
 /// The name of a task and how it ended.
@@ -89,7 +91,9 @@ impl App {
             identify: identify_sidecar,
         });
         let gate = xds_gate(&settings.limits, metrics.clone());
-        let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle };
+        let stop = watch::Sender::new(false);
+        let stopped = stop.subscribe();
+        let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle, stop: stopped };
         Ok(Self {
             engine,
             tasks,
@@ -101,6 +105,7 @@ impl App {
             admin_socket,
             limits: settings.limits,
             gate,
+            stop,
         })
     }
 
@@ -136,7 +141,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (socket, monitoring) = (self.admin_socket.display(), self.monitoring_addr()?);
         info!(xds = %self.xds_addr()?, admin_socket = %socket, admin = ?self.admin_addr()?, %monitoring, "rutter serves");
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = (self.stop, self.admin.stop.clone());
         let mut tasks: JoinSet<Ended> = JoinSet::new();
         tasks.spawn(named("store", watch_store(self.admin.store.clone(), self.admin.metrics.clone(), stopped.clone())));
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));

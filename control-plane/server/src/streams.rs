@@ -2,7 +2,7 @@
 //!
 //! A stream belongs to its task. Others ask it a question, which the task answers between two events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,11 @@ use crate::metrics::Metrics;
 
 /// How long a stream has to answer a question.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a sidecar that has left is shown.
+const LEFT_SHOWN: Duration = Duration::from_secs(3600);
+/// The number of sidecars that have left and are shown. It bounds what is kept of clients with false names.
+const LEFT_MAX: usize = 1_000;
 
 /// A question to a stream, which the task of the stream runs.
 pub(crate) type Question = Box<dyn FnOnce(&AdsStream) + Send>;
@@ -93,6 +98,16 @@ struct State {
     refused: BTreeMap<NodeId, Vec<SourcedRefusal>>,
     /// The streams whose clients refuse something that is made from an object.
     refusing: BTreeMap<ConfigKey, BTreeSet<NodeId>>,
+    /// The sidecars whose streams have ended, the latest last, each once.
+    left: VecDeque<LeftSidecar>,
+}
+
+/// A sidecar whose stream has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct LeftSidecar {
+    pub(crate) node: Arc<SidecarNode>,
+    pub(crate) at: Instant,
+    pub(crate) reason: String,
 }
 
 /// Names a sidecar: two streams of one sidecar have the same name.
@@ -139,16 +154,39 @@ impl Drop for Place {
 pub(crate) struct Registered {
     place: Place,
     id: NodeId,
+    /// Why the stream ends, as far as it is known.
+    reason: String,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let streams = &self.place.streams;
         streams.set_refusals(self.id, Vec::new());
-        if let Some(handle) = streams.lock().streams.remove(&self.id) {
+        let mut state = streams.lock();
+        if let Some(handle) = state.streams.remove(&self.id) {
             // Those who asked learn at once that there will be no answer.
             handle.questions.lock().clear();
+            let reason = std::mem::take(&mut self.reason);
+            state.remember(LeftSidecar { node: handle.node, at: Instant::now(), reason });
         }
+    }
+}
+
+impl Registered {
+    /// Ends the stream, for a reason. Without one the client ended it.
+    pub(crate) fn end(mut self, reason: Option<&str>) {
+        self.reason = reason.unwrap_or("the sidecar ended it").to_owned();
+    }
+}
+
+impl State {
+    /// Takes in that a stream has ended.
+    fn remember(&mut self, left: LeftSidecar) {
+        self.left.retain(|known| known.node.id() != left.node.id() && known.at.elapsed() < LEFT_SHOWN);
+        if self.left.len() >= LEFT_MAX {
+            self.left.pop_front();
+        }
+        self.left.push_back(left);
     }
 }
 
@@ -199,7 +237,7 @@ impl OpenStreams {
     ) -> Registered {
         let handle = StreamHandle { id, node, peer: place.peer, since: Instant::now(), questions };
         self.lock().streams.insert(id, handle);
-        Registered { place, id }
+        Registered { place, id, reason: String::new() }
     }
 
     /// Takes in everything that the client of a stream refuses now.
@@ -234,6 +272,23 @@ impl OpenStreams {
             }
         }
         refusals
+    }
+
+    /// Returns the streams of a namespace, or all if it is empty, in the order of the names of their sidecars.
+    pub(crate) fn of_namespace(&self, namespace: &str) -> Vec<StreamHandle> {
+        let mut streams = self.all();
+        streams.retain(|stream| namespace.is_empty() || *stream.node.namespace == *namespace);
+        streams
+    }
+
+    /// Returns the sidecars of a namespace, or of all if it is empty, that have left and have not come back, the latest
+    /// first.
+    pub(crate) fn left(&self, namespace: &str) -> Vec<LeftSidecar> {
+        let state = self.lock();
+        let is_there = |left: &LeftSidecar| state.counts.contains_key(&SidecarName::of(&left.node));
+        let is_in = |left: &LeftSidecar| namespace.is_empty() || *left.node.namespace == *namespace;
+        let shown = state.left.iter().rev().filter(|left| left.at.elapsed() < LEFT_SHOWN);
+        shown.filter(|left| is_in(left) && !is_there(left)).cloned().collect()
     }
 
     /// Returns all streams, in the order of the names of their sidecars.
@@ -332,8 +387,16 @@ mod tests {
         let (a, _) = register(&streams, 2, "a");
         let ids = |streams: &OpenStreams| streams.all().iter().map(|stream| stream.node.id()).collect::<Vec<_>>();
         assert_eq!(ids(&streams), ["a.shop", "b.shop"]);
-        drop(a);
+        a.end(Some("the connection was cut"));
         assert_eq!(ids(&streams), ["b.shop"]);
+        let left = |namespace: &str| {
+            let left = streams.left(namespace);
+            left.iter().map(|left| format!("{}: {}", left.node.id(), left.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(""), ["a.shop: the connection was cut"]);
+        assert!(left("bank").is_empty());
+        let (_a, _) = register(&streams, 3, "a");
+        assert!(left("shop").is_empty(), "who has come back has not left");
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use rutter_api::ConfigKey;
+use rutter_api::{ConfigKey, CreationTimestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::restore::finish_restore;
@@ -116,9 +116,16 @@ impl ConfigStore for EmbeddedStore {
         Ok(self.shared.state().owners_of(keys))
     }
 
-    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+    async fn check(&self, writes: Vec<ConfigWrite>) -> Result<(), CommitError> {
+        if let Writable::No(reason) = &*self.shared.writable.borrow() {
+            return Err(CommitError::Failed(reason.clone()));
+        }
+        self.shared.state().decide(CreationTimestamp::default(), "", writes).map(drop)
+    }
+
+    async fn commit_by(&self, author: &str, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let (answer, result) = oneshot::channel();
-        self.queue(Job::Commit(CommitJob { writes, answer })).await?;
+        self.queue(Job::Commit(CommitJob { author: author.into(), writes, answer })).await?;
         result.await.map_err(|_| closed())?
     }
 

@@ -185,7 +185,7 @@ mod tests {
     /// Adds a commit to a journal and a state.
     fn append(journal: &mut Journal, state: &mut State, name: &str) {
         let writes = vec![write(name, Some("{}"))];
-        let decision = state.decide(rutter_api::CreationTimestamp::default(), writes).unwrap().unwrap();
+        let decision = state.decide(rutter_api::CreationTimestamp::default(), "", writes).unwrap().unwrap();
         state.apply(&decision);
         let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
         journal.append(&commit_line(&decision, state.sum, &texts)).unwrap();

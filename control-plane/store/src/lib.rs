@@ -7,6 +7,7 @@
 //! - A watch that starts at a revision sees every later commit, in order.
 
 mod embedded;
+mod history;
 mod journal;
 mod memory;
 mod record;
@@ -19,9 +20,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rutter_api::{ConfigKey, CreationTimestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedStore;
+pub use history::{Difference, differences, history};
 pub use memory::MemoryStore;
 pub use restore::{Origin, RestoreReport, RestoreRequest, backup_lines, restore};
 
@@ -103,6 +106,18 @@ pub struct Commit {
     pub revision: u64,
     /// What the commit changed.
     pub events: Vec<ConfigEvent>,
+    /// Who made the commit, and when. `None` means that it is not known: an earlier version of Rutter made it, or it came
+    /// back from a backup or a journal.
+    pub written: Option<Written>,
+}
+
+/// Who made a commit, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The instant of the commit, in microseconds since 1970. No later commit has an earlier one.
+    pub at: i64,
+    /// Who made it, for people: `uid 0`, `token write from 127.0.0.1`, `folder`. It is empty if nobody said.
+    pub by: Arc<str>,
 }
 
 /// Objects of a store at one revision.
@@ -138,9 +153,7 @@ pub enum Writable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Somebody else changed the object meanwhile.
-    #[error(
-        "{key}: want resourceVersion {want}, got {got} (somebody else changed it: get it again and repeat the change)"
-    )]
+    #[error("{key}: want version {want}, got {}", shown_version(*got))]
     Conflict {
         /// The object.
         key: ConfigKey,
@@ -165,6 +178,13 @@ pub enum CommitError {
     /// The store failed, and nothing was acknowledged.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+fn shown_version(got: u64) -> String {
+    match got {
+        0 => "no such object (somebody else deleted it; without the annotation rutter/revision it is made anew)".into(),
+        got => format!("{got} (somebody else changed it: get it again and repeat the change)"),
+    }
 }
 
 /// Why a store cannot be read.
@@ -224,8 +244,16 @@ pub trait ConfigStore: Send + Sync + 'static {
 
     /// Makes all writes or none, and returns the revision afterwards. Writes that change nothing are left out; if none
     /// is left, there is no commit. When this returns, the commit has survived a crash of the process and of the
-    /// machine.
-    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError>;
+    /// machine. `author` says for people who writes.
+    async fn commit_by(&self, author: &str, writes: Vec<ConfigWrite>) -> Result<u64, CommitError>;
+
+    /// Makes all writes or none, as [`ConfigStore::commit_by`], and does not say who writes.
+    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        self.commit_by("", writes).await
+    }
+
+    /// Fails as a commit of these writes would fail now, and writes nothing.
+    async fn check(&self, writes: Vec<ConfigWrite>) -> Result<(), CommitError>;
 
     /// Gives memory back that many commits took, which is worth its while after config was loaded. Everything else waits
     /// meanwhile.

@@ -61,10 +61,14 @@ impl ConfigStore for MemoryStore {
         Ok(self.lock().stored.get(key).cloned())
     }
 
-    async fn commit(&self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+    async fn check(&self, writes: Vec<ConfigWrite>) -> Result<(), CommitError> {
+        self.lock().state.decide(CreationTimestamp::default(), "", writes).map(drop)
+    }
+
+    async fn commit_by(&self, author: &str, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let mut inner = self.lock();
         let now = CreationTimestamp::from(SystemTime::now());
-        if let Some(decision) = inner.state.decide(now, writes)? {
+        if let Some(decision) = inner.state.decide(now, author, writes)? {
             inner.state.apply(&decision);
             for event in &decision.commit.events {
                 match event {

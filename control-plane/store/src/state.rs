@@ -8,7 +8,7 @@ use rutter_api::{ConfigKey, CreationTimestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_128;
 
-use crate::{Commit, CommitError, ConfigEvent, ConfigWrite, Expected, Owner, Stored};
+use crate::{Commit, CommitError, ConfigEvent, ConfigWrite, Expected, Owner, Stored, Written};
 
 /// What is held in memory of an object. Its text is not: most of it is read only when somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +159,7 @@ impl State {
     pub(crate) fn decide(
         &self,
         now: CreationTimestamp,
+        author: &str,
         writes: Vec<ConfigWrite>,
     ) -> Result<Option<Decision>, CommitError> {
         let revision = self.revision + 1;
@@ -186,7 +187,11 @@ impl State {
             events.insert(write.key, ConfigEvent::Put(stored));
         }
         let events: Vec<ConfigEvent> = events.into_values().collect();
-        Ok((!events.is_empty()).then_some(Decision { commit: Commit { revision, events }, instant }))
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let written = Some(Written { at: instant.microseconds(), by: author.into() });
+        Ok(Some(Decision { commit: Commit { revision, events, written }, instant }))
     }
 
     /// Takes a commit over that was made.
@@ -265,7 +270,7 @@ mod tests {
 
     /// Commits at an instant, and returns the ages of the objects that were written.
     fn commit(state: &mut State, now: i64, writes: Vec<ConfigWrite>) -> Vec<i64> {
-        let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap();
+        let decision = state.decide(CreationTimestamp::from_microseconds(now), "", writes).unwrap();
         let Some(decision) = decision else { return Vec::new() };
         state.apply(&decision);
         let ages = decision.commit.events.iter().filter_map(|event| match event {
@@ -314,14 +319,14 @@ mod tests {
 
     /// Returns why writes are refused.
     fn refused(state: &State, writes: Vec<ConfigWrite>) -> String {
-        state.decide(CreationTimestamp::default(), writes).unwrap_err().to_string()
+        state.decide(CreationTimestamp::default(), "", writes).unwrap_err().to_string()
     }
 
     #[test]
     fn of_several_writes_of_an_object_the_last_counts() {
         let mut state = State::default();
         let events = |state: &State, writes| {
-            let decision = state.decide(CreationTimestamp::from_microseconds(1), writes).unwrap();
+            let decision = state.decide(CreationTimestamp::from_microseconds(1), "", writes).unwrap();
             decision.map(|decision| decision.commit.events.len())
         };
         let changed = ConfigWrite { json: Some("{\"v\":2}".into()), ..put("a", None) };
@@ -346,11 +351,11 @@ mod tests {
     fn a_version_that_is_expected_must_be_that_of_the_object() {
         let mut state = State::default();
         let expecting = |revision| ConfigWrite { expected: Expected::Revision(revision), ..put("a", None) };
-        let want = "want resourceVersion 1, got 0 (somebody else changed it: get it again and repeat the change)";
+        let want = "want version 1, got no such object (somebody else deleted it; without the annotation rutter/revision it is made anew)";
         assert_eq!(refused(&state, vec![expecting(1)]), format!("virtualService default/a: {want}"));
         commit(&mut state, 1, vec![put("a", None)]);
-        assert!(state.decide(CreationTimestamp::default(), vec![expecting(1)]).is_ok());
-        assert!(refused(&state, vec![expecting(2)]).contains("want resourceVersion 2, got 1"));
+        assert!(state.decide(CreationTimestamp::default(), "", vec![expecting(1)]).is_ok());
+        assert!(refused(&state, vec![expecting(2)]).contains("want version 2, got 1"));
     }
 
     #[test]
@@ -368,7 +373,7 @@ mod tests {
             1,
             "it may move to another file"
         );
-        assert!(state.decide(CreationTimestamp::default(), vec![by_file(deletion("file"), "")]).is_ok());
+        assert!(state.decide(CreationTimestamp::default(), "", vec![by_file(deletion("file"), "")]).is_ok());
     }
 
     #[test]
@@ -384,7 +389,7 @@ mod tests {
     fn the_state_of_a_folder_is_that_of_its_objects() {
         let mut state = State::default();
         let now = CreationTimestamp::from_microseconds(5);
-        let decision = state.decide(now, vec![put("a", None), put("b", Some(3))]).unwrap().unwrap();
+        let decision = state.decide(now, "", vec![put("a", None), put("b", Some(3))]).unwrap().unwrap();
         state.apply(&decision);
         let stored: Vec<Stored> = decision
             .commit

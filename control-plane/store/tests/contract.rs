@@ -53,6 +53,14 @@ async fn contract(store: Arc<dyn ConfigStore>) {
     assert_eq!(store.get(&key("c")).await.unwrap(), None);
     assert_eq!(store.commit(vec![ConfigWrite { expected: Expected::Revision(2), ..put("a", 3) }]).await, Ok(3));
 
+    // A check says what a commit would say, and writes nothing.
+    let stale = ConfigWrite { expected: Expected::Revision(1), ..put("a", 4) };
+    let conflict = CommitError::Conflict { key: key("a"), want: 1, got: 3 };
+    assert_eq!(store.check(vec![stale]).await, Err(conflict));
+    assert_eq!(store.check(vec![delete("nope")]).await, Err(CommitError::NotFound(key("nope"))));
+    assert_eq!(store.check(vec![put("a", 4)]).await, Ok(()));
+    assert_eq!(*store.latest().borrow(), 3);
+
     // One source per object.
     let file = |path: &str| Owner::File(path.into());
     assert_eq!(store.commit(vec![ConfigWrite { owner: file("x.yaml"), ..put("f", 1) }]).await, Ok(4));
@@ -74,9 +82,13 @@ async fn contract(store: Arc<dyn ConfigStore>) {
     let mut watch = Watch::new(store.clone(), 2);
     let seen: Vec<u64> = watch.next().await.unwrap().iter().map(|commit| commit.revision).collect();
     assert_eq!(seen, [3, 4, 5, 6]);
-    let (next, done) = tokio::join!(watch.next(), store.commit(vec![put("z", 1)]));
+    let (next, done) = tokio::join!(watch.next(), store.commit_by("uid 7", vec![put("z", 1)]));
     assert_eq!(done, Ok(7));
     let next = next.unwrap();
+    assert_eq!(&*next[0].written.as_ref().unwrap().by, "uid 7");
+    let differences = rutter_store::differences(&*store, 3, 7).await.unwrap();
+    let names: Vec<&str> = differences.iter().map(|difference| &*difference.key.name).collect();
+    assert_eq!(names, ["b", "f", "z"]);
     assert!(matches!(&next[0].events[..], [ConfigEvent::Put(stored)] if stored.key == key("z")));
 }
 

@@ -97,7 +97,7 @@ impl Server {
             }
             Via::Apply => {
                 let key = pb::ObjectKey { kind: kind.into(), namespace: namespace.into(), name: name.into() };
-                self.client().await?.delete(pb::DeleteRequest { keys: vec![key] }).await?;
+                self.client().await?.delete(pb::DeleteRequest { keys: vec![key], ..Default::default() }).await?;
                 Ok(())
             }
         }

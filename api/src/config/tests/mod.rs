@@ -3,7 +3,7 @@ mod text;
 
 use serde_json::Value;
 
-use super::testing::{assert_refused as refused, istio, read as object};
+use super::testing::{assert_refused as refused, istio, read, read as object};
 use super::*;
 use crate::CreationTimestamp;
 
@@ -56,7 +56,17 @@ fn what_is_not_acted_on_is_refused() {
         object("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None, ports: [{port: 80}]}");
     assert!(error.unwrap_err().contains("not supported yet: clusterIP"));
     let error = object("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}").unwrap_err();
-    assert!(error.starts_with("kind: want one of Namespace, Service,"), "{error}");
+    assert_eq!(error, "kind: want config of a mesh, got apps/v1 Deployment");
+}
+
+#[test]
+fn what_is_wrong_with_fields_and_with_values_is_told_at_once() {
+    refused(
+        &istio("DestinationRule", "{host: a, hots: b, subsets: [{name: v1}, {name: v1}], trafficPolicy: {tls: {}}}"),
+        "destinationRule default/x: spec.hots: want a field of DestinationRule, got unknown field \"hots\"\n\
+         destinationRule default/x: spec.trafficPolicy.tls: want a field that Rutter acts on, got not supported yet: tls\n\
+         destinationRule default/x: spec.subsets[1].name: want a name used once in this rule, got \"v1\" again",
+    );
 }
 
 #[test]
@@ -104,10 +114,18 @@ fn booleans_of_yaml_1_1_are_refused_with_advice() {
 
 #[test]
 fn what_servers_add_is_not_kept() {
-    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: u, resourceVersion: '7', generation: 1}\n\
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: u, resourceVersion: '7', generation: 1, annotations: {rutter/revision: '5'}}\n\
                 spec: {ports: [{port: 80}]}\nstatus: {loadBalancer: {}}";
-    let object = object(text).unwrap();
-    assert_eq!(object.resource_version, Some(7));
+    let object = read(text).unwrap();
+    assert_eq!(object.revision, Some(5), "that of another store does not count");
+    let exported = text.replace("rutter/revision: '5'", "kubectl.kubernetes.io/last-applied-configuration: '{}', a: b");
+    let exported = read(&exported).unwrap();
+    assert_eq!((exported.revision, exported.config.annotations.get("a")), (None, Some("b")));
+    assert!(!exported.json.contains("last-applied") && exported.json.contains(r#""annotations":{"a":"b"}"#));
+    refused(
+        &text.replace("'5'", "'x'"),
+        "service default/a: metadata.annotations[rutter/revision]: want a version that this store gave, got \"x\"",
+    );
     let json: Value = serde_json::from_str(&object.json).unwrap();
     assert_eq!(json["metadata"], serde_json::json!({"name": "a", "namespace": "default"}));
     assert!(json.get("status").is_none());

@@ -7,18 +7,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Version, header};
 use tonic::Status;
 
+use super::caller::{Caller, UnixPeer};
 use super::tokens::{Role, Tokens};
 use crate::ads::Switch;
 
 /// The calls that change nothing. Every other one wants the role that may write.
-const READS: [&str; 8] = [
+const READS: [&str; 12] = [
     "/rutter.admin.v1.Admin/Get",
+    "/rutter.admin.v1.Admin/Watch",
+    "/rutter.admin.v1.Admin/History",
+    "/rutter.admin.v1.Admin/Diff",
+    "/rutter.admin.v1.Admin/Version",
     "/rutter.admin.v1.Admin/ProxyStatus",
     "/rutter.admin.v1.Admin/ProxyConfig",
     "/rutter.admin.v1.Admin/Pushes",
@@ -44,19 +49,39 @@ pub(super) enum Door {
 }
 
 /// Lets a request in, or answers why not.
-pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     match door.refusal(&request) {
         Some(refusal) => refusal,
         None => {
             if let Some(switch) = request.extensions().get::<Switch>() {
                 switch.use_it();
             }
+            let caller = door.caller(&request);
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
     }
 }
 
 impl Door {
+    /// Returns who makes a request that is let in.
+    fn caller<T>(&self, request: &http::Request<T>) -> Caller {
+        match self {
+            Self::Socket => {
+                let peer = request.extensions().get::<ConnectInfo<UnixPeer>>();
+                let uid = peer.and_then(|ConnectInfo(peer)| peer.uid);
+                Caller::new(&uid.map_or_else(|| "the admin socket".to_owned(), |uid| format!("uid {uid}")))
+            }
+            Self::Tcp { tokens, .. } => {
+                let role = bearer(request.headers()).and_then(|token| tokens.role_of(token));
+                let role = if role == Some(Role::Write) { "write" } else { "read" };
+                let address = request.extensions().get::<Switch>().and_then(|switch| switch.peer().address);
+                let address = address.map(|address| format!(" from {address}")).unwrap_or_default();
+                Caller::new(&format!("token {role}{address}"))
+            }
+        }
+    }
+
     /// Returns the answer to a request that is not let in.
     fn refusal<T>(&self, request: &http::Request<T>) -> Option<Response> {
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());

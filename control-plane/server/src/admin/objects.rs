@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use rutter_api::config::REVISION_ANNOTATION;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, ResourceType, brief};
 use rutter_core::AdsStream;
@@ -20,17 +21,53 @@ pub(super) fn key(key: &ConfigKey) -> pb::ObjectKey {
     pb::ObjectKey { kind: key.kind.name().into(), namespace: key.namespace.to_string(), name: key.name.to_string() }
 }
 
+/// Returns what became of an object.
+pub(super) fn applied(key: &ConfigKey, action: pb::applied::Action) -> pb::Applied {
+    pb::Applied { key: Some(self::key(key)), action: action as i32 }
+}
+
+/// The number of objects of one change that the log names.
+const NAMES_MAX: usize = 20;
+
+/// Returns the objects that a change alters with what became of each, for the log.
+pub(super) fn names(applied: &[pb::Applied]) -> String {
+    let name = |applied: &&pb::Applied| {
+        let pb::ObjectKey { kind, namespace, name } = applied.key.clone().unwrap_or_default();
+        let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        format!("{kind} {place}{name} {}", applied.action().as_str_name().to_lowercase())
+    };
+    let is_change = |applied: &&pb::Applied| applied.action() != pb::applied::Action::Unchanged;
+    let changed: Vec<&pb::Applied> = applied.iter().filter(is_change).collect();
+    let mut names: Vec<String> = changed.iter().take(NAMES_MAX).map(name).collect();
+    if let Some(more @ 1..) = changed.len().checked_sub(NAMES_MAX) {
+        names.push(format!("… and {more} more"));
+    }
+    names.join(", ")
+}
+
+/// Returns objects as the API shows them.
+pub(super) async fn show(stored: &[Stored], streams: &OpenStreams) -> Vec<pb::Object> {
+    let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
+    let sent = SentResources::ask(&refusals, streams).await;
+    stored.iter().zip(&refusals).map(|(stored, refusals)| object(stored, refusals, &sent)).collect()
+}
+
 /// The number of refusals of an object that are named. More are only counted.
 const REFUSALS_NAMED: usize = 3;
 
 /// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses
 /// something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
 /// the object meanwhile.
-pub(super) fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentResources) -> pb::Object {
+fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentResources) -> pb::Object {
     // The store keeps nothing but JSON.
     let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
     if let Some(Value::Object(meta)) = json.get_mut("metadata") {
-        meta.insert("resourceVersion".into(), stored.revision.to_string().into());
+        let version: Value = stored.revision.to_string().into();
+        meta.insert("resourceVersion".into(), version.clone());
+        let annotations = meta.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert(REVISION_ANNOTATION.into(), version);
+        }
         meta.insert("creationTimestamp".into(), stored.created.to_string().into());
     }
     let spread = Spread::of(refusals, sent);
@@ -44,11 +81,11 @@ pub(super) fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentRe
 
 /// The resources that some sidecars refuse, each with the sidecars that were sent it.
 #[derive(Debug, Default)]
-pub(super) struct SentResources(BTreeMap<(ResourceType, ResourceName), BTreeSet<String>>);
+struct SentResources(BTreeMap<(ResourceType, ResourceName), BTreeSet<String>>);
 
 impl SentResources {
     /// Asks every sidecar which of the refused resources it was sent.
-    pub(super) async fn ask(refusals: &[Vec<SidecarRefusal>], streams: &OpenStreams) -> Self {
+    async fn ask(refusals: &[Vec<SidecarRefusal>], streams: &OpenStreams) -> Self {
         let refused = refusals.iter().flatten().map(|refusal| &refusal.refusal);
         let names: BTreeSet<_> = refused.map(|refusal| (refusal.resource_type, refusal.name.clone())).collect();
         let mut sent = Self::default();
@@ -165,6 +202,9 @@ mod tests {
               "apiVersion": "v1",
               "kind": "Service",
               "metadata": {
+                "annotations": {
+                  "rutter/revision": "7"
+                },
                 "creationTimestamp": "1970-01-01T00:00:01Z",
                 "name": "a",
                 "namespace": "shop",
@@ -181,6 +221,9 @@ mod tests {
               "apiVersion": "v1",
               "kind": "Service",
               "metadata": {
+                "annotations": {
+                  "rutter/revision": "7"
+                },
                 "creationTimestamp": "1970-01-01T00:00:01Z",
                 "name": "a",
                 "namespace": "shop",
@@ -213,6 +256,17 @@ mod tests {
     fn what_is_stored_and_no_json_is_shown_as_nothing() {
         let object = object(&Stored { json: "{".into(), ..stored() }, &[], &SentResources::default());
         assert_eq!(&object.json[..], b"null");
+    }
+
+    #[test]
+    fn the_log_names_what_is_altered_and_counts_the_rest() {
+        use pb::applied::Action::{Configured, Created, Unchanged};
+        let some = |name: &str, action| applied(&ConfigKey::new(Kind::Service, "shop", name), action);
+        let all =
+            [some("a", Created), some("b", Unchanged), applied(&ConfigKey::new(Kind::Namespace, "", "n"), Configured)];
+        assert_eq!(names(&all), "Service shop/a created, Namespace n configured");
+        let many: Vec<pb::Applied> = (0..25).map(|number| some(&format!("s{number}"), Created)).collect();
+        assert!(names(&many).ends_with("Service shop/s19 created, … and 5 more"));
     }
 
     #[test]

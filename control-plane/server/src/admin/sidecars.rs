@@ -1,6 +1,6 @@
 //! What the admin API says of sidecars, their resources and their pushes.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rutter_api::ResourceType;
 use rutter_api::pb::rutter::admin::v1 as pb;
@@ -9,7 +9,7 @@ use rutter_core::stream::{Push, ResourceState, SyncStatus, TypeSync};
 use tonic::Status;
 
 use crate::engine::EngineHandle;
-use crate::streams::{OpenStreams, StreamHandle};
+use crate::streams::{LeftSidecar, OpenStreams, StreamHandle};
 
 /// Returns the types that a word means. Without a word all types are meant.
 pub(super) fn types_of_word(word: &str) -> Result<Vec<ResourceType>, Status> {
@@ -98,6 +98,7 @@ pub(super) fn resources(stream: &AdsStream, types: &[ResourceType]) -> Vec<pb::S
                 state: state as i32,
                 body: status.resource.body(),
                 error,
+                sources: Vec::new(),
             });
         }
     }
@@ -121,7 +122,20 @@ fn push_of(push: &Push, sidecar: &str) -> pb::Push {
         ack_us: push.answered.map(|answered| microseconds(push.since, answered)),
         error: push.error.clone().unwrap_or_default(),
         names: push.names.iter().map(ToString::to_string).collect(),
+        sent_us: wall_clock_us(push.since.elapsed()),
     }
+}
+
+/// Returns the time of the clock that was so long ago, in microseconds since 1970.
+fn wall_clock_us(ago: Duration) -> i64 {
+    let at = SystemTime::now().checked_sub(ago).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    at.map_or(0, |at| i64::try_from(at.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Returns a sidecar that has left.
+pub(super) fn left(left: &LeftSidecar) -> pb::Left {
+    let LeftSidecar { node, at, reason } = left;
+    pb::Left { id: node.id(), ip: node.ip().to_string(), ms: milliseconds(at.elapsed()), reason: reason.clone() }
 }
 
 fn microseconds(from: Instant, to: Instant) -> u64 {

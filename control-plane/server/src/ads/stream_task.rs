@@ -85,8 +85,9 @@ async fn serve(accepted: &mut Accepted, shared: &Shared, mut stop: watch::Receiv
         Ok(()) => pump.run(accepted, stop).await,
         Err(status) => Err(status),
     };
-    info!(sidecar = %pump.node.id(), reason = result.as_ref().err().map(Status::message), "sidecar left");
-    drop(registered);
+    let reason = result.as_ref().err().map(Status::message);
+    info!(sidecar = %pump.node.id(), reason, "sidecar left");
+    registered.end(reason);
     shared.engine.disconnect(node_id).await;
     result
 }

@@ -40,7 +40,6 @@ use plan::{FileState, Planned, plan};
 use walk::{Identity, Place, Walked, walk};
 use watcher::FolderWatcher;
 
-pub(crate) use file::parse;
 pub(crate) use missing::{CONFIRMATION, Loss};
 pub(crate) use status::{Confirmed, FolderHandle, FolderStatus};
 

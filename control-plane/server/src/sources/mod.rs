@@ -15,6 +15,7 @@
 //! object: the latest commit of either counts.
 
 pub(crate) mod folder;
+pub(crate) mod manifests;
 mod store;
 
 use std::sync::Arc;

@@ -73,9 +73,15 @@ impl Process {
 
     pub(crate) async fn try_apply(&mut self, text: &str, dry_run: bool) -> Result<pb::ApplyResponse, Status> {
         let source = pb::Source { name: "test.yaml".into(), text: text.to_owned().into() };
-        let request = pb::ApplyRequest { sources: vec![source], default_namespace: String::new(), dry_run };
+        let request = pb::ApplyRequest { sources: vec![source], dry_run, ..Default::default() };
         self.admin.apply(request).await.map(tonic::Response::into_inner)
     }
+}
+
+/// Returns a request for objects: a kind, a namespace and a name, of which the last two may be empty.
+pub(crate) fn wanted(kind: &str, namespace: &str, name: &str) -> pb::GetRequest {
+    let key = pb::ObjectKey { kind: kind.into(), namespace: namespace.into(), name: name.into() };
+    pb::GetRequest { wanted: vec![key], selector: String::new() }
 }
 
 pub(crate) async fn admin_channel(socket: &Path) -> Channel {

@@ -6,10 +6,10 @@ use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use tonic::Code;
 
-use crate::process::{Process, Sidecar, admin_channel, routes, service};
+use crate::process::{Process, Sidecar, admin_channel, routes, service, wanted};
 
 async fn sidecars(process: &mut Process) -> Vec<pb::Sidecar> {
-    process.admin.proxy_status(pb::ProxyStatusRequest {}).await.unwrap().into_inner().sidecars
+    process.admin.proxy_status(pb::ProxyStatusRequest::default()).await.unwrap().into_inner().sidecars
 }
 
 /// Returns the state of a type of the only sidecar, with the number of its resources.
@@ -20,7 +20,7 @@ async fn state(process: &mut Process, resource_type: ResourceType) -> String {
 }
 
 async fn config(process: &mut Process, sidecar: &str, word: &str) -> Result<Vec<String>, tonic::Status> {
-    let request = pb::ProxyConfigRequest { sidecar: sidecar.into(), r#type: word.into() };
+    let request = pb::ProxyConfigRequest { sidecar: sidecar.into(), r#type: word.into(), ..Default::default() };
     let resources = process.admin.proxy_config(request).await?.into_inner().resources;
     Ok(resources.iter().map(|resource| format!("{} {}", resource.name, resource.state().as_str_name())).collect())
 }
@@ -108,7 +108,7 @@ async fn pushes_are_told_with_their_cause_and_their_answer() {
     sidecar.acknowledge().await;
     wait(&mut process, revision, 10_000).await;
     let mut pushes = async |sidecar: &str, since_revision: u64| {
-        let request = pb::PushesRequest { sidecar: sidecar.into(), since_revision };
+        let request = pb::PushesRequest { sidecar: sidecar.into(), since_revision, ..Default::default() };
         process.admin.pushes(request).await.map(|response| response.into_inner().pushes)
     };
     let all = pushes("", 0).await.unwrap();
@@ -120,11 +120,12 @@ async fn pushes_are_told_with_their_cause_and_their_answer() {
         })
         .collect();
     let want = [
-        "web-1.shop endpoint r0 [] answered",
         r#"web-1.shop endpoint r1 ["outbound|80||a.shop.svc.cluster.local"] answered"#,
+        "web-1.shop endpoint r0 [] answered",
     ];
-    assert_eq!(shown, want);
-    assert!(all[1].bytes > 40 && all[1].resources == 1 && all[1].removed == 0 && all[1].error.is_empty());
+    assert_eq!(shown, want, "the newest is first");
+    assert!(all[0].sent_us > all[1].sent_us && all[1].sent_us > 1_700_000_000_000_000, "{all:?}");
+    assert!(all[0].bytes > 40 && all[0].resources == 1 && all[0].removed == 0 && all[0].error.is_empty());
     assert_eq!(pushes("web", 1).await.unwrap().len(), 1, "only what this revision or a later one caused");
     assert_eq!(pushes("gone", 0).await.unwrap_err().code(), Code::NotFound);
 }
@@ -136,7 +137,7 @@ async fn whoever_waits_is_told_who_has_not_answered_and_who_refused() {
     slow.acknowledge().await;
     let mut other = Sidecar::connect(&process, "other", ResourceType::Endpoint).await;
     other.acknowledge().await;
-    assert_eq!(wait(&mut process, 0, 10_000).await, pb::WaitForAckResponse::default());
+    assert_eq!(wait(&mut process, 0, 10_000).await, pb::WaitForAckResponse { connected: 2, ..Default::default() });
     let revision = process.apply(&service("a")).await;
     other.refuse("not this").await;
     let response = wait(&mut process, revision, 100).await;
@@ -162,8 +163,7 @@ async fn a_refusal_names_the_object_and_the_object_names_the_refusal() {
     assert_eq!(refused.name, "outbound|80||a.shop.svc.cluster.local");
     assert_eq!((refused.error.as_str(), shown.types[0].state().as_str_name()), ("7 is no number", "NACK"));
     assert_eq!(refused.sources, ["service shop/a", "destinationRule shop/r"]);
-    let request = pb::GetRequest { kind: "dr".into(), ..Default::default() };
-    let object = process.admin.get(request).await.unwrap().into_inner().objects.remove(0);
+    let object = process.admin.get(wanted("dr", "", "")).await.unwrap().into_inner().objects.remove(0);
     let json: serde_json::Value = serde_json::from_slice(&object.json).unwrap();
     assert_eq!(
         json["status"]["conditions"][0]["message"],
@@ -173,8 +173,7 @@ async fn a_refusal_names_the_object_and_the_object_names_the_refusal() {
     let revision = process.apply(&rule.replace("7}", "8}")).await;
     sidecar.acknowledge().await;
     assert!(wait(&mut process, revision, 10_000).await.refused.is_empty());
-    let request = pb::GetRequest { kind: "dr".into(), ..Default::default() };
-    let object = process.admin.get(request).await.unwrap().into_inner().objects.remove(0);
+    let object = process.admin.get(wanted("dr", "", "")).await.unwrap().into_inner().objects.remove(0);
     assert!(!String::from_utf8_lossy(&object.json).contains("status"));
 }
 

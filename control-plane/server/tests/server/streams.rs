@@ -7,7 +7,7 @@ use rutter_api::pb::envoy::service::load_stats::v3 as lrs;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use tonic::Code;
 
-use crate::process::{Process, Sidecar, channel, channel_from, service};
+use crate::process::{Process, Sidecar, channel, channel_from, service, wanted};
 
 fn request(id: &str) -> discovery::DeltaDiscoveryRequest {
     discovery::DeltaDiscoveryRequest {
@@ -67,7 +67,7 @@ async fn false_streams_from_elsewhere_lock_no_sidecar_out_and_are_shown_and_name
     assert_eq!(one_more.next().await.unwrap_err().code(), Code::ResourceExhausted);
     let mut true_one = Sidecar::connect(&process, "web-1", ResourceType::Cluster).await;
     true_one.acknowledge().await;
-    let shown = process.admin.proxy_status(pb::ProxyStatusRequest {}).await.unwrap().into_inner().sidecars;
+    let shown = process.admin.proxy_status(pb::ProxyStatusRequest::default()).await.unwrap().into_inner().sidecars;
     assert!(shown.iter().all(|sidecar| sidecar.contested), "{shown:?}");
     let mut addresses: Vec<&str> = shown.iter().map(|sidecar| sidecar.peer.as_str()).collect();
     addresses.dedup();
@@ -100,8 +100,7 @@ async fn a_refusal_by_one_of_many_is_said_to_be_one() {
     }
     let request = pb::WaitForAckRequest { revision, timeout_ms: 10_000 };
     assert_eq!(process.admin.wait_for_ack(request).await.unwrap().into_inner().refused, ["web-7.shop"]);
-    let request = pb::GetRequest { kind: "service".into(), ..Default::default() };
-    let object = process.admin.get(request).await.unwrap().into_inner().objects.remove(0);
+    let object = process.admin.get(wanted("service", "", "")).await.unwrap().into_inner().objects.remove(0);
     assert_eq!((object.refused_by, object.sent_to), (1, 40));
     let json = String::from_utf8(object.json.to_vec()).unwrap();
     assert!(json.contains("refused by 1 of 40 sidecars"), "{json}");

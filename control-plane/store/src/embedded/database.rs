@@ -23,6 +23,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 const OBJECT: u8 = b'c';
 /// The first byte of the keys of commits.
 const COMMIT: u8 = b'h';
+/// The first byte of the keys of who made commits. Versions of Rutter that do not know them leave them as they are.
+const AUTHOR: u8 = b'w';
 /// The key of the latest revision.
 const REVISION: &[u8] = b"m/revision";
 /// The key of the latest instant that was given to new objects, in microseconds since 1970.
@@ -104,7 +106,10 @@ impl Database {
         if events.is_empty() {
             return Err(StoreError::Compacted(revision));
         }
-        Ok(Commit { revision, events })
+        let written = self.sled.get(author_key(revision)).map_err(|error| self.failed(&error))?;
+        let written = written.map(|bytes| unseal(&bytes)).transpose();
+        let written = written.map_err(|problem| self.damaged(&record(), problem))?;
+        Ok(Commit { revision, events, written })
     }
 
     /// Returns everything that a commit writes. `texts` are those of its events.
@@ -117,7 +122,7 @@ impl Database {
                 None => batch.remove(object_key(key)),
             }
         }
-        add_history(commit.revision, texts, &mut batch);
+        add_history(commit, texts, &mut batch);
         if let Some(old) = commit.revision.checked_sub(HISTORY_MAX) {
             self.remove_commit(old, &mut batch)?;
         }
@@ -147,7 +152,7 @@ impl Database {
         for commit in history.values() {
             let mut batch = sled::Batch::default();
             let texts: Vec<EventText> = commit.events.iter().map(EventText::of).collect();
-            add_history(commit.revision, &texts, &mut batch);
+            add_history(commit, &texts, &mut batch);
             self.apply(batch)?;
         }
         let Contents { objects: _, revision, last_instant } = contents;
@@ -196,6 +201,7 @@ impl Database {
         for key in self.sled.scan_prefix(commit_key(revision)).keys() {
             batch.remove(key.map_err(|error| self.failed(&error))?);
         }
+        batch.remove(author_key(revision));
         Ok(())
     }
 
@@ -258,12 +264,19 @@ fn commit_key(revision: u64) -> Vec<u8> {
     [&[COMMIT][..], &revision.to_be_bytes()].concat()
 }
 
+fn author_key(revision: u64) -> Vec<u8> {
+    [&[AUTHOR][..], &revision.to_be_bytes()].concat()
+}
+
 /// Adds the history of a commit to a batch. Each event is a record of its own, because sled writes a page again with
 /// everything that is in it.
-fn add_history(revision: u64, texts: &[EventText], batch: &mut sled::Batch) {
+fn add_history(commit: &Commit, texts: &[EventText], batch: &mut sled::Batch) {
     for (text, number) in texts.iter().zip(0u32..) {
-        let key = [commit_key(revision), number.to_be_bytes().to_vec()].concat();
+        let key = [commit_key(commit.revision), number.to_be_bytes().to_vec()].concat();
         batch.insert(key, seal_json(&text.event));
+    }
+    if let Some(written) = &commit.written {
+        batch.insert(author_key(commit.revision), seal(written));
     }
 }
 
@@ -276,7 +289,7 @@ mod tests {
 
     /// Commits to a database at an instant, and takes the commit over into its state.
     fn commit(database: &Database, state: &mut State, now: i64, writes: Vec<ConfigWrite>) {
-        let decision = state.decide(CreationTimestamp::from_microseconds(now), writes).unwrap().unwrap();
+        let decision = state.decide(CreationTimestamp::from_microseconds(now), "", writes).unwrap().unwrap();
         state.apply(&decision);
         let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
         database.apply(database.batch_of(&decision, &texts).unwrap()).unwrap();

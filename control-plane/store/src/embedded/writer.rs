@@ -44,6 +44,7 @@ pub(super) enum Job {
 
 /// A commit that waits for the writer.
 pub(super) struct CommitJob {
+    pub(super) author: String,
     pub(super) writes: Vec<ConfigWrite>,
     pub(super) answer: oneshot::Sender<Result<u64, CommitError>>,
 }
@@ -118,7 +119,8 @@ impl Writer {
         let mut answers = Vec::new();
         for job in group {
             // After a failure the rest of the group is not tried.
-            let result = durable.clone().map_err(CommitError::Failed).and_then(|()| self.write(job.writes));
+            let result =
+                durable.clone().map_err(CommitError::Failed).and_then(|()| self.write(&job.author, job.writes));
             if let Err(CommitError::Failed(reason)) = &result {
                 durable = Err(reason.clone());
             }
@@ -157,10 +159,10 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+    fn write(&mut self, author: &str, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
         let mut state = self.shared.state_mut();
         let now = CreationTimestamp::from(SystemTime::now());
-        let Some(decision) = state.decide(now, writes)? else { return Ok(state.revision) };
+        let Some(decision) = state.decide(now, author, writes)? else { return Ok(state.revision) };
         for key in decision.commit.keys() {
             if !self.before.objects.contains_key(key) {
                 let old = if state.objects.contains_key(key) { self.shared.read(key).map_err(failed)? } else { None };

@@ -31,7 +31,7 @@ impl CommitLine {
     /// Returns the commit, or `None` if the kind of one of its objects is not known.
     pub(super) fn decision(self) -> Option<Decision> {
         let events = self.events.into_iter().map(EventRecord::event).collect::<Option<_>>()?;
-        let commit = Commit { revision: self.revision, events };
+        let commit = Commit { revision: self.revision, events, written: None };
         Some(Decision { commit, instant: CreationTimestamp::from_microseconds(self.instant) })
     }
 }

@@ -158,7 +158,8 @@ mod tests {
         let mut state = State::default();
         let mut journal = Journal::begin(dir.path(), &SnapshotHead::of(&state), std::iter::empty()).unwrap();
         let heads = ["a", "b"].map(|name| {
-            let decision = state.decide(CreationTimestamp::default(), vec![write(name, Some("{}"))]).unwrap().unwrap();
+            let decision =
+                state.decide(CreationTimestamp::default(), "", vec![write(name, Some("{}"))]).unwrap().unwrap();
             state.apply(&decision);
             let texts: Vec<EventText> = decision.commit.events.iter().map(EventText::of).collect();
             journal.append(&commit_line(&decision, state.sum, &texts)).unwrap();

@@ -133,7 +133,7 @@ mod tests {
         let mut everything = Everything::default();
         let mut state = State::default();
         for writes in [vec![write("a", Some("{}"))], vec![write("b", Some("{}"))], vec![write("a", None)]] {
-            let decision = state.decide(CreationTimestamp::from_microseconds(5), writes).unwrap().unwrap();
+            let decision = state.decide(CreationTimestamp::from_microseconds(5), "", writes).unwrap().unwrap();
             state.apply(&decision);
             everything.commits.insert(decision.commit.revision, Recorded { decision, sum: state.sum });
         }

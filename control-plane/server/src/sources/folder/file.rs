@@ -1,15 +1,15 @@
 //! One file of the folder: what is in it, and what is wrong with it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use rutter_api::config::{APPLY_BYTES_MAX, Object};
-use rutter_api::yaml;
-use rutter_core::message_size::check_routes;
+use rutter_api::config::{APPLY_BYTES_MAX, Content, Manifest, Object};
 
 use super::walk::Identity;
+use crate::sources::manifests;
 
 /// An object, and where it stands.
 #[derive(Debug)]
@@ -91,44 +91,35 @@ fn try_read(path: &Path, name: &Arc<str>, known: Option<Identity>) -> std::io::R
     }
 }
 
-/// Returns the objects of a text, or everything that is wrong with them.
-pub(crate) fn parse(text: &str, default_namespace: &str) -> Result<Vec<Object>, Vec<String>> {
-    let Parsed { objects, faults } = parse_documents(text, default_namespace);
-    if faults.is_empty() { Ok(objects.into_iter().map(|placed| placed.object).collect()) } else { Err(faults) }
-}
-
-/// Returns the objects of a text that are valid, and everything that is wrong with the others. A text that is no YAML has
-/// one fault and no object.
+/// Returns the objects of a text that are valid, and everything that is wrong with the others. What is no config of a mesh
+/// is passed over. A text that is no YAML has one fault and no object.
 pub(crate) fn parse_documents(text: &str, default_namespace: &str) -> Parsed {
     let mut parsed = Parsed::default();
-    let documents = match yaml::parse(text) {
-        Ok(documents) => documents,
+    let manifests = match manifests::read(text, default_namespace) {
+        Ok(manifests) => manifests,
         Err(error) => {
             parsed.faults.push(error.to_string());
             return parsed;
         }
     };
-    for yaml::Document { value, line } in documents {
-        match Object::from_value(value, default_namespace) {
-            Ok(object) => parsed.add(Placed { line, object }),
-            Err(faults) => parsed.faults.extend(faults.iter().map(|fault| format!("line {line}: {fault}"))),
+    let mut seen = BTreeSet::new();
+    for Manifest { line, content } in manifests {
+        match content {
+            Content::Taken(object) => {
+                let key = &object.config.key;
+                if seen.insert(key.clone()) {
+                    parsed.objects.push(Placed { line, object: *object });
+                } else {
+                    parsed.faults.push(format!("line {line}: {key}: want each object once, got it twice"));
+                }
+            }
+            Content::Foreign(_) => {}
+            Content::Refused(refused) => {
+                parsed.faults.extend(refused.faults.iter().map(|fault| format!("line {line}: {fault}")));
+            }
         }
     }
     parsed
-}
-
-impl Parsed {
-    fn add(&mut self, placed: Placed) {
-        let Placed { line, object } = &placed;
-        let key = &object.config.key;
-        if self.objects.iter().any(|other| other.object.config.key == *key) {
-            self.faults.push(format!("line {line}: {key}: want each object once, got it twice"));
-        } else if let Some(invalid) = check_routes(&object.config, object.json.len()) {
-            self.faults.push(format!("line {line}: {invalid}"));
-        } else {
-            self.objects.push(placed);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -154,8 +145,9 @@ mod tests {
         let keys: Vec<String> = objects.iter().map(|placed| placed.object.config.key.to_string()).collect();
         assert_eq!(keys, ["service default/a", "service default/c"]);
         assert_eq!(objects[1].line, 18);
-        assert_eq!(parse(&text, "default").unwrap_err(), want);
-        assert_eq!(parse("", "default").unwrap(), []);
+        let foreign = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n".to_owned() + &service("d");
+        let Parsed { objects, faults } = parse_documents(&foreign, "default");
+        assert_eq!((objects.len(), faults.len()), (1, 0), "what is no config of a mesh is passed over");
         assert_eq!(parse_documents("a: [", "default").faults.len(), 1);
     }
 

@@ -191,7 +191,7 @@ async fn an_object_is_in_one_file_only() {
 async fn an_object_that_was_applied_by_hand_is_not_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(MemoryStore::default());
-    let object = parse(&service("a"), "default").unwrap().remove(0);
+    let object = super::file::parse_documents(&service("a"), "default").objects.remove(0).object;
     let by_hand = ConfigWrite { json: Some(object.json), owner: Owner::Api, ..deletion(object.config.key.clone()) };
     store.commit(vec![by_hand]).await.unwrap();
     write_all(dir.path(), &[("a.yaml", service("a")), ("b.yaml", service("b"))]);

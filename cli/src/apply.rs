@@ -1,0 +1,230 @@
+//! The commands that change objects: apply, delete and rollback.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rutter_api::config::{Content, Manifest, read_manifests};
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::printable;
+use serde_json::{Value, json};
+
+use crate::args::{Apply, Delete, Output, Rollback};
+use crate::client::Admin;
+use crate::files::read;
+use crate::output::{Out, print};
+use crate::targets::{display_name, keys};
+use crate::waiting::wait;
+
+/// What every command knows of the command line.
+pub(crate) struct Context<'a> {
+    pub(crate) namespace: &'a str,
+    /// How long `--wait` waits. Zero means for ever.
+    pub(crate) timeout: Duration,
+}
+
+/// Creates or changes the objects of files, and shows what became of each.
+pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+    let is_dry = wanted.dry_run.is_asked_for();
+    let request = pb::ApplyRequest {
+        sources: read(&wanted.files)?,
+        namespace: context.namespace.to_owned(),
+        dry_run: is_dry,
+        strict: wanted.strict,
+        skip_unsupported: wanted.skip_unsupported,
+        prune: wanted.selector.clone().unwrap_or_default(),
+    };
+    let response = admin.apply(request).await?.into_inner();
+    if wanted.output == Output::Short {
+        print_applied(&response.applied, is_dry, out)?;
+    }
+    tell_aside(&response);
+    let waited =
+        if wanted.wait && !is_dry { Some(wait(admin, response.revision, context.timeout).await?) } else { None };
+    match (&waited, wanted.output) {
+        (Some(waited), Output::Short) => waited.print(out)?,
+        (None, Output::Short) => {}
+        (waited, output) => {
+            let mut json = response_json(&response);
+            if let Some(waited) = waited {
+                json["wait"] = waited.json();
+            }
+            print(&json, output, out)?;
+        }
+    }
+    waited.map_or(Ok(()), |waited| waited.result())
+}
+
+fn print_applied(applied: &[pb::Applied], is_dry: bool, out: Out<'_>) -> Result<()> {
+    for applied in applied {
+        writeln!(out, "{} {}", display_name(&key_of(applied)), action(applied.action(), is_dry))?;
+    }
+    Ok(())
+}
+
+fn key_of(applied: &pb::Applied) -> pb::ObjectKey {
+    applied.key.clone().unwrap_or_default()
+}
+
+/// Tells on standard error what was not applied, and what to know of the rest.
+fn tell_aside(response: &pb::ApplyResponse) {
+    for left_out in &response.left_out {
+        let pb::LeftOut { object, place, reasons } = left_out;
+        eprintln!("left out: {}", printable(&format!("{object} ({place}): {}", reasons.join("; "))));
+    }
+    if !response.passed_over.is_empty() {
+        let types = response.passed_over.iter().map(|passed| format!("{} {}", passed.count, passed.r#type));
+        let types = types.collect::<Vec<_>>().join(", ");
+        eprintln!("passed over, because they are no config of a mesh: {}", printable(&types));
+    }
+    for warning in &response.warnings {
+        eprintln!("warning: {}", printable(warning));
+    }
+}
+
+fn response_json(response: &pb::ApplyResponse) -> Value {
+    let applied = response
+        .applied
+        .iter()
+        .map(|applied| json!({"object": display_name(&key_of(applied)), "action": action(applied.action(), false)}));
+    let passed_over = response.passed_over.iter().map(|passed| json!({"type": passed.r#type, "count": passed.count}));
+    let left_out = response
+        .left_out
+        .iter()
+        .map(|left_out| json!({"object": left_out.object, "place": left_out.place, "reasons": left_out.reasons}));
+    json!({
+        "revision": response.revision, "applied": applied.collect::<Vec<_>>(), "warnings": response.warnings,
+        "passedOver": passed_over.collect::<Vec<_>>(), "leftOut": left_out.collect::<Vec<_>>(),
+    })
+}
+
+/// Returns the word for what became of an object.
+pub(crate) fn action(action: pb::applied::Action, is_dry: bool) -> String {
+    let word = match action {
+        pb::applied::Action::Unspecified => "unknown",
+        pb::applied::Action::Created => "created",
+        pb::applied::Action::Configured => "configured",
+        pb::applied::Action::Unchanged => "unchanged",
+        pb::applied::Action::Deleted => "deleted",
+    };
+    if is_dry { format!("{word} (dry run)") } else { word.to_owned() }
+}
+
+/// Deletes objects, and names each.
+pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+    let keys = to_delete(admin, &wanted, context.namespace).await?;
+    let is_dry = wanted.dry_run.is_asked_for();
+    if keys.is_empty() {
+        eprintln!("no objects");
+        return Ok(());
+    }
+    let request = pb::DeleteRequest { keys, dry_run: is_dry, ignore_missing: wanted.ignore_not_found };
+    let response = admin.delete(request).await?.into_inner();
+    for key in &response.deleted {
+        writeln!(out, "{} {}", display_name(key), action(pb::applied::Action::Deleted, is_dry))?;
+    }
+    if wanted.wait && !is_dry {
+        let waited = wait(admin, response.revision, context.timeout).await?;
+        waited.print(out)?;
+        waited.result()?;
+    }
+    Ok(())
+}
+
+async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Result<Vec<pb::ObjectKey>> {
+    let default_namespace = if namespace.is_empty() { "default" } else { namespace };
+    if !wanted.files.is_empty() {
+        if !wanted.targets.is_empty() || wanted.selector.is_some() {
+            bail!("want either files or kinds and names, got both");
+        }
+        return keys_of_files(&read(&wanted.files)?, default_namespace);
+    }
+    let is_many = wanted.all || wanted.selector.is_some();
+    let keys = keys(&wanted.targets, if wanted.all_namespaces { "" } else { default_namespace })?;
+    if keys.is_empty() {
+        bail!("want kinds and names, or files (-f)");
+    }
+    let is_named = |key: &pb::ObjectKey| !key.name.is_empty();
+    match (is_many, keys.iter().any(is_named)) {
+        (true, true) => bail!("want either names, or all (--all) or some (--selector) of a kind, got both"),
+        (false, true) if wanted.all_namespaces => bail!("want one namespace for objects by name, got --all-namespaces"),
+        (false, true) => Ok(keys),
+        (false, false) => bail!("want names, or --all, or --selector"),
+        (true, false) => {
+            let selector = wanted.selector.clone().unwrap_or_default();
+            let response = admin.get(pb::GetRequest { wanted: keys, selector }).await?.into_inner();
+            let is_of_api = |object: &pb::Object| object.owner == "api";
+            Ok(response.objects.into_iter().filter(is_of_api).filter_map(|object| object.key).collect())
+        }
+    }
+}
+
+/// Returns the objects that stand in files. What Rutter does not take is in no store, so it is passed over.
+fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::ObjectKey>> {
+    let mut keys = Vec::new();
+    for source in sources {
+        let text = String::from_utf8_lossy(&source.text);
+        let manifests =
+            read_manifests(&text, namespace).map_err(|error| anyhow::anyhow!("{}: {error}", source.name))?;
+        for Manifest { line, content } in manifests {
+            match content {
+                Content::Taken(object) => {
+                    let key = &object.config.key;
+                    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
+                    keys.push(pb::ObjectKey { kind, namespace, name: key.name.to_string() });
+                }
+                Content::Foreign(_) => {}
+                Content::Refused(refused) => {
+                    let fault = refused.faults.first().map(ToString::to_string).unwrap_or_default();
+                    eprintln!("warning: {}", printable(&format!("{}: line {line}: passed over: {fault}", source.name)));
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Makes every object again what it was at a revision.
+pub(crate) async fn rollback(admin: &mut Admin, wanted: Rollback, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+    let is_dry = wanted.dry_run.is_asked_for();
+    let request = pb::RollbackRequest { revision: wanted.revision, dry_run: is_dry };
+    let response = admin.rollback(request).await?.into_inner();
+    print_applied(&response.applied, is_dry, out)?;
+    tell_aside(&response);
+    match response.applied.is_empty() {
+        true => writeln!(out, "everything is as it was at revision {}", wanted.revision)?,
+        false if is_dry => {}
+        false => writeln!(out, "revision {} is as revision {} was", response.revision, wanted.revision)?,
+    }
+    if wanted.wait && !is_dry {
+        let waited = wait(admin, response.revision, context.timeout).await?;
+        waited.print(out)?;
+        waited.result()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_have_a_word_and_dry_runs_say_so() {
+        use pb::applied::Action::{Configured, Created, Deleted, Unchanged};
+        let words = [Created, Configured, Unchanged, Deleted].map(|done| action(done, false));
+        assert_eq!(words, ["created", "configured", "unchanged", "deleted"]);
+        assert_eq!(action(Created, true), "created (dry run)");
+    }
+
+    #[test]
+    fn the_objects_of_files_are_deleted_by_their_names() {
+        let text = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\n\
+                    {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
+                    {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}\n---\n\
+                    {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80}]}}\n";
+        let source = |text: &str| pb::Source { name: "a.yaml".into(), text: text.to_owned().into() };
+        let keys = keys_of_files(&[source(text)], "shop").unwrap();
+        assert_eq!(keys.iter().map(display_name).collect::<Vec<_>>(), ["namespace a", "service shop/a"]);
+        let error = keys_of_files(&[source("a: [")], "shop").unwrap_err().to_string();
+        assert!(error.starts_with("a.yaml: line "), "{error}");
+    }
+}

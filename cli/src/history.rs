@@ -1,0 +1,209 @@
+//! The commands about what was: history and diff.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use rutter_api::config::{Content, Manifest, read_manifests};
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::{CreationTimestamp, printable};
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use crate::apply::action;
+use crate::args::{Diff, History, Output};
+use crate::client::Admin;
+use crate::files::read;
+use crate::output::{Out, print, table, yaml};
+use crate::targets::{display_name, keys};
+
+/// The number of changes of a commit that the table names.
+const CHANGES_SHOWN: usize = 3;
+/// The number of equal lines around a difference.
+const LINES_AROUND: usize = 3;
+
+/// Shows the latest commits.
+pub(crate) async fn history(admin: &mut Admin, wanted: History, namespace: &str, out: Out<'_>) -> Result<()> {
+    let wanted_object = match &keys(&wanted.targets, namespace)?[..] {
+        [] if namespace.is_empty() => None,
+        [] => Some(pb::ObjectKey { kind: "all".into(), namespace: namespace.to_owned(), name: String::new() }),
+        [key] => Some(key.clone()),
+        several => bail!("want one object or one kind, got {}", several.len()),
+    };
+    let request = pb::HistoryRequest { wanted: wanted_object, limit: wanted.limit };
+    let revisions = admin.history(request).await?.into_inner().revisions;
+    if wanted.output != Output::Short {
+        return print(&Value::Array(revisions.iter().map(revision_json).collect()), wanted.output, out);
+    }
+    if revisions.is_empty() {
+        eprintln!("no commits");
+        return Ok(());
+    }
+    let mut rows = table(["REVISION", "TIME", "BY", "CHANGES"]);
+    for revision in &revisions {
+        let mut changes: Vec<String> = revision.changes.iter().take(CHANGES_SHOWN).map(change).collect();
+        if let Some(more @ 1..) = revision.changes.len().checked_sub(CHANGES_SHOWN) {
+            changes.push(format!("… {more} more"));
+        }
+        let by = if revision.by.is_empty() { "-" } else { &revision.by };
+        rows.add_row([&revision.revision.to_string(), &time(revision.at_us), by, &changes.join(", ")]);
+    }
+    writeln!(out, "{rows}")?;
+    Ok(())
+}
+
+fn time(at_us: i64) -> String {
+    match at_us {
+        0 => "-".to_owned(),
+        at_us => CreationTimestamp::from_microseconds(at_us.div_euclid(1_000_000) * 1_000_000).to_string(),
+    }
+}
+
+fn change(applied: &pb::Applied) -> String {
+    let key = applied.key.clone().unwrap_or_default();
+    format!("{} {}", display_name(&key), action(applied.action(), false))
+}
+
+fn revision_json(revision: &pb::Revision) -> Value {
+    let changes = revision.changes.iter().map(|applied| {
+        let key = applied.key.clone().unwrap_or_default();
+        json!({"object": display_name(&key), "action": action(applied.action(), false)})
+    });
+    let (time, by) = (time(revision.at_us), &revision.by);
+    json!({"revision": revision.revision, "time": time, "by": by, "changes": changes.collect::<Vec<_>>()})
+}
+
+/// Shows what files would change, or what changed between revisions. The exit code is 1 if there is a difference, as that of
+/// kubectl.
+pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: Out<'_>) -> Result<ExitCode> {
+    let pairs = match &wanted.revisions {
+        Some(text) => of_revisions(admin, text).await?,
+        None => of_files(admin, &wanted, namespace).await?,
+    };
+    let mut is_same = true;
+    for Pair { name, from, to, before, after } in pairs {
+        let diff = TextDiff::from_lines(&before, &after);
+        let mut unified = diff.unified_diff();
+        let text = unified
+            .context_radius(LINES_AROUND)
+            .header(&format!("{name} ({from})"), &format!("{name} ({to})"))
+            .to_string();
+        is_same &= text.is_empty();
+        write!(out, "{text}")?;
+    }
+    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Two texts of one object.
+struct Pair {
+    name: String,
+    from: String,
+    to: String,
+    before: String,
+    after: String,
+}
+
+async fn of_revisions(admin: &mut Admin, text: &str) -> Result<Vec<Pair>> {
+    let (from, to) = text.split_once("..").unwrap_or((text, ""));
+    let revision =
+        |text: &str| text.parse::<u64>().with_context(|| format!("want FROM..TO, two revisions, got {text:?}"));
+    let from_revision = revision(from)?;
+    let to_revision = if to.is_empty() { 0 } else { revision(to)? };
+    let request = pb::DiffRequest { from_revision, to_revision, wanted: None };
+    let response = admin.diff(request).await?.into_inner();
+    let pair = |difference: &pb::Difference| {
+        let pb::Difference { key, before, after } = difference;
+        Ok(Pair {
+            name: display_name(&key.clone().unwrap_or_default()),
+            from: format!("revision {from_revision}"),
+            to: format!("revision {}", response.to_revision),
+            before: text_of(before)?,
+            after: text_of(after)?,
+        })
+    };
+    response.differences.iter().map(pair).collect()
+}
+
+fn text_of(json: &[u8]) -> Result<String> {
+    if json.is_empty() { Ok(String::new()) } else { Ok(yaml(&serde_json::from_slice(json)?)) }
+}
+
+/// Compares the objects of files with those of the control plane.
+async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<Vec<Pair>> {
+    let sources = read(&wanted.files)?;
+    let namespace = if namespace.is_empty() { "default" } else { namespace };
+    let mut files = BTreeMap::new();
+    let mut faults = Vec::new();
+    for source in &sources {
+        let text = String::from_utf8_lossy(&source.text);
+        let manifests = read_manifests(&text, namespace).with_context(|| source.name.clone())?;
+        for Manifest { line, content } in manifests {
+            match content {
+                Content::Taken(object) => {
+                    let key = &object.config.key;
+                    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
+                    let key = pb::ObjectKey { kind, namespace, name: key.name.to_string() };
+                    files.insert(display_name(&key), (key, object.json));
+                }
+                Content::Foreign(_) => {}
+                Content::Refused(refused) => {
+                    let refused = refused.faults.iter().map(|fault| format!("{}: line {line}: {fault}", source.name));
+                    faults.extend(refused);
+                }
+            }
+        }
+    }
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n"));
+    }
+    if files.is_empty() {
+        bail!("want at least one object of a mesh, got none");
+    }
+    let request =
+        pb::GetRequest { wanted: files.values().map(|(key, _)| key.clone()).collect(), selector: String::new() };
+    let mut live = BTreeMap::new();
+    for object in admin.get(request).await?.into_inner().objects {
+        let name = display_name(&object.key.clone().unwrap_or_default());
+        live.insert(name, without_server_fields(&object.json)?);
+    }
+    let mut pairs = Vec::new();
+    for (name, (_, json)) in files {
+        let (from, to) = ("live".to_owned(), "file".to_owned());
+        let before = live.get(&name).cloned().unwrap_or_default();
+        pairs.push(Pair { from, to, before, after: text_of(json.as_bytes())?, name });
+    }
+    Ok(pairs)
+}
+
+/// Returns an object as its writer has it, as YAML.
+fn without_server_fields(json: &[u8]) -> Result<String> {
+    let text = String::from_utf8_lossy(json);
+    let manifests = read_manifests(&text, "default")?;
+    match manifests.into_iter().next().map(|manifest| manifest.content) {
+        Some(Content::Taken(object)) => text_of(object.json.as_bytes()),
+        Some(Content::Foreign(_) | Content::Refused(_)) | None => {
+            bail!(
+                "the control plane has an object that this program does not take (see rutterctl version): {}",
+                printable(&text)
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_to_the_second_and_may_be_unknown() {
+        assert_eq!(time(0), "-");
+        assert_eq!(time(1_767_225_600_123_456), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_object_is_compared_without_what_the_control_plane_adds() {
+        let json = br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"7","annotations":{"rutter/revision":"7"}},"status":{}}"#;
+        assert_eq!(without_server_fields(json).unwrap(), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n");
+        assert!(without_server_fields(br#"{"apiVersion":"v1","kind":"Pod"}"#).is_err());
+    }
+}

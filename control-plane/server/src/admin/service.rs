@@ -1,0 +1,379 @@
+//! The service that `rutterctl` uses.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use rutter_api::config::APPLY_BYTES_MAX;
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::{ConfigKey, LabelSelector, ResourceType};
+use rutter_store::{CommitError, ConfigStore, ConfigWrite, Difference, Owner, StoreError, Stored};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::apply::{Sources, deletion, read_sources, write};
+use super::caller::Caller;
+use super::changes::{Changes, changes};
+use super::sidecars::{self, Progress, count};
+use super::wanted::{Wanted, kind_of};
+use super::{backup, folder, history, objects};
+use crate::engine::{Checked, EngineHandle};
+use crate::metrics::Metrics;
+use crate::shutdown::stopped;
+use crate::sources::folder::FolderHandle;
+use crate::streams::{OpenStreams, StreamHandle};
+
+/// The first pause between two looks at the streams while somebody waits for their answers. It doubles each time.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// The longest wait for answers.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
+#[derive(Clone)]
+pub(crate) struct AdminServer {
+    pub(crate) store: Arc<dyn ConfigStore>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) streams: OpenStreams,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The watched folder. `None` means that none is watched.
+    pub(crate) folder: Option<FolderHandle>,
+    /// Turns true when the process ends.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// A change of config, for the log.
+struct Change<'a> {
+    caller: Arc<str>,
+    /// What the caller did.
+    call: &'static str,
+    applied: &'a [pb::Applied],
+    dry_run: bool,
+}
+
+#[tonic::async_trait]
+impl pb::admin_server::Admin for AdminServer {
+    type BackupStream = backup::Chunks;
+    type WatchStream = Changes;
+
+    async fn folder_status(
+        &self,
+        _: Request<pb::FolderStatusRequest>,
+    ) -> Result<Response<pb::FolderStatusResponse>, Status> {
+        Ok(Response::new(folder::status(&self.watched()?.status())))
+    }
+
+    async fn folder_confirm(
+        &self,
+        _: Request<pb::FolderConfirmRequest>,
+    ) -> Result<Response<pb::FolderConfirmResponse>, Status> {
+        let confirmed = self.watched()?.confirm().await;
+        let confirmed = confirmed.ok_or_else(|| Status::unavailable("the folder is no longer watched"))?;
+        Ok(Response::new(folder::confirmed(confirmed)))
+    }
+
+    async fn backup(&self, _: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let listing = self.store.list(rutter_store::ALL).await.map_err(unreadable)?;
+        info!(objects = listing.objects.len(), revision = listing.revision, "backed up");
+        Ok(Response::new(backup::chunks(listing)))
+    }
+
+    async fn apply(&self, request: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
+        let caller = Caller::of(&request);
+        let result = self.try_apply(caller, request.into_inner()).await;
+        if result.is_err() {
+            self.metrics.rejected.inc();
+        }
+        result.map(Response::new)
+    }
+
+    async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::GetResponse>, Status> {
+        let wanted = Wanted::of_request(request.get_ref())?;
+        let mut listing = self.store.list(&|key| wanted.has_key(key)).await.map_err(unreadable)?;
+        listing.objects.retain(|stored| wanted.selects(&stored.json));
+        listing.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let found: Vec<&ConfigKey> = listing.objects.iter().map(|stored| &stored.key).collect();
+        let missing = wanted.missing(&found);
+        let objects = objects::show(&listing.objects, &self.streams).await;
+        Ok(Response::new(pb::GetResponse { objects, revision: listing.revision, missing }))
+    }
+
+    async fn watch(&self, request: Request<pb::GetRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let wanted = Wanted::of_request(request.get_ref())?;
+        let changes = changes(self.store.clone(), self.streams.clone(), wanted).await.map_err(unreadable)?;
+        Ok(Response::new(changes.take_until(Box::pin(stopped(self.stop.clone()))).boxed()))
+    }
+
+    async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryResponse>, Status> {
+        let pb::HistoryRequest { wanted, limit } = request.into_inner();
+        let wanted = Wanted::of_pattern(wanted.as_ref())?;
+        let commits = rutter_store::history(&*self.store, 0).await.map_err(unreadable)?;
+        Ok(Response::new(history::revisions(&commits, &wanted, limit as usize)))
+    }
+
+    async fn diff(&self, request: Request<pb::DiffRequest>) -> Result<Response<pb::DiffResponse>, Status> {
+        let pb::DiffRequest { from_revision, to_revision, wanted } = request.into_inner();
+        let wanted = Wanted::of_pattern(wanted.as_ref())?;
+        let latest = *self.store.latest().borrow();
+        let to_revision = if to_revision == 0 { latest } else { to_revision };
+        let mut differences = self.differences(from_revision, to_revision).await?;
+        differences.retain(|difference| wanted.has_key(&difference.key));
+        let differences = differences.iter().map(history::difference).collect();
+        Ok(Response::new(pb::DiffResponse { differences, to_revision }))
+    }
+
+    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
+        let caller = Caller::of(&request);
+        let pb::RollbackRequest { revision, dry_run } = request.into_inner();
+        let latest = *self.store.latest().borrow();
+        let plan = history::rollback(self.differences(revision, latest).await?)?;
+        let mut response = pb::ApplyResponse { revision: latest, applied: plan.applied, ..Default::default() };
+        let checked = self.engine.check(plan.configs).await;
+        refuse_faults(&checked)?;
+        response.warnings = plan.warnings;
+        response.warnings.extend(checked.warnings);
+        let change = Change { caller, call: "rollback", applied: &response.applied, dry_run };
+        response.revision = self.change(change, plan.writes).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn version(&self, _: Request<pb::VersionRequest>) -> Result<Response<pb::VersionResponse>, Status> {
+        Ok(Response::new(pb::VersionResponse { version: env!("CARGO_PKG_VERSION").into() }))
+    }
+
+    async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::DeleteResponse>, Status> {
+        let caller = Caller::of(&request);
+        let pb::DeleteRequest { keys, dry_run, ignore_missing } = request.into_inner();
+        let mut deleted = BTreeSet::new();
+        for key in &keys {
+            deleted.insert(ConfigKey::new(kind_of(&key.kind)?, &key.namespace, &key.name));
+        }
+        if ignore_missing {
+            let keys: Vec<ConfigKey> = deleted.into_iter().collect();
+            let owners = self.store.owners_of(&keys).await.map_err(unreadable)?;
+            deleted = keys.into_iter().zip(owners).filter_map(|(key, owner)| owner.map(|_| key)).collect();
+        }
+        let applied: Vec<_> = deleted.iter().map(|key| objects::applied(key, pb::applied::Action::Deleted)).collect();
+        let change = Change { caller, call: "delete", applied: &applied, dry_run };
+        let revision = self.change(change, deleted.iter().cloned().map(deletion).collect()).await?;
+        Ok(Response::new(pb::DeleteResponse { revision, deleted: deleted.iter().map(objects::key).collect() }))
+    }
+
+    async fn proxy_status(
+        &self,
+        request: Request<pb::ProxyStatusRequest>,
+    ) -> Result<Response<pb::ProxyStatusResponse>, Status> {
+        let mut sidecars = Vec::new();
+        for handle in self.streams.of_namespace(&request.get_ref().namespace) {
+            let is_contested = self.streams.is_contested(&handle.node);
+            sidecars.push(sidecars::sidecar(&handle, &self.engine, is_contested).await);
+        }
+        let revision = *self.engine.applied().borrow();
+        let left = self.streams.left(&request.get_ref().namespace).iter().map(sidecars::left).collect();
+        Ok(Response::new(pb::ProxyStatusResponse { sidecars, revision, left }))
+    }
+
+    async fn proxy_config(
+        &self,
+        request: Request<pb::ProxyConfigRequest>,
+    ) -> Result<Response<pb::ProxyConfigResponse>, Status> {
+        let request = request.into_inner();
+        let types = sidecars::types_of_word(&request.r#type)?;
+        let handle = self.find(&request.sidecar, &request.namespace)?;
+        let resources = handle.ask(move |stream| sidecars::resources(stream, &types)).await;
+        let mut resources = resources
+            .ok_or_else(|| Status::unavailable(format!("{}: its stream does not answer", handle.node.id())))?;
+        for resource in &mut resources {
+            let Some(resource_type) = ResourceType::from_type_url(&resource.type_url) else { continue };
+            let sources = self.engine.sources(handle.id, resource_type, resource.name.clone()).await;
+            resource.sources = sources.iter().map(ToString::to_string).collect();
+        }
+        Ok(Response::new(pb::ProxyConfigResponse { resources, sidecar: handle.node.id() }))
+    }
+
+    async fn pushes(&self, request: Request<pb::PushesRequest>) -> Result<Response<pb::PushesResponse>, Status> {
+        let request = request.into_inner();
+        let handles = match request.sidecar.is_empty() {
+            true => self.streams.of_namespace(&request.namespace),
+            false => vec![self.find(&request.sidecar, &request.namespace)?],
+        };
+        let mut pushes = Vec::new();
+        for handle in handles {
+            let (id, since) = (handle.node.id(), request.since_revision);
+            let of_stream = handle.ask(move |stream| sidecars::pushes(stream, &id, since)).await;
+            pushes.extend(of_stream.unwrap_or_default());
+        }
+        pushes.sort_by_key(|push| std::cmp::Reverse(push.sent_us));
+        Ok(Response::new(pb::PushesResponse { pushes }))
+    }
+
+    async fn wait_for_ack(
+        &self,
+        request: Request<pb::WaitForAckRequest>,
+    ) -> Result<Response<pb::WaitForAckResponse>, Status> {
+        let request = request.into_inner();
+        let end = Instant::now() + Duration::from_millis(u64::from(request.timeout_ms)).min(WAIT_MAX);
+        let mut applied = self.engine.applied();
+        let is_applied = async { applied.wait_for(|revision| *revision >= request.revision).await.is_ok() };
+        let is_applied = tokio::time::timeout_at(end.into(), is_applied).await.unwrap_or(false);
+        let mut response = pb::WaitForAckResponse::default();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let is_late = Instant::now() >= end;
+            response.waiting.clear();
+            response.refused.clear();
+            let handles = self.streams.all();
+            response.connected = count(handles.len());
+            for handle in handles {
+                let name = sidecars::display_name(&handle, &self.streams);
+                match handle.ask(sidecars::progress).await {
+                    Some(Progress::Settled) => {}
+                    Some(Progress::SettledWithRefusals) => response.refused.push(name),
+                    Some(Progress::Waiting) | None => response.waiting.push(name),
+                }
+            }
+            if is_late || response.waiting.is_empty() && is_applied {
+                return Ok(Response::new(response));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl AdminServer {
+    async fn try_apply(&self, caller: Arc<str>, request: pb::ApplyRequest) -> Result<pb::ApplyResponse, Status> {
+        let size: usize = request.sources.iter().map(|source| source.text.len()).sum();
+        if size > APPLY_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "want at most {APPLY_BYTES_MAX} bytes in one apply, got {size}"
+            )));
+        }
+        let Sources { objects, passed_over, left_out, prune } = read_sources(&request)?;
+        let mut response = pb::ApplyResponse { passed_over, left_out, ..Default::default() };
+        for object in &objects {
+            let old = self.store.get(&object.config.key).await.map_err(unreadable)?;
+            let action = match old {
+                None => pb::applied::Action::Created,
+                Some(old) if old.json == object.json && object.created.is_none_or(|created| created == old.created) => {
+                    pb::applied::Action::Unchanged
+                }
+                Some(_) => pb::applied::Action::Configured,
+            };
+            response.applied.push(objects::applied(&object.config.key, action));
+        }
+        let checked = self.engine.check(objects.iter().map(|object| object.config.clone()).collect()).await;
+        refuse_faults(&checked)?;
+        response.warnings = checked.warnings;
+        let applied: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
+        let mut writes: Vec<ConfigWrite> = objects.into_iter().map(write).collect();
+        if let Some(prune) = prune {
+            for key in self.to_prune(&prune, &request.namespace, &applied).await? {
+                response.applied.push(objects::applied(&key, pb::applied::Action::Deleted));
+                writes.push(deletion(key));
+            }
+        }
+        let change = Change { caller, call: "apply", applied: &response.applied, dry_run: request.dry_run };
+        response.revision = self.change(change, writes).await?;
+        Ok(response)
+    }
+
+    /// Returns the objects of the API that a selector selects and that are not among those that are applied.
+    async fn to_prune(
+        &self,
+        prune: &LabelSelector,
+        namespace: &str,
+        applied: &BTreeSet<ConfigKey>,
+    ) -> Result<Vec<ConfigKey>, Status> {
+        let is_in = |key: &ConfigKey| namespace.is_empty() || *key.namespace == *namespace;
+        let wanted = |key: &ConfigKey| is_in(key) && !applied.contains(key);
+        let listing = self.store.list(&wanted).await.map_err(unreadable)?;
+        let is_selected = |stored: &Stored| {
+            let json = serde_json::from_str(&stored.json).unwrap_or_default();
+            stored.owner == Owner::Api && prune.selects_json(&json)
+        };
+        Ok(listing.objects.into_iter().filter(is_selected).map(|stored| stored.key).collect())
+    }
+
+    async fn differences(&self, from: u64, to: u64) -> Result<Vec<Difference>, Status> {
+        let latest = *self.store.latest().borrow();
+        if from > to || to > latest {
+            return Err(Status::invalid_argument(format!(
+                "want revisions from 0 to {latest}, the earlier one first, got {from} and {to}"
+            )));
+        }
+        rutter_store::differences(&*self.store, from, to).await.map_err(|error| match error {
+            StoreError::Compacted(kept) => Status::failed_precondition(format!(
+                "what objects were at revision {from} is no longer kept (revisions from {kept} on are)"
+            )),
+            error => unreadable(error),
+        })
+    }
+
+    /// Commits a change, or finds out whether it could be committed, and leaves a line in the log of who did what.
+    async fn change(&self, change: Change<'_>, writes: Vec<ConfigWrite>) -> Result<u64, Status> {
+        let Change { caller, call, applied, dry_run } = change;
+        let result = match dry_run {
+            true => self.store.check(writes).await.map(|()| *self.store.latest().borrow()),
+            false => self.store.commit_by(&caller, writes).await,
+        };
+        let named = objects::names(applied);
+        match &result {
+            Ok(revision) => info!(target: "audit", by = %caller, call, dry_run, revision, objects = named, "done"),
+            Err(error) => info!(target: "audit", by = %caller, call, dry_run, %error, objects = named, "refused"),
+        }
+        result.map_err(|error| match &error {
+            CommitError::Conflict { .. } => Status::aborted(error.to_string()),
+            CommitError::Owned { .. } => Status::failed_precondition(error.to_string()),
+            CommitError::NotFound(_) => Status::not_found(error.to_string()),
+            CommitError::Failed(_) => {
+                self.metrics.store_failures.inc();
+                Status::unavailable(error.to_string())
+            }
+        })
+    }
+
+    fn watched(&self) -> Result<&FolderHandle, Status> {
+        let hint = "no folder is watched (see rutter serve --config-dir)";
+        self.folder.as_ref().ok_or_else(|| Status::failed_precondition(hint))
+    }
+
+    /// Returns the stream of a sidecar, given by its name or by a beginning that no other sidecar has. Of several
+    /// streams it is the latest. A name that is neither fails with the names that it could mean.
+    fn find(&self, name: &str, namespace: &str) -> Result<StreamHandle, Status> {
+        let streams = self.streams.of_namespace(namespace);
+        let name = name.strip_prefix("pod/").unwrap_or(name);
+        let ids: BTreeSet<String> =
+            streams.iter().map(|handle| handle.node.id()).filter(|id| id.starts_with(name)).collect();
+        let id = match &ids.iter().collect::<Vec<_>>()[..] {
+            [only] => (*only).clone(),
+            _ if ids.contains(name) => name.to_owned(),
+            [] => {
+                return Err(Status::not_found(format!(
+                    "{name}: no such sidecar is connected (see rutterctl proxy-status)"
+                )));
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
+                return Err(Status::invalid_argument(format!("{name}: want one sidecar, got {}", names.join(", "))));
+            }
+        };
+        let latest = streams.into_iter().filter(|handle| handle.node.id() == id).max_by_key(|handle| handle.since);
+        latest.ok_or_else(|| Status::not_found(id))
+    }
+}
+
+fn unreadable(error: StoreError) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn refuse_faults(checked: &Checked) -> Result<(), Status> {
+    if checked.faults.is_empty() {
+        return Ok(());
+    }
+    let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
+    Err(Status::invalid_argument(faults.join("\n")))
+}

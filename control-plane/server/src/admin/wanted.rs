@@ -1,0 +1,140 @@
+//! Which objects a request is about.
+
+use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::{ConfigKey, Kind, LabelSelector};
+use serde_json::Value;
+use tonic::Status;
+
+/// The objects that a request names, one by one or by what they have in common.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    patterns: Vec<Pattern>,
+    selector: LabelSelector,
+}
+
+/// Some objects. What is `None` may be anything.
+#[derive(Debug)]
+struct Pattern {
+    kind: Option<Kind>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Wanted {
+    /// Returns the objects that a request wants to see.
+    pub(super) fn of_request(request: &pb::GetRequest) -> Result<Self, Status> {
+        if request.wanted.is_empty() {
+            return Err(Status::invalid_argument("want at least one kind, got none"));
+        }
+        let patterns = request.wanted.iter().map(Pattern::of).collect::<Result<_, _>>()?;
+        Ok(Self { patterns, selector: selector(&request.selector)? })
+    }
+
+    /// Returns the objects of one pattern. Without one, every object is meant.
+    pub(super) fn of_pattern(pattern: Option<&pb::ObjectKey>) -> Result<Self, Status> {
+        let patterns = pattern.map(Pattern::of).transpose()?.into_iter().collect();
+        Ok(Self { patterns, selector: LabelSelector::default() })
+    }
+
+    /// Returns whether an object is wanted, as far as its name tells.
+    pub(super) fn has_key(&self, key: &ConfigKey) -> bool {
+        self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.has(key))
+    }
+
+    /// Returns whether an object is wanted, as far as its labels tell.
+    pub(super) fn selects(&self, json: &str) -> bool {
+        if self.selector.is_empty() {
+            return true;
+        }
+        let object: Value = serde_json::from_str(json).unwrap_or_default();
+        self.selector.selects_json(&object)
+    }
+
+    /// Returns those that are wanted by their name and are not among some keys.
+    pub(super) fn missing(&self, found: &[&ConfigKey]) -> Vec<pb::ObjectKey> {
+        let is_missing = |pattern: &&Pattern| pattern.name.is_some() && !found.iter().any(|key| pattern.has(key));
+        let key = |pattern: &Pattern| pb::ObjectKey {
+            kind: pattern.kind.map_or("all", Kind::name).into(),
+            namespace: pattern.namespace.clone().unwrap_or_default(),
+            name: pattern.name.clone().unwrap_or_default(),
+        };
+        self.patterns.iter().filter(is_missing).map(key).collect()
+    }
+}
+
+impl Pattern {
+    fn of(wanted: &pb::ObjectKey) -> Result<Self, Status> {
+        let kind = if wanted.kind == "all" { None } else { Some(kind_of(&wanted.kind)?) };
+        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        Ok(Self { kind, namespace: some(&wanted.namespace), name: some(&wanted.name) })
+    }
+
+    fn has(&self, key: &ConfigKey) -> bool {
+        let is_in = |namespace: &String| !key.kind.is_namespaced() || *key.namespace == **namespace;
+        self.kind.is_none_or(|kind| kind == key.kind)
+            && self.namespace.as_ref().is_none_or(is_in)
+            && self.name.as_ref().is_none_or(|name| *key.name == **name)
+    }
+}
+
+/// Returns a selector of labels.
+pub(super) fn selector(text: &str) -> Result<LabelSelector, Status> {
+    text.parse().map_err(|invalid| Status::invalid_argument(format!("selector: {invalid}")))
+}
+
+/// Returns the kind that a word means.
+pub(super) fn kind_of(word: &str) -> Result<Kind, Status> {
+    Kind::from_word(word).ok_or_else(|| {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let hint = Kind::nearest(word).map(|kind| format!(" (did you mean {kind}?)")).unwrap_or_default();
+        Status::invalid_argument(format!("want a kind of {}, got {word:?}{hint}", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: &str, namespace: &str, name: &str) -> pb::ObjectKey {
+        pb::ObjectKey { kind: kind.into(), namespace: namespace.into(), name: name.into() }
+    }
+
+    fn wanted(patterns: &[pb::ObjectKey], selector: &str) -> Wanted {
+        let request = pb::GetRequest { wanted: patterns.to_vec(), selector: selector.into() };
+        Wanted::of_request(&request).unwrap()
+    }
+
+    #[test]
+    fn objects_are_wanted_by_kind_namespace_and_name() {
+        let a = ConfigKey::new(Kind::Service, "shop", "a");
+        let b = ConfigKey::new(Kind::VirtualService, "bank", "b");
+        let namespace = ConfigKey::new(Kind::Namespace, "", "shop");
+        let has = |patterns: &[pb::ObjectKey]| [&a, &b, &namespace].map(|key| wanted(patterns, "").has_key(key));
+        assert_eq!(has(&[key("svc", "", ""), key("vs", "bank", "b")]), [true, true, false]);
+        assert_eq!(has(&[key("all", "", "")]), [true, true, true]);
+        assert_eq!(has(&[key("all", "shop", "")]), [true, false, true], "a namespace is in none");
+        let some = wanted(&[key("svc", "shop", "a"), key("svc", "shop", "gone"), key("vs", "shop", "")], "");
+        assert_eq!(some.missing(&[&a]), [key("Service", "shop", "gone")]);
+        assert!(Wanted::of_pattern(None).unwrap().has_key(&a));
+    }
+
+    #[test]
+    fn labels_are_looked_at_in_the_text_of_the_object() {
+        let some = wanted(&[key("all", "", "")], "app=web");
+        assert!(some.selects(r#"{"metadata":{"labels":{"app":"web"}}}"#));
+        assert!(!some.selects(r#"{"metadata":{}}"#) && !some.selects("{"));
+    }
+
+    #[test]
+    fn what_is_no_kind_or_selector_is_refused_with_what_was_probably_meant() {
+        let refused = |kind: &str, selector: &str| {
+            let request = pb::GetRequest { wanted: vec![key(kind, "", "")], selector: selector.into() };
+            Wanted::of_request(&request).unwrap_err().message().to_owned()
+        };
+        assert!(refused("destinationrul", "").ends_with("got \"destinationrul\" (did you mean DestinationRule?)"));
+        assert!(refused("pods", "").ends_with("got \"pods\""));
+        assert!(refused("all", "a b").starts_with("selector: want key=value"));
+        let nothing = Wanted::of_request(&pb::GetRequest::default()).unwrap_err();
+        assert_eq!(nothing.message(), "want at least one kind, got none");
+    }
+}
