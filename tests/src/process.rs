@@ -143,6 +143,19 @@ impl ControlPlane {
         Ok(self.child.kill().await?)
     }
 
+    /// Sends a signal to the process, by its name without `SIG`.
+    ///
+    /// # Errors
+    /// Fails if the process has ended.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context("it has ended")?.to_string();
+        let status = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status()?;
+        if !status.success() {
+            bail!("kill -{name} {pid}: {status}");
+        }
+        Ok(())
+    }
+
     /// Ends the process by a signal, such as `TERM`, and returns its exit status.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use rutter_tests::process::{ControlPlane, binary};
 use tokio::io::AsyncBufReadExt;
 use tokio::process::Command;
 
-const CONFIG: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\n\
+const CONFIG: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop, creationTimestamp: '1971-01-01T00:00:00Z'}\n\
     spec: {ports: [{name: http, port: 80}]}\n---\n\
     apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\n\
     spec: {hosts: [a], http: [{route: [{destination: {host: b}}]}]}\n";
@@ -19,7 +19,7 @@ const WHAT_PEOPLE_HAVE: [(&str, &str); 5] = [
     (
         "exported.yaml",
         "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    annotations:\n      \
-         kubectl.kubernetes.io/last-applied-configuration: '{}'\n    creationTimestamp: \"2026-01-01T00:00:00Z\"\n    \
+         kubectl.kubernetes.io/last-applied-configuration: '{}'\n    creationTimestamp: \"1971-01-01T00:00:00Z\"\n    \
          managedFields: [{manager: kubectl, operation: Update}]\n    name: a\n    namespace: shop\n    resourceVersion: \"123456\"\n    \
          uid: 3f0c\n  spec:\n    clusterIP: 10.9.0.1\n    clusterIPs: [10.9.0.1]\n    internalTrafficPolicy: Cluster\n    \
          ipFamilies: [IPv4]\n    ipFamilyPolicy: SingleStack\n    ports: [{name: http, port: 80, protocol: TCP, targetPort: 8080}]\n    \
@@ -82,10 +82,23 @@ async fn run_in(dir: &Path, server: &str, line: &str) -> Result<Output> {
     Ok(command.output().await?)
 }
 
+/// Returns a line with `N` for each digit of an age, which is another one at each run.
+fn without_ages(line: &str) -> String {
+    let is_age = |word: &str| {
+        let number = word.strip_suffix(['s', 'm', 'h', 'd']);
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let words = line.split(' ').map(|word| {
+        if is_age(word) { word.replace(|letter: char| letter.is_ascii_digit(), "N") } else { word.to_owned() }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the exit code and what was printed.
 fn shown(output: &Output) -> String {
     let trimmed = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>()
+        text.lines().map(|line| format!("{}\n", without_ages(line.trim_end()))).collect::<String>()
     };
     let mut text = format!("exit {}\n{}", output.status.code().unwrap_or(-1), trimmed(&output.stdout));
     if !output.stderr.is_empty() {
@@ -98,22 +111,129 @@ fn shown(output: &Output) -> String {
 #[expect(clippy::too_many_lines, reason = "most of it is expected output")]
 async fn objects_are_applied_shown_and_deleted() -> Result<()> {
     let shell = Shell::start().await?;
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml --dry-run").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("get all").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f . -o json").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("get all --no-headers -o name").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("get svc,vs -o wide --show-labels").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n shop get svc a -o yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n bank get all").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("get svc/a vs/gone").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("get virtualService shop/v -o jsonpath={.spec.hosts[*]}").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v --dry-run=server").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n shop delete vs v --ignore-not-found").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("delete svc --all -n shop").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("delete -f config.yaml --ignore-not-found").await?);
+    expect![[r#"
+        exit 0
+        service shop/a created (dry run)
+        virtualService shop/v created (dry run)
+        on standard error:
+        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("apply -f config.yaml --dry-run").await?);
+    expect![[r#"
+        exit 0
+        on standard error:
+        no objects
+    "#]]
+    .assert_eq(&shell.shown("get all").await?);
+    expect![[r#"
+        exit 0
+        service shop/a created
+        virtualService shop/v created
+        on standard error:
+        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    expect![[r#"
+        exit 0
+        {
+          "applied": [
+            {
+              "action": "unchanged",
+              "object": "service shop/a"
+            },
+            {
+              "action": "unchanged",
+              "object": "virtualService shop/v"
+            }
+          ],
+          "leftOut": [],
+          "passedOver": [],
+          "revision": 1,
+          "warnings": [
+            "virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503"
+          ]
+        }
+        on standard error:
+        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("apply -f . -o json").await?);
+    expect![[r#"
+        exit 0
+        service/a
+        virtualservice.networking.istio.io/v
+    "#]]
+    .assert_eq(&shell.shown("get all --no-headers -o name").await?);
+    expect![[r#"
+        exit 0
+         NAMESPACE  NAME       CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS  VERSION  OWNER  LABELS
+         shop       service/a  -           80/http  none       NNNNNd  ok      1        api    -
+
+         NAMESPACE  NAME              GATEWAYS  HOSTS  AGE  STATUS  VERSION  OWNER  LABELS
+         shop       virtualservice/v  -         a      Ns   ok      1        api    -
+    "#]]
+    .assert_eq(&shell.shown("get svc,vs -o wide --show-labels").await?);
+    expect![[r#"
+        exit 0
+        apiVersion: v1
+        kind: Service
+        metadata:
+          annotations:
+            rutter/revision: "1"
+          creationTimestamp: "1971-01-01T00:00:00Z"
+          name: a
+          namespace: shop
+          resourceVersion: "1"
+        spec:
+          ports:
+            - name: http
+              port: 80
+    "#]]
+    .assert_eq(&shell.shown("-n shop get svc a -o yaml").await?);
+    expect![[r#"
+        exit 0
+        on standard error:
+        no objects in the namespace bank
+    "#]]
+    .assert_eq(&shell.shown("-n bank get all").await?);
+    expect![[r#"
+        exit 1
+         NAMESPACE  NAME  CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS
+         shop       a     -           80/http  none       NNNNNd  ok
+        on standard error:
+        virtualService gone: not found
+    "#]]
+    .assert_eq(&shell.shown("get svc/a vs/gone").await?);
+    expect![[r#"
+        exit 0
+        a
+    "#]]
+    .assert_eq(&shell.shown("get virtualService shop/v -o jsonpath={.spec.hosts[*]}").await?);
+    expect![[r#"
+        exit 0
+        virtualService shop/v deleted (dry run)
+    "#]]
+    .assert_eq(&shell.shown("-n shop delete vs v --dry-run=server").await?);
+    expect![[r#"
+        exit 0
+        virtualService shop/v deleted
+    "#]]
+    .assert_eq(&shell.shown("-n shop delete vs v").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        virtualService shop/v: not found
+    "#]]
+    .assert_eq(&shell.shown("-n shop delete vs v").await?);
+    expect![[r#"
+        exit 0
+    "#]]
+    .assert_eq(&shell.shown("-n shop delete vs v --ignore-not-found").await?);
+    expect![[r#"
+        exit 0
+        service shop/a deleted
+    "#]]
+    .assert_eq(&shell.shown("delete svc --all -n shop").await?);
+    expect![[r#"
+        exit 0
+    "#]]
+    .assert_eq(&shell.shown("delete -f config.yaml --ignore-not-found").await?);
     Ok(())
 }
 
@@ -124,17 +244,101 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
     for (name, text) in WHAT_PEOPLE_HAVE {
         std::fs::write(shell.dir.path().join(name), text)?;
     }
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f exported.yaml --dry-run").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported --strict").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f twice.json -f config.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("-n bank apply -f config.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f labelled.yaml --prune -l app=web").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f labelled-less.yaml --prune -l app=web").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("check -f mixed.yaml --from-istio").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("check -f config.yaml -o json").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f https://a.example/b.yaml").await?);
+    expect![[r#"
+        exit 0
+        service shop/a created (dry run)
+    "#]]
+    .assert_eq(&shell.shown("apply -f exported.yaml --dry-run").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        mixed.yaml: line 9: Gateway g: kind: want a kind that Rutter takes, got Gateway (not supported yet)
+        mixed.yaml: line 13: virtualService default/v: spec.http[0].fault: want a field that Rutter acts on, got not supported yet: fault
+        mixed.yaml: line 13: virtualService default/v: spec.http[0].rewrite: want a field that Rutter acts on, got not supported yet: rewrite
+        2 objects would be taken if more were supported: --skip-unsupported leaves such objects out, whole
+    "#]].assert_eq(&shell.shown("apply -f mixed.yaml").await?);
+    expect![[r#"
+        exit 0
+        namespace shop created
+        on standard error:
+        left out: Gateway g (mixed.yaml: line 9): kind: want a kind that Rutter takes, got Gateway (not supported yet)
+        left out: virtualService default/v (mixed.yaml: line 13): spec.http[0].fault: want a field that Rutter acts on, got not supported yet: fault; spec.http[0].rewrite: want a field that Rutter acts on, got not supported yet: rewrite
+        passed over, because they are no config of a mesh: 1 apps/v1 Deployment, 1 v1 ServiceAccount
+    "#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        mixed.yaml: line 1: want config of a mesh, got apps/v1 Deployment (without --strict it is passed over)
+        mixed.yaml: line 5: want config of a mesh, got v1 ServiceAccount (without --strict it is passed over)
+    "#]]
+    .assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported --strict").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        config.yaml: line 1: service shop/a: want each object once, got it at twice.json: line 2 too
+    "#]]
+    .assert_eq(&shell.shown("apply -f twice.json -f config.yaml").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        config.yaml: line 1: service shop/a: want the namespace bank of --namespace, got shop
+        config.yaml: line 6: virtualService shop/v: want the namespace bank of --namespace, got shop
+    "#]]
+    .assert_eq(&shell.shown("-n bank apply -f config.yaml").await?);
+    expect![[r#"
+        exit 0
+        service default/kept created
+        service default/pruned created
+    "#]]
+    .assert_eq(&shell.shown("apply -f labelled.yaml --prune -l app=web").await?);
+    expect![[r#"
+        exit 0
+        service default/kept unchanged
+        service default/pruned deleted
+    "#]]
+    .assert_eq(&shell.shown("apply -f labelled-less.yaml --prune -l app=web").await?);
+    expect![[r#"
+        exit 1
+        mixed.yaml:1: apps/v1 Deployment d: no config of a mesh
+            Istio: it acts on the annotation sidecar.istio.io/inject of pods; Rutter does not see pods
+        mixed.yaml:9: Gateway g: not supported yet
+            kind: want a kind that Rutter takes, got Gateway (not supported yet)
+        mixed.yaml:13: virtualService default/v: not supported yet
+            spec.http[0].fault: want a field that Rutter acts on, got not supported yet: fault
+            spec.http[0].rewrite: want a field that Rutter acts on, got not supported yet: rewrite
+        mixed.yaml:18: namespace shop: acted on
+            Istio: the label istio-injection makes it inject sidecars; Rutter injects none: give each pod its own (rutterctl bootstrap)
+
+        5 objects: 1 acted on, 2 not supported yet, 2 no config of a mesh (1 apps/v1 Deployment, 1 v1 ServiceAccount)
+    "#]].assert_eq(&shell.shown("check -f mixed.yaml --from-istio").await?);
+    expect![[r#"
+        exit 0
+        {
+          "objects": [
+            {
+              "faults": [],
+              "notes": [],
+              "object": "service shop/a",
+              "place": "config.yaml:1",
+              "verdict": "acted on"
+            },
+            {
+              "faults": [],
+              "notes": [],
+              "object": "virtualService shop/v",
+              "place": "config.yaml:6",
+              "verdict": "acted on"
+            }
+          ],
+          "summary": "2 objects: 2 acted on"
+        }
+    "#]]
+    .assert_eq(&shell.shown("check -f config.yaml -o json").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        https://a.example/b.yaml: want a file, got a URL: look at it before you apply it (curl -sSL https://a.example/b.yaml | rutterctl apply -f -)
+    "#]].assert_eq(&shell.shown("apply -f https://a.example/b.yaml").await?);
     Ok(())
 }
 
@@ -143,16 +347,76 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
 async fn history_is_shown_compared_and_brought_back() -> Result<()> {
     let shell = Shell::start().await?;
     std::fs::write(shell.dir.path().join("changed.yaml"), CONFIG.replace("80", "81"))?;
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("apply -f changed.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("diff 1..2").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("diff -f config.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("diff -f changed.yaml").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("rollback 1 --dry-run").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("rollback 1").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("rollback 1").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("rollback 9").await?);
-    expect![[r#""#]].assert_eq(&shell.shown("diff 1..x").await?);
+    expect![[r#"
+        exit 0
+        service shop/a created
+        virtualService shop/v created
+        on standard error:
+        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    expect![[r#"
+        exit 0
+        service shop/a configured
+        virtualService shop/v unchanged
+        on standard error:
+        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("apply -f changed.yaml").await?);
+    expect![[r#"
+        exit 1
+        --- service shop/a (revision 1)
+        +++ service shop/a (revision 2)
+        @@ -6,4 +6,4 @@
+         spec:
+           ports:
+             - name: http
+        -      port: 80
+        +      port: 81
+    "#]]
+    .assert_eq(&shell.shown("diff 1..2").await?);
+    expect![[r#"
+        exit 1
+        --- service shop/a (live)
+        +++ service shop/a (file)
+        @@ -6,4 +6,4 @@
+         spec:
+           ports:
+             - name: http
+        -      port: 81
+        +      port: 80
+    "#]]
+    .assert_eq(&shell.shown("diff -f config.yaml").await?);
+    expect![[r#"
+        exit 0
+    "#]]
+    .assert_eq(&shell.shown("diff -f changed.yaml").await?);
+    expect![[r#"
+        exit 0
+        service shop/a configured (dry run)
+    "#]]
+    .assert_eq(&shell.shown("rollback 1 --dry-run").await?);
+    expect![[r#"
+        exit 0
+        service shop/a configured
+        revision 3 is as revision 1 was
+    "#]]
+    .assert_eq(&shell.shown("rollback 1").await?);
+    expect![[r#"
+        exit 0
+        everything is as it was at revision 1
+    "#]]
+    .assert_eq(&shell.shown("rollback 1").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        want revisions from 0 to 3, the earlier one first, got 9 and 3
+    "#]]
+    .assert_eq(&shell.shown("rollback 9").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        want FROM..TO, two revisions, got "x": invalid digit found in string
+    "#]]
+    .assert_eq(&shell.shown("diff 1..x").await?);
     Ok(())
 }
 
@@ -175,7 +439,12 @@ async fn a_stopped_control_plane_does_not_hold_the_command_for_ever() -> Result<
     shell.plane.signal("STOP")?;
     let output = shell.shown("--timeout 500ms get all").await?;
     shell.plane.signal("CONT")?;
-    expect![[r#""#]].assert_eq(&output);
+    expect![[r#"
+        exit 1
+        on standard error:
+        the control plane has not answered within 0.5 s (--timeout)
+    "#]]
+    .assert_eq(&output);
     Ok(())
 }
 
@@ -189,12 +458,25 @@ async fn an_object_is_edited_and_a_text_that_is_refused_is_kept() -> Result<()> 
         let output = command.env("RUTTER_EDITOR", editor).env("TMPDIR", shell.dir.path()).output().await?;
         Ok::<_, anyhow::Error>(shown(&output))
     };
-    expect![[r#""#]].assert_eq(&edit("true").await?);
-    expect![[r#""#]].assert_eq(&edit("sed -i s/80/81/").await?);
+    expect![[r#"
+        exit 0
+        svc shop/a unchanged
+    "#]]
+    .assert_eq(&edit("true").await?);
+    expect![[r#"
+        exit 0
+        service shop/a configured
+    "#]]
+    .assert_eq(&edit("sed -i s/80/81/").await?);
     let refused = edit("sed -i s/81/0/").await?;
     let kept = refused.lines().find_map(|line| line.strip_prefix("your text is kept: rutterctl apply -f "));
     assert!(std::fs::read_to_string(kept.unwrap_or_default())?.contains("port: 0"), "{refused}");
-    expect![[r#""#]].assert_eq(&edit("false").await?);
+    expect![[r#"
+        exit 1
+        on standard error:
+        false: it ended with exit status: 1; nothing was changed
+    "#]]
+    .assert_eq(&edit("false").await?);
     Ok(())
 }
 
@@ -252,12 +534,12 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        "pods": want one of Namespace, Service, EndpointSlice, ServiceEntry, WorkloadEntry, VirtualService, DestinationRule, Sidecar
+        want a kind of Namespace, Service, EndpointSlice, ServiceEntry, WorkloadEntry, VirtualService, DestinationRule, Sidecar, got "pods"
     "#]].assert_eq(&shell.shown("get pods").await?);
     expect![[r#"
         exit 1
         on standard error:
-        svc nothing: not found
+        service nothing: not found
     "#]]
     .assert_eq(&shell.shown("get svc nothing").await?);
     expect![[r#"
@@ -309,6 +591,7 @@ async fn what_nobody_is_connected_to_see_is_said() -> Result<()> {
     expect![[r#"
         exit 0
         {
+          "left": [],
           "revision": 0,
           "sidecars": []
         }
@@ -326,8 +609,8 @@ async fn what_nobody_is_connected_to_see_is_said() -> Result<()> {
     .assert_eq(&shell.shown("pushes -o yaml").await?);
     expect![[r#"
         exit 0
-        service/a.shop created
-        virtualservice/v.shop created
+        service shop/a created
+        virtualService shop/v created
 
         revision 1:
         nothing was sent to anybody

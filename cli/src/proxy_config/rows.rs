@@ -249,6 +249,8 @@ fn weighted_text(clusters: &[Value]) -> String {
 /// Returns a row for each destination of each route of a virtual host.
 fn routes(resource: &Resource, table: &str, host: &Value) -> Vec<Row> {
     let name = text(&host["name"]);
+    // A virtual host that is a resource of its own has the name of its table before its own.
+    let name = name.strip_prefix(&format!("{table}/")).map_or(name.clone(), str::to_owned);
     let (fqdn, port) = match name.parse::<HostPort>() {
         Ok(HostPort { host, port }) => (host.to_string(), Some(port)),
         Err(_) => (name.clone(), table.parse().ok()),
@@ -488,7 +490,7 @@ mod tests {
         ]});
         let config = "/apis/networking.istio.io/v1/namespaces/shop/virtual-service/split";
         let json = json!({
-            "name": "a.shop.svc.cluster.local:80",
+            "name": "80/a.shop.svc.cluster.local:80",
             "domains": ["a.shop.svc.cluster.local", "a"],
             "routes": [
                 {"match": {"prefix": "/api", "headers": [{"name": "end-user", "string_match": {"exact": "jason"}}]},
