@@ -17,7 +17,7 @@ pub struct Invalid {
     /// A description of what was found instead.
     pub got: String,
     /// Advice on what the writer can do about the fault.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Whether nothing is wrong except that Rutter does not act on it yet.
     pub is_unsupported: bool,
 }
@@ -41,7 +41,7 @@ impl Invalid {
     /// Adds advice to the fault.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into());
         self
     }
 

@@ -195,10 +195,8 @@ impl<'a> Reader<'a> {
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.key(event, at, depth)?;
             let (event, value_at) = self.next()?;
-            let value = match event {
-                Event::SequenceStart(0, _) if depth == 0 && key == "items" => self.listed_sequence()?,
-                event => self.node(event, value_at, depth + 1)?,
-            };
+            let is_list = depth == 0 && key == "items" && matches!(event, Event::SequenceStart(0, _));
+            let value = if is_list { self.listed_sequence()? } else { self.node(event, value_at, depth + 1)? };
             if is_merge {
                 merged.push((value, value_at));
             } else if map.insert(key.clone(), value).is_some() {

@@ -61,7 +61,7 @@ pub(crate) fn check(wanted: &Check, namespace: &str, out: Out<'_>) -> Result<Exi
     refuse_duplicates(&mut rows);
     match wanted.output {
         Output::Short => print_rows(&rows, out)?,
-        output => print(&report_json(&rows), output, out)?,
+        output @ (Output::Json | Output::Yaml) => print(&report_json(&rows), output, out)?,
     }
     let is_taken = rows.iter().all(|row| matches!(row.verdict, Verdict::ActedOn | Verdict::Foreign));
     Ok(if is_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -29,7 +29,6 @@ use anyhow::{Result, bail};
 use apply::Context;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
-use client::Admin;
 use output::{ColouredWriter, Out, has_colours};
 use rutter_api::{PrintableWriter, printable};
 
@@ -122,20 +121,18 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             proxy_config::config(&mut connect().await?, wanted, &namespace, out).await.map(success)
         }
         Command::Pushes(wanted) => pushes::pushes(&mut connect().await?, wanted, &namespace, out).await.map(success),
-        of_the_mesh => {
+        Command::Rollback(wanted) => {
             no_namespace(&namespace)?;
-            command_of_the_mesh(&mut connect().await?, of_the_mesh, &context, out).await.map(success)
+            apply::rollback(&mut connect().await?, wanted, &context, out).await.map(success)
         }
-    }
-}
-
-/// Runs a command that is about the whole mesh.
-async fn command_of_the_mesh(admin: &mut Admin, command: Command, context: &Context<'_>, out: Out<'_>) -> Result<()> {
-    match command {
-        Command::Rollback(wanted) => apply::rollback(admin, wanted, context, out).await,
-        Command::Folder(wanted) => folder::folder(admin, &wanted, out).await,
-        Command::Backup(wanted) => backup::backup(admin, &wanted, out).await,
-        _ => Ok(()),
+        Command::Folder(wanted) => {
+            no_namespace(&namespace)?;
+            folder::folder(&mut connect().await?, &wanted, out).await.map(success)
+        }
+        Command::Backup(wanted) => {
+            no_namespace(&namespace)?;
+            backup::backup(&mut connect().await?, &wanted, out).await.map(success)
+        }
     }
 }
 

@@ -89,10 +89,9 @@ fn types_of(word: &str) -> Option<Vec<ResourceType>> {
         let name = resource_type.word();
         format!("{name}s").starts_with(&word) || short_name(*resource_type) == word
     };
-    match ResourceType::ALL.into_iter().find(is_meant)? {
-        ResourceType::Route => Some(vec![ResourceType::Route, ResourceType::VirtualHost]),
-        resource_type => Some(vec![resource_type]),
-    }
+    let resource_type = ResourceType::ALL.into_iter().find(is_meant)?;
+    let with_virtual_hosts = vec![ResourceType::Route, ResourceType::VirtualHost];
+    Some(if resource_type == ResourceType::Route { with_virtual_hosts } else { vec![resource_type] })
 }
 
 fn short_name(resource_type: ResourceType) -> &'static str {

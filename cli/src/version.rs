@@ -23,7 +23,7 @@ pub(crate) async fn version(server: &client::Wanted, wanted: &Version, out: Out<
                 writeln!(out, "server: {server}")?;
             }
         }
-        output => print(&json!({"client": CLIENT, "server": known}), output, out)?,
+        output @ (Output::Json | Output::Yaml) => print(&json!({"client": CLIENT, "server": known}), output, out)?,
     }
     server?;
     if let Some(hint) = known.and_then(|server| difference(&server)) {

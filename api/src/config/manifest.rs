@@ -72,17 +72,17 @@ pub fn read_manifests(text: &str, default_namespace: &str) -> Result<Vec<Manifes
 
 /// Returns the objects of a document: the items of an array, those of a `List` or of a list of one kind, or the document.
 fn items_of(document: Value) -> Vec<Value> {
-    match document {
-        Value::Array(items) => items,
-        Value::Object(mut fields) if is_list(&fields) => {
-            let Some(Value::Array(mut items)) = fields.remove("items") else { return Vec::new() };
-            for item in &mut items {
-                set_type(item, &fields);
-            }
-            items
+    let mut document = document;
+    if let Value::Object(fields) = &mut document
+        && is_list(fields)
+    {
+        let Some(Value::Array(mut items)) = fields.remove("items") else { return Vec::new() };
+        for item in &mut items {
+            set_type(item, fields);
         }
-        document => vec![document],
+        return items;
     }
+    if let Value::Array(items) = document { items } else { vec![document] }
 }
 
 fn is_list(fields: &Map<String, Value>) -> bool {

@@ -147,10 +147,9 @@ impl App {
         tasks.spawn(named("engine", self.engine.run(stopped.clone())));
         tasks.spawn(named("streams", self.tasks.run(stopped.clone())));
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
-        let gate = self.gate.clone();
-        let server = XdsServer { limits: self.limits, gate, service: self.service, loads };
+        let server = XdsServer { limits: self.limits, gate: self.gate.clone(), service: self.service, loads };
         tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
-        tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, stopped.clone())));
+        tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, self.gate, stopped.clone())));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));
         }

@@ -85,13 +85,11 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// Checks objects that are to be applied beside those that are there.
-    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Checked {
+    /// Checks objects that are to be applied beside those that are there. `None` means that the engine has ended.
+    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Option<Checked> {
         let (reply, answer) = oneshot::channel();
-        if self.calls.send(Call::Check(configs, reply)).await.is_err() {
-            return Checked::default();
-        }
-        answer.await.unwrap_or_default()
+        self.calls.send(Call::Check(configs, reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Returns the revision that every view has taken in, which can be waited for.

@@ -22,6 +22,7 @@ mod lrs;
 mod metrics;
 mod oracle;
 mod parallel;
+mod process_metrics;
 pub mod scripted_server;
 mod settings;
 mod shutdown;

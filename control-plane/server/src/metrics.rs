@@ -5,8 +5,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use rutter_api::{ConfigKey, ResourceType};
+
+use crate::process_metrics::ProcessMetrics;
 
 /// A resource type as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,8 +59,11 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("rutter");
-        let into = &mut registry;
+        let mut registry = Registry::default();
+        registry.sub_registry_with_prefix("process").register_collector(Box::new(ProcessMetrics));
+        let into = registry.sub_registry_with_prefix("rutter");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        into.register("build", "The version of this program", build);
         // 1 ms to about 16 s.
         let convergence = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         Self {
@@ -165,6 +171,26 @@ mod tests {
         let text = Metrics::default().text();
         let described: Vec<&str> = text.lines().filter(|line| line.starts_with("# ")).collect();
         expect![[r#"
+            # HELP process_cpu_seconds Time of CPUs that the process took
+            # TYPE process_cpu_seconds counter
+            # UNIT process_cpu_seconds seconds
+            # HELP process_start_time_seconds When the process started, since 1970
+            # TYPE process_start_time_seconds gauge
+            # UNIT process_start_time_seconds seconds
+            # HELP process_resident_memory_bytes Memory that the process has in use
+            # TYPE process_resident_memory_bytes gauge
+            # UNIT process_resident_memory_bytes bytes
+            # HELP process_virtual_memory_bytes Memory that the process has reserved
+            # TYPE process_virtual_memory_bytes gauge
+            # UNIT process_virtual_memory_bytes bytes
+            # HELP process_threads Threads of the process
+            # TYPE process_threads gauge
+            # HELP process_open_fds Open file descriptors
+            # TYPE process_open_fds gauge
+            # HELP process_max_fds File descriptors that may be open
+            # TYPE process_max_fds gauge
+            # HELP rutter_build The version of this program.
+            # TYPE rutter_build info
             # HELP rutter_connections Open TCP connections to xDS and to the admin API.
             # TYPE rutter_connections gauge
             # HELP rutter_connections_refused Connections refused because there were too many.
@@ -219,8 +245,10 @@ mod tests {
         metrics.convergence.observe(0.003);
         metrics.set_refused(&ConfigKey::new(rutter_api::Kind::VirtualService, "shop", "a"), 2);
         let text = metrics.text();
-        let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let is_value = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
+        let values: Vec<&str> = text.lines().filter(is_value).collect();
         expect![[r#"
+            rutter_build_info{version="0.1.0"} 1
             rutter_connections 0
             rutter_connections_refused_total 0
             rutter_connections_silent_total 0

@@ -75,9 +75,15 @@ async fn listen_tcp(setting: &str, address: SocketAddr) -> anyhow::Result<TcpLis
 }
 
 /// Serves the admin API, metrics and health checks, until `stop`.
-pub(crate) async fn serve(sockets: Sockets, server: AdminServer, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    sockets: Sockets,
+    server: AdminServer,
+    xds_gate: Arc<Gate>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let Sockets { monitoring, socket, tcp, tcp_door } = sockets;
-    let router = monitoring::router(server.metrics.clone(), server.store.writable(), server.folder.clone());
+    let AdminServer { store, engine, streams: _, metrics, folder, stop: _ } = server.clone();
+    let router = monitoring::router(monitoring::Parts { metrics, engine, store, folder, gate: xds_gate });
     let watched =
         axum::serve(monitoring::Listener::new(monitoring), router).with_graceful_shutdown(stopped(stop.clone()));
     let by_socket = admin_router(server.clone(), Door::Socket, stop.clone());

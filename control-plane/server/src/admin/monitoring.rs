@@ -12,39 +12,67 @@ use axum::extract::{RawQuery, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use rutter_store::Writable;
+use rutter_store::{ConfigStore, Writable};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::ads::Gate;
+use crate::engine::EngineHandle;
 use crate::metrics::Metrics;
 use crate::sources::folder::FolderHandle;
 
+/// The time in which the engine has to answer. It computes a change of a large mesh in less.
+const ENGINE: Duration = Duration::from_secs(2);
+
+/// The parts of the process on which it depends whether sidecars can be served.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) engine: EngineHandle,
+    pub(super) store: Arc<dyn ConfigStore>,
+    pub(super) folder: Option<FolderHandle>,
+    /// The places of connections to xDS.
+    pub(super) gate: Arc<Gate>,
+}
+
 /// Returns the service of the monitoring address.
-pub(super) fn router(
-    metrics: Arc<Metrics>,
-    writable: watch::Receiver<Writable>,
-    folder: Option<FolderHandle>,
-) -> Router {
+pub(super) fn router(parts: Parts) -> Router {
+    let metrics = parts.metrics.clone();
     Router::new()
         .route("/metrics", get(move || async move { metrics.text() }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &writable, folder) }))
+        .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &parts).await }))
         .fallback(not_found)
 }
 
-/// Returns the answer of `/readyz`, which can be had only while sidecars are served. `?verbose` tells of the parts.
-fn readiness(query: Option<&str>, writable: &watch::Receiver<Writable>, folder: Option<FolderHandle>) -> String {
-    if query != Some("verbose") {
-        return "ok\n".into();
+/// Says whether sidecars can be served: the engine answers, and there is room for a connection. `?verbose` tells of each
+/// part. A store that can only be read, or a folder with a fault, do not keep sidecars from being served.
+async fn readiness(query: Option<&str>, parts: &Parts) -> Response {
+    let engine = tokio::time::timeout(ENGINE, parts.engine.check(Vec::new())).await;
+    let engine = match engine {
+        Ok(Some(_)) => Ok(format!("ok, revision {}", *parts.engine.applied().borrow())),
+        Ok(None) => Err("it has ended".to_owned()),
+        Err(_) => Err(format!("no answer within {} s", ENGINE.as_secs())),
+    };
+    let xds = match parts.gate.room() {
+        0 => Err("no room for another connection (--connections-max)".to_owned()),
+        _ => Ok("ok".to_owned()),
+    };
+    let is_ready = engine.is_ok() && xds.is_ok();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if is_ready && query != Some("verbose") {
+        return "ok\n".into_response();
     }
-    let store = match &*writable.borrow() {
+    let text = |part: Result<String, String>| part.unwrap_or_else(|problem| format!("not ready: {problem}"));
+    let store = match &*parts.store.writable().borrow() {
         Writable::Yes => "ok".to_owned(),
         Writable::No(reason) => format!("read-only: {reason}"),
     };
-    let folder = folder.map(|folder| format!("folder: {}\n", folder.status().summary())).unwrap_or_default();
-    format!("xds: ok\nstore: {store}\n{folder}")
+    let folder = parts.folder.as_ref().map(|folder| format!("folder: {}\n", folder.status().summary()));
+    let folder = folder.unwrap_or_default();
+    (status, format!("xds: {}\nengine: {}\nstore: {store}\n{folder}", text(xds), text(engine))).into_response()
 }
 
 /// The number of connections to the monitoring address. Further ones wait until one of these is closed.

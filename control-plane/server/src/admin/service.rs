@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, LabelSelector, ResourceType};
+use rutter_api::{Config, ConfigKey, LabelSelector, ResourceType};
 use rutter_store::{CommitError, ConfigStore, ConfigWrite, Difference, Owner, StoreError, Stored};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -131,8 +131,7 @@ impl pb::admin_server::Admin for AdminServer {
         let latest = *self.store.latest().borrow();
         let plan = history::rollback(self.differences(revision, latest).await?)?;
         let mut response = pb::ApplyResponse { revision: latest, applied: plan.applied, ..Default::default() };
-        let checked = self.engine.check(plan.configs).await;
-        refuse_faults(&checked)?;
+        let checked = self.check(plan.configs).await?;
         response.warnings = plan.warnings;
         response.warnings.extend(checked.warnings);
         let change = Change { caller, call: "rollback", applied: &response.applied, dry_run };
@@ -265,8 +264,7 @@ impl AdminServer {
             };
             response.applied.push(objects::applied(&object.config.key, action));
         }
-        let checked = self.engine.check(objects.iter().map(|object| object.config.clone()).collect()).await;
-        refuse_faults(&checked)?;
+        let checked = self.check(objects.iter().map(|object| object.config.clone()).collect()).await?;
         response.warnings = checked.warnings;
         let applied: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
         let mut writes: Vec<ConfigWrite> = objects.into_iter().map(write).collect();
@@ -305,11 +303,11 @@ impl AdminServer {
                 "want revisions from 0 to {latest}, the earlier one first, got {from} and {to}"
             )));
         }
-        rutter_store::differences(&*self.store, from, to).await.map_err(|error| match error {
-            StoreError::Compacted(kept) => Status::failed_precondition(format!(
+        rutter_store::differences(&*self.store, from, to).await.map_err(|error| {
+            let StoreError::Compacted(kept) = error else { return unreadable(error) };
+            Status::failed_precondition(format!(
                 "what objects were at revision {from} is no longer kept (revisions from {kept} on are)"
-            )),
-            error => unreadable(error),
+            ))
         })
     }
 
@@ -334,6 +332,16 @@ impl AdminServer {
                 Status::unavailable(error.to_string())
             }
         })
+    }
+
+    /// Checks objects beside those that are there, and fails with what is wrong with them.
+    async fn check(&self, configs: Vec<Arc<Config>>) -> Result<Checked, Status> {
+        let checked = self.engine.check(configs).await.ok_or_else(|| Status::unavailable("the engine has ended"))?;
+        if checked.faults.is_empty() {
+            return Ok(checked);
+        }
+        let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
+        Err(Status::invalid_argument(faults.join("\n")))
     }
 
     fn watched(&self) -> Result<&FolderHandle, Status> {
@@ -368,12 +376,4 @@ impl AdminServer {
 
 fn unreadable(error: StoreError) -> Status {
     Status::internal(error.to_string())
-}
-
-fn refuse_faults(checked: &Checked) -> Result<(), Status> {
-    if checked.faults.is_empty() {
-        return Ok(());
-    }
-    let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
-    Err(Status::invalid_argument(faults.join("\n")))
 }

@@ -84,6 +84,11 @@ impl Gate {
         Some(Place { gate: self.clone(), address })
     }
 
+    /// Returns how many more connections there may be.
+    pub(crate) fn room(&self) -> usize {
+        self.connections_max.saturating_sub(self.lock().all)
+    }
+
     /// Tells that a connection could not be accepted, such as for too many open files.
     pub(crate) fn tell_failure(&self, error: &std::io::Error) {
         if let Some(others) = self.lock().failures.tell(Instant::now()) {

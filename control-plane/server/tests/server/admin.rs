@@ -1,9 +1,10 @@
 //! Config through the admin API.
 
+use rutter_api::ResourceType;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use tonic::Code;
 
-use crate::process::{Process, routes, service, wanted};
+use crate::process::{Process, Sidecar, routes, service, wanted};
 
 fn key(kind: &str, name: &str) -> pb::ObjectKey {
     pb::ObjectKey { kind: kind.into(), namespace: "shop".into(), name: name.into() }
@@ -299,8 +300,27 @@ async fn refused_applies_are_counted_and_health_is_told() {
     assert!(process.monitoring("/metrics").await.contains("\nrutter_config_rejected_total 1\n"));
     assert!(process.monitoring("/healthz").await.ends_with("\r\n\r\nok\n"));
     assert!(process.monitoring("/readyz").await.starts_with("HTTP/1.1 200 "));
-    assert!(process.monitoring("/readyz?verbose").await.ends_with("\r\n\r\nxds: ok\nstore: ok\n"));
+    assert!(
+        process.monitoring("/readyz?verbose").await.ends_with("\r\n\r\nxds: ok\nengine: ok, revision 0\nstore: ok\n")
+    );
+    let metrics = process.monitoring("/metrics").await;
+    assert!(metrics.contains(&format!("\nrutter_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))));
+    assert!(metrics.contains("\nprocess_resident_memory_bytes "), "{metrics}");
     let unknown = process.monitoring("/metric").await;
     assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
     assert!(unknown.ends_with("/metric: not found (want /metrics, /healthz or /readyz)\n"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_control_plane_without_room_for_a_sidecar_is_not_ready() {
+    let process = Process::with_settings(|settings| settings.limits.connections_max = 1).await;
+    let sidecar = Sidecar::connect(&process, "web-1", ResourceType::Cluster).await;
+    let answer = process.monitoring("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(
+        answer.contains("xds: not ready: no room for another connection (--connections-max)\nengine: ok"),
+        "{answer}"
+    );
+    drop(sidecar);
+    while !process.monitoring("/readyz").await.ends_with("\r\n\r\nok\n") {}
 }
