@@ -3,6 +3,7 @@
 //! There is no I/O, no clock and no runtime here. Both planes and the CLI depend on this crate, and it depends on
 //! none of them.
 
+mod admin_files;
 mod brief;
 pub mod config;
 mod creation_timestamp;
@@ -22,6 +23,7 @@ pub mod resource_type;
 mod spelling;
 pub mod yaml;
 
+pub use admin_files::{ADMIN_SOCKET, MEMORY_ADMIN_SOCKET, TOKENS_FILE};
 pub use brief::brief;
 pub use config::{Config, ConfigKey, Kind, Spec};
 pub use creation_timestamp::CreationTimestamp;

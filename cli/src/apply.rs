@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rutter_api::config::{Content, Manifest, read_manifests};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::printable;
@@ -13,6 +13,7 @@ use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print};
 use crate::targets::{display_name, keys};
+use crate::usage::usage;
 use crate::waiting::wait;
 
 /// What every command knows of the command line.
@@ -134,21 +135,25 @@ async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Resul
     let default_namespace = if namespace.is_empty() { "default" } else { namespace };
     if !wanted.files.is_empty() {
         if !wanted.targets.is_empty() || wanted.selector.is_some() {
-            bail!("want either files or kinds and names, got both");
+            return Err(usage("want either files or kinds and names, got both"));
         }
         return keys_of_files(&read(&wanted.files)?, default_namespace);
     }
     let is_many = wanted.all || wanted.selector.is_some();
     let keys = keys(&wanted.targets, if wanted.all_namespaces { "" } else { default_namespace })?;
     if keys.is_empty() {
-        bail!("want kinds and names, or files (-f)");
+        return Err(usage("want kinds and names, or files (-f)"));
     }
     let is_named = |key: &pb::ObjectKey| !key.name.is_empty();
     match (is_many, keys.iter().any(is_named)) {
-        (true, true) => bail!("want either names, or all (--all) or some (--selector) of a kind, got both"),
-        (false, true) if wanted.all_namespaces => bail!("want one namespace for objects by name, got --all-namespaces"),
+        (true, true) => {
+            return Err(usage("want either names, or all (--all) or some (--selector) of a kind, got both"));
+        }
+        (false, true) if wanted.all_namespaces => {
+            return Err(usage("want one namespace for objects by name, got --all-namespaces"));
+        }
         (false, true) => Ok(keys),
-        (false, false) => bail!("want names, or --all, or --selector"),
+        (false, false) => return Err(usage("want names, or --all, or --selector")),
         (true, false) => {
             let selector = wanted.selector.clone().unwrap_or_default();
             let response = admin.get(pb::GetRequest { wanted: keys, selector }).await?.into_inner();

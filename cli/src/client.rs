@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rutter_api::pb::rutter::admin::v1::admin_client::AdminClient;
+use rutter_api::{ADMIN_SOCKET, MEMORY_ADMIN_SOCKET, TOKENS_FILE};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -18,13 +19,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The length of the largest answer that is taken, in bytes. It has room for every resource of one sidecar in a large
 /// mesh. tonic's own limit of 4 MiB would refuse the config of a sidecar that sees 10,000 services.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-
-/// The name of the socket in a data folder.
-const SOCKET: &str = "admin.sock";
-/// The name of the socket of a control plane without a data folder, in the folder for temporary files.
-const MEMORY_SOCKET: &str = "rutter-admin.sock";
-/// The name of the file with tokens in a data folder.
-const TOKENS: &str = "tokens";
 
 /// The admin API of a control plane.
 pub(crate) type Admin = AdminClient<InterceptedService<Channel, Bearer>>;
@@ -86,7 +80,7 @@ impl FromStr for ServerAddress {
 impl ServerAddress {
     /// Returns the socket at a path, or in the data folder at a path.
     fn at_path(path: &Path) -> Self {
-        Self::Socket(if path.is_dir() { path.join(SOCKET) } else { path.to_owned() })
+        Self::Socket(if path.is_dir() { path.join(ADMIN_SOCKET) } else { path.to_owned() })
     }
 
     async fn connect(&self) -> Result<Channel, String> {
@@ -127,8 +121,8 @@ pub(crate) async fn connect(wanted: &Wanted) -> Result<Admin> {
     let addresses = match &wanted.server {
         Some(server) => vec![server.clone()],
         None => {
-            let sockets = usual_folders().into_iter().map(|folder| folder.join(SOCKET));
-            sockets.chain([std::env::temp_dir().join(MEMORY_SOCKET)]).map(ServerAddress::Socket).collect()
+            let sockets = usual_folders().into_iter().map(|folder| folder.join(ADMIN_SOCKET));
+            sockets.chain([std::env::temp_dir().join(MEMORY_ADMIN_SOCKET)]).map(ServerAddress::Socket).collect()
         }
     };
     let mut tried = Vec::new();
@@ -168,7 +162,7 @@ fn token(file: Option<&Path>) -> Result<Option<MetadataValue<Ascii>>> {
     let text = match file {
         Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => {
-            let texts = usual_folders().into_iter().map(|folder| std::fs::read_to_string(folder.join(TOKENS)));
+            let texts = usual_folders().into_iter().map(|folder| std::fs::read_to_string(folder.join(TOKENS_FILE)));
             let Some(text) = texts.flatten().next() else { return Ok(None) };
             text
         }

@@ -11,6 +11,7 @@ use crate::apply::{Context, action};
 use crate::client::Admin;
 use crate::output::{Out, yaml};
 use crate::targets::{display_name, keys};
+use crate::usage::usage;
 
 /// Opens an object in an editor, and applies what comes of it, if anything changed. The version of the object goes with it,
 /// so that nothing is overwritten that somebody else writes meanwhile. A text that is refused is kept.
@@ -19,7 +20,7 @@ pub(crate) async fn edit(admin: &mut Admin, targets: &[String], context: &Contex
     let keys = keys(targets, namespace)?;
     let key = match &keys[..] {
         [key] if !key.name.is_empty() => key.clone(),
-        _ => bail!("want one object, as KIND NAME or KIND/NAME"),
+        _ => return Err(usage("want one object, as KIND NAME or KIND/NAME")),
     };
     let response = admin.get(pb::GetRequest { wanted: vec![key.clone()], selector: String::new() }).await?.into_inner();
     let Some(object) = response.objects.first() else { bail!("{}: not found", display_name(&key)) };

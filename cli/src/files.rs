@@ -10,6 +10,7 @@ use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
 
 use crate::args::Files;
+use crate::usage::usage;
 
 impl Files {
     /// Returns whether no file is named.
@@ -21,14 +22,14 @@ impl Files {
 /// Reads the files, folders and standard input that a command line names.
 pub(crate) fn read(files: &Files) -> Result<Vec<pb::Source>> {
     if files.is_empty() {
-        bail!("want files (-f FILE, -f DIR, -f -) or a kustomization (-k DIR)");
+        return Err(usage("want files (-f FILE, -f DIR, -f -) or a kustomization (-k DIR)"));
     }
     let mut sources = Vec::new();
     for path in &files.filename {
         if path == Path::new("-") {
             let mut text = Vec::new();
             std::io::stdin().take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text).context("standard input")?;
-            check_size("standard input", text.len() as u64)?;
+            check_size(text.len()).context("standard input")?;
             sources.push(pb::Source { name: "-".into(), text: text.into() });
             continue;
         }
@@ -96,15 +97,20 @@ fn is_wanted(path: &Path) -> bool {
 fn read_file(path: &Path, sources: &mut Vec<pb::Source>) -> Result<()> {
     let name = path.display().to_string();
     let mut text = Vec::new();
-    std::fs::File::open(path)?.take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    check_size(&name, text.len() as u64)?;
+    let file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > APPLY_BYTES_MAX as u64 {
+        bail!("want at most {APPLY_BYTES_MAX} bytes, got {size}");
+    }
+    file.take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    check_size(text.len())?;
     sources.push(pb::Source { name, text: text.into() });
     Ok(())
 }
 
-fn check_size(name: &str, size: u64) -> Result<()> {
-    if size > APPLY_BYTES_MAX as u64 {
-        bail!("{name}: want at most {APPLY_BYTES_MAX} bytes, got more");
+fn check_size(size: usize) -> Result<()> {
+    if size > APPLY_BYTES_MAX {
+        bail!("want at most {APPLY_BYTES_MAX} bytes, got more");
     }
     Ok(())
 }
@@ -120,7 +126,7 @@ fn kustomize(dir: &Path) -> Result<pb::Source> {
         if !output.status.success() {
             bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
-        check_size(dir, output.stdout.len() as u64)?;
+        check_size(output.stdout.len()).context(dir.to_owned())?;
         return Ok(pb::Source { name: format!("{program} {}", arguments.join(" ")), text: output.stdout.into() });
     }
     bail!(
@@ -211,6 +217,9 @@ mod tests {
         let path = dir.path().join("big.yaml");
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(APPLY_BYTES_MAX as u64 + 1).unwrap();
         let error = format!("{:#}", read_now(vec![path]).unwrap_err());
-        assert!(error.ends_with("big.yaml: want at most 16777216 bytes, got more"), "{error}");
+        assert_eq!(
+            error,
+            format!("{}: want at most 16777216 bytes, got 16777217", dir.path().join("big.yaml").display())
+        );
     }
 }

@@ -16,6 +16,7 @@ use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print, table, yaml};
 use crate::targets::{display_name, keys};
+use crate::usage::usage;
 
 /// The number of changes of a commit that the table names.
 const CHANGES_SHOWN: usize = 3;
@@ -28,7 +29,7 @@ pub(crate) async fn history(admin: &mut Admin, wanted: History, namespace: &str,
         [] if namespace.is_empty() => None,
         [] => Some(pb::ObjectKey { kind: "all".into(), namespace: namespace.to_owned(), name: String::new() }),
         [key] => Some(key.clone()),
-        several => bail!("want one object or one kind, got {}", several.len()),
+        several => return Err(usage(format!("want one object or one kind, got {}", several.len()))),
     };
     let request = pb::HistoryRequest { wanted: wanted_object, limit: wanted.limit };
     let revisions = admin.history(request).await?.into_inner().revisions;
@@ -106,7 +107,7 @@ struct Pair {
 async fn of_revisions(admin: &mut Admin, text: &str) -> Result<Vec<Pair>> {
     let (from, to) = text.split_once("..").unwrap_or((text, ""));
     let revision =
-        |text: &str| text.parse::<u64>().with_context(|| format!("want FROM..TO, two revisions, got {text:?}"));
+        |text: &str| text.parse::<u64>().map_err(|_| usage(format!("want FROM..TO, two revisions, got {text:?}")));
     let from_revision = revision(from)?;
     let to_revision = if to.is_empty() { 0 } else { revision(to)? };
     let request = pb::DiffRequest { from_revision, to_revision, wanted: None };

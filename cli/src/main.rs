@@ -19,6 +19,7 @@ mod proxy_config;
 mod pushes;
 mod sidecars;
 mod targets;
+mod usage;
 mod version;
 mod waiting;
 
@@ -31,7 +32,10 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use output::{ColouredWriter, Out, has_colours};
 use rutter_api::{PrintableWriter, printable};
+use usage::{UsageError, usage};
 
+/// The exit code of a command line that cannot be meant.
+const USAGE: u8 = 2;
 /// How much longer than `--wait` a command may take.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
             if !is_broken_pipe(&error) {
                 eprintln!("{}", printable(&message(&error)));
             }
-            ExitCode::FAILURE
+            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -89,7 +93,11 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
     let Cli { server, token_file, namespace, timeout, command } = cli;
     let context = Context { namespace: &namespace, timeout };
     let server = client::Wanted { server, token_file };
-    let connect = async || client::connect(&server).await;
+    let connect = async || {
+        let mut admin = client::connect(&server).await?;
+        version::tell_difference(&mut admin).await;
+        Ok::<_, anyhow::Error>(admin)
+    };
     let success = |()| ExitCode::SUCCESS;
     match command {
         Command::Bootstrap(wanted) => {
@@ -141,7 +149,7 @@ fn no_namespace(namespace: &str) -> Result<()> {
     if namespace.is_empty() {
         return Ok(());
     }
-    bail!("--namespace {namespace}: want none: this command is about the whole mesh")
+    Err(usage(format!("--namespace {namespace}: want none: this command is about the whole mesh")))
 }
 
 /// Returns whether a command failed only because nobody reads its output any more, as in `rutterctl get all | head`.

@@ -12,14 +12,8 @@ use serde_json::{Value, json};
 use crate::args::{Config, Output};
 use crate::client::Admin;
 use crate::output::{Out, print, table};
-use rows::{Row, rows_of};
-
-/// A resource with its content as JSON.
-struct Resource {
-    sent: pb::SentResource,
-    resource_type: ResourceType,
-    json: Value,
-}
+use crate::usage::usage;
+use rows::{Resource, Row, rows_of};
 
 /// Shows what was sent to a sidecar, and whether it was acknowledged.
 pub(crate) async fn config(admin: &mut Admin, wanted: Config, namespace: &str, out: Out<'_>) -> Result<()> {
@@ -71,10 +65,11 @@ fn read_targets(targets: &[String]) -> Result<(String, Vec<ResourceType>)> {
             (None, Some(types)) => Ok((first.clone(), types)),
             (None, None) => {
                 let words: Vec<&str> = ResourceType::ALL.iter().map(|resource_type| resource_type.word()).collect();
-                bail!("want a sidecar and all or one of {}, got {first:?} and {second:?}", words.join(", "))
+                let words = words.join(", ");
+                Err(usage(format!("want a sidecar and all or one of {words}, got {first:?} and {second:?}")))
             }
         },
-        _ => bail!("want a sidecar and a type"),
+        _ => Err(usage("want a sidecar and a type")),
     }
 }
 

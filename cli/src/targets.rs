@@ -1,7 +1,9 @@
 //! The objects that a command line names.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rutter_api::pb::rutter::admin::v1 as pb;
+
+use crate::usage::usage;
 
 /// Returns the objects that arguments name, as kubectl reads them: kinds and then names (`vs reviews ratings`), or each
 /// object for itself (`vs/reviews svc/a`). A name may have its namespace before it (`vs shop/reviews`), so that what
@@ -13,7 +15,7 @@ pub(crate) fn keys(arguments: &[String], namespace: &str) -> Result<Vec<pb::Obje
     }
     let kinds: Vec<&str> = first.split(',').filter(|kind| !kind.is_empty()).collect();
     if kinds.is_empty() {
-        bail!("want a kind, got {first:?}");
+        return Err(usage(format!("want a kind, got {first:?}")));
     }
     if names.is_empty() {
         return Ok(kinds.into_iter().map(|kind| key(kind, namespace, "")).collect());
@@ -24,8 +26,10 @@ pub(crate) fn keys(arguments: &[String], namespace: &str) -> Result<Vec<pb::Obje
             match name.split('/').collect::<Vec<_>>()[..] {
                 [name] => keys.push(key(kind, namespace, name)),
                 [other, name] if namespace.is_empty() || other == namespace => keys.push(key(kind, other, name)),
-                [other, _] => bail!("{name}: want the namespace {namespace} of --namespace, got {other}"),
-                _ => bail!("{name}: want NAME or NAMESPACE/NAME"),
+                [other, _] => {
+                    return Err(usage(format!("{name}: want the namespace {namespace} of --namespace, got {other}")));
+                }
+                _ => return Err(usage(format!("{name}: want NAME or NAMESPACE/NAME"))),
             }
         }
     }
@@ -35,7 +39,7 @@ pub(crate) fn keys(arguments: &[String], namespace: &str) -> Result<Vec<pb::Obje
 fn single(argument: &str, namespace: &str) -> Result<pb::ObjectKey> {
     match argument.split('/').collect::<Vec<_>>()[..] {
         [kind, name] if !kind.is_empty() && !name.is_empty() => Ok(key(kind, namespace, name)),
-        _ => bail!("{argument}: want KIND/NAME (each object so, or kinds and then names)"),
+        _ => return Err(usage(format!("{argument}: want KIND/NAME (each object so, or kinds and then names)"))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::printable;
 use serde_json::json;
 
 use crate::args::{Output, Version};
@@ -27,9 +28,17 @@ pub(crate) async fn version(server: &client::Wanted, wanted: &Version, out: Out<
     }
     server?;
     if let Some(hint) = known.and_then(|server| difference(&server)) {
-        eprintln!("{hint}");
+        eprintln!("{}", printable(&hint));
     }
     Ok(())
+}
+
+/// Tells on standard error if the control plane has another version. One that does not say its version is not asked again:
+/// the command itself fails, and says why.
+pub(crate) async fn tell_difference(admin: &mut Admin) {
+    if let Some(hint) = of_server(admin).await.ok().and_then(|server| difference(&server)) {
+        eprintln!("{}", printable(&hint));
+    }
 }
 
 async fn of_server(admin: &mut Admin) -> Result<String> {

@@ -412,9 +412,9 @@ async fn history_is_shown_compared_and_brought_back() -> Result<()> {
     "#]]
     .assert_eq(&shell.shown("rollback 9").await?);
     expect![[r#"
-        exit 1
+        exit 2
         on standard error:
-        want FROM..TO, two revisions, got "x": invalid digit found in string
+        want FROM..TO, two revisions, got "x"
     "#]]
     .assert_eq(&shell.shown("diff 1..x").await?);
     Ok(())

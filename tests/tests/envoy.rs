@@ -319,7 +319,8 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
     assert_eq!((&condition["type"], &condition["status"]), (&json!("Reconciled"), &json!("False")));
     let message = condition["message"].as_str().unwrap_or_default();
     assert!(
-        message.contains("6 sidecars keep what they had") && message.contains("refuses cluster outbound|9080||details")
+        message.contains("refused by 6 of 6 sidecars, which keep what they had")
+            && message.contains("refuses cluster outbound|9080||details")
     );
     assert!(message.lines().count() < 10, "{message}");
     // What was asked for as it is can be applied again.

@@ -69,7 +69,10 @@ async fn one_sidecar_has_so_many_streams_and_others_have_theirs() -> Result<()> 
     let mut three = Client::connect(plane.xds).await?;
     three.send(request(&id("greedy"), Cluster)).await;
     let status = three.next().await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "want at most 2 streams of one sidecar"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::ResourceExhausted, "want at most 2 streams of one sidecar from one address")
+    );
     let _other = served(&plane, "modest").await?;
     drop(one);
     eventually("its place is free again", || async { served(&plane, "greedy").await.is_ok() }).await

@@ -33,7 +33,7 @@ async fn bad_input_is_refused_with_its_place_and_nothing_of_it_lands() -> Result
         let error = plane.apply(&format!("{SERVICE}---\n{yaml}"), &[]).await.unwrap_err().to_string();
         assert!(error.contains(want), "want {want:?} in {error:?}");
         let left = plane.ctl(&["get", "all"]).await.unwrap();
-        assert_eq!(left.trim(), "no objects", "{yaml}");
+        assert_eq!(left, "no objects\n", "{yaml}");
     };
     refused("a: [1, 2", "line ").await;
     refused("kind: 7", "apiVersion: want a string, got nothing").await;
@@ -49,7 +49,7 @@ async fn bad_input_is_refused_with_its_place_and_nothing_of_it_lands() -> Result
         "want weights that sum to 100, got 2",
     )
     .await;
-    refused(SERVICE, "want each object once, got it twice").await;
+    refused(SERVICE, "want each object once, got it at ").await;
     Ok(())
 }
 
@@ -87,7 +87,7 @@ async fn what_no_grpc_client_could_take_is_refused_by_apply_and_by_the_folder() 
     let error = plane.apply(&routes, &[]).await.unwrap_err().to_string();
     let want = "virtualService default/many: spec.http: want a virtual host of at most 4128768 bytes";
     assert!(error.contains(want), "{error}");
-    assert_eq!(plane.ctl(&["get", "all"]).await?.trim(), "no objects");
+    assert_eq!(plane.ctl(&["get", "all"]).await?, "no objects\n");
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn what_no_grpc_client_could_take_is_refused_by_apply_and_by_the_folder() 
 async fn a_stale_version_is_a_conflict_and_dry_runs_write_nothing() -> Result<()> {
     let (_dir, plane) = start().await?;
     assert!(plane.apply(SERVICE, &["--dry-run"]).await?.contains("created (dry run)"));
-    assert_eq!(plane.ctl(&["get", "svc"]).await?.trim(), "no objects");
+    assert_eq!(plane.ctl(&["get", "svc"]).await?, "no objects\n");
     plane.apply(SERVICE, &[]).await?;
     let seen = plane.ctl(&["-n", "shop", "get", "svc", "a", "-o", "yaml"]).await?;
     assert!(seen.contains("\"1\""), "{seen}");

@@ -1,11 +1,18 @@
 //! The rows of the tables, with what they can be filtered by.
 
+use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::sent_resource::State as SentState;
 use rutter_api::{ClusterName, Direction, HostPort, ResourceType};
 use serde_json::Value;
 
-use super::Resource;
 use crate::args::{self, Filter};
+
+/// A resource with its content as JSON.
+pub(super) struct Resource {
+    pub(super) sent: pb::SentResource,
+    pub(super) resource_type: ResourceType,
+    pub(super) json: Value,
+}
 
 /// One row of a table.
 #[derive(Debug, Default)]
@@ -394,7 +401,6 @@ fn address(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rutter_api::pb::rutter::admin::v1 as pb;
     use serde_json::json;
 
     use super::*;

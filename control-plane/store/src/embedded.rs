@@ -29,6 +29,7 @@ use writer::{CommitJob, Job, QUEUE, Writer};
 pub(crate) use copy::{Copy, is_of_database};
 pub(crate) use database::{Database, Loaded};
 pub(crate) use lock::FolderLock;
+pub(crate) use opening::is_as_known;
 
 /// The number of commits that are read from the history at once.
 const READ_MAX: usize = 256;

@@ -19,12 +19,12 @@ use std::time::SystemTime;
 
 use rutter_api::CreationTimestamp;
 
-use crate::embedded::{Copy, Database, FolderLock, Loaded, is_of_database};
+use crate::embedded::{Copy, Database, FolderLock, Loaded, is_as_known, is_of_database};
 use crate::journal::{
     Contents, Everything, FOLDER, Journal, Restorable, SnapshotHead, io_problem, line_of, object_line, read_everything,
     read_snapshot, sync_folder,
 };
-use crate::state::State;
+use crate::state::{Head, State};
 use crate::{Commit, Listing, StoreError};
 
 const RESTORING: &str = "restoring";
@@ -219,8 +219,8 @@ fn read_database(data_dir: &Path, journal: &Everything) -> Result<OfDatabase, St
     let (database, loaded) = copy.load(data_dir).map_err(|error| error.to_string())?;
     let Loaded { listing: Listing { revision, objects }, last_instant, recorded } = loaded;
     let state = State::of_objects(&objects, revision, last_instant);
-    let recorded = recorded.filter(|recorded| recorded.revision == revision).map(|recorded| recorded.sum);
-    if recorded.or(journal.sum_at(revision)).is_some_and(|sum| sum != state.sum) {
+    let of_journal = journal.sum_at(revision).map(|sum| Head { revision, sum });
+    if !is_as_known(&state, [recorded, of_journal]) {
         return Err(format!("its {} objects are not those that revision {revision} left", objects.len()));
     }
     let objects = objects.into_iter().map(|stored| (stored.key.clone(), stored)).collect();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use rutter_api::{ADMIN_SOCKET, MEMORY_ADMIN_SOCKET, TOKENS_FILE};
 
 pub use sections::{AddressSettings, LimitSettings, LogFormat, LogSettings, MeshOptions, StoreSettings};
 pub use units::{Megabytes, Milliseconds, Seconds};
@@ -74,12 +75,6 @@ pub struct Settings {
 
 /// The longest age of a connection that can be given: ten years.
 const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// The name of the socket of the admin API in a data folder. `rutterctl` looks for it there.
-const ADMIN_SOCKET: &str = "admin.sock";
-/// The name of that socket in the folder for temporary files, for a process that has no data folder.
-const MEMORY_SOCKET: &str = "rutter-admin.sock";
-/// The name of the file with tokens in a data folder.
-const TOKENS: &str = "tokens";
 /// The name of the subcommand that takes settings.
 const SERVE: &str = "serve";
 
@@ -172,14 +167,14 @@ impl Settings {
     pub fn admin_socket(&self) -> PathBuf {
         let named = self.addresses.admin_socket.clone();
         let in_data_folder = || self.store.data_dir.as_ref().map(|dir| dir.join(ADMIN_SOCKET));
-        named.or_else(in_data_folder).unwrap_or_else(|| std::env::temp_dir().join(MEMORY_SOCKET))
+        named.or_else(in_data_folder).unwrap_or_else(|| std::env::temp_dir().join(MEMORY_ADMIN_SOCKET))
     }
 
     /// Returns the path of the file with tokens.
     pub(crate) fn token_file(&self) -> PathBuf {
         let named = self.addresses.token_file.clone();
-        let in_data_folder = || self.store.data_dir.as_ref().map(|dir| dir.join(TOKENS));
-        named.or_else(in_data_folder).unwrap_or_else(|| TOKENS.into())
+        let in_data_folder = || self.store.data_dir.as_ref().map(|dir| dir.join(TOKENS_FILE));
+        named.or_else(in_data_folder).unwrap_or_else(|| TOKENS_FILE.into())
     }
 
     /// Refuses settings that do not fit together.

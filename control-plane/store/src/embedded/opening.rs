@@ -118,9 +118,14 @@ fn difference(state: &State, recorded: Option<Head>, head: Option<Head>) -> Opti
             "the database ends at revision {revision} (with {objects} objects), but the journal at {latest}: {missing}"
         ));
     }
-    let known = [recorded, head].into_iter().flatten().filter(|known| known.revision == revision);
-    let differs = known.into_iter().any(|known| known.sum != state.sum);
-    differs.then(|| format!("the {objects} objects of the database are not those that revision {revision} left"))
+    let text = || format!("the {objects} objects of the database are not those that revision {revision} left");
+    (!is_as_known(state, [recorded, head])).then(text)
+}
+
+/// Returns whether the objects of a database have every sum that is known of its revision.
+pub(crate) fn is_as_known(state: &State, known: [Option<Head>; 2]) -> bool {
+    let of_revision = known.into_iter().flatten().filter(|head| head.revision == state.revision);
+    of_revision.into_iter().all(|head| head.sum == state.sum)
 }
 
 #[cfg(test)]
