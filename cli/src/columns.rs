@@ -22,14 +22,15 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Returns the cells of these columns.
-pub(crate) fn cells(kind: Kind, object: &Value, endpoints: &Endpoints) -> Vec<String> {
+/// Returns the cells of these columns. Without endpoints, nothing is said of those of services.
+pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -> Vec<String> {
     let spec = &object["spec"];
     match kind {
         Kind::Namespace => Vec::new(),
         Kind::Service => {
             let ip = spec["clusterIP"].as_str().unwrap_or("-").to_owned();
-            vec![ip, ports(&spec["ports"], "port"), ready_of_service(object, endpoints)]
+            let ready = endpoints.map_or_else(|| "-".to_owned(), |endpoints| ready_of_service(object, endpoints));
+            vec![ip, ports(&spec["ports"], "port"), ready]
         }
         Kind::EndpointSlice => {
             let (ready, all) = ready_of_slice(object);
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn each_kind_has_a_cell_for_each_head() {
         for kind in Kind::ALL.into_iter() {
-            assert_eq!(cells(kind, &json!({}), &Endpoints::new()).len(), heads(kind).len(), "{kind}");
+            assert_eq!(cells(kind, &json!({}), None).len(), heads(kind).len(), "{kind}");
         }
     }
 
@@ -133,15 +134,15 @@ mod tests {
             "metadata": {"namespace": "shop", "name": "a"},
             "spec": {"clusterIP": "10.9.0.1", "ports": [{"name": "http", "port": 80}, {"port": 81}]},
         });
-        assert_eq!(cells(Kind::Service, &service, &endpoints), ["10.9.0.1", "80/http,81", "4/6 ready"]);
-        assert_eq!(cells(Kind::EndpointSlice, &slice, &endpoints), ["-", "2/3 ready"]);
+        assert_eq!(cells(Kind::Service, &service, Some(&endpoints)), ["10.9.0.1", "80/http,81", "4/6 ready"]);
+        assert_eq!(cells(Kind::EndpointSlice, &slice, None), ["-", "2/3 ready"]);
         let virtual_service = json!({"spec": {"hosts": ["a", "b"], "gateways": ["mesh"]}});
-        assert_eq!(cells(Kind::VirtualService, &virtual_service, &endpoints), ["mesh", "a,b"]);
+        assert_eq!(cells(Kind::VirtualService, &virtual_service, None), ["mesh", "a,b"]);
         let rule = json!({"spec": {"host": "a", "subsets": [{"name": "v1"}, {"name": "v2"}]}});
-        assert_eq!(cells(Kind::DestinationRule, &rule, &endpoints), ["a", "v1,v2"]);
+        assert_eq!(cells(Kind::DestinationRule, &rule, None), ["a", "v1,v2"]);
         let sidecar = json!({"spec": {"workloadSelector": {"labels": {"app": "web"}}, "egress": [{"hosts": ["./*"]}]}});
-        assert_eq!(cells(Kind::Sidecar, &sidecar, &endpoints), ["app=web", "./*"]);
+        assert_eq!(cells(Kind::Sidecar, &sidecar, None), ["app=web", "./*"]);
         let entry = json!({"spec": {"hosts": ["a.b"], "ports": [{"number": 443, "name": "tls"}], "resolution": "DNS"}});
-        assert_eq!(cells(Kind::ServiceEntry, &entry, &endpoints), ["a.b", "443/tls", "MESH_EXTERNAL", "DNS"]);
+        assert_eq!(cells(Kind::ServiceEntry, &entry, None), ["a.b", "443/tls", "MESH_EXTERNAL", "DNS"]);
     }
 }

@@ -13,7 +13,7 @@ use tonic::Streaming;
 use crate::args::{Get, ObjectOutput, Output};
 use crate::client::Admin;
 use crate::columns::{Endpoints, cells, count_endpoints, heads, labels};
-use crate::output::{Out, print, rows};
+use crate::output::{Out, print, rows, set_heads};
 use crate::targets::{display_name, keys};
 
 /// How long a watch waits for another object that is there before it shows those that have come.
@@ -130,10 +130,10 @@ fn print_tables(objects: &[Shown], endpoints: &Endpoints, wanted: &Get, out: Out
         let is_alone = of_kind.len() == objects.len();
         let mut table = rows();
         if !wanted.no_headers {
-            table.set_header(head(kind, wanted, None));
+            set_heads(&mut table, &head(kind, wanted, None));
         }
         for object in of_kind {
-            table.add_row(row(object, endpoints, wanted, !is_alone));
+            table.add_row(row(object, Some(endpoints), wanted, !is_alone));
         }
         writeln!(out, "{table}")?;
     }
@@ -157,7 +157,7 @@ fn head(kind: Kind, wanted: &Get, first: Option<&'static str>) -> Vec<&'static s
     head
 }
 
-fn row(object: &Shown, endpoints: &Endpoints, wanted: &Get, with_kind: bool) -> Vec<String> {
+fn row(object: &Shown, endpoints: Option<&Endpoints>, wanted: &Get, with_kind: bool) -> Vec<String> {
     let name = object.metadata("name");
     let mut row = Vec::new();
     if object.kind.is_namespaced() {
@@ -227,11 +227,11 @@ fn print_changes(changes: &[(Event, Shown)], wanted: &Get, widths: &mut Vec<u16>
     }
     let mut table = rows();
     if widths.is_empty() && !wanted.no_headers {
-        table.set_header(head(first.kind, wanted, Some("EVENT")));
+        set_heads(&mut table, &head(first.kind, wanted, Some("EVENT")));
     }
     for (event, object) in changes {
         let mut cells = vec![event.as_str_name().to_lowercase()];
-        cells.extend(row(object, &Endpoints::new(), wanted, true));
+        cells.extend(row(object, None, wanted, true));
         table.add_row(cells);
     }
     widen(&mut table, widths);

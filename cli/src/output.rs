@@ -3,15 +3,16 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde_json::Value;
 
 use crate::args::Output;
 
-/// Returns a table with the given heads of columns and without rows. On a terminal it is no wider than that.
-pub(crate) fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
+/// Returns a table with the given heads of columns and without rows. On a terminal it is no wider than that, as long as no
+/// head has to be broken for it.
+pub(crate) fn table<'a>(heads: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = rows();
-    table.set_header(head);
+    set_heads(&mut table, &heads.into_iter().collect::<Vec<_>>());
     table
 }
 
@@ -19,10 +20,24 @@ pub(crate) fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
 pub(crate) fn rows() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
     table
+}
+
+/// The blanks around the text of a cell.
+const BLANKS: usize = 2;
+
+/// Sets the heads of the columns of a table.
+pub(crate) fn set_heads(table: &mut Table, heads: &[&str]) {
+    table.set_header(heads);
+    let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) else { return };
+    let widths: Vec<u16> = heads.iter().map(|head| u16::try_from(head.len() + BLANKS).unwrap_or(u16::MAX)).collect();
+    if widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(width) {
+        return;
+    }
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    for (column, width) in table.column_iter_mut().zip(widths) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    }
 }
 
 /// Returns whether what is printed for people may have colours.

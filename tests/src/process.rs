@@ -61,9 +61,15 @@ pub fn free_port() -> Result<u16> {
 }
 
 fn spawn(binary: &Path, args: &[&str], log: &Path) -> Result<Child> {
+    spawn_in(binary, args, &[], log)
+}
+
+/// Starts a process with some variables of its environment.
+fn spawn_in(binary: &Path, args: &[&str], environment: &[(&str, &str)], log: &Path) -> Result<Child> {
     let log = std::fs::File::create(log)?;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary).args(args);
+    command.envs(environment.iter().copied());
     command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     command.spawn().with_context(|| binary.display().to_string())
 }
@@ -89,30 +95,51 @@ impl ControlPlane {
         Self::start_at(dir, (xds, monitoring), more).await
     }
 
+    /// Starts `rutter serve` with some variables of its environment, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Fails if it does not become ready.
+    pub async fn start_in(dir: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+        let [xds, monitoring] = [free_port()?, free_port()?].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        Self::spawn_at(dir, (xds, monitoring), &[], environment)?.wait_ready().await
+    }
+
     /// Starts `rutter serve` at given addresses, and waits until it is ready.
     ///
     /// # Errors
     /// Fails if it does not become ready.
     pub async fn start_at(dir: &Path, (xds, monitoring): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Self> {
+        Self::spawn_at(dir, (xds, monitoring), more, &[])?.wait_ready().await
+    }
+
+    fn spawn_at(
+        dir: &Path,
+        (xds, monitoring): (SocketAddr, SocketAddr),
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let data = dir.join("data").display().to_string();
         let (xds_text, monitoring_text) = (xds.to_string(), monitoring.to_string());
         let mut args = vec!["serve", "--data-dir", &data, "--xds", &xds_text, "--monitoring", &monitoring_text];
         args.extend(more);
-        let child = spawn(&binary("rutter")?, &args, &dir.join("rutter.log"))?;
+        let child = spawn_in(&binary("rutter")?, &args, environment, &dir.join("rutter.log"))?;
         let named = more.windows(2).find(|words| words[0] == "--admin-socket").map(|words| PathBuf::from(words[1]));
         let admin_socket = named.unwrap_or_else(|| dir.join("data/admin.sock"));
-        let mut plane = Self { child, xds, monitoring, admin_socket, dir: dir.to_owned() };
+        Ok(Self { child, xds, monitoring, admin_socket, dir: dir.to_owned() })
+    }
+
+    async fn wait_ready(mut self) -> Result<Self> {
         let end = Instant::now() + READY;
-        while http::get(monitoring, "/readyz", &[]).await.map(|answer| answer.status).ok() != Some(200) {
-            if let Some(status) = plane.child.try_wait()? {
-                bail!("rutter ended with {status}: {}", plane.log());
+        while http::get(self.monitoring, "/readyz", &[]).await.map(|answer| answer.status).ok() != Some(200) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("rutter ended with {status}: {}", self.log());
             }
             if Instant::now() > end {
-                bail!("rutter is not ready: {}", plane.log());
+                bail!("rutter is not ready: {}", self.log());
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(plane)
+        Ok(self)
     }
 
     /// Returns what the control plane has logged.

@@ -499,6 +499,53 @@ async fn a_watch_prints_each_change_until_it_is_interrupted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn ten_thousand_documents_are_one_apply() -> Result<()> {
+    let shell = Shell::start().await?;
+    let document = |number: usize| {
+        CONFIG.split("---\n").next().unwrap_or_default().replace("name: a,", &format!("name: a{number},"))
+    };
+    let many: String = (0..10_000).map(|number| document(number) + "---\n").collect();
+    std::fs::write(shell.dir.path().join("many.yaml"), many)?;
+    let applied = String::from_utf8(shell.run("apply -f many.yaml").await?.stdout)?;
+    assert_eq!(applied.lines().filter(|line| line.ends_with(" created")).count(), 10_000);
+    assert_eq!(shell.shown("diff -f many.yaml").await?, "exit 0\n");
+    let pruned = shell.run("delete -f many.yaml --ignore-not-found").await?;
+    assert_eq!(String::from_utf8(pruned.stdout)?.lines().count(), 10_000);
+    let history = String::from_utf8(shell.run("history").await?.stdout)?;
+    assert_eq!(history.lines().count(), 3, "one transaction each, below the heads: {history}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_a_failure() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let mut bash = Command::new("bash");
+    bash.args(["-c", "\"$0\" get all > /dev/full"]).arg(binary("rutterctl")?);
+    let output = bash.env("RUTTER_SERVER", shell.plane.admin_socket()).output().await?;
+    assert_eq!(shown(&output), "exit 1\non standard error:\nNo space left on device (os error 28)\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn on_a_terminal_tables_have_colours_and_fit_and_without_one_they_have_neither() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let at_terminal = async |line: &str| {
+        let mut script = Command::new("script");
+        let line = format!("stty rows 24 cols 60; {} {line}", binary("rutterctl")?.display());
+        script.args(["-qec", &line, "/dev/null"]).env("RUTTER_SERVER", shell.plane.admin_socket()).env("TERM", "xterm");
+        let output = script.stdin(Stdio::null()).output().await?;
+        Ok::<_, anyhow::Error>(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let narrow = at_terminal("history").await?;
+    assert!(narrow.lines().count() > 3 && narrow.lines().all(|line| line.trim_end().chars().count() <= 60), "{narrow}");
+    let wide = String::from_utf8(shell.run("history").await?.stdout)?;
+    assert!(wide.lines().any(|line| line.chars().count() > 60) && !wide.contains('\x1b'), "{wide}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn completions_and_versions_are_printed() -> Result<()> {
     let shell = Shell::start().await?;
     for shell_name in ["bash", "zsh", "fish"] {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rutter_api::ResourceType;
@@ -13,6 +15,7 @@ use rutter_tests::client::admin_channel;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually, free_port};
 use rutter_tests::{http, root};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 /// Types that each sidecar asks for: all but secrets.
@@ -437,5 +440,54 @@ async fn an_envoy_below_1_37_gets_whole_tables_and_so_does_any_by_the_setting() 
         assert_eq!(envoy.stat("update_rejected").await?, 0);
     }
     assert_eq!(types, ["route", "virtualhost", "route"]);
+    Ok(())
+}
+
+/// Returns the answer of an admin page at a Unix socket.
+async fn admin_at(socket: &Path) -> Result<String> {
+    let mut stream = tokio::net::UnixStream::connect(socket).await?;
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn sidecars_of_one_machine_have_admin_pages_that_do_not_collide_and_who_leaves_is_listed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    plane.ctl(&["apply", "-f", &example("bookinfo.yaml")]).await?;
+    let xds = plane.xds.to_string();
+    let socket = dir.path().join("admin.sock");
+    let socket_text = socket.display().to_string();
+    let spawn = async |pod: &str, ip: &str, more: &[&str]| {
+        let args = ["bootstrap", "--proxy", "envoy", "--pod", pod, "--ip", ip, "--interception", "none", "--xds", &xds];
+        let bootstrap = plane.ctl(&[&args[..], more].concat()).await?;
+        Sidecar::spawn_with(dir.path(), (pod, Proxy::ENVOY), &bootstrap, 0)
+    };
+    let first = spawn("first", "127.0.36.1", &[]).await?;
+    let _second = spawn("second", "127.0.36.2", &[]).await?;
+    let _third = spawn("third", "127.0.36.3", &["--admin", &socket_text]).await?;
+    for ip in ["127.0.36.1", "127.0.36.2"] {
+        let is_live = || async {
+            let page = SocketAddr::new(ip.parse().unwrap(), 15000);
+            http::get(page, "/ready", &[]).await.is_ok_and(|answer| answer.body == "LIVE\n")
+        };
+        eventually("the admin page answers", is_live).await?;
+    }
+    let is_live = || async { admin_at(&socket).await.is_ok_and(|answer| answer.contains("\nLIVE\n")) };
+    eventually("the admin page at the socket answers", is_live).await?;
+    // The pages of others must not be read.
+    assert_eq!(std::fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600);
+    // What is asked for in both orders is the same.
+    let either = plane.ctl(&["proxy-config", "cluster", "first"]).await?;
+    assert_eq!(either, plane.ctl(&["pc", "first.default", "c"]).await?);
+    assert!(either.lines().next().is_some_and(|head| head.starts_with(" SERVICE FQDN")), "{either}");
+    drop(first);
+    let has_left = || async {
+        let status = plane.ctl(&["proxy-status"]).await.unwrap_or_default();
+        status.lines().skip_while(|line| !line.starts_with(" LEFT")).any(|line| line.starts_with(" first.default"))
+    };
+    eventually("who left is listed", has_left).await?;
     Ok(())
 }

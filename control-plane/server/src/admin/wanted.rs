@@ -1,13 +1,19 @@
 //! Which objects a request is about.
 
+use std::collections::BTreeSet;
+
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Kind, LabelSelector};
 use serde_json::Value;
 use tonic::Status;
 
+use super::objects;
+
 /// The objects that a request names, one by one or by what they have in common.
 #[derive(Debug)]
 pub(super) struct Wanted {
+    /// Objects that are named in full. There may be as many as in the largest apply.
+    named: BTreeSet<ConfigKey>,
     patterns: Vec<Pattern>,
     selector: LabelSelector,
 }
@@ -26,19 +32,31 @@ impl Wanted {
         if request.wanted.is_empty() {
             return Err(Status::invalid_argument("want at least one kind, got none"));
         }
-        let patterns = request.wanted.iter().map(Pattern::of).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, selector: selector(&request.selector)? })
+        Self::of_patterns(&request.wanted, selector(&request.selector)?)
     }
 
     /// Returns the objects of one pattern. Without one, every object is meant.
     pub(super) fn of_pattern(pattern: Option<&pb::ObjectKey>) -> Result<Self, Status> {
-        let patterns = pattern.map(Pattern::of).transpose()?.into_iter().collect();
-        Ok(Self { patterns, selector: LabelSelector::default() })
+        Self::of_patterns(pattern.map(std::slice::from_ref).unwrap_or_default(), LabelSelector::default())
+    }
+
+    fn of_patterns(wanted: &[pb::ObjectKey], selector: LabelSelector) -> Result<Self, Status> {
+        let mut named = BTreeSet::new();
+        let mut patterns = Vec::new();
+        for pattern in wanted {
+            let pattern = Pattern::of(pattern)?;
+            match pattern.only_key() {
+                Some(key) => drop(named.insert(key)),
+                None => patterns.push(pattern),
+            }
+        }
+        Ok(Self { named, patterns, selector })
     }
 
     /// Returns whether an object is wanted, as far as its name tells.
     pub(super) fn has_key(&self, key: &ConfigKey) -> bool {
-        self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.has(key))
+        let is_everything_wanted = self.named.is_empty() && self.patterns.is_empty();
+        is_everything_wanted || self.named.contains(key) || self.patterns.iter().any(|pattern| pattern.has(key))
     }
 
     /// Returns whether an object is wanted, as far as its labels tell.
@@ -50,7 +68,7 @@ impl Wanted {
         self.selector.selects_json(&object)
     }
 
-    /// Returns those that are wanted by their name and are not among some keys.
+    /// Returns those that are wanted by their name and are not among some keys, which are sorted.
     pub(super) fn missing(&self, found: &[&ConfigKey]) -> Vec<pb::ObjectKey> {
         let is_missing = |pattern: &&Pattern| pattern.name.is_some() && !found.iter().any(|key| pattern.has(key));
         let key = |pattern: &Pattern| pb::ObjectKey {
@@ -58,7 +76,8 @@ impl Wanted {
             namespace: pattern.namespace.clone().unwrap_or_default(),
             name: pattern.name.clone().unwrap_or_default(),
         };
-        self.patterns.iter().filter(is_missing).map(key).collect()
+        let named = self.named.iter().filter(|key| found.binary_search(key).is_err()).map(objects::key);
+        named.chain(self.patterns.iter().filter(is_missing).map(key)).collect()
     }
 }
 
@@ -67,6 +86,16 @@ impl Pattern {
         let kind = if wanted.kind == "all" { None } else { Some(kind_of(&wanted.kind)?) };
         let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Ok(Self { kind, namespace: some(&wanted.namespace), name: some(&wanted.name) })
+    }
+
+    /// Returns the only object that the pattern can mean, or `None` if there may be several.
+    fn only_key(&self) -> Option<ConfigKey> {
+        let (kind, name) = (self.kind?, self.name.as_ref()?);
+        match &self.namespace {
+            Some(namespace) => Some(ConfigKey::new(kind, namespace, name)),
+            None if kind.is_namespaced() => None,
+            None => Some(ConfigKey::new(kind, "", name)),
+        }
     }
 
     fn has(&self, key: &ConfigKey) -> bool {
