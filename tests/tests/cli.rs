@@ -430,6 +430,21 @@ async fn history_says_who_and_when() -> Result<()> {
     let time = history[0]["time"].as_str().unwrap_or_default();
     assert!(by.starts_with("uid ") && time.starts_with("20") && time.ends_with('Z'), "{json}");
     assert_eq!(history[0]["changes"][0]["object"], "service shop/a");
+    // So does the log, also of what was refused or only tried.
+    shell.run("-n shop delete svc gone").await?;
+    shell.run("apply -f config.yaml --dry-run").await?;
+    let log = shell.plane.log();
+    let audit: Vec<&str> = log.lines().filter_map(|line| line.split_once(" audit: ").map(|(_, line)| line)).collect();
+    assert_eq!(
+        audit,
+        [
+            format!(
+                r#"done by={by} call="apply" dry_run=false revision=1 objects="Service shop/a created, VirtualService shop/v created""#
+            ),
+            format!(r#"refused by={by} call="delete" dry_run=false error="service shop/gone: not found""#),
+            format!(r#"done by={by} call="apply" dry_run=true revision=1 objects="""#),
+        ]
+    );
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{Config, ConfigKey, LabelSelector, ResourceType};
+use rutter_api::{Config, ConfigKey, LabelSelector, ResourceType, brief};
 use rutter_store::{CommitError, ConfigStore, ConfigWrite, Difference, Owner, StoreError, Stored};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -45,13 +45,28 @@ pub(crate) struct AdminServer {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
-/// A change of config, for the log.
-struct Change<'a> {
+/// A call that changes config.
+struct Call {
     caller: Arc<str>,
-    /// What the caller did.
-    call: &'static str,
-    applied: &'a [pb::Applied],
+    name: &'static str,
     dry_run: bool,
+}
+
+impl Call {
+    /// Leaves a line in the log of who did what, or was refused what.
+    fn audit(&self, result: &Result<pb::ApplyResponse, Status>) {
+        let Self { caller, name, dry_run } = self;
+        match result {
+            Ok(response) => {
+                let (revision, objects) = (response.revision, objects::names(&response.applied));
+                info!(target: "audit", by = %caller, call = name, dry_run, revision, objects, "done");
+            }
+            Err(status) => {
+                let error = brief(status.message());
+                info!(target: "audit", by = %caller, call = name, dry_run, error, "refused");
+            }
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -82,8 +97,9 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn apply(&self, request: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
-        let caller = Caller::of(&request);
-        let result = self.try_apply(caller, request.into_inner()).await;
+        let call = Call { caller: Caller::of(&request), name: "apply", dry_run: request.get_ref().dry_run };
+        let result = self.try_apply(&call, request.into_inner()).await;
+        call.audit(&result);
         if result.is_err() {
             self.metrics.rejected.inc();
         }
@@ -126,17 +142,10 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
-        let caller = Caller::of(&request);
-        let pb::RollbackRequest { revision, dry_run } = request.into_inner();
-        let latest = *self.store.latest().borrow();
-        let plan = history::rollback(self.differences(revision, latest).await?)?;
-        let mut response = pb::ApplyResponse { revision: latest, applied: plan.applied, ..Default::default() };
-        let checked = self.check(plan.configs).await?;
-        response.warnings = plan.warnings;
-        response.warnings.extend(checked.warnings);
-        let change = Change { caller, call: "rollback", applied: &response.applied, dry_run };
-        response.revision = self.change(change, plan.writes).await?;
-        Ok(Response::new(response))
+        let call = Call { caller: Caller::of(&request), name: "rollback", dry_run: request.get_ref().dry_run };
+        let result = self.try_rollback(&call, request.get_ref().revision).await;
+        call.audit(&result);
+        result.map(Response::new)
     }
 
     async fn version(&self, _: Request<pb::VersionRequest>) -> Result<Response<pb::VersionResponse>, Status> {
@@ -144,21 +153,12 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::DeleteResponse>, Status> {
-        let caller = Caller::of(&request);
-        let pb::DeleteRequest { keys, dry_run, ignore_missing } = request.into_inner();
-        let mut deleted = BTreeSet::new();
-        for key in &keys {
-            deleted.insert(ConfigKey::new(kind_of(&key.kind)?, &key.namespace, &key.name));
-        }
-        if ignore_missing {
-            let keys: Vec<ConfigKey> = deleted.into_iter().collect();
-            let owners = self.store.owners_of(&keys).await.map_err(unreadable)?;
-            deleted = keys.into_iter().zip(owners).filter_map(|(key, owner)| owner.map(|_| key)).collect();
-        }
-        let applied: Vec<_> = deleted.iter().map(|key| objects::applied(key, pb::applied::Action::Deleted)).collect();
-        let change = Change { caller, call: "delete", applied: &applied, dry_run };
-        let revision = self.change(change, deleted.iter().cloned().map(deletion).collect()).await?;
-        Ok(Response::new(pb::DeleteResponse { revision, deleted: deleted.iter().map(objects::key).collect() }))
+        let call = Call { caller: Caller::of(&request), name: "delete", dry_run: request.get_ref().dry_run };
+        let result = self.try_delete(&call, request.get_ref()).await;
+        call.audit(&result);
+        let pb::ApplyResponse { revision, applied, .. } = result?;
+        let deleted = applied.into_iter().filter_map(|applied| applied.key).collect();
+        Ok(Response::new(pb::DeleteResponse { revision, deleted }))
     }
 
     async fn proxy_status(
@@ -244,7 +244,7 @@ impl pb::admin_server::Admin for AdminServer {
 }
 
 impl AdminServer {
-    async fn try_apply(&self, caller: Arc<str>, request: pb::ApplyRequest) -> Result<pb::ApplyResponse, Status> {
+    async fn try_apply(&self, call: &Call, request: pb::ApplyRequest) -> Result<pb::ApplyResponse, Status> {
         let size: usize = request.sources.iter().map(|source| source.text.len()).sum();
         if size > APPLY_BYTES_MAX {
             return Err(Status::invalid_argument(format!(
@@ -274,9 +274,32 @@ impl AdminServer {
                 writes.push(deletion(key));
             }
         }
-        let change = Change { caller, call: "apply", applied: &response.applied, dry_run: request.dry_run };
-        response.revision = self.change(change, writes).await?;
+        response.revision = self.change(call, writes).await?;
         Ok(response)
+    }
+
+    async fn try_delete(&self, call: &Call, request: &pb::DeleteRequest) -> Result<pb::ApplyResponse, Status> {
+        let mut keys = BTreeSet::new();
+        for key in &request.keys {
+            keys.insert(ConfigKey::new(kind_of(&key.kind)?, &key.namespace, &key.name));
+        }
+        if request.ignore_missing {
+            let all: Vec<ConfigKey> = keys.into_iter().collect();
+            let owners = self.store.owners_of(&all).await.map_err(unreadable)?;
+            keys = all.into_iter().zip(owners).filter_map(|(key, owner)| owner.map(|_| key)).collect();
+        }
+        let applied = keys.iter().map(|key| objects::applied(key, pb::applied::Action::Deleted)).collect();
+        let revision = self.change(call, keys.into_iter().map(deletion).collect()).await?;
+        Ok(pb::ApplyResponse { revision, applied, ..Default::default() })
+    }
+
+    async fn try_rollback(&self, call: &Call, revision: u64) -> Result<pb::ApplyResponse, Status> {
+        let latest = *self.store.latest().borrow();
+        let plan = history::rollback(self.differences(revision, latest).await?)?;
+        let checked = self.check(plan.configs).await?;
+        let warnings = [plan.warnings, checked.warnings].concat();
+        let revision = self.change(call, plan.writes).await?;
+        Ok(pb::ApplyResponse { revision, applied: plan.applied, warnings, ..Default::default() })
     }
 
     /// Returns the objects of the API that a selector selects and that are not among those that are applied.
@@ -311,18 +334,12 @@ impl AdminServer {
         })
     }
 
-    /// Commits a change, or finds out whether it could be committed, and leaves a line in the log of who did what.
-    async fn change(&self, change: Change<'_>, writes: Vec<ConfigWrite>) -> Result<u64, Status> {
-        let Change { caller, call, applied, dry_run } = change;
-        let result = match dry_run {
+    /// Commits the writes of a call, or finds out whether they could be committed.
+    async fn change(&self, call: &Call, writes: Vec<ConfigWrite>) -> Result<u64, Status> {
+        let result = match call.dry_run {
             true => self.store.check(writes).await.map(|()| *self.store.latest().borrow()),
-            false => self.store.commit_by(&caller, writes).await,
+            false => self.store.commit_by(&call.caller, writes).await,
         };
-        let named = objects::names(applied);
-        match &result {
-            Ok(revision) => info!(target: "audit", by = %caller, call, dry_run, revision, objects = named, "done"),
-            Err(error) => info!(target: "audit", by = %caller, call, dry_run, %error, objects = named, "refused"),
-        }
         result.map_err(|error| match &error {
             CommitError::Conflict { .. } => Status::aborted(error.to_string()),
             CommitError::Owned { .. } => Status::failed_precondition(error.to_string()),

@@ -43,6 +43,9 @@ use watcher::FolderWatcher;
 pub(crate) use missing::{CONFIRMATION, Loss};
 pub(crate) use status::{Confirmed, FolderHandle, FolderStatus};
 
+/// Who makes the commits of the folder, in the history.
+const AUTHOR: &str = "the watched folder";
+
 /// The time within which changes are taken together.
 const GATHER: Duration = Duration::from_millis(5);
 /// The time between two looks whether the folder itself is another one, of which nothing tells.
@@ -472,7 +475,7 @@ impl Folder {
     }
 
     async fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
-        let result = self.store.commit(writes).await;
+        let result = self.store.commit_by(AUTHOR, writes).await;
         let is_refused = matches!(result, Err(CommitError::Failed(_)));
         if let Err(error @ CommitError::Failed(_)) = &result {
             self.metrics.store_failures.inc();
