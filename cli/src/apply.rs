@@ -210,6 +210,8 @@ pub(crate) async fn rollback(admin: &mut Admin, wanted: Rollback, context: &Cont
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
     #[test]
@@ -218,6 +220,54 @@ mod tests {
         let words = [Created, Configured, Unchanged, Deleted].map(|done| action(done, false));
         assert_eq!(words, ["created", "configured", "unchanged", "deleted"]);
         assert_eq!(action(Created, true), "created (dry run)");
+    }
+
+    #[test]
+    fn json_of_an_apply_has_everything_that_is_told() {
+        let key = pb::ObjectKey { kind: "Service".into(), namespace: "shop".into(), name: "a".into() };
+        let response = pb::ApplyResponse {
+            revision: 7,
+            applied: vec![pb::Applied { key: Some(key), action: pb::applied::Action::Created as i32 }],
+            warnings: vec!["service shop/a: careful".into()],
+            passed_over: vec![pb::PassedOver { r#type: "apps/v1 Deployment".into(), count: 3 }],
+            left_out: vec![pb::LeftOut {
+                object: "Gateway g".into(),
+                place: "a.yaml: line 3".into(),
+                reasons: vec!["kind: not yet".into()],
+            }],
+        };
+        expect![[r#"
+            {
+              "applied": [
+                {
+                  "action": "created",
+                  "object": "service shop/a"
+                }
+              ],
+              "leftOut": [
+                {
+                  "object": "Gateway g",
+                  "place": "a.yaml: line 3",
+                  "reasons": [
+                    "kind: not yet"
+                  ]
+                }
+              ],
+              "passedOver": [
+                {
+                  "count": 3,
+                  "type": "apps/v1 Deployment"
+                }
+              ],
+              "revision": 7,
+              "warnings": [
+                "service shop/a: careful"
+              ]
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&response_json(&response)).unwrap());
+        let mut out = Vec::new();
+        print_applied(&response.applied, true, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "service shop/a created (dry run)\n");
     }
 
     #[test]

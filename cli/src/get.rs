@@ -16,6 +16,8 @@ use crate::columns::{Endpoints, cells, count_endpoints, heads, labels};
 use crate::output::{Out, print, rows, set_heads};
 use crate::targets::{display_name, keys};
 
+/// The width of the column for the longest event, `modified`, with the blanks around it.
+const EVENT_WIDTH: u16 = 10;
 /// How long a watch waits for another object that is there before it shows those that have come.
 const LISTING_PAUSE: Duration = Duration::from_millis(100);
 
@@ -190,7 +192,7 @@ fn print_value(value: &Value, objects: &[Shown], output: &ObjectOutput, out: Out
 /// Shows what is there, and then each change, until the control plane ends.
 async fn watch(mut changes: Streaming<pb::WatchResponse>, wanted: &Get, out: Out<'_>) -> Result<()> {
     let mut batch: Vec<(Event, Shown)> = Vec::new();
-    let mut widths = Vec::new();
+    let mut widths = vec![EVENT_WIDTH];
     loop {
         let change = match batch.last() {
             // What is there at the beginning is one table.
@@ -226,7 +228,7 @@ fn print_changes(changes: &[(Event, Shown)], wanted: &Get, widths: &mut Vec<u16>
             .try_for_each(|(_, object)| print_value(&object.json, std::slice::from_ref(object), &wanted.output, out));
     }
     let mut table = rows();
-    if widths.is_empty() && !wanted.no_headers {
+    if widths.len() <= 1 && !wanted.no_headers {
         set_heads(&mut table, &head(first.kind, wanted, Some("EVENT")));
     }
     for (event, object) in changes {
@@ -250,7 +252,11 @@ fn widen(table: &mut Table, widths: &mut Vec<u16>) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use expect_test::expect;
+
     use super::*;
+    use crate::args::{Cli, Command};
 
     #[test]
     fn ages_have_the_unit_that_fits() {
@@ -258,6 +264,129 @@ mod tests {
         let ago = |seconds: i64| age(now, CreationTimestamp::from_microseconds((1_000_000 - seconds) * 1_000_000));
         assert_eq!([ago(5), ago(119), ago(180), ago(7_200), ago(200_000)], ["5s", "119s", "3m", "2h", "2d"]);
         assert_eq!(ago(-5), "0s", "a clock that goes backwards");
+    }
+
+    /// Returns what a command line wants.
+    fn wanted(line: &str) -> Get {
+        let line = format!("rutterctl get {line}");
+        let Command::Get(get) = Cli::parse_from(line.split(' ')).command else { panic!("{line}") };
+        get
+    }
+
+    fn shown(kind: &str, name: &str, spec: Value) -> Shown {
+        let labels = json!({"app": name});
+        let created = "1971-01-01T00:00:00Z";
+        let metadata = json!({
+            "namespace": "shop", "name": name, "labels": labels, "resourceVersion": "7", "creationTimestamp": created,
+        });
+        Shown {
+            kind: Kind::from_word(kind).unwrap(),
+            json: json!({"metadata": metadata, "spec": spec}),
+            owner: "shop/a.yaml".into(),
+            status: "ok".into(),
+        }
+    }
+
+    fn objects() -> Vec<Shown> {
+        vec![
+            shown("svc", "a", json!({"clusterIP": "10.9.0.1", "ports": [{"name": "http", "port": 80}]})),
+            shown("svc", "longer-name", json!({"ports": [{"port": 443}]})),
+            shown("vs", "v", json!({"hosts": ["a", "b.example.com"], "gateways": ["mesh"]})),
+        ]
+    }
+
+    /// Returns a text with a bar before each line, without spaces at its end, and with `N` for the digits of ages.
+    fn barred(out: Vec<u8>) -> String {
+        let text = String::from_utf8(out).unwrap();
+        let without_ages = |line: &str| {
+            let words = line.split(' ').map(|word| match word.strip_suffix('d') {
+                Some(days) if days.parse::<u64>().is_ok() => "N".repeat(days.len()) + "d",
+                Some(_) | None => word.to_owned(),
+            });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        text.lines().map(|line| format!("|{}\n", without_ages(line).trim_end())).collect()
+    }
+
+    fn tables(objects: &[Shown], line: &str) -> String {
+        let endpoints = Endpoints::from([(("shop".to_owned(), "a".to_owned()), (2, 3))]);
+        let mut out = Vec::new();
+        print_tables(objects, &endpoints, &wanted(line), &mut out).unwrap();
+        barred(out)
+    }
+
+    #[test]
+    fn each_kind_has_a_table_of_its_own() {
+        expect![[r#"
+            | NAMESPACE  NAME                 CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS
+            | shop       service/a            10.9.0.1    80/http  2/3 ready  NNNNNd  ok
+            | shop       service/longer-name  -           443      none       NNNNNd  ok
+            |
+            | NAMESPACE  NAME              GATEWAYS  HOSTS            AGE     STATUS
+            | shop       virtualservice/v  mesh      a,b.example.com  NNNNNd  ok
+        "#]]
+        .assert_eq(&tables(&objects(), "all"));
+        expect![[r#"
+            | NAMESPACE  NAME         CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS
+            | shop       a            10.9.0.1    80/http  2/3 ready  NNNNNd  ok
+            | shop       longer-name  -           443      none       NNNNNd  ok
+        "#]]
+        .assert_eq(&tables(&objects()[..2], "svc"));
+        expect![[r#"
+            | NAMESPACE  NAME  CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS  VERSION  OWNER        LABELS
+            | shop       a     10.9.0.1    80/http  2/3 ready  NNNNNd  ok      7        shop/a.yaml  app=a
+        "#]]
+        .assert_eq(&tables(&objects()[..1], "svc -o wide --show-labels"));
+        expect![[r#"
+            | shop  v  mesh  a,b.example.com  NNNNNd  ok
+        "#]]
+        .assert_eq(&tables(&objects()[2..], "vs --no-headers"));
+        expect![[r#""#]].assert_eq(&tables(&[], "vs"));
+    }
+
+    #[test]
+    fn a_namespace_is_in_none() {
+        expect![[r#"
+            | NAME  AGE     STATUS
+            | shop  NNNNNd  ok
+        "#]]
+        .assert_eq(&tables(&[shown("ns", "shop", json!({}))], "ns"));
+    }
+
+    #[test]
+    fn other_forms_than_tables_have_each_object() {
+        let print = |line: &str| {
+            let objects = objects();
+            let items: Vec<&Value> = objects.iter().map(|object| &object.json).collect();
+            let mut out = Vec::new();
+            print_value(&json!({"items": items}), &objects, &wanted(line).output, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(print("all -o name"), "service/a\nservice/longer-name\nvirtualservice.networking.istio.io/v\n");
+        assert_eq!(print("all -o jsonpath={.items[*].metadata.name}"), "a longer-name v");
+        assert!(print("all -o json").starts_with("{\n  \"items\": ["));
+        assert!(print("all -o yaml").starts_with("items:\n  - metadata:\n      creationTimestamp: "));
+    }
+
+    #[test]
+    fn changes_are_rows_below_those_before() {
+        let mut widths = vec![EVENT_WIDTH];
+        let mut out = Vec::new();
+        let mut print = |changes: Vec<(Event, Shown)>| {
+            print_changes(&changes, &wanted("svc -w"), &mut widths, &mut out).unwrap();
+        };
+        print(objects().drain(..2).map(|object| (Event::Listed, object)).collect());
+        print(vec![(Event::Modified, objects().remove(0))]);
+        print(Vec::new());
+        print(vec![(Event::Deleted, objects().remove(0))]);
+        expect![[r#"
+            | EVENT     NAMESPACE  NAME                 CLUSTER-IP  PORTS    ENDPOINTS  AGE     STATUS
+            | listed    shop       service/a            10.9.0.1    80/http  -          NNNNNd  ok
+            | listed    shop       service/longer-name  -           443      -          NNNNNd  ok
+            | modified  shop       service/a            10.9.0.1    80/http  -          NNNNNd  ok
+            | deleted   shop       service/a            10.9.0.1    80/http  -          NNNNNd  ok
+        "#]]
+        .assert_eq(&barred(out));
     }
 
     #[test]

@@ -40,8 +40,12 @@ pub(crate) async fn history(admin: &mut Admin, wanted: History, namespace: &str,
         eprintln!("no commits");
         return Ok(());
     }
+    print_revisions(&revisions, out)
+}
+
+fn print_revisions(revisions: &[pb::Revision], out: Out<'_>) -> Result<()> {
     let mut rows = table(["REVISION", "TIME", "BY", "CHANGES"]);
-    for revision in &revisions {
+    for revision in revisions {
         let mut changes: Vec<String> = revision.changes.iter().take(CHANGES_SHOWN).map(change).collect();
         if let Some(more @ 1..) = revision.changes.len().checked_sub(CHANGES_SHOWN) {
             changes.push(format!("… {more} more"));
@@ -81,9 +85,14 @@ pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: 
         Some(text) => of_revisions(admin, text).await?,
         None => of_files(admin, &wanted, namespace).await?,
     };
+    Ok(if print_pairs(&pairs, out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the differences between the texts of each object, and returns whether there is none.
+fn print_pairs(pairs: &[Pair], out: Out<'_>) -> Result<bool> {
     let mut is_same = true;
     for Pair { name, from, to, before, after } in pairs {
-        let diff = TextDiff::from_lines(&before, &after);
+        let diff = TextDiff::from_lines(before, after);
         let mut unified = diff.unified_diff();
         let text = unified
             .context_radius(LINES_AROUND)
@@ -92,7 +101,7 @@ pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: 
         is_same &= text.is_empty();
         write!(out, "{text}")?;
     }
-    Ok(if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(is_same)
 }
 
 /// Two texts of one object.
@@ -193,12 +202,88 @@ fn without_server_fields(json: &[u8]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
     #[test]
     fn times_are_to_the_second_and_may_be_unknown() {
         assert_eq!(time(0), "-");
         assert_eq!(time(1_767_225_600_123_456), "2026-01-01T00:00:00Z");
+    }
+
+    fn revision(number: u64, by: &str, names: &[&str]) -> pb::Revision {
+        let changes = names.iter().map(|name| pb::Applied {
+            key: Some(pb::ObjectKey { kind: "Service".into(), namespace: "shop".into(), name: (*name).into() }),
+            action: pb::applied::Action::Configured as i32,
+        });
+        let at_us = if by.is_empty() { 0 } else { 1_767_225_600_000_000 };
+        pb::Revision { revision: number, at_us, by: by.into(), changes: changes.collect() }
+    }
+
+    #[test]
+    fn revisions_say_who_changed_what_and_count_what_is_too_much() {
+        let revisions = [revision(9, "uid 0", &["a", "b", "c", "d", "e"]), revision(8, "", &["a"])];
+        let mut out = Vec::new();
+        print_revisions(&revisions, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        expect![[r#"
+             REVISION  TIME                  BY     CHANGES
+             9         2026-01-01T00:00:00Z  uid 0  service shop/a configured, service shop/b configured, service shop/c configured, … 2 more
+             8         -                     -      service shop/a configured"#]].assert_eq(&lines.join("\n"));
+        expect![[r#"
+            {
+              "by": "",
+              "changes": [
+                {
+                  "action": "configured",
+                  "object": "service shop/a"
+                }
+              ],
+              "revision": 8,
+              "time": "-"
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&revision_json(&revisions[1])).unwrap());
+    }
+
+    #[test]
+    fn differences_are_shown_with_some_lines_around_them() {
+        let pair = |before: &str, after: &str| Pair {
+            name: "service shop/a".into(),
+            from: "revision 1".into(),
+            to: "revision 2".into(),
+            before: before.into(),
+            after: after.into(),
+        };
+        let text = "a\nb\nc\nd\ne\nf\ng\nh\n";
+        let pairs = [pair(text, &text.replace('e', "E")), pair("x\n", "x\n"), pair("", "new\n"), pair("old\n", "")];
+        let mut out = Vec::new();
+        assert!(!print_pairs(&pairs, &mut out).unwrap());
+        expect![[r#"
+            --- service shop/a (revision 1)
+            +++ service shop/a (revision 2)
+            @@ -2,7 +2,7 @@
+             b
+             c
+             d
+            -e
+            +E
+             f
+             g
+             h
+            --- service shop/a (revision 1)
+            +++ service shop/a (revision 2)
+            @@ -0,0 +1 @@
+            +new
+            --- service shop/a (revision 1)
+            +++ service shop/a (revision 2)
+            @@ -1 +0,0 @@
+            -old
+        "#]]
+        .assert_eq(&String::from_utf8(out).unwrap());
+        let mut out = Vec::new();
+        assert!(print_pairs(&pairs[1..2], &mut out).unwrap() && out.is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ResourceType, printable_line};
 use serde_json::{Value, json};
 
-use crate::args::{Config, Output};
+use crate::args::{Config, Filter, Output};
 use crate::client::Admin;
 use crate::output::{Out, print, table};
 use crate::usage::usage;
@@ -34,19 +34,7 @@ pub(crate) async fn config(admin: &mut Admin, wanted: Config, namespace: &str, o
         }
     }
     if wanted.output == Output::Short {
-        let mut is_first = true;
-        for resource_type in types.iter().filter(|resource_type| **resource_type != ResourceType::VirtualHost) {
-            let rows: Vec<Row> = resources.iter().flat_map(|resource| rows_of(resource, *resource_type)).collect();
-            let rows: Vec<Row> = rows.into_iter().filter(|row| row.matches(&wanted.filter)).collect();
-            if rows.is_empty() && types.len() > 2 {
-                continue;
-            }
-            if !std::mem::take(&mut is_first) {
-                writeln!(out)?;
-            }
-            print_rows(*resource_type, &rows, out)?;
-        }
-        return Ok(());
+        return print_tables(&types, &resources, &wanted.filter, out);
     }
     let is_wanted = |resource: &&Resource| {
         let rows = rows_of(resource, resource.resource_type);
@@ -54,6 +42,23 @@ pub(crate) async fn config(admin: &mut Admin, wanted: Config, namespace: &str, o
     };
     let resources: Vec<Value> = resources.iter().filter(is_wanted).map(resource_json).collect();
     print(&json!({"sidecar": name, "resources": resources}), wanted.output, out)
+}
+
+/// Prints a table for each type. Of several types, those without rows are left out.
+fn print_tables(types: &[ResourceType], resources: &[Resource], filter: &Filter, out: Out<'_>) -> Result<()> {
+    let mut is_first = true;
+    for resource_type in types.iter().filter(|resource_type| **resource_type != ResourceType::VirtualHost) {
+        let rows = resources.iter().flat_map(|resource| rows_of(resource, *resource_type));
+        let rows: Vec<Row> = rows.filter(|row| row.matches(filter)).collect();
+        if rows.is_empty() && types.len() > 2 {
+            continue;
+        }
+        if !std::mem::take(&mut is_first) {
+            writeln!(out)?;
+        }
+        print_rows(*resource_type, &rows, out)?;
+    }
+    Ok(())
 }
 
 /// Reads a sidecar and a type, in any order. Without a type, all are meant.
@@ -131,7 +136,103 @@ fn resource_json(resource: &Resource) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
+
+    fn resource(resource_type: ResourceType, name: &str, state: pb::sent_resource::State, json: Value) -> Resource {
+        let error = if state == pb::sent_resource::State::Refused { "no such thing\n" } else { "" };
+        let sent = pb::SentResource {
+            type_url: resource_type.type_url().into(),
+            name: name.into(),
+            version: "0123456789abcdef".into(),
+            state: state as i32,
+            error: error.into(),
+            sources: vec!["service shop/a".into()],
+            ..Default::default()
+        };
+        Resource { sent, resource_type, json }
+    }
+
+    fn resources() -> Vec<Resource> {
+        use pb::sent_resource::State::{Acked, Due, Refused, Sent};
+        let host = |name: &str, domain: &str| json!({"name": name, "domains": [domain], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "outbound|80||a.shop"}}]});
+        let address = json!({"socket_address": {"address": "10.0.0.1", "port_value": 80}});
+        let endpoint = json!({"endpoint": {"address": address}});
+        vec![
+            resource(ResourceType::Cluster, "outbound|80||a.shop", Acked, json!({"type": "EDS"})),
+            resource(ResourceType::Cluster, "inbound|8080||", Refused, json!({})),
+            resource(
+                ResourceType::Endpoint,
+                "outbound|80||a.shop",
+                Sent,
+                json!({"endpoints": [{"lb_endpoints": [endpoint]}]}),
+            ),
+            resource(ResourceType::Listener, "virtualOutbound", Due, json!({"address": {"pipe": {"path": "/a.sock"}}})),
+            resource(ResourceType::Route, "80", Acked, json!({"virtual_hosts": [host("allow_any", "*")]})),
+            resource(ResourceType::VirtualHost, "80/a.shop:80", Acked, host("80/a.shop:80", "a.shop")),
+        ]
+    }
+
+    fn printed(types: &[ResourceType], filter: &Filter) -> String {
+        let mut out = Vec::new();
+        print_tables(types, &resources(), filter, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(|line| format!("|{}\n", line.trim_end())).collect()
+    }
+
+    #[test]
+    fn each_type_has_a_table_and_virtual_hosts_stand_among_the_routes() {
+        expect![[r#"
+            | SERVICE FQDN  PORT  SUBSET  DIRECTION  TYPE    STATE                   MADE FROM
+            | a.shop        80    -       outbound   EDS     ACKED                   service shop/a
+            | -             8080  -       inbound    STATIC  REFUSED: no such thing  service shop/a
+            |
+            | ENDPOINT     HEALTH   WEIGHT  CLUSTER              STATE  MADE FROM
+            | 10.0.0.1:80  HEALTHY  -       outbound|80||a.shop  SENT   service shop/a
+            |
+            | LISTENER         ADDRESS  MATCH     DESTINATION  STATE
+            | virtualOutbound  /a.sock  anything  -            DUE
+            |
+            | ROUTES  VIRTUAL HOST  MATCH  DESTINATION  WEIGHT  TIMEOUT  STATE  MADE FROM
+            | 80      allow_any     /*     a.shop:80    -       -        ACKED  service shop/a
+            | 80      a.shop:80     /*     a.shop:80    -       -        ACKED  service shop/a
+        "#]]
+        .assert_eq(&printed(&ResourceType::ALL, &Filter::default()));
+    }
+
+    #[test]
+    fn a_filter_that_nothing_matches_leaves_the_heads_of_the_only_table() {
+        let none = Filter { port: Some(9), ..Filter::default() };
+        expect![[r#"
+            | SERVICE FQDN  PORT  SUBSET  DIRECTION  TYPE  STATE  MADE FROM
+        "#]]
+        .assert_eq(&printed(&[ResourceType::Cluster], &none));
+        assert_eq!(printed(&ResourceType::ALL, &none), "");
+        let by_name = Filter { name: Some("80/a.shop:80".into()), ..Filter::default() };
+        expect![[r#"
+            | ROUTES  VIRTUAL HOST  MATCH  DESTINATION  WEIGHT  TIMEOUT  STATE  MADE FROM
+            | 80      a.shop:80     /*     a.shop:80    -       -        ACKED  service shop/a
+        "#]]
+        .assert_eq(&printed(&[ResourceType::Route, ResourceType::VirtualHost], &by_name));
+    }
+
+    #[test]
+    fn json_has_the_state_and_the_objects_of_a_resource() {
+        expect![[r#"
+            {
+              "error": "no such thing\n",
+              "name": "inbound|8080||",
+              "resource": {},
+              "sources": [
+                "service shop/a"
+              ],
+              "state": "REFUSED",
+              "type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+              "version": "0123456789abcdef"
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&resource_json(&resources()[1])).unwrap());
+    }
 
     #[test]
     fn a_sidecar_and_a_type_may_stand_in_any_order() {

@@ -112,5 +112,8 @@ mod tests {
             "refused by 1 of 40 sidecars: b (see rutterctl proxy-status)\nno answer within 30 s (--timeout) from a";
         assert_eq!(error, want);
         assert_eq!(waited(answer(&["a"], &[])).json()["connected"], 40);
+        let mut out = Vec::new();
+        waited(answer(&[], &[])).print(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "\nrevision 7:\nnothing was sent to anybody\n");
     }
 }

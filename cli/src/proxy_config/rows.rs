@@ -2,7 +2,7 @@
 
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::sent_resource::State as SentState;
-use rutter_api::{ClusterName, Direction, HostPort, ResourceType};
+use rutter_api::{ClusterName, Direction, HostPort, ResourceType, brief};
 use serde_json::Value;
 
 use crate::args::{self, Filter};
@@ -109,7 +109,7 @@ fn row_of_cluster(resource: &Resource, cluster: &ClusterName) -> Row {
 fn state(resource: &Resource) -> String {
     let mut state = resource.sent.state().as_str_name().to_owned();
     if !resource.sent.error.is_empty() {
-        state.push_str(&format!(": {}", resource.sent.error));
+        state.push_str(&format!(": {}", brief(&resource.sent.error)));
     }
     state
 }
