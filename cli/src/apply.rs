@@ -23,7 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) timeout: Duration,
 }
 
-/// Creates or changes the objects of files, and shows what became of each.
+/// Creates or changes the objects of files in one transaction, and shows what became of each. What was passed over or left
+/// out, and warnings, go to standard error. With `--wait` it fails if a sidecar refuses or does not answer in time.
 pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_>, out: Out<'_>) -> Result<()> {
     let is_dry = wanted.dry_run.is_asked_for();
     let request = pb::ApplyRequest {
@@ -110,7 +111,8 @@ pub(crate) fn action(action: pb::applied::Action, is_dry: bool) -> String {
     if is_dry { format!("{word} (dry run)") } else { word.to_owned() }
 }
 
-/// Deletes objects, and names each.
+/// Deletes objects in one transaction, and names each. They are given by kinds and names, by files, or by what they have in
+/// common; objects of the watched folder are not among the latter, because only their files can delete them.
 pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<'_>, out: Out<'_>) -> Result<()> {
     let keys = to_delete(admin, &wanted, context.namespace).await?;
     let is_dry = wanted.dry_run.is_asked_for();
@@ -188,7 +190,8 @@ fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::Obje
     Ok(keys)
 }
 
-/// Makes every object again what it was at a revision.
+/// Makes every object of the API again what it was at a revision, by a new revision, and names those that change. Objects
+/// of the watched folder stay as their files have them, which is told as a warning.
 pub(crate) async fn rollback(admin: &mut Admin, wanted: Rollback, context: &Context<'_>, out: Out<'_>) -> Result<()> {
     let is_dry = wanted.dry_run.is_asked_for();
     let request = pb::RollbackRequest { revision: wanted.revision, dry_run: is_dry };

@@ -119,7 +119,8 @@ fn row_of(source: &str, Manifest { line, content }: Manifest, from_istio: bool) 
     }
 }
 
-/// Finds the objects that stand twice.
+/// Finds the objects that stand twice, in one file or in two, which an apply of all files would refuse. The first keeps its
+/// verdict, and each later one names the place of the first.
 fn refuse_duplicates(rows: &mut [Row]) {
     let mut places: BTreeMap<String, String> = BTreeMap::new();
     for row in rows.iter_mut().filter(|row| row.verdict == Verdict::ActedOn) {

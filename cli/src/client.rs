@@ -116,7 +116,8 @@ fn usual_folders() -> Vec<PathBuf> {
     named.into_iter().chain([PathBuf::from("/var/lib/rutter")]).chain(of_user).collect()
 }
 
-/// Connects to a control plane.
+/// Connects to a control plane: to the address that was given, or else to the first admin socket of the usual data folders
+/// that answers. The error names each address that was tried, with its reason.
 pub(crate) async fn connect(wanted: &Wanted) -> Result<Admin> {
     let addresses = match &wanted.server {
         Some(server) => vec![server.clone()],

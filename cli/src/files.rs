@@ -115,13 +115,20 @@ fn check_size(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns what a kustomization comes to, for which the program of its makers is run.
+/// Returns what a kustomization comes to, for which the program of its makers is run: `kustomize`, or else `kubectl`, whichever
+/// is found first in `PATH`. Without either, the error says how to do it where one of them is.
 fn kustomize(dir: &Path) -> Result<pb::Source> {
+    kustomize_with(&[("kustomize", &["build"]), ("kubectl", &["kustomize"])], dir)
+}
+
+/// Runs the first program that is there, with some arguments and the folder.
+fn kustomize_with(programs: &[(&str, &[&str])], dir: &Path) -> Result<pb::Source> {
     let dir = dir.to_str().context("want a path of UTF-8")?;
-    for (program, arguments) in [("kustomize", ["build", dir]), ("kubectl", ["kustomize", dir])] {
-        let output = match Command::new(program).args(arguments).output() {
+    for (program, arguments) in programs {
+        let arguments = [*arguments, &[dir]].concat();
+        let output = match Command::new(program).args(&arguments).output() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            result => result.with_context(|| program.to_owned())?,
+            result => result.with_context(|| (*program).to_owned())?,
         };
         if !output.status.success() {
             bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
@@ -201,6 +208,28 @@ mod tests {
         std::os::unix::fs::symlink(".", dir.path().join("ring")).unwrap();
         std::os::unix::fs::symlink("..", dir.path().join("sub/up")).unwrap();
         assert_eq!(read_in(dir.path(), &[""]), ["a.yaml", "sub/c.yaml"]);
+    }
+
+    #[test]
+    fn a_kustomization_is_built_by_the_first_program_that_is_there() {
+        let dir = folder(&["bin/kustomize"]);
+        let program = dir.path().join("bin/kustomize");
+        std::fs::write(
+            &program,
+            "#!/bin/sh\n[ \"$2\" = good ] || { echo no such folder >&2; exit 1; }\necho \"kind: $1\"\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let built = |name: &str| kustomize_with(&[(program.to_str().unwrap(), &["build"])], Path::new(name));
+        let source = built("good").unwrap();
+        assert_eq!(
+            (&source.text[..], source.name),
+            (&b"kind: build\n"[..], format!("{} build good", program.display()))
+        );
+        let error = built("bad").unwrap_err().to_string();
+        assert_eq!(error, format!("{} build bad: no such folder", program.display()));
+        let error = kustomize_with(&[("/no/such/program", &[])], Path::new("d")).unwrap_err().to_string();
+        assert!(error.starts_with("-k d: want kustomize or kubectl in PATH, got neither"), "{error}");
     }
 
     #[test]

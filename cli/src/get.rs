@@ -21,7 +21,8 @@ const EVENT_WIDTH: u16 = 10;
 /// How long a watch waits for another object that is there before it shows those that have come.
 const LISTING_PAUSE: Duration = Duration::from_millis(100);
 
-/// Shows objects.
+/// Shows objects: as a table for each kind, as names, as JSON or YAML (one object that was asked for by its name stands
+/// alone, several are a `List`), or by a template. It fails after it has shown the others if one is not there.
 pub(crate) async fn get(admin: &mut Admin, wanted: Get, namespace: &str, out: Out<'_>) -> Result<()> {
     let namespace = if wanted.all_namespaces { "" } else { namespace };
     let keys = keys(&wanted.targets, namespace)?;

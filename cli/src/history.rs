@@ -227,11 +227,12 @@ mod tests {
         let mut out = Vec::new();
         print_revisions(&revisions, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let barred: String = text.lines().map(|line| format!("|{}\n", line.trim_end())).collect();
         expect![[r#"
-             REVISION  TIME                  BY     CHANGES
-             9         2026-01-01T00:00:00Z  uid 0  service shop/a configured, service shop/b configured, service shop/c configured, … 2 more
-             8         -                     -      service shop/a configured"#]].assert_eq(&lines.join("\n"));
+            | REVISION  TIME                  BY     CHANGES
+            | 9         2026-01-01T00:00:00Z  uid 0  service shop/a configured, service shop/b configured, service shop/c configured, … 2 more
+            | 8         -                     -      service shop/a configured
+        "#]].assert_eq(&barred);
         expect![[r#"
             {
               "by": "",

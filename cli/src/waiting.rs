@@ -24,8 +24,9 @@ pub(crate) struct Waited {
     waited: Duration,
 }
 
-/// Waits until every sidecar has answered everything that a revision made due, but no longer than `timeout`, and tells on
-/// standard error for whom it waits. Zero means for ever.
+/// Waits until every sidecar has answered everything that a revision made due, but no longer than `timeout`, of which zero
+/// means for ever. For whom it waits is told on standard error each second in which that changed, so that standard output
+/// has nothing but the result.
 pub(crate) async fn wait(admin: &mut Admin, revision: u64, timeout: Duration) -> Result<Waited> {
     let start = Instant::now();
     let mut told = String::new();

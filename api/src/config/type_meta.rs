@@ -98,7 +98,8 @@ impl TypeMeta {
         Class::Refused(Invalid::new("apiVersion", want, &self.api_version).of(kind.name()))
     }
 
-    /// Returns the fault of a type in which there is a typing error. `None` means that it looks like none.
+    /// Returns the fault of a type in which there is a typing error, in its kind or in its group, with what was probably meant.
+    /// `None` means that it looks like none, as the types of other programs do that have nothing to do with a mesh.
     fn misspelt(&self, kinds: impl Iterator<Item = &'static str>) -> Option<Invalid> {
         let kind = nearest(&self.kind, kinds);
         if let Some(kind) = kind {

@@ -76,7 +76,8 @@ pub async fn differences(store: &dyn ConfigStore, from: u64, to: u64) -> Result<
     Ok(differences)
 }
 
-/// Returns what an object was at a revision that is before its last change. `None` means that this is no longer kept.
+/// Returns what an object was at a revision that is before its last change, of which the inner `None` means that there was no
+/// such object. The outer `None` means that what it was is older than everything that is kept.
 fn object_at<'a>(history: &'a [Commit], key: &ConfigKey, revision: u64) -> Option<Option<&'a Stored>> {
     let event_of = |commit: &'a Commit| {
         commit.events.iter().find(|event| match event {

@@ -42,7 +42,8 @@ struct Reader<'a> {
     unsupported: usize,
 }
 
-/// Returns what is in the sources of a request, or everything that is wrong with them.
+/// Returns what is in the sources of a request, or everything that is wrong with them, as a status whose message has a line
+/// for each fault, with its source, the line in it and the field. At most twenty are listed, and the others counted.
 pub(super) fn read_sources(request: &pb::ApplyRequest) -> Result<Sources, Status> {
     let prune = Some(&request.prune).filter(|text| !text.is_empty()).map(|text| selector(text)).transpose()?;
     let mut reader = Reader {

@@ -29,7 +29,8 @@ impl Caller {
         Self(text.into())
     }
 
-    /// Returns who makes a call.
+    /// Returns who makes a call, which the door of the API has found out and left with the request. It is empty for a call
+    /// that came through no door, as in tests that call the service directly.
     pub(super) fn of<T>(request: &Request<T>) -> Arc<str> {
         request.extensions().get::<Self>().map(|caller| caller.0.clone()).unwrap_or_default()
     }

@@ -86,3 +86,87 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::{CreationTimestamp, Kind};
+    use rutter_store::{ConfigWrite, Expected, MemoryStore, Owner};
+
+    use super::*;
+
+    fn stored(name: &str, app: &str) -> Stored {
+        Stored {
+            key: ConfigKey::new(Kind::Service, "shop", name),
+            json: format!(r#"{{"metadata":{{"name":"{name}","labels":{{"app":"{app}"}}}}}}"#).into(),
+            revision: 1,
+            first_revision: 1,
+            created: CreationTimestamp::default(),
+            owner: Owner::Api,
+        }
+    }
+
+    fn watcher(kind: &str, selector: &str) -> Watcher {
+        let wanted = pb::ObjectKey { kind: kind.into(), ..Default::default() };
+        let request = pb::GetRequest { wanted: vec![wanted], selector: selector.into() };
+        Watcher {
+            watch: Watch::new(Arc::new(MemoryStore::default()), 0),
+            streams: OpenStreams::new(Arc::default()),
+            wanted: Wanted::of_request(&request).unwrap(),
+            shown: BTreeMap::new(),
+            due: VecDeque::new(),
+        }
+    }
+
+    /// Returns what is to be sent, and forgets it.
+    fn due(watcher: &mut Watcher) -> Vec<String> {
+        watcher.due.drain(..).map(|(event, stored)| format!("{} {}", event.as_str_name(), stored.key.name)).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_by_what_was_shown_before() {
+        let mut watcher = watcher("svc", "app=web");
+        watcher.take(ConfigEvent::Put(stored("a", "web")));
+        watcher.take(ConfigEvent::Put(stored("a", "web")));
+        watcher.take(ConfigEvent::Put(stored("b", "other")));
+        assert_eq!(due(&mut watcher), ["ADDED a", "MODIFIED a"], "what is not selected is not told");
+        watcher.take(ConfigEvent::Put(stored("b", "web")));
+        watcher.take(ConfigEvent::Put(stored("a", "other")));
+        assert_eq!(due(&mut watcher), ["ADDED b", "DELETED a"], "labels may begin and end to be those that are wanted");
+        watcher.take(ConfigEvent::Delete(stored("a", "").key));
+        watcher.take(ConfigEvent::Delete(stored("b", "").key));
+        assert_eq!(due(&mut watcher), ["DELETED b"], "what was not shown cannot go");
+    }
+
+    #[test]
+    fn objects_of_other_kinds_are_not_told() {
+        let mut watcher = watcher("vs", "");
+        watcher.take(ConfigEvent::Put(stored("a", "web")));
+        watcher.take(ConfigEvent::Delete(stored("a", "web").key));
+        assert!(due(&mut watcher).is_empty() && watcher.shown.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_there_comes_first_and_a_watch_that_is_too_far_behind_ends_with_the_reason() {
+        let store = Arc::new(MemoryStore::default());
+        let write = |name: &str, number: u64| {
+            let Stored { key, json, .. } = stored(name, &number.to_string());
+            ConfigWrite { key, json: Some(json), created: None, owner: Owner::Api, expected: Expected::Any }
+        };
+        store.commit(vec![write("b", 0), write("a", 0)]).await.unwrap();
+        let wanted = Wanted::of_pattern(None).unwrap();
+        let mut changes = changes(store.clone(), OpenStreams::new(Arc::default()), wanted).await.unwrap();
+        let mut listed = Vec::new();
+        for _ in 0..2 {
+            let change = changes.next().await.unwrap().unwrap();
+            let name = change.object.clone().unwrap_or_default().key.unwrap_or_default().name;
+            listed.push(format!("{} {name}", change.event().as_str_name()));
+        }
+        assert_eq!(listed, ["LISTED a", "LISTED b"], "in the order of their names");
+        for number in 1..=rutter_store::HISTORY_MAX + 1 {
+            store.commit(vec![write("a", number)]).await.unwrap();
+        }
+        let status = changes.next().await.unwrap().unwrap_err();
+        assert_eq!(status.message(), "the watch fell too far behind: watch again");
+        assert!(changes.next().await.is_none());
+    }
+}

@@ -174,6 +174,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_let_in_has_a_name() {
+        let name = |door: &Door, request: http::request::Builder, extension: Option<UnixPeer>| {
+            let mut request = request.body(()).unwrap();
+            if let Some(peer) = extension {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
+            let mut call = tonic::Request::new(());
+            call.extensions_mut().insert(door.caller(&request));
+            Caller::of(&call).to_string()
+        };
+        let peer = |uid| Some(UnixPeer { uid });
+        assert_eq!(name(&Door::Socket, call("a", GET, ""), peer(Some(7))), "uid 7");
+        assert_eq!(name(&Door::Socket, call("a", GET, ""), peer(None)), "the admin socket");
+        assert_eq!(name(&door(), call("a", GET, "writer-writer-writer"), None), "token write");
+        assert_eq!(name(&door(), call("a", GET, "reader-reader-reader"), None), "token read");
+        assert_eq!(&*Caller::of(&tonic::Request::new(())), "", "a call that came through no door");
+    }
+
+    #[test]
     fn only_grpc_over_http_2_gets_in() {
         for door in [door(), Door::Socket] {
             let http_1 = call("localhost", GET, "reader-reader-reader").version(Version::HTTP_11);
