@@ -2,7 +2,7 @@
 //!
 //! A stream belongs to its task. Others ask it a question, which the task answers between two events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,14 +98,25 @@ struct State {
     refused: BTreeMap<NodeId, Vec<SourcedRefusal>>,
     /// The streams whose clients refuse something that is made from an object.
     refusing: BTreeMap<ConfigKey, BTreeSet<NodeId>>,
-    /// The sidecars whose streams have ended, the latest last, each once.
-    left: VecDeque<LeftSidecar>,
+    /// The sidecars whose last stream has ended.
+    left: HashMap<SidecarName, Departure>,
 }
 
-/// A sidecar whose stream has ended.
+/// How a sidecar left.
+#[derive(Debug)]
+struct Departure {
+    ip: IpAddr,
+    at: Instant,
+    reason: String,
+}
+
+/// A sidecar whose last stream has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct LeftSidecar {
-    pub(crate) node: Arc<SidecarNode>,
+    /// `POD.NAMESPACE`
+    pub(crate) id: String,
+    /// The address that it said to have.
+    pub(crate) ip: IpAddr,
     pub(crate) at: Instant,
     pub(crate) reason: String,
 }
@@ -167,7 +178,8 @@ impl Drop for Registered {
             // Those who asked learn at once that there will be no answer.
             handle.questions.lock().clear();
             let reason = std::mem::take(&mut self.reason);
-            state.remember(LeftSidecar { node: handle.node, at: Instant::now(), reason });
+            let departure = Departure { ip: handle.node.ip(), at: Instant::now(), reason };
+            state.remember(self.place.sidecar.clone(), departure);
         }
     }
 }
@@ -180,13 +192,15 @@ impl Registered {
 }
 
 impl State {
-    /// Takes in that a stream has ended.
-    fn remember(&mut self, left: LeftSidecar) {
-        self.left.retain(|known| known.node.id() != left.node.id() && known.at.elapsed() < LEFT_SHOWN);
-        if self.left.len() >= LEFT_MAX {
-            self.left.pop_front();
+    /// Takes in that a stream has ended. A whole fleet may leave at once, so the oldest are forgotten many at a time.
+    fn remember(&mut self, sidecar: SidecarName, departure: Departure) {
+        if self.left.len() >= 2 * LEFT_MAX {
+            let mut times: Vec<Instant> = self.left.values().map(|departure| departure.at).collect();
+            times.sort_unstable();
+            let oldest_kept = times[times.len() - LEFT_MAX];
+            self.left.retain(|_, departure| departure.at >= oldest_kept);
         }
-        self.left.push_back(left);
+        self.left.insert(sidecar, departure);
     }
 }
 
@@ -212,6 +226,7 @@ impl OpenStreams {
         if count >= max {
             return None;
         }
+        state.left.remove(&sidecar);
         let addresses = state.counts.entry(sidecar.clone()).or_default();
         addresses.insert(peer, count + 1);
         if count == 0 && addresses.len() == 2 {
@@ -285,10 +300,18 @@ impl OpenStreams {
     /// first.
     pub(crate) fn left(&self, namespace: &str) -> Vec<LeftSidecar> {
         let state = self.lock();
-        let is_there = |left: &LeftSidecar| state.counts.contains_key(&SidecarName::of(&left.node));
-        let is_in = |left: &LeftSidecar| namespace.is_empty() || *left.node.namespace == *namespace;
-        let shown = state.left.iter().rev().filter(|left| left.at.elapsed() < LEFT_SHOWN);
-        shown.filter(|left| is_in(left) && !is_there(left)).cloned().collect()
+        let mut left = Vec::new();
+        for (sidecar, Departure { ip, at, reason }) in &state.left {
+            let is_in = namespace.is_empty() || *sidecar.namespace == *namespace;
+            // Another stream of the sidecar may be open still.
+            if is_in && !state.counts.contains_key(sidecar) && at.elapsed() < LEFT_SHOWN {
+                let id = format!("{}.{}", sidecar.pod, sidecar.namespace);
+                left.push(LeftSidecar { id, ip: *ip, at: *at, reason: reason.clone() });
+            }
+        }
+        left.sort_by_key(|left| std::cmp::Reverse(left.at));
+        left.truncate(LEFT_MAX);
+        left
     }
 
     /// Returns all streams, in the order of the names of their sidecars.
@@ -391,12 +414,24 @@ mod tests {
         assert_eq!(ids(&streams), ["b.shop"]);
         let left = |namespace: &str| {
             let left = streams.left(namespace);
-            left.iter().map(|left| format!("{}: {}", left.node.id(), left.reason)).collect::<Vec<_>>()
+            left.iter().map(|left| format!("{}: {}", left.id, left.reason)).collect::<Vec<_>>()
         };
         assert_eq!(left(""), ["a.shop: the connection was cut"]);
         assert!(left("bank").is_empty());
         let (_a, _) = register(&streams, 3, "a");
         assert!(left("shop").is_empty(), "who has come back has not left");
+    }
+
+    #[test]
+    fn of_those_that_left_the_latest_are_kept() {
+        let streams = streams();
+        for number in 0..2 * LEFT_MAX + 10 {
+            register(&streams, number as u64, &format!("pod-{number}")).0.end(None);
+        }
+        let left = streams.left("shop");
+        assert_eq!((left.len(), left[0].id.as_str()), (LEFT_MAX, "pod-2009.shop"), "the latest is first");
+        assert_eq!((left[0].ip.to_string(), left[0].reason.as_str()), ("10.0.0.1".into(), "the sidecar ended it"));
+        assert!(streams.lock().left.len() < 2 * LEFT_MAX, "the others are forgotten");
     }
 
     #[tokio::test]

@@ -134,8 +134,8 @@ fn wall_clock_us(ago: Duration) -> i64 {
 
 /// Returns a sidecar that has left.
 pub(super) fn left(left: &LeftSidecar) -> pb::Left {
-    let LeftSidecar { node, at, reason } = left;
-    pb::Left { id: node.id(), ip: node.ip().to_string(), ms: milliseconds(at.elapsed()), reason: reason.clone() }
+    let LeftSidecar { id, ip, at, reason } = left;
+    pb::Left { id: id.clone(), ip: ip.to_string(), ms: milliseconds(at.elapsed()), reason: reason.clone() }
 }
 
 fn microseconds(from: Instant, to: Instant) -> u64 {
