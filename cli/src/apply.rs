@@ -148,14 +148,12 @@ async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Resul
     }
     let is_named = |key: &pb::ObjectKey| !key.name.is_empty();
     match (is_many, keys.iter().any(is_named)) {
-        (true, true) => {
-            return Err(usage("want either names, or all (--all) or some (--selector) of a kind, got both"));
-        }
+        (true, true) => Err(usage("want either names, or all (--all) or some (--selector) of a kind, got both")),
         (false, true) if wanted.all_namespaces => {
-            return Err(usage("want one namespace for objects by name, got --all-namespaces"));
+            Err(usage("want one namespace for objects by name, got --all-namespaces"))
         }
         (false, true) => Ok(keys),
-        (false, false) => return Err(usage("want names, or --all, or --selector")),
+        (false, false) => Err(usage("want names, or --all, or --selector")),
         (true, false) => {
             let selector = wanted.selector.clone().unwrap_or_default();
             let response = admin.get(pb::GetRequest { wanted: keys, selector }).await?.into_inner();

@@ -39,7 +39,7 @@ pub(crate) fn keys(arguments: &[String], namespace: &str) -> Result<Vec<pb::Obje
 fn single(argument: &str, namespace: &str) -> Result<pb::ObjectKey> {
     match argument.split('/').collect::<Vec<_>>()[..] {
         [kind, name] if !kind.is_empty() && !name.is_empty() => Ok(key(kind, namespace, name)),
-        _ => return Err(usage(format!("{argument}: want KIND/NAME (each object so, or kinds and then names)"))),
+        _ => Err(usage(format!("{argument}: want KIND/NAME (each object so, or kinds and then names)"))),
     }
 }
 
