@@ -3,14 +3,14 @@
 use crate::invalid::Invalid;
 
 /// The length of the longest name of an object or a pod.
-pub(crate) const NAME_MAX: usize = 253;
+pub const NAME_MAX: usize = 253;
 /// The length of the longest name of a namespace, and of the longest value of a label.
-pub(crate) const LABEL_MAX: usize = 63;
+pub const LABEL_MAX: usize = 63;
 /// The number of characters of a faulty text that an error shows.
 const SHOWN: usize = 100;
 
 /// Fails if a text is no name of an object.
-pub(crate) fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(), Invalid> {
+pub fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(), Invalid> {
     let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     if is_name(text, len_max, is_inside) {
         return Ok(());
@@ -20,7 +20,7 @@ pub(crate) fn check_dns_name(path: &str, text: &str, len_max: usize) -> Result<(
 }
 
 /// Fails if a text is no value of a label, which may be empty.
-pub(crate) fn check_label_value(path: &str, text: &str) -> Result<(), Invalid> {
+pub fn check_label_value(path: &str, text: &str) -> Result<(), Invalid> {
     let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     if text.is_empty() || is_name(text, LABEL_MAX, is_inside) {
         return Ok(());

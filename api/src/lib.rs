@@ -27,6 +27,7 @@ pub use admin_files::{ADMIN_SOCKET, MEMORY_ADMIN_SOCKET, TOKENS_FILE};
 pub use brief::brief;
 pub use config::{Config, ConfigKey, Kind, Spec};
 pub use creation_timestamp::CreationTimestamp;
+pub use dns_name::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 pub use invalid::Invalid;
 pub use label_selector::LabelSelector;
 pub use labels::Labels;

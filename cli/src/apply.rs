@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use rutter_api::config::{Content, Manifest, read_manifests};
+use rutter_api::ConfigKey;
+use rutter_api::config::{Content, Manifest, Refused, read_manifests};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::printable;
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ pub(crate) struct Context<'a> {
 /// out, and warnings, go to standard error. With `--wait` it fails if a sidecar refuses or does not answer in time.
 pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_>, out: Out<'_>) -> Result<()> {
     let is_dry = wanted.dry_run.is_asked_for();
+    if wanted.selector.as_ref().is_some_and(|selector| selector.trim().is_empty()) {
+        return Err(usage("want labels behind --selector, got none"));
+    }
     let request = pb::ApplyRequest {
         sources: read(&wanted.files)?,
         namespace: context.namespace.to_owned(),
@@ -46,7 +50,7 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
         (Some(waited), Output::Short) => waited.print(out)?,
         (None, Output::Short) => {}
         (waited, output) => {
-            let mut json = response_json(&response);
+            let mut json = response_json(&response, is_dry);
             if let Some(waited) = waited {
                 json["wait"] = waited.json();
             }
@@ -83,7 +87,7 @@ fn tell_aside(response: &pb::ApplyResponse) {
     }
 }
 
-fn response_json(response: &pb::ApplyResponse) -> Value {
+fn response_json(response: &pb::ApplyResponse, is_dry: bool) -> Value {
     let applied = response
         .applied
         .iter()
@@ -94,7 +98,7 @@ fn response_json(response: &pb::ApplyResponse) -> Value {
         .iter()
         .map(|left_out| json!({"object": left_out.object, "place": left_out.place, "reasons": left_out.reasons}));
     json!({
-        "revision": response.revision, "applied": applied.collect::<Vec<_>>(), "warnings": response.warnings,
+        "dryRun": is_dry, "revision": response.revision, "applied": applied.collect::<Vec<_>>(), "warnings": response.warnings,
         "passedOver": passed_over.collect::<Vec<_>>(), "leftOut": left_out.collect::<Vec<_>>(),
     })
 }
@@ -141,6 +145,9 @@ async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Resul
         }
         return keys_of_files(&read(&wanted.files)?, default_namespace);
     }
+    if wanted.selector.as_ref().is_some_and(|selector| selector.trim().is_empty()) {
+        return Err(usage("want labels behind --selector, got none (--all deletes everything of a kind)"));
+    }
     let is_many = wanted.all || wanted.selector.is_some();
     let keys = keys(&wanted.targets, if wanted.all_namespaces { "" } else { default_namespace })?;
     if keys.is_empty() {
@@ -163,7 +170,8 @@ async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Resul
     }
 }
 
-/// Returns the objects that stand in files. What Rutter does not take is in no store, so it is passed over.
+/// Returns the objects that stand in files. What is of a kind that Rutter does not take is in no store, so it is passed
+/// over; what an object of another kind says does not matter.
 fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::ObjectKey>> {
     let mut keys = Vec::new();
     for source in sources {
@@ -172,12 +180,10 @@ fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::Obje
             read_manifests(&text, namespace).map_err(|error| anyhow::anyhow!("{}: {error}", source.name))?;
         for Manifest { line, content } in manifests {
             match content {
-                Content::Taken(object) => {
-                    let key = &object.config.key;
-                    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
-                    keys.push(pb::ObjectKey { kind, namespace, name: key.name.to_string() });
-                }
+                Content::Taken(object) => keys.push(key_of_config(&object.config.key)),
                 Content::Foreign(_) => {}
+                // What an object says does not matter when it goes.
+                Content::Refused(Refused { key: Some(key), .. }) => keys.push(key_of_config(&key)),
                 Content::Refused(refused) => {
                     let fault = refused.faults.first().map(ToString::to_string).unwrap_or_default();
                     eprintln!("warning: {}", printable(&format!("{}: line {line}: passed over: {fault}", source.name)));
@@ -186,6 +192,11 @@ fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::Obje
         }
     }
     Ok(keys)
+}
+
+fn key_of_config(key: &ConfigKey) -> pb::ObjectKey {
+    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
+    pb::ObjectKey { kind, namespace, name: key.name.to_string() }
 }
 
 /// Makes every object of the API again what it was at a revision, by a new revision, and names those that change. Objects
@@ -197,7 +208,10 @@ pub(crate) async fn rollback(admin: &mut Admin, wanted: Rollback, context: &Cont
     print_applied(&response.applied, is_dry, out)?;
     tell_aside(&response);
     match response.applied.is_empty() {
-        true => writeln!(out, "everything is as it was at revision {}", wanted.revision)?,
+        true if response.warnings.is_empty() => {
+            writeln!(out, "everything is as it was at revision {}", wanted.revision)?;
+        }
+        true => writeln!(out, "nothing is changed")?,
         false if is_dry => {}
         false => writeln!(out, "revision {} is as revision {} was", response.revision, wanted.revision)?,
     }
@@ -245,6 +259,7 @@ mod tests {
                   "object": "service shop/a"
                 }
               ],
+              "dryRun": true,
               "leftOut": [
                 {
                   "object": "Gateway g",
@@ -265,7 +280,7 @@ mod tests {
                 "service shop/a: careful"
               ]
             }"#]]
-        .assert_eq(&serde_json::to_string_pretty(&response_json(&response)).unwrap());
+        .assert_eq(&serde_json::to_string_pretty(&response_json(&response, true)).unwrap());
         let mut out = Vec::new();
         print_applied(&response.applied, true, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "service shop/a created (dry run)\n");
@@ -276,7 +291,7 @@ mod tests {
         let text = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\n\
                     {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}\n---\n\
-                    {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80}]}}\n";
+                    {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 0}]}}\n";
         let source = |text: &str| pb::Source { name: "a.yaml".into(), text: text.to_owned().into() };
         let keys = keys_of_files(&[source(text)], "shop").unwrap();
         assert_eq!(keys.iter().map(display_name).collect::<Vec<_>>(), ["namespace a", "service shop/a"]);

@@ -14,10 +14,11 @@ use crate::jsonpath::Template;
 
 /// Applies config to a Rutter control plane, and shows what was sent to whom
 #[derive(Parser)]
-#[command(name = "rutterctl", version, disable_version_flag = true)]
+#[command(name = "rutterctl", version)]
 pub(crate) struct Cli {
     /// Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT. Without it, the admin
-    /// sockets of the usual data folders are tried: $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter
+    /// sockets of the usual data folders are tried: $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of
+    /// `rutter serve --memory` in the folder for temporary files
     #[arg(long, env = "RUTTER_SERVER", global = true, value_name = "ADDR")]
     pub(crate) server: Option<ServerAddress>,
     /// File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is taken, if it can be read
@@ -132,8 +133,9 @@ pub(crate) struct Apply {
     /// Leave out objects in which something is not supported yet, each of them whole, and name them
     #[arg(long)]
     pub(crate) skip_unsupported: bool,
-    /// Delete the objects that have the labels of --selector and are not in the files
-    #[arg(long, requires = "selector")]
+    /// Delete the objects that have the labels of --selector and are not in the files, in the namespaces of the files'
+    /// objects
+    #[arg(long, requires = "selector", conflicts_with = "skip_unsupported")]
     pub(crate) prune: bool,
     /// Labels of --prune, as app=web. The objects of the files must have them
     #[arg(short = 'l', long, requires = "prune", value_name = "LABELS")]
@@ -511,14 +513,16 @@ mod tests {
                 Options:
                       --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
                                            Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                           /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve --memory` in the folder for
+                                           temporary files [env: RUTTER_SERVER]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
                   -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
                                            otherwise. An object of a file that names another one is refused
                       --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
                                            number of seconds. 0: for ever [default: 30s]
-                  -h, --help               Print help"#]],
+                  -h, --help               Print help
+                  -V, --version            Print version"#]],
         );
     }
 
@@ -536,7 +540,8 @@ mod tests {
                                             standard input. Can be repeated
                       --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
                                             HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                            --memory` in the folder for temporary files [env: RUTTER_SERVER]
                   -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
                       --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                             taken, if it can be read [env: RUTTER_TOKEN_FILE]
@@ -548,7 +553,8 @@ mod tests {
                       --wait                Wait until every sidecar has answered, and show what was sent to each
                       --strict              Refuse objects that are no config of a mesh, which are passed over otherwise
                       --skip-unsupported    Leave out objects in which something is not supported yet, each of them whole, and name them
-                      --prune               Delete the objects that have the labels of --selector and are not in the files
+                      --prune               Delete the objects that have the labels of --selector and are not in the files, in the
+                                            namespaces of the files' objects
                   -l, --selector <LABELS>   Labels of --prune, as app=web. The objects of the files must have them
                   -o, --output <OUTPUT>     [default: short] [possible values: short, json, yaml]
                   -h, --help                Print help (see more with '--help')"#]],
@@ -571,7 +577,8 @@ mod tests {
                   -A, --all-namespaces     Show objects of every namespace, which is the default if no namespace is given
                       --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
                                            Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                           /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve --memory` in the folder for
+                                           temporary files [env: RUTTER_SERVER]
                   -l, --selector <LABELS>  Show only objects with these labels: app=web,version!=v1,tier in (a, b),!old
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
@@ -604,7 +611,8 @@ mod tests {
                                             standard input. Can be repeated
                       --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
                                             HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                            --memory` in the folder for temporary files [env: RUTTER_SERVER]
                   -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
                       --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                             taken, if it can be read [env: RUTTER_TOKEN_FILE]
@@ -652,7 +660,8 @@ mod tests {
                   -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
                       --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
                                            Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                           /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve --memory` in the folder for
+                                           temporary files [env: RUTTER_SERVER]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
                   -n, --namespace <NAME>   Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
@@ -681,7 +690,8 @@ mod tests {
                       --fqdn <HOST>            Only resources of this host, or of hosts below it: reviews.default.svc.cluster.local
                       --server <ADDR>          Where the control plane is: the path of its admin socket or of its data folder, or
                                                HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                               $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                               $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                               --memory` in the folder for temporary files [env: RUTTER_SERVER]
                       --port <PORT>            Only resources of this port
                       --token-file <FILE>      File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
                                                taken, if it can be read [env: RUTTER_TOKEN_FILE]
@@ -714,7 +724,8 @@ mod tests {
                 Options:
                       --server <ADDR>      Where the control plane is: the path of its admin socket or of its data folder, or HOST:PORT.
                                            Without it, the admin sockets of the usual data folders are tried: $RUTTER_DATA_DIR,
-                                           /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                           /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve --memory` in the folder for
+                                           temporary files [env: RUTTER_SERVER]
                       --since <REVISION>   Show only what this revision of the config or a later one caused [default: 0]
                   -o, --output <OUTPUT>    [default: short] [possible values: short, json, yaml]
                       --token-file <FILE>  File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
@@ -740,7 +751,8 @@ mod tests {
                       --proxy <PROXY>                Kind of the proxy [possible values: envoy, rutter, grpc]
                       --server <ADDR>                Where the control plane is: the path of its admin socket or of its data folder, or
                                                      HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                                     $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter [env: RUTTER_SERVER]
+                                                     $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                                     --memory` in the folder for temporary files [env: RUTTER_SERVER]
                       --pod <POD>                    Name of the pod
                       --token-file <FILE>            File with a token for HOST:PORT. Without it, the file tokens of the usual data
                                                      folders is taken, if it can be read [env: RUTTER_TOKEN_FILE]

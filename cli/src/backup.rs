@@ -1,8 +1,9 @@
 //! Every object of a control plane, in a file.
 
 use std::ffi::OsString;
-use std::fs::{File, rename};
+use std::fs::{OpenOptions, rename};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,9 @@ use crate::args::Backup;
 use crate::client::Admin;
 use crate::output::Out;
 
+/// The mode of a backup.
+const OWNER_ONLY: u32 = 0o600;
+
 /// Writes a backup. A file becomes what it should be only when all of it is there and durable.
 pub(crate) async fn backup(admin: &mut Admin, wanted: &Backup, out: Out<'_>) -> Result<()> {
     let mut chunks = admin.backup(pb::BackupRequest {}).await?.into_inner();
@@ -22,13 +26,20 @@ pub(crate) async fn backup(admin: &mut Admin, wanted: &Backup, out: Out<'_>) -> 
         return Ok(());
     }
     let told = wanted.file.display();
-    let (path, mut name) = (&wanted.file, OsString::from(&wanted.file));
+    // A link stays, and what it leads to becomes the backup.
+    let path = wanted.file.canonicalize().unwrap_or_else(|_| wanted.file.clone());
+    if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        bail!("{told}: want a file or nothing, got something else (- is standard output)");
+    }
+    let mut name = OsString::from(&path);
     name.push(".new");
-    let mut file = File::create(&name).with_context(|| told.to_string())?;
+    // Only its owner may read it, whatever was there before: everything is in it.
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&name);
+    let mut file = options.with_context(|| told.to_string())?;
     let objects = write_chunks(&mut chunks, &mut file).await;
     let objects = objects.and_then(|objects| {
         file.sync_all()?;
-        rename(&name, path)?;
+        rename(&name, &path)?;
         Ok(objects)
     });
     if objects.is_err() {

@@ -2,15 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Bootstrap, Interception, Proxy};
+use crate::usage::usage;
 
 /// Returns the bootstrap of a proxy as JSON.
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
-    let (host, port) = wanted.xds.rsplit_once(':').context("--xds: want HOST:PORT")?;
-    let port: u16 = port.parse().with_context(|| format!("--xds {}: want HOST:PORT", wanted.xds))?;
+    check(wanted, namespace)?;
+    let no_address = || usage(format!("--xds {}: want HOST:PORT", wanted.xds));
+    let (host, port) = wanted.xds.rsplit_once(':').filter(|(host, _)| !host.contains('/')).ok_or_else(no_address)?;
+    let port: u16 = port.parse().map_err(|_| no_address())?;
     let page = AdminPage::of(wanted, namespace)?;
     let json = match (wanted.proxy, wanted.interception) {
         (Proxy::Envoy, _) => {
@@ -19,10 +23,30 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
         (Proxy::Grpc, _) => grpc(wanted, namespace),
         (Proxy::Rutter, Interception::None) => rutter(wanted, namespace, &page)?,
         (Proxy::Rutter, Interception::Redirect) => {
-            bail!("--proxy rutter: want --interception none: it does not take captured traffic yet")
+            return Err(usage("--proxy rutter: want --interception none: it does not take captured traffic yet"));
         }
     };
     Ok(serde_json::to_string_pretty(&json)?)
+}
+
+/// Fails if the control plane would refuse the sidecar, or a part of the command line would have no effect.
+fn check(wanted: &Bootstrap, namespace: &str) -> Result<()> {
+    let checked = check_dns_name("--pod", &wanted.pod, NAME_MAX);
+    let checked = checked.and_then(|()| check_dns_name("--namespace", namespace, LABEL_MAX));
+    let checked = checked.and_then(|()| {
+        wanted.labels.iter().try_for_each(|(name, value)| check_label_value(&format!("--label {name}"), value))
+    });
+    checked.map_err(|invalid| usage(invalid.to_string()))?;
+    if wanted.labels.iter().any(|(name, _)| name.contains(char::is_whitespace)) {
+        return Err(usage("--label: want a name without blanks"));
+    }
+    if wanted.ip.is_unspecified() {
+        return Err(usage(format!("--ip {}: want the address of the pod", wanted.ip)));
+    }
+    if wanted.proxy == Proxy::Grpc && wanted.admin.is_some() {
+        return Err(usage("--admin: want none for a gRPC library, which has no admin page"));
+    }
+    Ok(())
 }
 
 /// The port of the admin page of a proxy.
@@ -59,7 +83,10 @@ impl AdminPage {
         if let Self::Socket(path) = &page
             && path.len() > SOCKET_PATH_MAX
         {
-            bail!("--admin {path}: want a path of at most {SOCKET_PATH_MAX} bytes, got {}", path.len());
+            return Err(usage(format!(
+                "--admin {path}: want a path of at most {SOCKET_PATH_MAX} bytes, got {}",
+                path.len()
+            )));
         }
         Ok(page)
     }
@@ -68,7 +95,7 @@ impl AdminPage {
         match text.parse() {
             Ok(address) => Ok(Self::Tcp(address)),
             Err(_) if text.starts_with(['/', '.']) => Ok(Self::Socket(text.to_owned())),
-            Err(_) => bail!("--admin {text}: want IP:PORT or the path of a Unix socket"),
+            Err(_) => Err(usage(format!("--admin {text}: want IP:PORT or the path of a Unix socket"))),
         }
     }
 
@@ -84,7 +111,7 @@ impl AdminPage {
 }
 
 fn rutter(wanted: &Bootstrap, namespace: &str, page: &AdminPage) -> Result<Value> {
-    let AdminPage::Tcp(address) = page else { bail!("--admin: want IP:PORT for rutter-proxy, got a path") };
+    let AdminPage::Tcp(address) = page else { return Err(usage("--admin: want IP:PORT for rutter-proxy, got a path")) };
     Ok(json!({"xds": wanted.xds, "admin": address.to_string(), "node": node(wanted, namespace)}))
 }
 
@@ -393,8 +420,13 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         let refused = |options: &str| format!("{:#}", printed(options).unwrap_err());
-        assert_eq!(refused("--proxy envoy --xds rutter"), "--xds: want HOST:PORT");
-        assert!(refused("--proxy envoy --xds rutter:http").starts_with("--xds rutter:http: want HOST:PORT: "));
+        assert_eq!(refused("--proxy envoy --xds rutter"), "--xds rutter: want HOST:PORT");
+        assert_eq!(refused("--proxy envoy --xds rutter:http"), "--xds rutter:http: want HOST:PORT");
+        let url = "http://127.0.0.1:15010";
+        assert_eq!(refused(&format!("--proxy envoy --xds {url}")), format!("--xds {url}: want HOST:PORT"));
+        assert!(refused("--proxy envoy --ip 0.0.0.0").ends_with("want the address of the pod"));
+        assert!(refused("--proxy grpc --admin 127.0.0.1:1").starts_with("--admin: want none for a gRPC library"));
+        assert!(refused("--proxy envoy --label x=y,z").starts_with("--label x: want "));
         let want = "--proxy rutter: want --interception none: it does not take captured traffic yet";
         assert_eq!(refused("--proxy rutter"), want);
     }

@@ -216,8 +216,8 @@ mod tests {
         expect![[r#"
             a.yaml:1: service default/a: acted on
             a.yaml:10: virtualService default/v: not supported yet
-                spec.http[0].fault: want a field that Rutter acts on, got not supported yet: fault
-                spec.http[0].retries: want a field that Rutter acts on, got not supported yet: retries
+                spec.http[0].fault: not supported yet
+                spec.http[0].retries: not supported yet
             a.yaml:15: destinationRule default/d: wrong
                 spec.hots: want a field of DestinationRule, got unknown field "hots"
             a.yaml:20: service default/a: wrong

@@ -1,6 +1,7 @@
 //! The connection to the control plane.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -111,9 +112,16 @@ pub(crate) struct Wanted {
 /// Returns the data folders in which a control plane usually is: the one that the environment names, that of a service, and
 /// that of a user.
 fn usual_folders() -> Vec<PathBuf> {
-    let named = std::env::var_os("RUTTER_DATA_DIR").map(PathBuf::from);
+    let named = std::env::var_os("RUTTER_DATA_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share/rutter"));
     named.into_iter().chain([PathBuf::from("/var/lib/rutter")]).chain(of_user).collect()
+}
+
+/// Returns whether a socket is missing, or belongs to the user who runs the command or to root. Anybody may make one in the
+/// folder for temporary files, and pose as a control plane there.
+fn is_of_us(socket: &Path) -> bool {
+    let owner = std::fs::symlink_metadata(socket).map(|metadata| metadata.uid());
+    owner.is_err() || owner.is_ok_and(|owner| owner == 0 || owner == rustix::process::geteuid().as_raw())
 }
 
 /// Connects to a control plane: to the address that was given, or else to the first admin socket of the usual data folders
@@ -123,7 +131,8 @@ pub(crate) async fn connect(wanted: &Wanted) -> Result<Admin> {
         Some(server) => vec![server.clone()],
         None => {
             let sockets = usual_folders().into_iter().map(|folder| folder.join(ADMIN_SOCKET));
-            sockets.chain([std::env::temp_dir().join(MEMORY_ADMIN_SOCKET)]).map(ServerAddress::Socket).collect()
+            let in_memory = Some(std::env::temp_dir().join(MEMORY_ADMIN_SOCKET)).filter(|path| is_of_us(path));
+            sockets.chain(in_memory).map(ServerAddress::Socket).collect()
         }
     };
     let mut tried = Vec::new();

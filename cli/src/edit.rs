@@ -34,8 +34,13 @@ pub(crate) async fn edit(admin: &mut Admin, targets: &[String], context: &Contex
     file.flush()?;
     run_editor(file.path())?;
     let after = std::fs::read_to_string(file.path())?;
+    let name = display_name(&object.key.clone().unwrap_or_default());
     if after == before {
-        writeln!(out, "{} unchanged", display_name(&key))?;
+        writeln!(out, "{name} unchanged")?;
+        return Ok(());
+    }
+    if after.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+        writeln!(out, "{name} unchanged: the text is empty")?;
         return Ok(());
     }
     let source = pb::Source { name: file.path().display().to_string(), text: after.into() };

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
+use rutter_api::printable;
 
 use crate::args::Files;
 use crate::usage::usage;
@@ -34,7 +35,7 @@ pub(crate) fn read(files: &Files) -> Result<Vec<pb::Source>> {
             continue;
         }
         refuse_url(path)?;
-        read_path(path, &mut Vec::new(), &mut sources).with_context(|| path.display().to_string())?;
+        read_path(path, &mut Vec::new(), &mut sources)?;
     }
     if let Some(dir) = &files.kustomize {
         sources.push(kustomize(dir)?);
@@ -65,7 +66,7 @@ type FolderId = (u64, u64);
 /// files of a folder are passed over, so that a repository with a README can be applied as it is, and so are hidden ones,
 /// pipes, and links to a folder that is one of those `around` it.
 fn read_path(path: &Path, around: &mut Vec<FolderId>, sources: &mut Vec<pb::Source>) -> Result<()> {
-    let metadata = std::fs::metadata(path)?;
+    let metadata = std::fs::metadata(path).with_context(|| path.display().to_string())?;
     if !metadata.is_dir() {
         return read_file(path, sources);
     }
@@ -87,23 +88,35 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-/// Returns whether something in a folder is a folder, or a file of YAML or JSON.
+/// Returns whether something in a folder is a folder, or a file of YAML or JSON. A link that leads nowhere is one, so that it
+/// is an error; a pipe is not, because nobody may write to it, and is told.
 fn is_wanted(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    path.is_dir() || path.is_file() && matches!(extension, "yaml" | "yml" | "json")
+    let is_config = matches!(extension, "yaml" | "yml" | "json");
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => true,
+        Ok(metadata) if metadata.is_file() => is_config,
+        Ok(_) => {
+            if is_config {
+                eprintln!("passed over, because it is no file: {}", printable(&path.display().to_string()));
+            }
+            false
+        }
+        Err(_) => is_config,
+    }
 }
 
 /// Reads a file, or a pipe that is named itself, as those of the shell's `<(…)` are.
 fn read_file(path: &Path, sources: &mut Vec<pb::Source>) -> Result<()> {
     let name = path.display().to_string();
     let mut text = Vec::new();
-    let file = std::fs::File::open(path)?;
+    let file = std::fs::File::open(path).with_context(|| name.clone())?;
     let size = file.metadata()?.len();
     if size > APPLY_BYTES_MAX as u64 {
-        bail!("want at most {APPLY_BYTES_MAX} bytes, got {size}");
+        bail!("{name}: want at most {APPLY_BYTES_MAX} bytes, got {size}");
     }
-    file.take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    check_size(text.len())?;
+    file.take(APPLY_BYTES_MAX as u64 + 1).read_to_end(&mut text).with_context(|| name.clone())?;
+    check_size(text.len()).with_context(|| name.clone())?;
     sources.push(pb::Source { name, text: text.into() });
     Ok(())
 }
@@ -208,6 +221,9 @@ mod tests {
         std::os::unix::fs::symlink(".", dir.path().join("ring")).unwrap();
         std::os::unix::fs::symlink("..", dir.path().join("sub/up")).unwrap();
         assert_eq!(read_in(dir.path(), &[""]), ["a.yaml", "sub/c.yaml"]);
+        std::os::unix::fs::symlink("nowhere", dir.path().join("lost.yaml")).unwrap();
+        let error = format!("{:#}", read_now(vec![dir.path().to_owned()]).unwrap_err());
+        assert!(error.ends_with("lost.yaml: No such file or directory (os error 2)"), "{error}");
     }
 
     #[test]

@@ -26,8 +26,7 @@ const LINES_AROUND: usize = 3;
 /// Shows the latest commits.
 pub(crate) async fn history(admin: &mut Admin, wanted: History, namespace: &str, out: Out<'_>) -> Result<()> {
     let wanted_object = match &keys(&wanted.targets, namespace)?[..] {
-        [] if namespace.is_empty() => None,
-        [] => Some(pb::ObjectKey { kind: "all".into(), namespace: namespace.to_owned(), name: String::new() }),
+        [] => in_namespace(namespace),
         [key] => Some(key.clone()),
         several => return Err(usage(format!("want one object or one kind, got {}", several.len()))),
     };
@@ -41,6 +40,12 @@ pub(crate) async fn history(admin: &mut Admin, wanted: History, namespace: &str,
         return Ok(());
     }
     print_revisions(&revisions, out)
+}
+
+/// Returns the pattern of every object of a namespace, or `None` for those of all.
+fn in_namespace(namespace: &str) -> Option<pb::ObjectKey> {
+    let pattern = pb::ObjectKey { kind: "all".into(), namespace: namespace.to_owned(), name: String::new() };
+    Some(pattern).filter(|pattern| !pattern.namespace.is_empty())
 }
 
 fn print_revisions(revisions: &[pb::Revision], out: Out<'_>) -> Result<()> {
@@ -82,7 +87,7 @@ fn revision_json(revision: &pb::Revision) -> Value {
 /// kubectl.
 pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: Out<'_>) -> Result<ExitCode> {
     let pairs = match &wanted.revisions {
-        Some(text) => of_revisions(admin, text).await?,
+        Some(text) => of_revisions(admin, text, namespace).await?,
         None => of_files(admin, &wanted, namespace).await?,
     };
     Ok(if print_pairs(&pairs, out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -113,13 +118,14 @@ struct Pair {
     after: String,
 }
 
-async fn of_revisions(admin: &mut Admin, text: &str) -> Result<Vec<Pair>> {
+async fn of_revisions(admin: &mut Admin, text: &str, namespace: &str) -> Result<Vec<Pair>> {
     let (from, to) = text.split_once("..").unwrap_or((text, ""));
     let revision =
         |text: &str| text.parse::<u64>().map_err(|_| usage(format!("want FROM..TO, two revisions, got {text:?}")));
     let from_revision = revision(from)?;
     let to_revision = if to.is_empty() { 0 } else { revision(to)? };
-    let request = pb::DiffRequest { from_revision, to_revision, wanted: None };
+    let wanted = in_namespace(namespace);
+    let request = pb::DiffRequest { from_revision, to_revision, wanted };
     let response = admin.diff(request).await?.into_inner();
     let pair = |difference: &pb::Difference| {
         let pb::Difference { key, before, after } = difference;
@@ -153,7 +159,11 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
                     let key = &object.config.key;
                     let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
                     let key = pb::ObjectKey { kind, namespace, name: key.name.to_string() };
-                    files.insert(display_name(&key), (key, object.json));
+                    let name = display_name(&key);
+                    if files.insert(name.clone(), (key, object.json)).is_some() {
+                        faults
+                            .push(format!("{}: line {line}: {name}: want each object once, got it twice", source.name));
+                    }
                 }
                 Content::Foreign(_) => {}
                 Content::Refused(refused) => {

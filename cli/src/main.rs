@@ -42,6 +42,8 @@ const GRACE: Duration = Duration::from_secs(10);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // As that of kubectl, 1 says that there is a difference.
+    let failure = if matches!(cli.command, Command::Diff(_)) { ExitCode::from(USAGE) } else { ExitCode::FAILURE };
     let coloured = ColouredWriter::new(std::io::stdout(), cli.is_for_people() && has_colours());
     // What others have named goes to a terminal.
     let mut out = PrintableWriter(coloured);
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
             if !is_broken_pipe(&error) {
                 eprintln!("{}", printable(&message(&error)));
             }
-            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if error.is::<UsageError>() { ExitCode::from(USAGE) } else { failure }
         }
     }
 }
@@ -165,6 +167,10 @@ fn message(error: &anyhow::Error) -> String {
             "want an admin address, got one without this call (an xDS address, or a control plane of another version: \
              see --server)"
                 .to_owned()
+        }
+        // What is no gRPC answers in another form, such as the address of metrics.
+        Some(status) if status.message().starts_with("protocol error") => {
+            format!("want an admin address, got one that speaks something else (see --server): {}", status.message())
         }
         Some(status) => status.message().to_owned(),
         None => format!("{error:#}"),

@@ -47,7 +47,10 @@ pub(crate) async fn config(admin: &mut Admin, wanted: Config, namespace: &str, o
 /// Prints a table for each type. Of several types, those without rows are left out.
 fn print_tables(types: &[ResourceType], resources: &[Resource], filter: &Filter, out: Out<'_>) -> Result<()> {
     let mut is_first = true;
-    for resource_type in types.iter().filter(|resource_type| **resource_type != ResourceType::VirtualHost) {
+    let is_shown = |resource_type: &&ResourceType| {
+        **resource_type != ResourceType::VirtualHost || !types.contains(&ResourceType::Route)
+    };
+    for resource_type in types.iter().filter(is_shown) {
         let rows = resources.iter().flat_map(|resource| rows_of(resource, *resource_type));
         let rows: Vec<Row> = rows.filter(|row| row.matches(filter)).collect();
         if rows.is_empty() && types.len() > 2 {
@@ -58,12 +61,18 @@ fn print_tables(types: &[ResourceType], resources: &[Resource], filter: &Filter,
         }
         print_rows(*resource_type, &rows, out)?;
     }
+    if is_first {
+        eprintln!("nothing matches");
+    }
     Ok(())
 }
 
 /// Reads a sidecar and a type, in any order. Without a type, all are meant.
 fn read_targets(targets: &[String]) -> Result<(String, Vec<ResourceType>)> {
     match targets {
+        [word] if ResourceType::from_word(word).is_some() => {
+            Err(usage(format!("want a sidecar beside the type {word}")))
+        }
         [sidecar] => Ok((sidecar.clone(), ResourceType::ALL.to_vec())),
         [first, second] => match (types_of(first), types_of(second)) {
             (Some(types), _) => Ok((second.clone(), types)),
@@ -87,7 +96,8 @@ fn types_of(word: &str) -> Option<Vec<ResourceType>> {
     }
     let is_meant = |resource_type: &ResourceType| {
         let name = resource_type.word();
-        format!("{name}s").starts_with(&word) || short_name(*resource_type) == word
+        let is_alias = *resource_type == ResourceType::Endpoint && word == "ep";
+        format!("{name}s").starts_with(&word) || short_name(*resource_type) == word || is_alias
     };
     let resource_type = ResourceType::ALL.into_iter().find(is_meant)?;
     let with_virtual_hosts = vec![ResourceType::Route, ResourceType::VirtualHost];
@@ -247,6 +257,9 @@ mod tests {
         assert_eq!(read(&["clusters", "web-1"]).unwrap(), "web-1: cluster");
         assert_eq!(read(&["r", "web-1"]).unwrap(), "web-1: route virtualhost");
         assert_eq!(read(&["web-1", "eds"]).unwrap(), "web-1: endpoint");
+        assert_eq!(read(&["ep", "web-1"]).unwrap(), "web-1: endpoint");
+        assert_eq!(read(&["v", "web-1"]).unwrap(), "web-1: virtualhost");
+        assert_eq!(read(&["cluster"]).unwrap_err().to_string(), "want a sidecar beside the type cluster");
         assert!(read(&["web-1"]).unwrap().starts_with("web-1: cluster endpoint listener"));
         let error = read(&["web-1", "pods"]).unwrap_err().to_string();
         assert!(error.starts_with("want a sidecar and all or one of cluster, endpoint"), "{error}");

@@ -15,9 +15,14 @@ const NAMES_SHOWN: usize = 3;
 /// Shows the latest responses: what was sent to whom, how much it was, and how long the answer took.
 pub(crate) async fn pushes(admin: &mut Admin, wanted: Pushes, namespace: &str, out: Out<'_>) -> Result<()> {
     let namespace = namespace.to_owned();
+    let is_everything = wanted.sidecar.is_empty() && wanted.since == 0 && namespace.is_empty();
     let request = pb::PushesRequest { sidecar: wanted.sidecar, since_revision: wanted.since, namespace };
     let pushes = admin.pushes(request).await?.into_inner().pushes;
     if wanted.output == Output::Short {
+        if pushes.is_empty() && !is_everything {
+            writeln!(out, "nothing that is asked for was sent")?;
+            return Ok(());
+        }
         return print_pushes(&pushes, out);
     }
     print(&Value::Array(pushes.iter().map(push_json).collect()), wanted.output, out)

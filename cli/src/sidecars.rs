@@ -71,7 +71,9 @@ fn print_detail(sidecar: &pb::Sidecar, out: Out<'_>) -> Result<()> {
     writeln!(out, "connected for {}; cluster {}", age(*connected_ms), printable_line(cluster_id))?;
     let mut rows = table(["TYPE", "STATE", "SINCE", "RESOURCES"]);
     for status in &sidecar.types {
-        rows.add_row([&status.r#type, state(status.state()), &age(status.age_ms), &status.resources.to_string()]);
+        let is_requested = status.state() != pb::type_status::State::NotRequested;
+        let since = if is_requested { age(status.age_ms) } else { "-".to_owned() };
+        rows.add_row([&status.r#type, state(status.state()), &since, &status.resources.to_string()]);
     }
     writeln!(out, "{rows}")?;
     print_refusals(sidecar, out)
@@ -284,7 +286,7 @@ mod tests {
             | cluster   NACK           1s     3
             | endpoint  SYNCED         1s     3
             | listener  STALE          1s     3
-            | route     NOT REQUESTED  1s     3
+            | route     NOT REQUESTED  -      3
             |web-1.shop refuses outbound|80||a.shop (version 0123456789abcdef): no such thing
             |  it is made from service shop/a, destinationRule shop/r
         "#]]

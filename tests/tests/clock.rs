@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rutter_api::CreationTimestamp;
 use rutter_tests::process::{ControlPlane, Sidecar, Workload, eventually};
 use rutter_tests::root;
 
@@ -33,10 +34,11 @@ async fn start(dir: &Path, clock: &Path) -> Result<ControlPlane> {
     ControlPlane::start_in(dir, &environment).await
 }
 
-/// Returns the age of an object as text, of which that of an older one is less.
-async fn created(plane: &ControlPlane, name: &str) -> Result<String> {
+/// Returns the age of an object, of which that of an older one is less.
+async fn created(plane: &ControlPlane, name: &str) -> Result<CreationTimestamp> {
     let template = "jsonpath={.metadata.creationTimestamp}";
-    plane.ctl(&["-n", "shop", "get", "svc", name, "-o", template]).await
+    let text = plane.ctl(&["-n", "shop", "get", "svc", name, "-o", template]).await?;
+    text.parse().map_err(|error| anyhow::anyhow!("{text}: {error}"))
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::object::Object;
+use super::kind::ConfigKey;
+use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
 use crate::invalid::Invalid;
 use crate::yaml::{self, Document, YamlError};
@@ -43,6 +44,8 @@ pub struct Foreign {
 pub struct Refused {
     /// The name of the object as far as it is known: `virtualService shop/a`, `Gateway a`.
     pub name: String,
+    /// Names the object if its kind is one that Rutter takes and its name is valid.
+    pub key: Option<ConfigKey>,
     /// Everything that is wrong.
     pub faults: Vec<Invalid>,
 }
@@ -107,7 +110,7 @@ impl Content {
     fn of(document: Value, default_namespace: &str) -> Self {
         let type_meta = match TypeMeta::of(&document) {
             Ok(type_meta) => type_meta,
-            Err(invalid) => return Self::Refused(Refused { name: String::new(), faults: vec![invalid] }),
+            Err(invalid) => return Self::Refused(Refused { name: String::new(), key: None, faults: vec![invalid] }),
         };
         match type_meta.class() {
             Class::Foreign => {
@@ -116,15 +119,18 @@ impl Content {
             }
             Class::Refused(invalid) => {
                 let name = format!("{} {}", type_meta.kind, name_of(&document));
-                Self::Refused(Refused { faults: vec![invalid.of(name.clone())], name })
+                Self::Refused(Refused { faults: vec![invalid.of(name.clone())], key: None, name })
             }
-            Class::Taken(kind) => match Object::of_kind(kind, document, default_namespace) {
-                Ok(object) => Self::Taken(Box::new(object)),
-                Err(faults) => {
-                    let name = faults.first().map(|fault| fault.object.clone()).unwrap_or_default();
-                    Self::Refused(Refused { name, faults })
+            Class::Taken(kind) => {
+                let key = key_of_document(kind, &document, default_namespace).ok();
+                match Object::of_kind(kind, document, default_namespace) {
+                    Ok(object) => Self::Taken(Box::new(object)),
+                    Err(faults) => {
+                        let name = faults.first().map(|fault| fault.object.clone()).unwrap_or_default();
+                        Self::Refused(Refused { name, key, faults })
+                    }
                 }
-            },
+            }
         }
     }
 }
@@ -189,8 +195,8 @@ mod tests {
             shown(text),
             [
                 "1: foreign apps/v1 Deployment",
-                "3: unsupported \"Gateway bank/g\": Gateway bank/g: kind: want a kind that Rutter takes, got Gateway (not supported yet)",
-                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tls: want a field that Rutter acts on, got not supported yet: tls",
+                "3: unsupported \"Gateway bank/g\": Gateway bank/g: kind: not supported yet",
+                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tls: not supported yet",
                 "7: wrong \"destinationRule shop/d\": destinationRule shop/d: spec.hots: want a field of DestinationRule, got unknown field \"hots\"",
                 "9: wrong \"\": want an object with apiVersion, kind and metadata, got 7",
             ]

@@ -76,7 +76,9 @@ impl Object {
 
     /// Reads and checks a document of a kind.
     pub(super) fn of_kind(kind: Kind, mut value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
-        let mut metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(kind.name())])?;
+        let name =
+            key_of_document(kind, &value, default_namespace).map_or(kind.name().to_owned(), |key| key.to_string());
+        let mut metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(name)])?;
         let key = key_of(kind, &metadata, default_namespace).map_err(|invalid| vec![invalid.of(kind.name())])?;
         check_labels(&metadata).map_err(|faults| with_key(faults, &key))?;
         let revision = revision_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
@@ -134,6 +136,13 @@ fn kind_of(document: &Value) -> Result<Kind, Invalid> {
 fn metadata_of(value: &Value) -> Result<ObjectMeta, Invalid> {
     let metadata = value.get("metadata").cloned().ok_or_else(|| Invalid::new("metadata", "a name", "nothing"))?;
     decode_metadata(metadata)
+}
+
+/// Returns the key of a document whose other metadata may be anything.
+pub(super) fn key_of_document(kind: Kind, document: &Value, default_namespace: &str) -> Result<ConfigKey, Invalid> {
+    let field = |name: &str| document["metadata"][name].as_str().map(str::to_owned);
+    let metadata = ObjectMeta { name: field("name"), namespace: field("namespace"), ..ObjectMeta::default() };
+    key_of(kind, &metadata, default_namespace)
 }
 
 fn key_of(kind: Kind, metadata: &ObjectMeta, default_namespace: &str) -> Result<ConfigKey, Invalid> {

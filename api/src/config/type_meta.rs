@@ -55,6 +55,9 @@ const MESH_GROUPS: [(&str, &[&str]); 5] = [
     ),
 ];
 
+/// The groups of Istio whose kinds are about its installation and no config of a mesh.
+const OTHER_ISTIO_GROUPS: [&str; 3] = ["install.istio.io", "operator.istio.io", "sailoperator.io"];
+
 impl TypeMeta {
     /// Returns the type that a document states.
     pub(super) fn of(document: &Value) -> Result<Self, Invalid> {
@@ -82,8 +85,7 @@ impl TypeMeta {
             return self.misspelt(taken).map_or(Class::Foreign, Class::Refused);
         };
         if not_taken.contains(&self.kind.as_str()) {
-            let fault = Invalid { is_unsupported: true, ..self.unknown_kind() };
-            return Class::Refused(fault.hint("not supported yet"));
+            return Class::Refused(Invalid { is_unsupported: true, ..self.unknown_kind() });
         }
         let fault = self.misspelt(taken.chain(not_taken.iter().copied()));
         Class::Refused(fault.unwrap_or_else(|| Invalid::new("kind", format!("a kind of {group}"), &self.kind)))
@@ -105,9 +107,17 @@ impl TypeMeta {
         if let Some(kind) = kind {
             return Some(self.unknown_kind().hint(format!("did you mean {kind}?")));
         }
-        let group = nearest(self.group(), MESH_GROUPS.into_iter().map(|(group, _)| group))?;
         let fault = Invalid::new("apiVersion", "a group that there is", &self.api_version);
-        Some(fault.hint(format!("did you mean {group}?")))
+        if let Some(group) = nearest(self.group(), MESH_GROUPS.into_iter().map(|(group, _)| group)) {
+            return Some(fault.hint(format!("did you mean {group}?")));
+        }
+        // Nobody else has such groups.
+        let is_known = |group: &str| MESH_GROUPS.iter().any(|(known, _)| *known == group);
+        let is_other = is_known(self.group()) || OTHER_ISTIO_GROUPS.contains(&self.group());
+        let is_unknown_of_istio = self.group().contains("istio") && !is_other;
+        let of_kind = |(_, kinds): &(&str, &[&str])| kinds.contains(&self.kind.as_str());
+        let group = MESH_GROUPS.into_iter().find(of_kind).map_or("networking.istio.io", |(group, _)| group);
+        is_unknown_of_istio.then(|| fault.hint(format!("did you mean {group}?")))
     }
 
     fn unknown_kind(&self) -> Invalid {
@@ -156,7 +166,7 @@ mod tests {
         ] {
             assert_eq!(class(api_version, kind), "foreign", "{api_version} {kind}");
         }
-        let not_yet = "kind: want a kind that Rutter takes, got Gateway (not supported yet)";
+        let not_yet = "kind: not supported yet";
         assert_eq!(class("networking.istio.io/v1", "Gateway"), not_yet);
         assert_eq!(class("gateway.networking.k8s.io/v1", "Gateway"), not_yet);
     }
@@ -183,6 +193,14 @@ mod tests {
             "VirtualService",
             "apiVersion: want a group that there is, got networking.istio.oi/v1 (did you mean networking.istio.io?)",
         );
+        for (api_version, kind, group) in [
+            ("networking.istio/v1", "DestinationRule", "networking.istio.io"),
+            ("istio.io/v1", "PeerAuthentication", "security.istio.io"),
+        ] {
+            let want = format!("apiVersion: want a group that there is, got {api_version} (did you mean {group}?)");
+            check(api_version, kind, &want);
+        }
+        check("install.istio.io/v1alpha1", "IstioOperator", "foreign");
         check(
             "networking.istio.io/v2",
             "Sidecar",

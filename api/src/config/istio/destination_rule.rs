@@ -211,9 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
-        let want = |field: &str| {
-            format!("spec.trafficPolicy.{field}: want a field that Rutter acts on, got not supported yet: {field}")
-        };
+        let want = |field: &str| format!("spec.trafficPolicy.{field}: not supported yet");
         for field in ["tls", "portLevelSettings", "tunnel", "proxyProtocol"] {
             refused(&format!("{{host: a, trafficPolicy: {{{field}: {{}}}}}}"), &want(field));
         }

@@ -85,8 +85,8 @@ pub(crate) fn check(spec: &ServiceEntry) -> Faults {
     }
     check_ports(&spec.ports, &mut faults);
     if !matches!(spec.resolution, Resolution::Static | Resolution::Dns) {
-        let got = format!("not supported yet: {:?}", spec.resolution);
-        faults.push(Invalid::new("spec.resolution", "STATIC or DNS", got));
+        faults
+            .push(Invalid::not_supported("spec.resolution").hint(format!("{:?}; STATIC and DNS are", spec.resolution)));
     }
     if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
         faults.push(Invalid::new("spec.endpoints", "one of endpoints and workloadSelector", "both"));
@@ -129,8 +129,7 @@ mod tests {
         read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: STATIC, {PORTS}}}"))).unwrap();
         let want = "spec.hosts[0]: want a full DNS name, got \"a\"";
         refused(&format!("{{hosts: [a], resolution: STATIC, {PORTS}}}"), want);
-        let want =
-            "spec.hosts[0]: want a field that Rutter acts on, got not supported yet: hosts[0] (the wildcard *.b)";
+        let want = "spec.hosts[0]: not supported yet (the wildcard *.b)";
         refused(&format!("{{hosts: ['*.b'], resolution: DNS, {PORTS}}}"), want);
     }
 
@@ -143,7 +142,7 @@ mod tests {
         refused(&spec(twice), "spec.ports[1].name: want a name used once, got \"a\"");
         let want = "spec.ports[0].protocol: want HTTP, HTTP2, GRPC, HTTPS, TLS or TCP, got \"SPDY\"";
         refused(&spec("{number: 80, name: a, protocol: SPDY}"), want);
-        let want = "spec.ports[0].protocol: want a field that Rutter acts on, got not supported yet: protocol (MONGO)";
+        let want = "spec.ports[0].protocol: not supported yet (MONGO)";
         refused(&spec("{number: 80, name: a, protocol: MONGO}"), want);
     }
 
@@ -152,9 +151,9 @@ mod tests {
         for resolution in ["STATIC", "DNS"] {
             read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}}}"))).unwrap();
         }
-        let want = "spec.resolution: want STATIC or DNS, got not supported yet: None";
+        let want = "spec.resolution: not supported yet (None; STATIC and DNS are)";
         refused(&format!("{{hosts: [a.b], {PORTS}}}"), want);
-        let want = "spec.resolution: want STATIC or DNS, got not supported yet: DynamicDns";
+        let want = "spec.resolution: not supported yet (DynamicDns; STATIC and DNS are)";
         refused(&format!("{{hosts: [a.b], resolution: DYNAMIC_DNS, {PORTS}}}"), want);
     }
 

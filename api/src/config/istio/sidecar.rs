@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
-        let want = "spec.egress[0].port: want a field that Rutter acts on, got not supported yet: port";
+        let want = "spec.egress[0].port: not supported yet";
         refused("{egress: [{hosts: ['./*'], port: {number: 80}}]}", want);
     }
 }

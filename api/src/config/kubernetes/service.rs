@@ -148,9 +148,7 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
         let refused = |field: &str, name: &str, hint: &str| {
-            let want = format!(
-                "service default/a: spec.{name}: want a field that Rutter acts on, got not supported yet: {name}{hint}"
-            );
+            let want = format!("service default/a: spec.{name}: not supported yet{hint}");
             assert_refused(&text(&format!("{{{field}, ports: [{{port: 80}}]}}")), &want);
         };
         refused("clusterIP: None", "clusterIP", " (None)");

@@ -109,43 +109,43 @@ fn virtual_service_fields() {
         expect![[r#"
             spec.hosts: taken
             spec.gateways: taken
-            spec.gateways: want a field that Rutter acts on, got not supported yet: gateways[0]
+            spec.gateways: want a field that Rutter acts on, got one that is not supported yet
             spec.exportTo: taken
-            spec.tls: want a field that Rutter acts on, got not supported yet: tls
-            spec.tcp: want a field that Rutter acts on, got not supported yet: tcp
+            spec.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.tcp: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.name: taken
             spec.http.0.timeout: taken
-            spec.http.0.redirect: want a field that Rutter acts on, got not supported yet: redirect
-            spec.http.0.directResponse: want a field that Rutter acts on, got not supported yet: directResponse
-            spec.http.0.delegate: want a field that Rutter acts on, got not supported yet: delegate
-            spec.http.0.rewrite: want a field that Rutter acts on, got not supported yet: rewrite
-            spec.http.0.retries: want a field that Rutter acts on, got not supported yet: retries
-            spec.http.0.fault: want a field that Rutter acts on, got not supported yet: fault
-            spec.http.0.mirror: want a field that Rutter acts on, got not supported yet: mirror
-            spec.http.0.mirrors: want a field that Rutter acts on, got not supported yet: mirrors
-            spec.http.0.mirrorPercent: want a field that Rutter acts on, got not supported yet: mirrorPercent
-            spec.http.0.mirrorPercentage: want a field that Rutter acts on, got not supported yet: mirrorPercentage
-            spec.http.0.corsPolicy: want a field that Rutter acts on, got not supported yet: corsPolicy
-            spec.http.0.headers: want a field that Rutter acts on, got not supported yet: headers
+            spec.http.0.redirect: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.directResponse: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.delegate: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.rewrite: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.retries: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.fault: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.mirror: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.mirrors: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.mirrorPercent: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.mirrorPercentage: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.corsPolicy: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.headers: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.match.0.name: taken
             spec.http.0.match.0.uri: taken
             spec.http.0.match.0.uri: taken
             spec.http.0.match.0.uri: want `exact` or `prefix`, got unknown variant `regex`
-            spec.http.0.match.0.scheme: want a field that Rutter acts on, got not supported yet: scheme
-            spec.http.0.match.0.method: want a field that Rutter acts on, got not supported yet: method
-            spec.http.0.match.0.authority: want a field that Rutter acts on, got not supported yet: authority
+            spec.http.0.match.0.scheme: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.method: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.authority: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.match.0.headers: taken
-            spec.http.0.match.0.headers: want a field that Rutter acts on, got not supported yet: regex
-            spec.http.0.match.0.port: want a field that Rutter acts on, got not supported yet: port
-            spec.http.0.match.0.sourceLabels: want a field that Rutter acts on, got not supported yet: sourceLabels
-            spec.http.0.match.0.gateways: want a field that Rutter acts on, got not supported yet: gateways
-            spec.http.0.match.0.queryParams: want a field that Rutter acts on, got not supported yet: queryParams
-            spec.http.0.match.0.ignoreUriCase: want a field that Rutter acts on, got not supported yet: ignoreUriCase
-            spec.http.0.match.0.withoutHeaders: want a field that Rutter acts on, got not supported yet: withoutHeaders
-            spec.http.0.match.0.sourceNamespace: want a field that Rutter acts on, got not supported yet: sourceNamespace
-            spec.http.0.match.0.statPrefix: want a field that Rutter acts on, got not supported yet: statPrefix
+            spec.http.0.match.0.headers: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.port: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.sourceLabels: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.gateways: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.queryParams: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.ignoreUriCase: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.withoutHeaders: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.sourceNamespace: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.statPrefix: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.route.0.weight: taken
-            spec.http.0.route.0.headers: want a field that Rutter acts on, got not supported yet: headers
+            spec.http.0.route.0.headers: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.route.0.destination.subset: taken
             spec.http.0.route.0.destination.port: taken
             spec.http.0.route.0.destination.port: want 1..=65535, got integer `0`
@@ -197,40 +197,40 @@ fn destination_rule_fields() {
         &document,
         &fields,
         expect![[r#"
-        spec.host: taken
-        spec.exportTo: taken
-        spec.workloadSelector: want a field that Rutter acts on, got not supported yet: workloadSelector
-        spec.subsets.0.labels: taken
-        spec.subsets.0.trafficPolicy: want a field that Rutter acts on, got not supported yet: trafficPolicy
-        spec.trafficPolicy.loadBalancer: taken
-        spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, got unknown variant `PASSTHROUGH`
-        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: consistentHash
-        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: localityLbSetting
-        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: warmupDurationSecs
-        spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got not supported yet: warmup
-        spec.trafficPolicy.connectionPool.tcp.maxConnections: taken
-        spec.trafficPolicy.connectionPool.tcp.connectTimeout: taken
-        spec.trafficPolicy.connectionPool.tcp.connectTimeout: want a duration such as 5s or 250ms, got "soon"
-        spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: want a field that Rutter acts on, got not supported yet: tcpKeepalive
-        spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: want a field that Rutter acts on, got not supported yet: maxConnectionDuration
-        spec.trafficPolicy.connectionPool.tcp.idleTimeout: want a field that Rutter acts on, got not supported yet: idleTimeout
-        spec.trafficPolicy.connectionPool.http: want a field that Rutter acts on, got not supported yet: http
-        spec.trafficPolicy.outlierDetection.consecutive5xxErrors: taken
-        spec.trafficPolicy.outlierDetection.interval: taken
-        spec.trafficPolicy.outlierDetection.baseEjectionTime: taken
-        spec.trafficPolicy.outlierDetection.maxEjectionPercent: taken
-        spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 101
-        spec.trafficPolicy.outlierDetection.minHealthPercent: want a field that Rutter acts on, got not supported yet: minHealthPercent
-        spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: want a field that Rutter acts on, got not supported yet: consecutiveGatewayErrors
-        spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field that Rutter acts on, got not supported yet: consecutiveErrors
-        spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: want a field that Rutter acts on, got not supported yet: consecutiveLocalOriginFailures
-        spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors: want a field that Rutter acts on, got not supported yet: splitExternalLocalOriginErrors
-        spec.trafficPolicy.tls: want a field that Rutter acts on, got not supported yet: tls
-        spec.trafficPolicy.portLevelSettings: want a field that Rutter acts on, got not supported yet: portLevelSettings
-        spec.trafficPolicy.tunnel: want a field that Rutter acts on, got not supported yet: tunnel
-        spec.trafficPolicy.proxyProtocol: want a field that Rutter acts on, got not supported yet: proxyProtocol
-        spec.trafficPolicy.retryBudget: want a field that Rutter acts on, got not supported yet: retryBudget
-        spec.nothing: want a field of DestinationRule, got unknown field "nothing""#]],
+            spec.host: taken
+            spec.exportTo: taken
+            spec.workloadSelector: want a field that Rutter acts on, got one that is not supported yet
+            spec.subsets.0.labels: taken
+            spec.subsets.0.trafficPolicy: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, got unknown variant `PASSTHROUGH`
+            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.connectionPool.tcp.maxConnections: taken
+            spec.trafficPolicy.connectionPool.tcp.connectTimeout: taken
+            spec.trafficPolicy.connectionPool.tcp.connectTimeout: want a duration such as 5s or 250ms, got "soon"
+            spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.connectionPool.tcp.idleTimeout: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.connectionPool.http: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.consecutive5xxErrors: taken
+            spec.trafficPolicy.outlierDetection.interval: taken
+            spec.trafficPolicy.outlierDetection.baseEjectionTime: taken
+            spec.trafficPolicy.outlierDetection.maxEjectionPercent: taken
+            spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 101
+            spec.trafficPolicy.outlierDetection.minHealthPercent: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.portLevelSettings: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tunnel: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.proxyProtocol: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.retryBudget: want a field that Rutter acts on, got one that is not supported yet
+            spec.nothing: want a field of DestinationRule, got unknown field "nothing""#]],
     );
 }
 
@@ -271,29 +271,29 @@ fn service_entry_fields() {
         &document,
         &fields,
         expect![[r#"
-            spec.hosts: want a field that Rutter acts on, got not supported yet: hosts[0]
+            spec.hosts: want a field that Rutter acts on, got one that is not supported yet
             spec.addresses: taken
             spec.addresses: want a valid value, got invalid IP address syntax
             spec.location: taken
             spec.location: taken
             spec.resolution: taken
-            spec.resolution: want STATIC or DNS, got not supported yet: None
-            spec.resolution: want STATIC or DNS, got not supported yet: DnsRoundRobin
-            spec.resolution: want STATIC or DNS, got not supported yet: DynamicDns
+            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
+            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
+            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
             spec.exportTo: taken
             spec.exportTo: want ".", "*" or a namespace, got "~"
-            spec.subjectAltNames: want a field that Rutter acts on, got not supported yet: subjectAltNames
+            spec.subjectAltNames: want a field that Rutter acts on, got one that is not supported yet
             spec.workloadSelector: want one of endpoints and workloadSelector, got both
             spec.ports.0.protocol: taken
-            spec.ports.0.protocol: want a field that Rutter acts on, got not supported yet: protocol
+            spec.ports.0.protocol: want a field that Rutter acts on, got one that is not supported yet
             spec.ports.0.targetPort: taken
             spec.ports.0.number: want 1..=65535, got integer `65536`
             spec.endpoints.0.ports: taken
             spec.endpoints.0.labels: taken
             spec.endpoints.0.locality: taken
             spec.endpoints.0.weight: taken
-            spec.endpoints.0.network: want a field that Rutter acts on, got not supported yet: network
-            spec.endpoints.0.serviceAccount: want a field that Rutter acts on, got not supported yet: serviceAccount
+            spec.endpoints.0.network: want a field that Rutter acts on, got one that is not supported yet
+            spec.endpoints.0.serviceAccount: want a field that Rutter acts on, got one that is not supported yet
             spec.endpoints.0.address: want an IP address, got "unix:///a"
             spec.nothing: want a field of ServiceEntry, got unknown field "nothing""#]],
     );
@@ -317,15 +317,15 @@ fn workload_entry_fields() {
         &document,
         &fields,
         expect![[r#"
-        spec.address: taken
-        spec.address: want an IP address, got "a.example.com"
-        spec.ports: taken
-        spec.labels: taken
-        spec.locality: taken
-        spec.weight: want at least 1, got 0
-        spec.network: want a field that Rutter acts on, got not supported yet: network
-        spec.serviceAccount: want a field that Rutter acts on, got not supported yet: serviceAccount
-        spec.nothing: want a field of WorkloadEntry, got unknown field "nothing""#]],
+            spec.address: taken
+            spec.address: want an IP address, got "a.example.com"
+            spec.ports: taken
+            spec.labels: taken
+            spec.locality: taken
+            spec.weight: want at least 1, got 0
+            spec.network: want a field that Rutter acts on, got one that is not supported yet
+            spec.serviceAccount: want a field that Rutter acts on, got one that is not supported yet
+            spec.nothing: want a field of WorkloadEntry, got unknown field "nothing""#]],
     );
 }
 
@@ -359,24 +359,24 @@ fn sidecar_fields() {
         &document,
         &fields,
         expect![[r#"
-        spec.workloadSelector: taken
-        spec.egress.0.hosts: taken
-        spec.egress.0.hosts: want namespace/dnsName, such as ./* or prod/api.example.com, got "a"
-        spec.egress.0.port: want a field that Rutter acts on, got not supported yet: port
-        spec.egress.0.bind: want a field that Rutter acts on, got not supported yet: bind
-        spec.egress.0.captureMode: want a field that Rutter acts on, got not supported yet: captureMode
-        spec.ingress.0.defaultEndpoint: taken
-        spec.ingress.0.defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got "unix:///a"
-        spec.ingress.0.bind: want a field that Rutter acts on, got not supported yet: bind
-        spec.ingress.0.captureMode: want a field that Rutter acts on, got not supported yet: captureMode
-        spec.ingress.0.tls: want a field that Rutter acts on, got not supported yet: tls
-        spec.ingress.0.connectionPool: want a field that Rutter acts on, got not supported yet: connectionPool
-        spec.ingress.0.port.name: taken
-        spec.ingress.0.port.protocol: want a field that Rutter acts on, got not supported yet: protocol
-        spec.inboundConnectionPool: want a field that Rutter acts on, got not supported yet: inboundConnectionPool
-        spec.outboundTrafficPolicy.mode: taken
-        spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got not supported yet: egressProxy
-        spec.nothing: want a field of Sidecar, got unknown field "nothing""#]],
+            spec.workloadSelector: taken
+            spec.egress.0.hosts: taken
+            spec.egress.0.hosts: want namespace/dnsName, such as ./* or prod/api.example.com, got "a"
+            spec.egress.0.port: want a field that Rutter acts on, got one that is not supported yet
+            spec.egress.0.bind: want a field that Rutter acts on, got one that is not supported yet
+            spec.egress.0.captureMode: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.defaultEndpoint: taken
+            spec.ingress.0.defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got "unix:///a"
+            spec.ingress.0.bind: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.captureMode: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.connectionPool: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.port.name: taken
+            spec.ingress.0.port.protocol: want a field that Rutter acts on, got one that is not supported yet
+            spec.inboundConnectionPool: want a field that Rutter acts on, got one that is not supported yet
+            spec.outboundTrafficPolicy.mode: taken
+            spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got one that is not supported yet
+            spec.nothing: want a field of Sidecar, got unknown field "nothing""#]],
     );
 }
 
@@ -420,37 +420,37 @@ fn kubernetes_service_fields() {
         document,
         &fields,
         expect![[r#"
-        metadata.labels: taken
-        metadata.annotations: taken
-        metadata.finalizers: taken
-        metadata.generateName: taken
-        metadata.nothing: want a field of metadata, got an unknown field
-        status: taken
-        spec.selector: taken
-        spec.clusterIP: taken
-        spec.clusterIP: want a field that Rutter acts on, got not supported yet: clusterIP
-        spec.clusterIPs: taken
-        spec.clusterIPs: want an IP address, got "here"
-        spec.type: taken
-        spec.type: taken
-        spec.type: want a field that Rutter acts on, got not supported yet: type
-        spec.externalName: taken
-        spec.externalIPs: taken
-        spec.ipFamilies: taken
-        spec.sessionAffinity: taken
-        spec.sessionAffinity: want a field that Rutter acts on, got not supported yet: sessionAffinity
-        spec.internalTrafficPolicy: taken
-        spec.internalTrafficPolicy: want a field that Rutter acts on, got not supported yet: internalTrafficPolicy
-        spec.publishNotReadyAddresses: want a field that Rutter acts on, got not supported yet: publishNotReadyAddresses
-        spec.trafficDistribution: want a field that Rutter acts on, got not supported yet: trafficDistribution
-        spec.ports.0.protocol: taken
-        spec.ports.0.protocol: taken
-        spec.ports.0.appProtocol: taken
-        spec.ports.0.nodePort: taken
-        spec.ports.0.targetPort: taken
-        spec.ports.0.targetPort: taken
-        spec.ports.0.port: want 1..=65535, got 0
-        spec.nothing: want a field of Service, got unknown field "nothing""#]],
+            metadata.labels: taken
+            metadata.annotations: taken
+            metadata.finalizers: taken
+            metadata.generateName: taken
+            metadata.nothing: want a field of metadata, got an unknown field
+            status: taken
+            spec.selector: taken
+            spec.clusterIP: taken
+            spec.clusterIP: want a field that Rutter acts on, got one that is not supported yet
+            spec.clusterIPs: taken
+            spec.clusterIPs: want an IP address, got "here"
+            spec.type: taken
+            spec.type: taken
+            spec.type: want a field that Rutter acts on, got one that is not supported yet
+            spec.externalName: taken
+            spec.externalIPs: taken
+            spec.ipFamilies: taken
+            spec.sessionAffinity: taken
+            spec.sessionAffinity: want a field that Rutter acts on, got one that is not supported yet
+            spec.internalTrafficPolicy: taken
+            spec.internalTrafficPolicy: want a field that Rutter acts on, got one that is not supported yet
+            spec.publishNotReadyAddresses: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficDistribution: want a field that Rutter acts on, got one that is not supported yet
+            spec.ports.0.protocol: taken
+            spec.ports.0.protocol: taken
+            spec.ports.0.appProtocol: taken
+            spec.ports.0.nodePort: taken
+            spec.ports.0.targetPort: taken
+            spec.ports.0.targetPort: taken
+            spec.ports.0.port: want 1..=65535, got 0
+            spec.nothing: want a field of Service, got unknown field "nothing""#]],
     );
 }
 

@@ -6,6 +6,7 @@ use rutter_api::config::Config;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::applied::Action;
 use rutter_store::{Commit, ConfigEvent, ConfigWrite, Difference, Expected, Owner, Stored};
+use serde_json::Value;
 use tonic::Status;
 
 use super::objects::{applied, key};
@@ -35,9 +36,18 @@ fn revision(commit: &Commit) -> pb::Revision {
 
 /// Returns a difference as the API has it.
 pub(super) fn difference(difference: &Difference) -> pb::Difference {
-    let json = |stored: &Option<Stored>| stored.as_ref().map(|stored| stored.json.to_string()).unwrap_or_default();
+    let json = |stored: &Option<Stored>| stored.as_ref().map(with_age).unwrap_or_default();
     let Difference { key, before, after } = difference;
     pb::Difference { key: Some(self::key(key)), before: json(before).into(), after: json(after).into() }
+}
+
+/// Returns an object as it was applied, with its age, which is a part of what it says.
+fn with_age(stored: &Stored) -> String {
+    let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
+    if let Some(Value::Object(metadata)) = json.get_mut("metadata") {
+        metadata.insert("creationTimestamp".into(), stored.created.to_string().into());
+    }
+    json.to_string()
 }
 
 /// What a rollback does.

@@ -269,7 +269,7 @@ impl AdminServer {
         let applied: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
         let mut writes: Vec<ConfigWrite> = objects.into_iter().map(write).collect();
         if let Some(prune) = prune {
-            for key in self.to_prune(&prune, &request.namespace, &applied).await? {
+            for key in self.to_prune(&prune, &applied).await? {
                 response.applied.push(objects::applied(&key, pb::applied::Action::Deleted));
                 writes.push(deletion(key));
             }
@@ -295,6 +295,9 @@ impl AdminServer {
 
     async fn try_rollback(&self, call: &Call, revision: u64) -> Result<pb::ApplyResponse, Status> {
         let latest = *self.store.latest().borrow();
+        if revision > latest {
+            return Err(Status::invalid_argument(format!("want a revision of at most {latest}, got {revision}")));
+        }
         let plan = history::rollback(self.differences(revision, latest).await?)?;
         let checked = self.check(plan.configs).await?;
         let warnings = [plan.warnings, checked.warnings].concat();
@@ -302,14 +305,11 @@ impl AdminServer {
         Ok(pb::ApplyResponse { revision, applied: plan.applied, warnings, ..Default::default() })
     }
 
-    /// Returns the objects of the API that a selector selects and that are not among those that are applied.
-    async fn to_prune(
-        &self,
-        prune: &LabelSelector,
-        namespace: &str,
-        applied: &BTreeSet<ConfigKey>,
-    ) -> Result<Vec<ConfigKey>, Status> {
-        let is_in = |key: &ConfigKey| namespace.is_empty() || *key.namespace == *namespace;
+    /// Returns the objects of the API that a selector selects and that are not among those that are applied, in the namespaces
+    /// of these. Objects that are in no namespace are never among them.
+    async fn to_prune(&self, prune: &LabelSelector, applied: &BTreeSet<ConfigKey>) -> Result<Vec<ConfigKey>, Status> {
+        let namespaces: BTreeSet<&str> = applied.iter().map(|key| &*key.namespace).collect();
+        let is_in = |key: &ConfigKey| key.kind.is_namespaced() && namespaces.contains(&*key.namespace);
         let wanted = |key: &ConfigKey| is_in(key) && !applied.contains(key);
         let listing = self.store.list(&wanted).await.map_err(unreadable)?;
         let is_selected = |stored: &Stored| {

@@ -99,7 +99,11 @@ impl Pattern {
     }
 
     fn has(&self, key: &ConfigKey) -> bool {
-        let is_in = |namespace: &String| !key.kind.is_namespaced() || *key.namespace == **namespace;
+        // A kind without namespaces is in each of them only if it is asked for by itself.
+        let is_in = |namespace: &String| match key.kind.is_namespaced() {
+            true => *key.namespace == **namespace,
+            false => self.kind.is_some(),
+        };
         self.kind.is_none_or(|kind| kind == key.kind)
             && self.namespace.as_ref().is_none_or(is_in)
             && self.name.as_ref().is_none_or(|name| *key.name == **name)
@@ -141,7 +145,8 @@ mod tests {
         let has = |patterns: &[pb::ObjectKey]| [&a, &b, &namespace].map(|key| wanted(patterns, "").has_key(key));
         assert_eq!(has(&[key("svc", "", ""), key("vs", "bank", "b")]), [true, true, false]);
         assert_eq!(has(&[key("all", "", "")]), [true, true, true]);
-        assert_eq!(has(&[key("all", "shop", "")]), [true, false, true], "a namespace is in none");
+        assert_eq!(has(&[key("all", "shop", "")]), [true, false, false], "a namespace is in none");
+        assert_eq!(has(&[key("ns", "shop", "")]), [false, false, true], "and is found if it is asked for");
         let some = wanted(&[key("svc", "shop", "a"), key("svc", "shop", "gone"), key("vs", "shop", "")], "");
         assert_eq!(some.missing(&[&a]), [key("Service", "shop", "gone")]);
         assert!(Wanted::of_pattern(None).unwrap().has_key(&a));

@@ -11,8 +11,9 @@ pub(crate) fn read(text: &str, default_namespace: &str) -> Result<Vec<Manifest>,
         if let Content::Taken(object) = &manifest.content
             && let Some(invalid) = check_routes(&object.config, object.json.len())
         {
-            let name = object.config.key.to_string();
-            manifest.content = Content::Refused(Refused { name, faults: vec![invalid] });
+            let key = object.config.key.clone();
+            let (name, key) = (key.to_string(), Some(key));
+            manifest.content = Content::Refused(Refused { name, key, faults: vec![invalid] });
         }
     }
     Ok(manifests)

@@ -90,7 +90,8 @@ async fn objects_are_found_by_kind_namespace_and_name() {
     assert_eq!(found("svc", "shop", "").await, ["Service a", "Service b"]);
     assert_eq!(found("services", "", "a").await.len(), 2);
     assert_eq!(found("vs", "", "").await, ["VirtualService v"]);
-    assert_eq!(found("all", "shop", "").await.len(), 4, "a namespace is in no namespace");
+    assert_eq!(found("all", "shop", "").await.len(), 3, "a namespace is in no namespace");
+    assert_eq!(found("ns", "bank", "").await, ["Namespace shop"], "and is found if it is asked for");
     assert!(found("sidecar", "", "").await.is_empty(), "a list may be empty");
 }
 
@@ -232,7 +233,8 @@ async fn a_watch_shows_what_is_there_and_then_each_change() {
 async fn a_prune_deletes_what_has_the_labels_and_is_not_applied_in_the_same_transaction() {
     let mut process = Process::start().await;
     let labelled = |name: &str| service(name).replace("shop}", "shop, labels: {app: web}}");
-    process.apply(&(labelled("a") + &labelled("b") + &service("other"))).await;
+    let elsewhere = labelled("c").replace("namespace: shop", "namespace: bank");
+    process.apply(&(labelled("a") + &labelled("b") + &service("other") + &elsewhere)).await;
     let source = pb::Source { name: "test.yaml".into(), text: labelled("a").into() };
     let request = pb::ApplyRequest { sources: vec![source], prune: "app=web".into(), ..Default::default() };
     let dry = pb::ApplyRequest { dry_run: true, ..request.clone() };
@@ -240,7 +242,12 @@ async fn a_prune_deletes_what_has_the_labels_and_is_not_applied_in_the_same_tran
     assert_eq!(actions(&process.admin.apply(dry).await.unwrap().into_inner()), want);
     let response = process.admin.apply(request).await.unwrap().into_inner();
     assert_eq!((actions(&response), response.revision), (want.map(str::to_owned).to_vec(), 2));
-    assert_eq!(names(&mut process, "svc", "", "").await.unwrap(), ["Service a", "Service other"]);
+    assert_eq!(names(&mut process, "svc", "shop", "").await.unwrap(), ["Service a", "Service other"]);
+    assert_eq!(
+        names(&mut process, "svc", "bank", "").await.unwrap(),
+        ["Service c"],
+        "no file speaks of this namespace"
+    );
 }
 
 #[tokio::test]
@@ -278,7 +285,7 @@ async fn history_says_who_changed_what_and_a_rollback_brings_it_back() {
     let none = pb::DiffRequest { from_revision: 1, to_revision: 4, wanted: None };
     assert!(process.admin.diff(none).await.unwrap().into_inner().differences.is_empty(), "it is as it was");
     let error = process.admin.rollback(pb::RollbackRequest { revision: 9, dry_run: false }).await.unwrap_err();
-    assert_eq!(error.message(), "want revisions from 0 to 4, the earlier one first, got 9 and 4");
+    assert_eq!(error.message(), "want a revision of at most 4, got 9");
 }
 
 #[tokio::test]

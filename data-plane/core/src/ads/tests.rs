@@ -85,10 +85,7 @@ fn what_is_refused_is_named_and_the_rest_is_taken() {
     client.on_connect();
     let requests = respond(&mut client, ResourceType::Cluster, &[eds("good"), original_dst("bad")]);
     let error = requests[0].error_detail.clone().unwrap().message;
-    assert_eq!(
-        error,
-        "cluster bad: type: want a field that Rutter acts on, got not supported yet: type (ORIGINAL_DST)"
-    );
+    assert_eq!(error, "cluster bad: type: not supported yet (ORIGINAL_DST)");
     assert!(client.config().cluster("good").is_some());
     let listed = client.on_connect().remove(0).initial_resource_versions;
     assert_eq!(listed.into_keys().collect::<Vec<_>>(), ["good"], "only what is held is listed");
