@@ -108,6 +108,7 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion(wanted) => {
+            no_namespace(&namespace)?;
             let mut script = Vec::new();
             clap_complete::generate(wanted.shell, &mut Cli::command(), "rutterctl", &mut script);
             out.write_all(&script)?;

@@ -103,6 +103,42 @@ async fn embedded_store_keeps_the_contract() {
     contract(Arc::new(EmbeddedStore::open(dir.path()).unwrap())).await;
 }
 
+#[tokio::test]
+async fn who_made_a_commit_is_known_after_a_restart_and_history_goes_as_far_back_as_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = async |store: &dyn ConfigStore| {
+        let history = rutter_store::history(store, 0).await.unwrap();
+        let lines = history.iter().map(|commit| {
+            let written = commit.written.as_ref().unwrap();
+            let names: Vec<&str> = commit.keys().map(|key| &*key.name).collect();
+            (format!("{} by {}: {}", commit.revision, written.by, names.join(" ")), written.at)
+        });
+        lines.unzip::<String, i64, Vec<_>, Vec<_>>()
+    };
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    store.commit_by("uid 7", vec![put("a", 1), put("b", 1)]).await.unwrap();
+    store.commit_by("token write from 127.0.0.1:9", vec![put("a", 2), delete("b")]).await.unwrap();
+    store.commit(vec![put("c", 1)]).await.unwrap();
+    let (lines, times) = shown(&store).await;
+    assert_eq!(lines, ["1 by uid 7: a b", "2 by token write from 127.0.0.1:9: a b", "3 by : c"]);
+    assert!(times.is_sorted() && times[0] > 1_700_000_000_000_000, "{times:?}");
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(shown(&store).await, (lines, times));
+    let differences = rutter_store::differences(&store, 1, 3).await.unwrap();
+    let texts: Vec<String> = differences
+        .iter()
+        .map(|difference| {
+            let text = |stored: &Option<rutter_store::Stored>| stored.as_ref().map(|stored| stored.json.to_string());
+            format!("{}: {:?} {:?}", difference.key.name, text(&difference.before), text(&difference.after))
+        })
+        .collect();
+    assert_eq!(
+        texts,
+        [r#"a: Some("{\"v\":1}") Some("{\"v\":2}")"#, r#"b: Some("{\"v\":1}") None"#, r#"c: None Some("{\"v\":1}")"#]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_made_at_once_get_each_their_revision() {
     let dir = tempfile::tempdir().unwrap();

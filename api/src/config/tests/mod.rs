@@ -1,4 +1,5 @@
 mod every_field;
+mod exported;
 mod text;
 
 use serde_json::Value;

@@ -114,9 +114,8 @@ impl Reader<'_> {
                 .push(format!("{place}: {key}: want the namespace {wanted} of --namespace, got {}", key.namespace));
             return;
         }
-        if let Some(prune) = self.prune.as_ref().filter(|prune| !prune.selects(&object.config.labels)) {
+        if self.prune.as_ref().is_some_and(|prune| !prune.selects(&object.config.labels)) {
             let text = &self.request.prune;
-            debug_assert!(!prune.is_empty());
             self.faults.push(format!("{place}: {key}: want labels that --prune selects ({text}), got others"));
             return;
         }
