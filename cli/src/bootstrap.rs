@@ -13,7 +13,10 @@ use crate::usage::usage;
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     check(wanted, namespace)?;
     let no_address = || usage(format!("--xds {}: want HOST:PORT", wanted.xds));
-    let (host, port) = wanted.xds.rsplit_once(':').filter(|(host, _)| !host.contains('/')).ok_or_else(no_address)?;
+    // A gRPC library takes targets of other forms, such as dns:///rutter.mesh:15010.
+    let is_plain = |host: &str| wanted.proxy == Proxy::Grpc || !host.contains('/');
+    let parts = wanted.xds.rsplit_once(':').filter(|(host, _)| is_plain(host));
+    let (host, port) = parts.ok_or_else(no_address)?;
     let port: u16 = port.parse().map_err(|_| no_address())?;
     let page = AdminPage::of(wanted, namespace)?;
     let json = match (wanted.proxy, wanted.interception) {
@@ -403,6 +406,13 @@ mod tests {
               "xds": "127.0.0.1:15010"
             }"#]]
         .assert_eq(&printed("--proxy rutter --interception none --admin 127.0.0.1:9901").unwrap());
+    }
+
+    #[test]
+    fn a_grpc_client_takes_other_forms_of_targets() {
+        let json: Value =
+            serde_json::from_str(&printed("--proxy grpc --xds dns:///rutter.mesh:15010").unwrap()).unwrap();
+        assert_eq!(json["xds_servers"][0]["server_uri"], "dns:///rutter.mesh:15010");
     }
 
     #[test]
