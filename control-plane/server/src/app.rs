@@ -76,11 +76,13 @@ impl App {
             Some(dir) => Some(Folder::open(dir, options, store.clone(), metrics.clone()).await?).unzip(),
             None => (None, None),
         };
-        if *store.latest().borrow() > before {
-            store.give_back_memory().await;
-        }
         let sources = vec![open_store(store.clone()).await?];
         let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
+        if *store.latest().borrow() > before {
+            // Everything was listed by now, which fills the database's memory once more.
+            store.give_back_memory().await;
+            rutter_malloc::trim();
+        }
         let streams = OpenStreams::new(metrics.clone());
         let (service, tasks) = ads::ads(Shared {
             engine: handle.clone(),
