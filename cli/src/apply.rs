@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use rutter_api::ConfigKey;
 use rutter_api::config::{Content, Manifest, Refused, read_manifests};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::printable;
@@ -13,7 +12,7 @@ use crate::args::{Apply, Delete, Output, Rollback};
 use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print};
-use crate::targets::{display_name, keys};
+use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
 use crate::waiting::wait;
 
@@ -180,10 +179,10 @@ fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::Obje
             read_manifests(&text, namespace).map_err(|error| anyhow::anyhow!("{}: {error}", source.name))?;
         for Manifest { line, content } in manifests {
             match content {
-                Content::Taken(object) => keys.push(key_of_config(&object.config.key)),
+                Content::Taken(object) => keys.push(api_key(&object.config.key)),
                 Content::Foreign(_) => {}
                 // What an object says does not matter when it goes.
-                Content::Refused(Refused { key: Some(key), .. }) => keys.push(key_of_config(&key)),
+                Content::Refused(Refused { key: Some(key), .. }) => keys.push(api_key(&key)),
                 Content::Refused(refused) => {
                     let fault = refused.faults.first().map(ToString::to_string).unwrap_or_default();
                     eprintln!("warning: {}", printable(&format!("{}: line {line}: passed over: {fault}", source.name)));
@@ -192,11 +191,6 @@ fn keys_of_files(sources: &[pb::Source], namespace: &str) -> Result<Vec<pb::Obje
         }
     }
     Ok(keys)
-}
-
-fn key_of_config(key: &ConfigKey) -> pb::ObjectKey {
-    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
-    pb::ObjectKey { kind, namespace, name: key.name.to_string() }
 }
 
 /// Makes every object of the API again what it was at a revision, by a new revision, and names those that change. Objects

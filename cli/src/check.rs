@@ -14,7 +14,6 @@ use crate::args::{Check, Output};
 use crate::files::read;
 use crate::istio_notes;
 use crate::output::{Out, print};
-use crate::targets::display_name;
 
 /// What Rutter does with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,9 +98,7 @@ fn row_of(source: &str, Manifest { line, content }: Manifest, from_istio: bool) 
     match content {
         Content::Taken(object) => {
             let notes = istio_notes::of_taken(&object.config);
-            let key = &object.config.key;
-            let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
-            let name = display_name(&pb::ObjectKey { kind, namespace, name: key.name.to_string() });
+            let name = object.config.key.to_string();
             match check_routes(&object.config, object.json.len()) {
                 None => row(name, Verdict::ActedOn, Vec::new(), notes),
                 Some(fault) => row(name, Verdict::Wrong, vec![fault], notes),

@@ -15,7 +15,7 @@ use crate::args::{Diff, History, Output};
 use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print, table, yaml};
-use crate::targets::{display_name, keys};
+use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
 
 /// The number of changes of a commit that the table names.
@@ -156,9 +156,7 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
         for Manifest { line, content } in manifests {
             match content {
                 Content::Taken(object) => {
-                    let key = &object.config.key;
-                    let (kind, namespace) = (key.kind.name().to_owned(), key.namespace.to_string());
-                    let key = pb::ObjectKey { kind, namespace, name: key.name.to_string() };
+                    let key = api_key(&object.config.key);
                     let name = display_name(&key);
                     if files.insert(name.clone(), (key, object.json)).is_some() {
                         faults

@@ -1,6 +1,7 @@
 //! The objects that a command line names.
 
 use anyhow::Result;
+use rutter_api::ConfigKey;
 use rutter_api::pb::rutter::admin::v1 as pb;
 
 use crate::usage::usage;
@@ -45,6 +46,11 @@ fn single(argument: &str, namespace: &str) -> Result<pb::ObjectKey> {
 
 fn key(kind: &str, namespace: &str, name: &str) -> pb::ObjectKey {
     pb::ObjectKey { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+/// Returns a key as the API has it.
+pub(crate) fn api_key(key: &ConfigKey) -> pb::ObjectKey {
+    self::key(key.kind.name(), &key.namespace, &key.name)
 }
 
 /// Returns the name of an object as messages have it: `virtualService shop/a`.
