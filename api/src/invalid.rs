@@ -44,6 +44,11 @@ impl Invalid {
         self
     }
 
+    /// Returns the fault as text without the object, for where the object stands beside it.
+    pub fn text_without_object(&self) -> String {
+        Self { object: String::new(), ..self.clone() }.to_string()
+    }
+
     /// Adds the name of the object that has the fault.
     #[must_use]
     pub fn of(mut self, object: impl Into<String>) -> Self {

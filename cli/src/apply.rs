@@ -130,8 +130,7 @@ pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<
     }
     if wanted.wait && !is_dry {
         let waited = wait(admin, response.revision, context.timeout).await?;
-        waited.print(out)?;
-        waited.result()?;
+        return waited.show(out);
     }
     Ok(())
 }
@@ -211,8 +210,7 @@ pub(crate) async fn rollback(admin: &mut Admin, wanted: Rollback, context: &Cont
     }
     if wanted.wait && !is_dry {
         let waited = wait(admin, response.revision, context.timeout).await?;
-        waited.print(out)?;
-        waited.result()?;
+        return waited.show(out);
     }
     Ok(())
 }

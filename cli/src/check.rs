@@ -136,7 +136,7 @@ fn print_rows(rows: &[Row], out: Out<'_>) -> Result<()> {
         let object = if row.object.is_empty() { String::new() } else { format!("{}: ", printable_line(&row.object)) };
         writeln!(out, "{}: {object}{}", printable_line(&row.place), row.verdict.text())?;
         for fault in &row.faults {
-            writeln!(out, "    {}", printable_line(&fault_text(fault)))?;
+            writeln!(out, "    {}", printable_line(&fault.text_without_object()))?;
         }
         for note in &row.notes {
             writeln!(out, "    Istio: {}", printable_line(note))?;
@@ -147,11 +147,6 @@ fn print_rows(rows: &[Row], out: Out<'_>) -> Result<()> {
     }
     writeln!(out, "{}", summary(rows))?;
     Ok(())
-}
-
-/// Returns a fault without the object, which stands above it.
-fn fault_text(fault: &Invalid) -> String {
-    Invalid { object: String::new(), ..fault.clone() }.to_string()
 }
 
 fn summary(rows: &[Row]) -> String {
@@ -237,7 +232,10 @@ mod tests {
     fn what_is_no_text_or_yaml_is_wrong() {
         assert_eq!(rows("a: [")[0].verdict, Verdict::Wrong);
         let source = pb::Source { name: "a.yaml".into(), text: vec![0xff].into() };
-        assert_eq!(fault_text(&rows_of(&source, "default", false)[0].faults[0]), "want UTF-8, got another byte at 0");
+        assert_eq!(
+            rows_of(&source, "default", false)[0].faults[0].text_without_object(),
+            "want UTF-8, got another byte at 0"
+        );
         assert_eq!(summary(&[]), "0 objects");
     }
 }

@@ -65,6 +65,12 @@ impl Waited {
         print_pushes(&self.pushes, out)
     }
 
+    /// Prints what was sent to whom, and fails if a sidecar refused or did not answer.
+    pub(crate) fn show(&self, out: Out<'_>) -> Result<()> {
+        self.print(out)?;
+        self.result()
+    }
+
     /// Returns what was sent to whom.
     pub(crate) fn json(&self) -> Value {
         let pushes: Vec<Value> = self.pushes.iter().map(push_json).collect();

@@ -104,7 +104,7 @@ impl Kind {
     }
 
     /// Returns the plural by which Kubernetes names the kind, in lower case.
-    pub fn plural(self) -> String {
+    fn plural(self) -> String {
         let name = self.name().to_ascii_lowercase();
         match name.strip_suffix('y') {
             Some(stem) => format!("{stem}ies"),

@@ -76,9 +76,10 @@ impl Object {
 
     /// Reads and checks a document of a kind.
     pub(super) fn of_kind(kind: Kind, mut value: Value, default_namespace: &str) -> Result<Self, Vec<Invalid>> {
-        let name =
-            key_of_document(kind, &value, default_namespace).map_or(kind.name().to_owned(), |key| key.to_string());
-        let mut metadata = metadata_of(&value).map_err(|invalid| vec![invalid.of(name)])?;
+        let mut metadata = metadata_of(&value).map_err(|invalid| {
+            let key = key_of_document(kind, &value, default_namespace);
+            vec![invalid.of(key.map_or(kind.name().to_owned(), |key| key.to_string()))]
+        })?;
         let key = key_of(kind, &metadata, default_namespace).map_err(|invalid| vec![invalid.of(kind.name())])?;
         check_labels(&metadata).map_err(|faults| with_key(faults, &key))?;
         let revision = revision_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;

@@ -151,7 +151,7 @@ impl App {
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
         let server = XdsServer { limits: self.limits, gate: self.gate.clone(), service: self.service, loads };
         tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
-        tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, self.gate, stopped.clone())));
+        tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, self.gate)));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));
         }

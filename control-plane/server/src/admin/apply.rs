@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use rutter_api::config::{Content, Manifest, Object};
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, LabelSelector};
+use rutter_api::{ConfigKey, Invalid, LabelSelector};
 use rutter_store::{ConfigWrite, Expected, Owner};
 use tonic::Status;
 
@@ -93,11 +93,8 @@ impl Reader<'_> {
             Content::Refused(refused) => {
                 let is_unsupported = refused.is_unsupported();
                 if is_unsupported && self.request.skip_unsupported {
-                    let reasons = refused.faults.iter().map(|fault| {
-                        let fault = rutter_api::Invalid { object: String::new(), ..fault.clone() };
-                        fault.to_string()
-                    });
-                    self.left_out.push(pb::LeftOut { object: refused.name, place, reasons: reasons.collect() });
+                    let reasons = refused.faults.iter().map(Invalid::text_without_object).collect();
+                    self.left_out.push(pb::LeftOut { object: refused.name, place, reasons });
                     return;
                 }
                 self.unsupported += usize::from(is_unsupported);
