@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// What Rutter names itself; everything else comes in by import.
-const XDS_ROOTS: [&str; 16] = [
+const XDS_ROOTS: [&str; 22] = [
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/discovery/v3/discovery.proto",
     "envoy/service/load_stats/v3/lrs.proto",
@@ -23,6 +23,12 @@ const XDS_ROOTS: [&str; 16] = [
     "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
+    "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto",
+    "envoy/extensions/filters/http/cors/v3/cors.proto",
+    "envoy/extensions/filters/http/fault/v3/fault.proto",
+    "envoy/extensions/transport_sockets/tls/v3/tls.proto",
+    "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",
+    "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a build script is told its folders by the environment")]

@@ -19,6 +19,7 @@ pub mod names;
 pub mod node;
 pub mod pb;
 mod printable;
+mod re2;
 pub mod resource_type;
 mod spelling;
 pub mod yaml;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Empty};
+use hyper::HeaderMap;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -18,8 +19,17 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Answer {
     /// The status code of the answer.
     pub status: u16,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
     /// The body of the answer as text.
     pub body: String,
+}
+
+impl Answer {
+    /// Returns a header of the answer as text, or `None` if it has none of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
 }
 
 /// Sends a GET request for `path` to `addr` on a connection of its own.
@@ -27,13 +37,23 @@ pub struct Answer {
 /// # Errors
 /// Fails if there is no answer within five seconds.
 pub async fn get(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-    timeout(TIMEOUT, send(addr, path, headers)).await.with_context(|| format!("no answer from {addr}{path}"))?
+    request(addr, ("GET", path), headers).await
 }
 
-async fn send(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+/// Sends a request without content, given by its method and its path, to `addr` on a connection of its own.
+///
+/// # Errors
+/// Fails if there is no answer within five seconds.
+pub async fn request(addr: SocketAddr, (method, path): (&str, &str), headers: &[(&str, &str)]) -> Result<Answer> {
+    timeout(TIMEOUT, send(addr, (method, path), headers))
+        .await
+        .with_context(|| format!("no answer from {addr}{path}"))?
+}
+
+async fn send(addr: SocketAddr, (method, path): (&str, &str), headers: &[(&str, &str)]) -> Result<Answer> {
     let io = TokioIo::new(TcpStream::connect(addr).await.with_context(|| addr.to_string())?);
     let (mut sender, connection) = http1::handshake(io).await?;
-    let mut request = hyper::Request::get(path);
+    let mut request = hyper::Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", addr.to_string());
     }
@@ -44,8 +64,9 @@ async fn send(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await?.to_bytes();
-        Ok::<_, hyper::Error>(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok::<_, hyper::Error>(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     };
     tokio::pin!(exchange, connection);
     // The connection has to be driven while the answer is awaited.

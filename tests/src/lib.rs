@@ -8,6 +8,7 @@ pub mod apps;
 pub mod client;
 pub mod cutter;
 pub mod dice;
+pub mod echo;
 pub mod fleet;
 pub mod http;
 pub mod process;

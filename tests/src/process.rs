@@ -303,6 +303,8 @@ pub struct Workload {
     pub namespace: String,
     /// The address of the pod.
     pub ip: IpAddr,
+    /// The labels of the pod, each as `key=value`.
+    pub labels: Vec<String>,
     /// Whether its traffic is captured. Otherwise its listeners are bound.
     pub captured: bool,
     /// The proxy that runs.
@@ -312,7 +314,14 @@ pub struct Workload {
 impl Workload {
     /// Returns the identity of a sidecar whose listeners are bound.
     pub fn new(pod: &str, namespace: &str, ip: IpAddr) -> Self {
-        Self { pod: pod.into(), namespace: namespace.into(), ip, captured: false, proxy: Proxy::ENVOY }
+        Self {
+            pod: pod.into(),
+            namespace: namespace.into(),
+            ip,
+            labels: Vec::new(),
+            captured: false,
+            proxy: Proxy::ENVOY,
+        }
     }
 }
 
@@ -342,25 +351,11 @@ impl Sidecar {
         let mode = if workload.captured { "redirect" } else { "none" };
         let (ip, xds) = (workload.ip.to_string(), plane.xds.to_string());
         let admin = format!("127.0.0.1:{port}");
-        let bootstrap = plane
-            .ctl(&[
-                "-n",
-                &workload.namespace,
-                "bootstrap",
-                "--proxy",
-                if workload.proxy == Proxy::Rutter { "rutter" } else { "envoy" },
-                "--pod",
-                &workload.pod,
-                "--ip",
-                &ip,
-                "--interception",
-                mode,
-                "--xds",
-                &xds,
-                "--admin",
-                &admin,
-            ])
-            .await?;
+        let proxy = if workload.proxy == Proxy::Rutter { "rutter" } else { "envoy" };
+        let mut args = vec!["-n", &workload.namespace, "bootstrap", "--proxy", proxy, "--pod", &workload.pod];
+        args.extend(["--ip", &ip, "--interception", mode, "--xds", &xds, "--admin", &admin]);
+        args.extend(workload.labels.iter().flat_map(|label| ["--label", label.as_str()]));
+        let bootstrap = plane.ctl(&args).await?;
         let bootstrap = match workload.proxy {
             Proxy::Envoy(_, Variant::Sotw) => bootstrap.replace("\"DELTA_GRPC\"", "\"GRPC\""),
             Proxy::Envoy(_, Variant::Delta) | Proxy::Rutter => bootstrap,

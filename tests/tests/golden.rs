@@ -185,3 +185,8 @@ fn ports_of_every_protocol_are_what_istiod_sends_but_for_the_listed_departures()
 fn scopes_are_what_istiod_sends_but_for_the_listed_departures() {
     check("scope");
 }
+
+#[test]
+fn routes_of_every_sort_are_what_istiod_sends_but_for_the_listed_departures() {
+    check("routes-full");
+}

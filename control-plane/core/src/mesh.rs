@@ -230,13 +230,26 @@ impl Mesh {
     /// Returns the clients whose workload may be selected by other objects than before.
     fn nodes_with_other_objects(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
         // A kind that selects workloads has to be taken in here, so that clients move to the scopes of other objects.
-        let IndexDelta { sidecars, services: _, endpoints: _, addresses: _, destination_rules: _, virtual_services: _ } =
-            delta;
+        let IndexDelta {
+            sidecars,
+            source_labels,
+            services: _,
+            endpoints: _,
+            addresses: _,
+            destination_rules: _,
+            virtual_services: _,
+        } = delta;
         let namespaces: BTreeSet<&Arc<str>> = sidecars.iter().map(|key| &key.namespace).collect();
         if namespaces.contains(&self.index.settings().root_namespace) {
             return self.nodes.keys().copied().collect();
         }
-        namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten().copied().collect()
+        let of_namespaces = namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();
+        let mut nodes: BTreeSet<NodeId> = of_namespaces.copied().collect();
+        if !source_labels.is_empty() {
+            let has_labels = |node: &Node| source_labels.iter().any(|labels| labels.selects(&node.node.labels));
+            nodes.extend(self.nodes.iter().filter(|(_, node)| has_labels(node)).map(|(id, _)| *id));
+        }
+        nodes
     }
 
     /// Moves a client to the scope in which it should be, and returns whether that is another one.

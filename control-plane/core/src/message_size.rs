@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
+use rutter_api::config::istio::HttpRoute;
 use rutter_api::{ClusterName, Config, ConfigKey, Hostname, Invalid};
 
 use crate::client::{ClientClass, RouteTableForm};
@@ -14,7 +15,7 @@ use crate::encode::endpoint::load_assignment;
 use crate::encode::inputs::Shared;
 use crate::encode::route::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host};
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, Protocol, Service, ServiceKey, ServicePort};
+use crate::model::{ExportTo, Protocol, RequestSource, Service, ServiceKey, ServicePort};
 
 /// The largest resource that every client can take, in bytes.
 const BYTES_MAX: usize = ClientClass::GRPC_RESOURCE_BYTES_MAX;
@@ -24,9 +25,10 @@ const ENDPOINT_BYTES: usize = 64;
 const CONDITION_BYTES: usize = 1024;
 /// More bytes than a destination of a route nearly ever has.
 const DESTINATION_BYTES: usize = 512;
-/// The port and the domain for which virtual hosts are encoded to find their size.
+/// The port, the domain and the client's namespace for which virtual hosts are encoded to find their size.
 const EXAMPLE_PORT: u16 = 80;
 const EXAMPLE_DOMAIN: &str = "cluster.local";
+const EXAMPLE_NAMESPACE: &str = "default";
 
 fn want(what: &str) -> String {
     format!("{what} of at most {BYTES_MAX} bytes, the bound of gRPC clients")
@@ -53,7 +55,7 @@ pub fn check_routes(config: &Arc<Config>, written: usize) -> Option<Invalid> {
 fn example_inputs(virtual_service: &Arc<Config>, host: &Hostname) -> VirtualHostInputs {
     let namespace = &virtual_service.key.namespace;
     let routes = virtual_service.spec.as_virtual_service().into_iter().flat_map(|spec| &spec.http);
-    let destinations = routes.flat_map(|http| &http.route).map(|route| &route.destination.host);
+    let destinations = routes.flat_map(HttpRoute::destinations).map(|destination| &destination.host);
     let destinations: BTreeSet<Hostname> = destinations.map(|host| host.resolve(namespace, EXAMPLE_DOMAIN)).collect();
     let looked_up = destinations.into_iter().map(|host| LookedUpService {
         service: Some(Shared::from(&Arc::new(example_service(&host, virtual_service)))),
@@ -65,6 +67,7 @@ fn example_inputs(virtual_service: &Arc<Config>, host: &Hostname) -> VirtualHost
         service: None,
         virtual_service: Some(virtual_service.into()),
         destinations: looked_up.collect(),
+        source: RequestSource::for_routes(virtual_service, EXAMPLE_NAMESPACE, |_| true),
         short_names: ShortNames::WithoutNamespace,
         domain: EXAMPLE_DOMAIN.into(),
         form: RouteTableForm::PerHost,

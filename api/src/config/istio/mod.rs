@@ -17,6 +17,8 @@ pub use sidecar::{
     EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar, SidecarPort,
 };
 pub use virtual_service::{
-    Destination, HeaderMatch, HttpMatch, HttpRoute, HttpRouteDestination, PortSelector, StringMatch, VirtualService,
+    CorsPolicy, Delegate, Destination, HeaderOperations, Headers, HttpAbort, HttpDelay, HttpDirectResponse, HttpFault,
+    HttpMatch, HttpMirror, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent,
+    PortSelector, RedirectPort, StringMatch, UnmatchedPreflights, VirtualService, grpc_status,
 };
 pub use workload_entry::{WorkloadEntry, WorkloadSelector};

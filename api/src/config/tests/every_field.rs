@@ -67,18 +67,40 @@ fn virtual_service_fields() {
         ("spec.tcp", "[{route: [{destination: {host: a}}]}]"),
         ("spec.http.0.name", "r"),
         ("spec.http.0.timeout", "5s"),
-        ("spec.http.0.redirect", "{uri: /}"),
-        ("spec.http.0.directResponse", "{status: 200}"),
+        ("spec.http.0", "{redirect: {uri: /}}"),
+        ("spec.http.0", "{redirect: {authority: a, port: 8080, scheme: https, redirectCode: 308}}"),
+        ("spec.http.0", "{redirect: {derivePort: FROM_PROTOCOL_DEFAULT}}"),
+        ("spec.http.0", "{redirect: {derivePort: FROM_REQUEST_PORT}}"),
+        ("spec.http.0", "{redirect: {derivePort: NEVER}}"),
+        ("spec.http.0", "{directResponse: {status: 200}}"),
+        ("spec.http.0", "{directResponse: {status: 200, body: {string: a}}}"),
+        ("spec.http.0", "{directResponse: {status: 200, body: {bytes: YQ==}}}"),
+        ("spec.http.0", "{delegate: {name: a}}"),
+        ("spec.http.0", "{delegate: {name: a, namespace: b}}"),
         ("spec.http.0.delegate", "{name: a}"),
-        ("spec.http.0.rewrite", "{uri: /}"),
-        ("spec.http.0.retries", "{attempts: 3}"),
-        ("spec.http.0.fault", "{delay: {fixedDelay: 5s}}"),
-        ("spec.http.0.mirror", "{host: a}"),
-        ("spec.http.0.mirrors", "[{destination: {host: a}}]"),
+        ("spec.http.0.rewrite", "{uri: /, authority: a}"),
+        ("spec.http.0.rewrite", "{uriRegexRewrite: {match: a, rewrite: b}}"),
+        ("spec.http.0.retries", "{attempts: 0}"),
+        ("spec.http.0.retries", "{attempts: 3, perTryTimeout: 1s, retryOn: '5xx,503', backoff: 10ms}"),
+        ("spec.http.0.retries", "{attempts: 3, retryRemoteLocalities: true, retryIgnorePreviousHosts: false}"),
+        ("spec.http.0.retries", "{}"),
+        ("spec.http.0.fault", "{delay: {fixedDelay: 5s, percentage: {value: 0.1}}}"),
+        ("spec.http.0.fault", "{delay: {fixedDelay: 5s, percent: 10}}"),
+        ("spec.http.0.fault", "{delay: {fixedDelay: 5s, exponentialDelay: 5s}}"),
+        ("spec.http.0.fault", "{abort: {httpStatus: 500, percentage: {value: 0.1}}}"),
+        ("spec.http.0.fault", "{abort: {grpcStatus: UNAVAILABLE}}"),
+        ("spec.http.0.fault", "{abort: {http2Error: a}}"),
+        ("spec.http.0.mirror", "{host: a, subset: v1, port: {number: 80}}"),
+        ("spec.http.0.mirrors", "[{destination: {host: a}, percentage: {value: 10}}]"),
         ("spec.http.0.mirrorPercent", "10"),
         ("spec.http.0.mirrorPercentage", "{value: 10}"),
-        ("spec.http.0.corsPolicy", "{allowOrigins: [{exact: a}]}"),
-        ("spec.http.0.headers", "{request: {set: {a: b}}}"),
+        ("spec.http.0.corsPolicy", "{allowOrigins: [{exact: a}, {prefix: b}, {regex: c}], allowOrigin: ['*']}"),
+        ("spec.http.0.corsPolicy", "{allowMethods: [GET], allowHeaders: [a], exposeHeaders: [b], maxAge: 1h}"),
+        ("spec.http.0.corsPolicy", "{allowCredentials: true, unmatchedPreflights: IGNORE}"),
+        ("spec.http.0.corsPolicy", "{unmatchedPreflights: FORWARD}"),
+        ("spec.http.0.corsPolicy", "{unmatchedPreflights: UNSPECIFIED}"),
+        ("spec.http.0.headers", "{request: {set: {a: b}, add: {c: d}, remove: [e]}}"),
+        ("spec.http.0.headers", "{response: {set: {a: b}, add: {c: d}, remove: [e]}}"),
         ("spec.http.0.match.0.name", "m"),
         ("spec.http.0.match.0.uri", "{exact: /}"),
         ("spec.http.0.match.0.uri", "{prefix: /}"),
@@ -87,13 +109,13 @@ fn virtual_service_fields() {
         ("spec.http.0.match.0.method", "{exact: GET}"),
         ("spec.http.0.match.0.authority", "{exact: a}"),
         ("spec.http.0.match.0.headers", "{x-a: {exact: b}}"),
-        ("spec.http.0.match.0.headers", "{x-a: {regex: b}}"),
+        ("spec.http.0.match.0.headers", "{x-a: {prefix: b}, x-b: {regex: b}, x-c: {}}"),
         ("spec.http.0.match.0.port", "80"),
         ("spec.http.0.match.0.sourceLabels", "{app: a}"),
         ("spec.http.0.match.0.gateways", "[mesh]"),
         ("spec.http.0.match.0.queryParams", "{a: {exact: b}}"),
         ("spec.http.0.match.0.ignoreUriCase", "true"),
-        ("spec.http.0.match.0.withoutHeaders", "{a: {}}"),
+        ("spec.http.0.match.0.withoutHeaders", "{a: {}, b: {exact: c}}"),
         ("spec.http.0.match.0.sourceNamespace", "a"),
         ("spec.http.0.match.0.statPrefix", "a"),
         ("spec.http.0.route.0.weight", "100"),
@@ -115,37 +137,59 @@ fn virtual_service_fields() {
             spec.tcp: want a field that Rutter acts on, got one that is not supported yet
             spec.http.0.name: taken
             spec.http.0.timeout: taken
-            spec.http.0.redirect: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.directResponse: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.delegate: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.rewrite: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.retries: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: want `FROM_PROTOCOL_DEFAULT` or `FROM_REQUEST_PORT`, got unknown variant `NEVER`
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0: taken
+            spec.http.0.delegate: want one of route, redirect, directResponse and delegate, got route and delegate
+            spec.http.0.rewrite: taken
+            spec.http.0.rewrite: taken
+            spec.http.0.retries: taken
+            spec.http.0.retries: taken
+            spec.http.0.retries: taken
+            spec.http.0.retries: want the field `attempts`, got nothing
+            spec.http.0.fault: taken
+            spec.http.0.fault: taken
             spec.http.0.fault: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.mirror: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.mirrors: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.mirrorPercent: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.mirrorPercentage: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.corsPolicy: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.headers: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.fault: taken
+            spec.http.0.fault: taken
+            spec.http.0.fault: want a field that Rutter acts on, got one that is not supported yet; want httpStatus or grpcStatus, got none
+            spec.http.0.mirror: taken
+            spec.http.0.mirrors: taken
+            spec.http.0.mirrorPercent: taken
+            spec.http.0.mirrorPercentage: taken
+            spec.http.0.corsPolicy: taken
+            spec.http.0.corsPolicy: taken
+            spec.http.0.corsPolicy: taken
+            spec.http.0.corsPolicy: taken
+            spec.http.0.corsPolicy: taken
+            spec.http.0.headers: taken
+            spec.http.0.headers: taken
             spec.http.0.match.0.name: taken
             spec.http.0.match.0.uri: taken
             spec.http.0.match.0.uri: taken
-            spec.http.0.match.0.uri: want `exact` or `prefix`, got unknown variant `regex`
-            spec.http.0.match.0.scheme: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.method: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.authority: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.uri: taken
+            spec.http.0.match.0.scheme: taken
+            spec.http.0.match.0.method: taken
+            spec.http.0.match.0.authority: taken
             spec.http.0.match.0.headers: taken
-            spec.http.0.match.0.headers: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.port: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.sourceLabels: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.gateways: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.queryParams: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.ignoreUriCase: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.withoutHeaders: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.sourceNamespace: want a field that Rutter acts on, got one that is not supported yet
-            spec.http.0.match.0.statPrefix: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.match.0.headers: taken
+            spec.http.0.match.0.port: taken
+            spec.http.0.match.0.sourceLabels: taken
+            spec.http.0.match.0.gateways: taken
+            spec.http.0.match.0.queryParams: taken
+            spec.http.0.match.0.ignoreUriCase: taken
+            spec.http.0.match.0.withoutHeaders: taken
+            spec.http.0.match.0.sourceNamespace: taken
+            spec.http.0.match.0.statPrefix: taken
             spec.http.0.route.0.weight: taken
-            spec.http.0.route.0.headers: want a field that Rutter acts on, got one that is not supported yet
+            spec.http.0.route.0.headers: taken
             spec.http.0.route.0.destination.subset: taken
             spec.http.0.route.0.destination.port: taken
             spec.http.0.route.0.destination.port: want 1..=65535, got integer `0`

@@ -46,8 +46,8 @@ fn unknown_fields_are_refused_with_their_path() {
 #[test]
 fn what_is_not_acted_on_is_refused() {
     refused(
-        &istio("VirtualService", "{hosts: [a], http: [{fault: {}, route: [{destination: {host: a}}]}]}"),
-        "virtualService default/x: spec.http[0].fault: not supported yet",
+        &istio("VirtualService", "{hosts: [a], tcp: [], http: [{route: [{destination: {host: a}}]}]}"),
+        "virtualService default/x: spec.tcp: not supported yet",
     );
     refused(
         &istio("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"),
@@ -79,10 +79,9 @@ fn impossible_values_are_refused() {
     refused(
         &istio(
             "VirtualService",
-            "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 50}, {destination: {host: b}, weight: 60}]}]}",
+            "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 0}, {destination: {host: b}, weight: 0}]}]}",
         ),
-        "virtualService default/x: spec.http[0].route: want weights that sum to 100, got 110 \
-         (weights are per cent; write them so that they sum to 100)",
+        "virtualService default/x: spec.http[0].route: want weights of a sum from 1 to 4294967295, got 0",
     );
     refused(
         &istio("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 140}}}"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname};
+use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use crate::model::{Service, ServiceKey};
 
@@ -26,6 +26,8 @@ pub struct IndexDelta {
     pub virtual_services: Vec<Arc<Config>>,
     /// The Sidecar objects that changed.
     pub sidecars: BTreeSet<ConfigKey>,
+    /// The label sets that came into or went out of the conditions of all VirtualServices (`sourceLabels`).
+    pub source_labels: BTreeSet<Labels>,
 }
 
 /// What matters of a DestinationRule that changed.

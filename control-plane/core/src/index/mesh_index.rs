@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname, Kind};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
 use super::delta::{ChangedDestinationRule, IndexDelta};
 use super::destination_rules::{self, DestinationRuleIndex};
@@ -16,7 +16,7 @@ use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::model::{Endpoint, Service, ServiceKey, services_of};
+use crate::model::{Endpoint, Service, ServiceKey, services_of, with_delegates};
 use crate::settings::MeshSettings;
 
 /// Every object of the mesh, and the lookups that the engine needs.
@@ -65,7 +65,7 @@ impl MeshIndex {
     pub fn apply(&mut self, batch: &ConfigBatch) -> IndexDelta {
         let mut progress = Progress::default();
         for (key, change) in &batch.changes {
-            let old = self.objects.get(key).cloned();
+            let old = self.written(key).cloned();
             let new = match change {
                 ConfigChange::Put(config) => Some(config),
                 ConfigChange::Delete => None,
@@ -81,6 +81,21 @@ impl MeshIndex {
     }
 
     fn replace(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, progress: &mut Progress) {
+        if key.kind == Kind::VirtualService {
+            return self.replace_virtual_service(key, replacement.new, &mut progress.delta);
+        }
+        self.replace_object(key, replacement);
+        match key.kind {
+            Kind::Namespace | Kind::VirtualService => {}
+            Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
+            Kind::EndpointSlice => self.replace_slice(replacement, progress),
+            Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::DestinationRule => self.replace_destination_rule(replacement, &mut progress.delta),
+            Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
+        }
+    }
+
+    fn replace_object(&mut self, key: &ConfigKey, replacement: &Replacement<'_>) {
         if let Some(old) = replacement.old {
             self.exports.remove(old);
         }
@@ -90,15 +105,6 @@ impl MeshIndex {
                 self.objects.insert(new.clone());
             }
             None => self.objects.remove(key),
-        }
-        match key.kind {
-            Kind::Namespace => {}
-            Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
-            Kind::EndpointSlice => self.replace_slice(replacement, progress),
-            Kind::WorkloadEntry => self.replace_workload(replacement, progress),
-            Kind::VirtualService => self.replace_virtual_service(replacement, &mut progress.delta),
-            Kind::DestinationRule => self.replace_destination_rule(replacement, &mut progress.delta),
-            Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
         }
     }
 
@@ -191,12 +197,31 @@ impl MeshIndex {
         selecting
     }
 
-    fn replace_virtual_service(&mut self, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
+    /// Takes a VirtualService over, and with it those that delegate to it.
+    fn replace_virtual_service(&mut self, key: &ConfigKey, written: Option<&Arc<Config>>, delta: &mut IndexDelta) {
+        self.virtual_services.note_delegates(key, written);
+        self.put_virtual_service(key, written, delta);
+        for root in self.virtual_services.delegating_to(key) {
+            if root.key != *key {
+                self.put_virtual_service(&root.key, Some(&root), delta);
+            }
+        }
+    }
+
+    /// Takes a VirtualService over as it is written, with the routes of its delegates in it.
+    fn put_virtual_service(&mut self, key: &ConfigKey, written: Option<&Arc<Config>>, delta: &mut IndexDelta) {
+        let old = self.objects.get(key).cloned();
+        let new = written.map(|written| with_delegates(written, |delegate| self.objects.get(delegate)));
+        if old == new {
+            return;
+        }
+        let replacement = Replacement { old: old.as_ref(), new: new.as_ref() };
+        self.replace_object(key, &replacement);
         if let Some(old) = replacement.old {
-            self.virtual_services.remove(old, &self.settings.domain);
+            self.virtual_services.remove(old, &self.settings.domain, delta);
         }
         if let Some(new) = replacement.new {
-            self.virtual_services.insert(new, &self.settings.domain);
+            self.virtual_services.insert(new, &self.settings.domain, delta);
         }
         for config in replacement.both() {
             self.routed_hosts_of(config).iter().for_each(|host| self.note_host(host));
@@ -265,14 +290,20 @@ impl MeshIndex {
         &self.settings
     }
 
-    /// Returns the object of a key, or `None` if there is no such object.
+    /// Returns an object as it is written, or `None` if there is no such object.
+    pub fn written(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
+        self.virtual_services.delegating(key).or_else(|| self.objects.get(key))
+    }
+
+    /// Returns the object of a key, or `None` if there is no such object. A VirtualService has the routes of its
+    /// delegates in it; every lookup returns it so.
     pub fn config(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
         self.objects.get(key)
     }
 
-    /// Returns every object, in the order of the keys.
+    /// Returns every object as it is written, in the order of the keys.
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
-        self.objects.iter()
+        self.objects.iter().map(|config| self.virtual_services.delegating(&config.key).unwrap_or(config))
     }
 
     /// Returns the number of objects.
@@ -381,6 +412,16 @@ impl MeshIndex {
     /// Returns the VirtualServices that send to a host.
     pub fn virtual_services_sending_to(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
         self.virtual_services.sending_to(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the VirtualServices with a condition for clients of a namespace.
+    pub fn virtual_services_for_clients_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<Config>> {
+        self.virtual_services.for_clients_of(namespace).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the label sets that conditions of VirtualServices ask of clients.
+    pub fn source_labels(&self) -> impl Iterator<Item = &Labels> {
+        self.virtual_services.source_labels()
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it: the most specific first, and of

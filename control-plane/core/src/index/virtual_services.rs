@@ -1,27 +1,87 @@
-//! VirtualServices: by the hosts that they route, and by the hosts that they send to.
+//! VirtualServices: by the hosts that they route, by the hosts that they send to, and by what they ask of clients.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname};
+use rutter_api::config::istio::HttpRoute;
+use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use super::by_host::ByHost;
+use super::delta::IndexDelta;
+use crate::edges::{link, unlink};
+use crate::model::{conditions_of, delegates_of};
 
-/// The VirtualServices, by the hosts that they route and by the hosts that they send to.
+/// The VirtualServices, with the routes of their delegates in them.
 #[derive(Debug, Default)]
 pub(super) struct VirtualServiceIndex {
     routing: ByHost,
     sending_to: ByHost,
+    /// The VirtualServices with a condition for clients of a namespace.
+    for_clients_of: HashMap<Box<str>, BTreeSet<ConfigKey>>,
+    /// The label sets that conditions ask of clients, each with the number of conditions.
+    source_labels: BTreeMap<Labels, usize>,
+    /// The VirtualServices that delegate, as they are written.
+    delegating: BTreeMap<ConfigKey, Arc<Config>>,
+    /// Those that delegate to a VirtualService, which need not exist.
+    delegating_to: HashMap<ConfigKey, BTreeSet<ConfigKey>>,
 }
 
 impl VirtualServiceIndex {
-    pub(super) fn insert(&mut self, config: &Config, domain: &str) {
+    pub(super) fn insert(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
         routed_hosts(config, domain).into_iter().for_each(|host| self.routing.insert(host, config));
         destinations(config, domain).into_iter().for_each(|host| self.sending_to.insert(host, config));
+        for condition in conditions_of(config) {
+            if let Some(namespace) = &condition.source_namespace {
+                link(&mut self.for_clients_of, namespace.as_str().into(), config.key.clone());
+            }
+            if !condition.source_labels.is_empty() {
+                let count = self.source_labels.entry(condition.source_labels.clone()).or_default();
+                *count += 1;
+                if *count == 1 {
+                    delta.source_labels.insert(condition.source_labels.clone());
+                }
+            }
+        }
     }
 
-    pub(super) fn remove(&mut self, config: &Config, domain: &str) {
+    pub(super) fn remove(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
         routed_hosts(config, domain).iter().for_each(|host| self.routing.remove(host, config));
         destinations(config, domain).iter().for_each(|host| self.sending_to.remove(host, config));
+        for condition in conditions_of(config) {
+            if let Some(namespace) = &condition.source_namespace {
+                unlink(&mut self.for_clients_of, &namespace.as_str().into(), &config.key);
+            }
+            let Some(count) = self.source_labels.get_mut(&condition.source_labels) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.source_labels.remove(&condition.source_labels);
+                delta.source_labels.insert(condition.source_labels.clone());
+            }
+        }
+    }
+
+    /// Takes over to which others a VirtualService delegates, as it is written. `None` means that it does not exist.
+    pub(super) fn note_delegates(&mut self, key: &ConfigKey, written: Option<&Arc<Config>>) {
+        if let Some(old) = self.delegating.remove(key) {
+            delegates_of(&old).iter().for_each(|delegate| unlink(&mut self.delegating_to, delegate, key));
+        }
+        let Some(written) = written else { return };
+        let delegates = delegates_of(written);
+        if !delegates.is_empty() {
+            self.delegating.insert(key.clone(), written.clone());
+            delegates.into_iter().for_each(|delegate| link(&mut self.delegating_to, delegate, key.clone()));
+        }
+    }
+
+    /// Returns a VirtualService as it is written, if it delegates.
+    pub(super) fn delegating(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
+        self.delegating.get(key)
+    }
+
+    /// Returns the VirtualServices that delegate to another, as they are written.
+    pub(super) fn delegating_to(&self, delegate: &ConfigKey) -> Vec<Arc<Config>> {
+        let keys = self.delegating_to.get(delegate).into_iter().flatten();
+        keys.filter_map(|key| self.delegating.get(key)).cloned().collect()
     }
 
     /// Returns whether some VirtualService names exactly this host.
@@ -43,6 +103,16 @@ impl VirtualServiceIndex {
     pub(super) fn sending_to(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> {
         self.sending_to.at(host)
     }
+
+    /// Returns the VirtualServices with a condition for clients of a namespace.
+    pub(super) fn for_clients_of(&self, namespace: &str) -> impl Iterator<Item = &ConfigKey> {
+        self.for_clients_of.get(namespace).into_iter().flatten()
+    }
+
+    /// Returns the label sets that conditions ask of clients.
+    pub(super) fn source_labels(&self) -> impl Iterator<Item = &Labels> {
+        self.source_labels.keys()
+    }
 }
 
 /// Returns the full hosts that a VirtualService routes, or none for other kinds.
@@ -54,6 +124,6 @@ pub(super) fn routed_hosts(config: &Config, domain: &str) -> Vec<Hostname> {
 /// Returns the full hosts that a VirtualService sends to, or none for other kinds.
 pub(super) fn destinations(config: &Config, domain: &str) -> BTreeSet<Hostname> {
     let http = config.spec.as_virtual_service().map(|spec| spec.http.as_slice()).unwrap_or_default();
-    let routes = http.iter().flat_map(|http| &http.route);
-    routes.map(|route| route.destination.host.resolve(&config.key.namespace, domain)).collect()
+    let destinations = http.iter().flat_map(HttpRoute::destinations);
+    destinations.map(|destination| destination.host.resolve(&config.key.namespace, domain)).collect()
 }

@@ -142,12 +142,25 @@ fn random_service_entries() -> impl Strategy<Value = String> {
     )
 }
 
+/// Some of these ask for clients of certain labels or of a namespace, some delegate, and some are delegates.
 fn random_virtual_services() -> impl Strategy<Value = String> {
-    (namespaces(), names(), hosts(), hosts(), 0u8..3, exports()).prop_map(
-        |(namespace, name, host, destination, timeout, export_to)| {
-            let route = format!("{{timeout: {timeout}s, route: [{{destination: {{host: {destination}}}}}]}}");
-            let spec = format!("exportTo: {export_to}, hosts: [{host}], http: [{route}]");
-            istio("VirtualService", namespace, name, &spec)
+    let conditions = prop_oneof![
+        4 => Just(""),
+        1 => Just("match: [{uri: {prefix: /a}}], "),
+        1 => Just("match: [{sourceLabels: {app: s0}}], "),
+        1 => Just("match: [{sourceNamespace: n1}, {port: 81}], "),
+    ];
+    let delegates = prop_oneof![4 => Just(None), 1 => Just(Some("s0")), 1 => Just(Some("s1"))];
+    let hosts = (hosts(), hosts(), prop_oneof![5 => Just(true), 1 => Just(false)]);
+    (namespaces(), names(), hosts, 0u8..3, exports(), conditions, delegates).prop_map(
+        |(namespace, name, (host, destination, has_host), timeout, export_to, condition, delegate)| {
+            let route =
+                format!("{{{condition}timeout: {timeout}s, route: [{{destination: {{host: {destination}}}}}]}}");
+            let delegation = delegate.filter(|_| has_host);
+            let delegation = delegation.map(|name| format!("{{delegate: {{name: {name}, namespace: n0}}}}, "));
+            let hosts = if has_host { format!("hosts: [{host}], ") } else { String::new() };
+            let http = format!("{}{route}", delegation.unwrap_or_default());
+            istio("VirtualService", namespace, name, &format!("exportTo: {export_to}, {hosts}http: [{http}]"))
         },
     )
 }
@@ -257,7 +270,11 @@ proptest! {
             let before = driver.views();
             let changed = driver.run(op);
             // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
-            let may_move = matches!(op, Op::Put(text) if text.contains("kind: Sidecar")) || matches!(op, Op::Delete(Kind::Sidecar, ..));
+            let may_move = match op {
+                Op::Put(text) => text.contains("kind: Sidecar") || text.contains("kind: VirtualService"),
+                Op::Delete(kind, ..) => matches!(kind, Kind::Sidecar | Kind::VirtualService),
+                Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => false,
+            };
             for (id, now) in driver.views() {
                 let differs = before.get(&id).is_some_and(|before| *before != now);
                 let named = changed.contains(&id);
@@ -290,6 +307,73 @@ proptest! {
         prop_assert!(changed.is_empty());
         prop_assert_eq!(driver.mesh.work(), before);
     }
+}
+
+/// Returns the path prefixes of the routes of a host, as a sidecar sees them.
+fn paths(driver: &Driver, pod: &str) -> Vec<String> {
+    let sidecars: Vec<_> = driver.mesh.sidecars().filter(|(node, _)| *node.pod == *pod).collect();
+    let table = sidecars[0].1.get(ResourceType::VirtualHost, "80/s0.n0.svc.cluster.local:80").unwrap();
+    let json = rutter_api::json::from_bytes(ResourceType::VirtualHost.type_url(), &table.body()).unwrap();
+    let routes = json["routes"].as_array().unwrap();
+    routes.iter().map(|route| route["match"]["prefix"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn routes_for_certain_clients_are_sent_to_those_and_to_nobody_else() {
+    let mut driver = Driver::new();
+    let route = "route: [{destination: {host: s0}}]";
+    let conditions = [("label", "sourceLabels: {app: s0}"), ("namespace", "sourceNamespace: n2"), ("port", "port: 81")];
+    let routes =
+        conditions.map(|(path, condition)| format!("{{match: [{{uri: {{prefix: /{path}}}, {condition}}}], {route}}}"));
+    let virtual_service =
+        istio("VirtualService", "n0", "v", &format!("hosts: [s0], http: [{}, {{{route}}}]", routes.join(", ")));
+    driver.run(&Op::Put(service("n0", "s0", 80, "http", "")));
+    driver.run(&Op::Put(virtual_service));
+    assert_eq!(paths(&driver, "s0"), ["/label", "/"]);
+    assert_eq!(paths(&driver, "s1"), ["/"]);
+    assert_eq!(paths(&driver, "x"), ["/namespace", "/"]);
+    assert_eq!(driver.differences(), []);
+    driver.run(&Op::Delete(Kind::VirtualService, "n0".into(), "v".into()));
+    assert_eq!(paths(&driver, "s0"), ["/"]);
+    assert_eq!(driver.differences(), []);
+}
+
+#[test]
+fn a_change_of_a_delegate_reaches_the_routes_of_those_that_refer_to_it_and_nothing_else() {
+    let mut driver = Driver::new();
+    let delegate = |path: &str| {
+        let http = format!("http: [{{match: [{{uri: {{prefix: {path}}}}}], route: [{{destination: {{host: s0}}}}]}}]");
+        Op::Put(istio("VirtualService", "n1", "d", &http))
+    };
+    driver.run(&Op::Put(service("n0", "s0", 80, "http", "")));
+    let root = "hosts: [s0], http: [{delegate: {name: d, namespace: n1}}, {route: [{destination: {host: s0}}]}]";
+    driver.run(&Op::Put(istio("VirtualService", "n0", "v", root)));
+    assert_eq!(paths(&driver, "s0"), ["/"]);
+    driver.run(&delegate("/a"));
+    assert_eq!(paths(&driver, "s0"), ["/a", "/"]);
+    let before = driver.mesh.work();
+    assert!(!driver.run(&delegate("/b")).is_empty());
+    assert_eq!(paths(&driver, "s0"), ["/b", "/"]);
+    assert!(driver.mesh.work().visits - before.visits <= 8, "only one host was looked at");
+    driver.run(&Op::Delete(Kind::VirtualService, "n1".into(), "d".into()));
+    assert_eq!(paths(&driver, "s0"), ["/"]);
+    assert_eq!(driver.differences(), []);
+}
+
+#[test]
+fn what_a_scope_hides_and_then_has_itself_is_there_although_the_base_lost_it_meanwhile() {
+    let entry = |namespace: &str, name: &str, host: &str, port: u16, export_to: &str| {
+        let spec = format!(
+            "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http}}], resolution: STATIC, \
+             addresses: [10.9.0.80]"
+        );
+        Op::Put(istio("ServiceEntry", namespace, name, &spec))
+    };
+    let mut driver = Driver::new();
+    driver.run(&entry("istio-system", "s1", "10.9.0.80", 80, "[]"));
+    driver.run(&entry("n1", "s0", "10.9.0.80", 81, "[]"));
+    driver.run(&entry("istio-system", "s1", "s0.n0", 80, "[n1]"));
+    assert_eq!(driver.differences(), []);
 }
 
 #[test]

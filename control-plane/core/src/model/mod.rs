@@ -7,12 +7,17 @@
 //!   value, not an error, because what becomes of such requests is a decision of its own.
 //! - [`ExportTo`]: the namespaces whose clients see an object.
 
+mod delegate;
 mod endpoint;
 mod export_to;
 mod route;
 mod service;
 
+pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::{Endpoint, Locality};
 pub use export_to::ExportTo;
-pub use route::{LookedUpDestination, RequestTarget, Route, RouteAction, RouteCluster, routes_of};
+pub use route::{
+    LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror, conditions_of,
+    routes_of,
+};
 pub use service::{Protocol, Service, ServiceKey, ServicePort, services_of};

@@ -1,12 +1,14 @@
 //! The rules of a VirtualService for one host and port, with their destinations looked up.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use rutter_api::config::istio::{Destination, HttpMatch, HttpRoute};
-use rutter_api::{ClusterName, Config, Hostname};
+use rutter_api::config::istio::StringMatch;
+use rutter_api::config::istio::{
+    Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
+};
+use rutter_api::{ClusterName, Config, Hostname, Labels};
 
-/// What requests are for: a host and a port, as the client names them.
+/// What requests are for, a host and a port, as the client names them, and what matters of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestTarget<'a> {
     /// The full name of the host.
@@ -15,6 +17,53 @@ pub struct RequestTarget<'a> {
     pub port: u16,
     /// The suffix of Kubernetes' service names, by which short names are completed.
     pub domain: &'a str,
+    /// What is known of the client.
+    pub source: &'a RequestSource,
+}
+
+/// What routes may depend on of the workload that sends requests. Only what some condition asks for is given, so that
+/// all clients for which the conditions come out alike share their routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct RequestSource {
+    /// The namespace of the client, if some condition names it.
+    pub namespace: Option<Box<str>>,
+    /// The label sets of conditions, `sourceLabels`, that the client's workload has.
+    pub labels: Box<[Labels]>,
+}
+
+impl RequestSource {
+    /// Returns what the routes of a VirtualService depend on for clients of a namespace that have some label sets.
+    pub fn for_routes<'a>(
+        virtual_service: &Config,
+        namespace: &str,
+        has_labels: impl Fn(&Labels) -> bool + 'a,
+    ) -> Self {
+        let mut source = Self::default();
+        let mut labels = BTreeSet::new();
+        for condition in conditions_of(virtual_service) {
+            if condition.source_namespace.as_deref() == Some(namespace) {
+                source.namespace = Some(namespace.into());
+            }
+            if !condition.source_labels.is_empty() && has_labels(&condition.source_labels) {
+                labels.insert(condition.source_labels.clone());
+            }
+        }
+        source.labels = labels.into_iter().collect();
+        source
+    }
+
+    fn satisfies(&self, condition: &HttpMatch) -> bool {
+        let has_labels = condition.source_labels.is_empty() || self.labels.contains(&condition.source_labels);
+        let is_in_namespace =
+            condition.source_namespace.is_none() || condition.source_namespace.as_deref() == self.namespace.as_deref();
+        has_labels && is_in_namespace
+    }
+}
+
+/// Returns every condition of a VirtualService's HTTP routes, or none for other kinds.
+pub fn conditions_of(config: &Config) -> impl Iterator<Item = &HttpMatch> {
+    let http = config.spec.as_virtual_service().map(|spec| spec.http.as_slice()).unwrap_or_default();
+    http.iter().flat_map(|http| &http.matches)
 }
 
 /// A destination of a rule, looked up in what the client sees.
@@ -34,39 +83,57 @@ pub struct Route<'a> {
     /// The condition. `None` means that the rule takes every request.
     pub condition: Option<&'a HttpMatch>,
     /// What becomes of the requests.
-    pub action: RouteAction,
+    pub action: RouteAction<'a>,
+    /// The rule as it is written, which says how requests are treated.
+    pub http: &'a HttpRoute,
     /// The full host of the first destination, by which Istio names the operation in traces.
     pub first_host: Option<Hostname>,
 }
 
 /// What becomes of the requests that a rule takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteAction {
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouteAction<'a> {
     /// The requests are divided among clusters by weight.
     Forward {
         /// The clusters, at least one. A cluster may be missing, if the client sees the host of another destination.
-        clusters: Vec<RouteCluster>,
-        /// The time limit for the whole exchange. `None` means Istio's default, which is no limit.
-        timeout: Option<Duration>,
+        clusters: Vec<RouteCluster<'a>>,
+        /// The clusters that copies go to. Those that the client does not see are left out.
+        mirrors: Vec<RouteMirror>,
     },
     /// The client sees none of the hosts that the rule sends to.
     NoDestination {
         /// The hosts that are missing.
         missing: BTreeSet<Hostname>,
     },
+    /// The client is sent elsewhere.
+    Redirect(&'a HttpRedirect),
+    /// The proxy answers.
+    DirectResponse(&'a HttpDirectResponse),
 }
 
 /// A cluster that requests go to, and its share of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteCluster {
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteCluster<'a> {
     /// The name of the cluster.
     pub name: ClusterName,
     /// The share, relative to the other clusters of the rule.
     pub weight: u32,
+    /// Changes of headers that are made for this cluster alone.
+    pub headers: Option<&'a Headers>,
+}
+
+/// A cluster that copies of requests go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteMirror {
+    /// The name of the cluster.
+    pub name: ClusterName,
+    /// The share of requests that are copied, more than 0 %.
+    pub share: Percent,
 }
 
 /// Returns the rules of a VirtualService for requests to a target, in order: one for each condition of each of its
-/// HTTP routes. The destinations must contain every host that the VirtualService sends to.
+/// HTTP routes that can hold for the port and the client. What comes after a rule that takes every request is left out.
+/// The destinations must contain every host that the VirtualService sends to.
 pub fn routes_of<'a>(
     virtual_service: &'a Config,
     target: RequestTarget<'_>,
@@ -76,18 +143,21 @@ pub fn routes_of<'a>(
     let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
     let mut routes = Vec::new();
     for http in &spec.http {
-        // A new field of a route does not compile until it is decided what becomes of it.
-        let HttpRoute { name, matches, route, timeout: _ } = http;
-        let action = lookup.action_of(http);
-        let first_host = route.first().map(|route| lookup.full_host(&route.destination));
-        let conditions: Vec<Option<&HttpMatch>> =
-            if matches.is_empty() { vec![None] } else { matches.iter().map(Some).collect() };
-        routes.extend(conditions.into_iter().map(|condition| Route {
-            name: joined_name(name, condition),
-            condition,
-            action: action.clone(),
-            first_host: first_host.clone(),
-        }));
+        // Routes that delegate were replaced by those of the delegate; what is left has no delegate that exists.
+        let Some(action) = lookup.action_of(http) else { continue };
+        let first_host = http.route.first().map(|route| lookup.full_host(&route.destination));
+        for condition in lookup.conditions(http) {
+            routes.push(Route {
+                name: joined_name(&http.name, condition),
+                condition,
+                action: action.clone(),
+                http,
+                first_host: first_host.clone(),
+            });
+            if condition.is_none_or(takes_everything) {
+                return routes;
+            }
+        }
     }
     routes
 }
@@ -96,6 +166,35 @@ fn joined_name(route_name: &str, condition: Option<&HttpMatch>) -> String {
     let condition_name = condition.map_or("", |condition| condition.name.as_str());
     let names: Vec<&str> = [route_name, condition_name].into_iter().filter(|name| !name.is_empty()).collect();
     names.join(".")
+}
+
+/// Returns whether a condition that holds for the port and the client takes every request.
+fn takes_everything(condition: &HttpMatch) -> bool {
+    let HttpMatch {
+        name: _,
+        uri,
+        ignore_uri_case: _,
+        scheme,
+        method,
+        authority,
+        headers,
+        without_headers,
+        query_params,
+        port: _,
+        source_labels: _,
+        source_namespace: _,
+        gateways: _,
+        stat_prefix: _,
+    } = condition;
+    let is_any_path = match uri {
+        None => true,
+        Some(StringMatch::Prefix(prefix)) => prefix == "/",
+        Some(StringMatch::Regex(pattern)) => matches!(pattern.as_str(), ".*" | "/.*"),
+        Some(StringMatch::Exact(_) | StringMatch::Present) => false,
+    };
+    is_any_path
+        && [scheme, method, authority].into_iter().all(Option::is_none)
+        && [headers, without_headers, query_params].into_iter().all(|texts| texts.is_empty())
 }
 
 /// What is needed to find the cluster of a destination.
@@ -111,36 +210,85 @@ impl Lookup<'_> {
         destination.host.resolve(self.namespace, self.target.domain)
     }
 
-    fn action_of(&self, http: &HttpRoute) -> RouteAction {
+    /// Returns the conditions of a route that can hold for the port and the client. A route without conditions takes
+    /// every request, which is `None`.
+    fn conditions<'h>(&self, http: &'h HttpRoute) -> Vec<Option<&'h HttpMatch>> {
+        if http.matches.is_empty() {
+            return vec![None];
+        }
+        let can_hold = |condition: &&HttpMatch| {
+            condition.port.is_none_or(|port| port.get() == self.target.port)
+                && (condition.gateways.is_empty() || condition.gateways.iter().any(|gateway| gateway == "mesh"))
+                && self.target.source.satisfies(condition)
+        };
+        http.matches.iter().filter(can_hold).map(Some).collect()
+    }
+
+    /// Returns what becomes of the requests of a route. `None` means that the route refers to a VirtualService which
+    /// does not exist, so that there is no route.
+    fn action_of<'h>(&self, http: &'h HttpRoute) -> Option<RouteAction<'h>> {
+        // A new field of a route does not compile until it is decided what becomes of it: here, or in the encoder.
+        let HttpRoute {
+            name: _,
+            matches: _,
+            route,
+            redirect,
+            direct_response,
+            delegate: _,
+            rewrite: _,
+            timeout: _,
+            retries: _,
+            fault: _,
+            mirrors: _,
+            mirror: _,
+            mirror_percentage: _,
+            mirror_percent: _,
+            cors_policy: _,
+            headers: _,
+        } = http;
+        if let Some(redirect) = redirect {
+            return Some(RouteAction::Redirect(redirect));
+        }
+        if let Some(response) = direct_response {
+            return Some(RouteAction::DirectResponse(response));
+        }
+        if route.is_empty() {
+            return None;
+        }
         let mut clusters = Vec::new();
         let mut missing = BTreeSet::new();
-        for route in http.route.iter().filter(|route| route.weight > 0 || http.route.len() == 1) {
+        for route in route.iter().filter(|destination| destination.weight > 0 || route.len() == 1) {
             let host = self.full_host(&route.destination);
-            let ports = self.destinations.iter().find(|looked_up| looked_up.host == host);
-            let name = match ports.and_then(|looked_up| looked_up.ports.as_deref()) {
-                Some(ports) => self.cluster_name(&host, &route.destination, ports),
+            let name = match self.cluster(&route.destination) {
+                Some(name) => name,
                 None => {
                     missing.insert(host.clone());
                     ClusterName::outbound(self.target.port, &host)
                 }
             };
-            clusters.push((RouteCluster { name, weight: route.weight }, host));
+            clusters.push((RouteCluster { name, weight: route.weight, headers: route.headers.as_ref() }, host));
         }
         if !missing.is_empty() && clusters.iter().all(|(_, host)| missing.contains(host)) {
-            return RouteAction::NoDestination { missing };
+            return Some(RouteAction::NoDestination { missing });
         }
         let clusters = clusters.into_iter().map(|(cluster, _)| cluster).collect();
-        RouteAction::Forward { clusters, timeout: http.timeout }
+        let mirrors = http.mirrored().filter(|(_, share)| share.value > 0.0);
+        let mirrors =
+            mirrors.filter_map(|(destination, share)| Some(RouteMirror { name: self.cluster(destination)?, share }));
+        Some(RouteAction::Forward { clusters, mirrors: mirrors.collect() })
     }
 
-    /// A destination without a port means the only port of its service or, if it has several, that of the request.
-    fn cluster_name(&self, host: &Hostname, destination: &Destination, ports: &[u16]) -> ClusterName {
-        let port = match (&destination.port, ports) {
+    /// Returns the cluster of a destination, or `None` if the client sees no service of that host. A destination
+    /// without a port means the only port of its service or, if it has several, that of the request.
+    fn cluster(&self, destination: &Destination) -> Option<ClusterName> {
+        let host = self.full_host(destination);
+        let looked_up = self.destinations.iter().find(|looked_up| looked_up.host == host)?;
+        let port = match (&destination.port, looked_up.ports.as_deref()?) {
             (Some(port), _) => port.number.get(),
             (None, [only]) => *only,
             (None, _) => self.target.port,
         };
-        ClusterName::outbound(port, host).with_subset(destination.subset.as_deref())
+        Some(ClusterName::outbound(port, &host).with_subset(destination.subset.as_deref()))
     }
 }
 
@@ -162,16 +310,22 @@ mod tests {
              spec: {{hosts: [a], http: [{http}]}}"
         );
         let host: Hostname = HOST.parse().unwrap();
-        let target = RequestTarget { host: &host, port: 80, domain: "cluster.local" };
+        let source = RequestSource { namespace: Some("shop".into()), labels: Box::default() };
+        let target = RequestTarget { host: &host, port: 80, domain: "cluster.local", source: &source };
         let config = config(&text);
         let describe = |route: &Route<'_>| {
-            let condition = route.condition.map_or("any".to_owned(), |condition| format!("{:?}", condition.uri));
+            let uri = route.condition.and_then(|condition| condition.uri.as_ref());
+            let condition = uri.map_or("any".to_owned(), |uri| format!("{uri:?}"));
             match &route.action {
-                RouteAction::Forward { clusters, timeout } => {
+                RouteAction::Forward { clusters, mirrors } => {
                     let clusters: Vec<String> =
                         clusters.iter().map(|cluster| format!("{} {}", cluster.name, cluster.weight)).collect();
-                    format!("{}: {condition} -> {} {timeout:?}", route.name, clusters.join(", "))
+                    let mirrors: Vec<String> =
+                        mirrors.iter().map(|mirror| format!(" + {} {}", mirror.name, mirror.share.value)).collect();
+                    format!("{}: {condition} -> {}{}", route.name, clusters.join(", "), mirrors.concat())
                 }
+                RouteAction::Redirect(_) => format!("{}: {condition} -> redirect", route.name),
+                RouteAction::DirectResponse(_) => format!("{}: {condition} -> direct response", route.name),
                 RouteAction::NoDestination { missing } => format!("{}: {condition} -> no {missing:?}", route.name),
             }
         };
@@ -180,15 +334,15 @@ mod tests {
 
     #[test]
     fn each_condition_is_a_rule_and_names_are_joined() {
-        let http = "{name: r, timeout: 3s, match: [{name: m, uri: {prefix: /p}}, {uri: {exact: /x}}], \
+        let http = "{name: r, match: [{name: m, uri: {prefix: /p}}, {uri: {exact: /x}}], \
                     route: [{destination: {host: a}}]}, {route: [{destination: {host: a}}]}";
         let a = destination(HOST, Some(&[80]));
         assert_eq!(
             routes(http, &[a]),
             [
-                "r.m: Some(Prefix(\"/p\")) -> outbound|80||a.default.svc.cluster.local 0 Some(3s)",
-                "r: Some(Exact(\"/x\")) -> outbound|80||a.default.svc.cluster.local 0 Some(3s)",
-                ": any -> outbound|80||a.default.svc.cluster.local 0 None",
+                "r.m: Prefix(\"/p\") -> outbound|80||a.default.svc.cluster.local 0",
+                "r: Exact(\"/x\") -> outbound|80||a.default.svc.cluster.local 0",
+                ": any -> outbound|80||a.default.svc.cluster.local 0",
             ]
         );
     }
@@ -211,7 +365,7 @@ mod tests {
         let (a, gone) = (destination(HOST, Some(&[80])), destination("gone.x", None));
         assert_eq!(
             routes(http, &[a, gone.clone()]),
-            [": any -> outbound|80|v1|a.default.svc.cluster.local 90, outbound|80||gone.x 10 None"]
+            [": any -> outbound|80|v1|a.default.svc.cluster.local 90, outbound|80||gone.x 10"]
         );
         let missing = destination(HOST, None);
         assert_eq!(routes(http, &[missing, gone]), [": any -> no {a.default.svc.cluster.local, gone.x}"]);
@@ -221,10 +375,37 @@ mod tests {
     fn destinations_of_weight_zero_are_left_out_unless_they_are_alone() {
         let http = "{route: [{destination: {host: a}, weight: 100}, {destination: {host: gone.x}, weight: 0}]}";
         let (a, gone) = (destination(HOST, Some(&[80])), destination("gone.x", None));
-        assert_eq!(
-            routes(http, &[a.clone(), gone.clone()]),
-            [": any -> outbound|80||a.default.svc.cluster.local 100 None"]
-        );
+        assert_eq!(routes(http, &[a.clone(), gone.clone()]), [": any -> outbound|80||a.default.svc.cluster.local 100"]);
         assert_eq!(routes("{route: [{destination: {host: gone.x}}]}", &[gone]), [": any -> no {gone.x}"]);
+    }
+
+    #[test]
+    fn conditions_that_cannot_hold_for_the_port_or_the_client_are_left_out_with_their_routes() {
+        let rule = |condition: &str| format!("{{match: [{{{condition}}}], directResponse: {{status: 200}}}}");
+        for condition in ["port: 80", "sourceNamespace: shop", "gateways: [mesh]"] {
+            assert_eq!(routes(&rule(condition), &[]), [": any -> direct response"], "{condition}");
+        }
+        for condition in ["port: 81", "sourceNamespace: bank", "sourceLabels: {app: web}"] {
+            assert!(routes(&rule(condition), &[]).is_empty(), "{condition}");
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_rule_that_takes_everything_is_left_out() {
+        let all = "{match: [{uri: {exact: /a}}], redirect: {uri: /}}, {match: [{uri: {prefix: /}}], redirect: {uri: /}}, \
+                   {redirect: {uri: /}}";
+        assert_eq!(routes(all, &[]).len(), 2);
+        assert_eq!(routes("{match: [{method: {exact: GET}}], redirect: {uri: /}}, {redirect: {uri: /}}", &[]).len(), 2);
+    }
+
+    #[test]
+    fn mirrors_that_are_not_seen_or_copy_nothing_are_left_out() {
+        let http = "{route: [{destination: {host: a}}], mirrors: [{destination: {host: a}, percentage: {value: 0.5}}, \
+                    {destination: {host: gone.x}}, {destination: {host: a}, percentage: {value: 0}}]}";
+        let a = destination(HOST, Some(&[80]));
+        let cluster = "outbound|80||a.default.svc.cluster.local";
+        assert_eq!(routes(http, &[a.clone()]), [format!(": any -> {cluster} 0 + {cluster} 0.5")]);
+        let former = "{route: [{destination: {host: a}}], mirror: {host: a}, mirrorPercent: 7}";
+        assert_eq!(routes(former, &[a]), [format!(": any -> {cluster} 0 + {cluster} 7")]);
     }
 }

@@ -49,8 +49,16 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
-    // Sidecar objects restrict scopes, which `ScopeTable` does itself, and addresses concern single sidecars.
-    let IndexDelta { services, endpoints, addresses: _, destination_rules, virtual_services, sidecars: _ } = delta;
+    // Sidecar objects restrict scopes, which `ScopeTable` does itself; addresses and labels concern single sidecars.
+    let IndexDelta {
+        services,
+        endpoints,
+        addresses: _,
+        destination_rules,
+        virtual_services,
+        sidecars: _,
+        source_labels: _,
+    } = delta;
     let mut affected = Vec::new();
     for virtual_service in virtual_services {
         add_routed_hosts(virtual_service, index, &mut affected);

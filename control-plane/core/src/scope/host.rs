@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName};
+use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
 use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedVirtualHost, Encoder};
 use super::port_uses::{PerPort, PortUse};
@@ -18,7 +18,7 @@ use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
-use crate::model::{Protocol, Service, ServiceKey, ServicePort};
+use crate::model::{Protocol, RequestSource, Service, ServiceKey, ServicePort};
 use crate::resource::EncodedResource;
 use crate::visibility::Viewpoint;
 
@@ -115,6 +115,8 @@ pub(super) struct HostBuilder<'a> {
     pub(super) index: &'a MeshIndex,
     pub(super) viewpoint: Viewpoint<'a>,
     pub(super) client: ClientClass,
+    /// The label sets of conditions that the clients have.
+    pub(super) source_labels: &'a BTreeSet<Labels>,
     pub(super) encoder: &'a Encoder,
 }
 
@@ -201,7 +203,12 @@ impl HostBuilder<'_> {
         let destinations = hosts
             .into_iter()
             .map(|host| LookedUpService { service: self.viewpoint.service(self.index, &host).map(Shared::from), host });
+        let has_labels = |labels: &Labels| self.source_labels.contains(labels);
+        let source = virtual_service
+            .map(|config| RequestSource::for_routes(config, self.viewpoint.namespace, has_labels))
+            .unwrap_or_default();
         let inputs = VirtualHostInputs {
+            source,
             short_names: ShortNames::for_client(self.viewpoint.namespace, &host, domain),
             host,
             port,

@@ -12,7 +12,7 @@ use crate::visibility::WorkloadObjects;
 /// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
     let Some(host) = host_of(resource_type, name) else {
-        let WorkloadObjects { sidecar } = &scope.key.objects;
+        let WorkloadObjects { sidecar, source_labels: _ } = &scope.key.objects;
         return sidecar.iter().cloned().collect();
     };
     let viewpoint = scope.viewpoint();

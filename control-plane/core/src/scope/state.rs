@@ -100,9 +100,9 @@ impl Scope {
     /// built anew.
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
-        // the mode that were read from it.
-        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _ } } = &self.key;
-        let may_share = self.egress.is_everything() && client.may_share_a_base();
+        // the mode that were read from it. Routes for clients of certain labels are in no base.
+        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _, source_labels } } = &self.key;
+        let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
         may_share.then_some(BaseKey { client: *client, mode: self.mode })
     }
 

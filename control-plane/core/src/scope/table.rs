@@ -88,7 +88,7 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
-        let WorkloadObjects { sidecar } = &key.objects;
+        let WorkloadObjects { sidecar, source_labels: _ } = &key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.link_sidecar(sidecar, id);
         }
@@ -124,7 +124,7 @@ impl ScopeTable {
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
-        let WorkloadObjects { sidecar } = &scope.key.objects;
+        let WorkloadObjects { sidecar, source_labels: _ } = &scope.key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.unlink_sidecar(sidecar, id);
         }
@@ -137,8 +137,15 @@ impl ScopeTable {
     /// Brings the scopes that a change concerns up to date, and no others.
     pub fn apply(&mut self, delta: &IndexDelta, index: &MeshIndex) -> ScopeDelta {
         // What is not read here is about hosts, see `affected`, or about single sidecars.
-        let IndexDelta { sidecars, virtual_services, services: _, endpoints: _, addresses: _, destination_rules: _ } =
-            delta;
+        let IndexDelta {
+            sidecars,
+            virtual_services,
+            services: _,
+            endpoints: _,
+            addresses: _,
+            destination_rules: _,
+            source_labels: _,
+        } = delta;
         let mut stale = StaleHosts::new();
         for sidecar in sidecars {
             self.reread_sidecar(sidecar, index, &mut stale);

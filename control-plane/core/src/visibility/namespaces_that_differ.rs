@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rutter_api::{Config, Hostname, Kind};
 
 use crate::index::MeshIndex;
-use crate::model::ExportTo;
+use crate::model::{ExportTo, conditions_of};
 
 /// Returns the namespaces whose clients may see a host otherwise than a client of no namespace does.
 pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTreeSet<Arc<str>> {
@@ -25,6 +25,8 @@ pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTre
     }
     for virtual_service in index.virtual_services_routing(host) {
         add_exports(virtual_service, &mut namespaces);
+        let named = conditions_of(virtual_service).filter_map(|condition| condition.source_namespace.as_deref());
+        namespaces.extend(named.map(Arc::from));
         for destination in index.destinations_of(virtual_service) {
             add_definitions(index, &destination, &mut namespaces);
         }
@@ -63,6 +65,9 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
         for virtual_service in index.virtual_services_sending_to(host) {
             patterns.extend(index.routed_hosts_of(virtual_service));
         }
+    }
+    for virtual_service in index.virtual_services_for_clients_of(namespace) {
+        patterns.extend(index.routed_hosts_of(virtual_service));
     }
     for rule in index.of_namespace(Kind::DestinationRule, namespace) {
         patterns.extend(index.destination_rule_host(rule));

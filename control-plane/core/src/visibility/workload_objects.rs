@@ -1,5 +1,6 @@
 //! The objects that are about a workload: found by its namespace and its labels.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, Labels, SidecarNode};
@@ -15,12 +16,18 @@ use crate::index::MeshIndex;
 pub struct WorkloadObjects {
     /// The Sidecar object. `None` means that the client sees everything that is exported.
     pub sidecar: Option<ConfigKey>,
+    /// The label sets that conditions of VirtualServices ask of clients (`sourceLabels`) and the workload has.
+    pub source_labels: BTreeSet<Labels>,
 }
 
 impl WorkloadObjects {
     /// Finds the objects that are about a workload.
     pub fn of_node(index: &MeshIndex, node: &SidecarNode) -> Self {
-        Self { sidecar: sidecar_of(index, node).map(|config| config.key.clone()) }
+        let source_labels = index.source_labels().filter(|labels| labels.selects(&node.labels));
+        Self {
+            sidecar: sidecar_of(index, node).map(|config| config.key.clone()),
+            source_labels: source_labels.cloned().collect(),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::route_table::RouteTable;
 
 /// The name of the only HTTP filter that the proxy has.
 const ROUTER: &str = "envoy.filters.http.router";
+/// The filters that do nothing but what a route asks of them. A route that does so is refused.
+const FILTERS_FOR_ROUTES: [&str; 2] = ["envoy.filters.http.fault", "envoy.filters.http.cors"];
 
 message_fields! {
     listener: listener::Listener {
@@ -143,7 +145,8 @@ fn http_chain(bytes: &[u8], path: &str) -> Result<Chain, Invalid> {
     if manager.use_remote_address == Some(true) {
         return Err(Invalid::not_supported(joined(path, "use_remote_address")));
     }
-    if let Some(filter) = manager.http_filters.iter().find(|filter| filter.name != ROUTER) {
+    let is_known = |name: &str| name == ROUTER || FILTERS_FOR_ROUTES.contains(&name);
+    if let Some(filter) = manager.http_filters.iter().find(|filter| !is_known(&filter.name)) {
         return Err(unsupported(&joined(path, "http_filters"), filter.name.clone()));
     }
     match &manager.route_specifier {

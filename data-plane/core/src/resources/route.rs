@@ -48,11 +48,11 @@ message_fields! {
     }
     route_action: route::RouteAction {
         acts_on: timeout, cluster_specifier;
-        ignores: retry_policy, max_stream_duration;
+        ignores: retry_policy, max_stream_duration, max_grpc_timeout;
         refuses: cluster_not_found_response_code, metadata_match, prefix_rewrite, regex_rewrite,
             path_rewrite_policy, path_rewrite, append_x_forwarded_host, idle_timeout, flush_timeout,
             early_data_policy, retry_policy_typed_config, request_mirror_policies, priority, rate_limits,
-            include_vh_rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
+            include_vh_rate_limits, hash_policy, cors, grpc_timeout_offset, upgrade_configs,
             internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy,
             host_rewrite_specifier;
     }

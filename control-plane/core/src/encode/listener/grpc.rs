@@ -16,7 +16,7 @@ use crate::resource::EncodedResource;
 pub fn encode_grpc_client(domain: &str, port: u16, table: &RouteTableName) -> EncodedResource {
     let manager = hcm::HttpConnectionManager {
         route_specifier: Some(managers::by_table(&table.to_string())),
-        http_filters: vec![managers::router()],
+        http_filters: vec![managers::fault(), managers::router()],
         ..Default::default()
     };
     let api_listener = Some(pb::ApiListener { api_listener: Some(any(MANAGER, &manager)) });

@@ -2,19 +2,27 @@
 
 use rutter_api::ClusterName;
 use rutter_api::pb::envoy::config::route::v3 as route;
+use rutter_api::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use rutter_api::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use rutter_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
 use super::inbound_port::InboundPort;
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
-use crate::encode::wire::ads;
+use crate::encode::wire::{ads, any};
 use crate::model::Protocol;
+
+/// The name of the filter that makes faults. Routes say by it which.
+pub const FAULT_FILTER: &str = "envoy.filters.http.fault";
+/// The name of the filter that answers pages of other origins. Routes say by it what these may.
+pub const CORS_FILTER: &str = "envoy.filters.http.cors";
 
 /// Returns the manager of an outbound listener, whose requests are routed by a table that comes separately.
 pub(super) fn outbound(listener_name: &str, table_name: &str) -> hcm::HttpConnectionManager {
     hcm::HttpConnectionManager {
         stat_prefix: format!("outbound_{listener_name};"),
         route_specifier: Some(by_table(table_name)),
+        http_filters: outbound_filters(),
         ..common()
     }
 }
@@ -97,18 +105,26 @@ pub(super) fn every_request() -> route::RouteMatch {
     route::RouteMatch { path_specifier, ..Default::default() }
 }
 
-/// Returns the filter that forwards requests. It is the last one of every manager.
-pub(super) fn router() -> hcm::HttpFilter {
-    let config = any_router();
-    hcm::HttpFilter {
-        name: "envoy.filters.http.router".into(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
-        ..Default::default()
-    }
+/// Returns the filters of requests to others: those that act as a route says, and the router.
+fn outbound_filters() -> Vec<hcm::HttpFilter> {
+    let cors = any("envoy.extensions.filters.http.cors.v3.Cors", &Cors {});
+    vec![fault(), filter(CORS_FILTER, cors), router()]
 }
 
-fn any_router() -> prost_types::Any {
-    crate::encode::wire::any("envoy.extensions.filters.http.router.v3.Router", &Router::default())
+/// Returns the filter that makes the faults of routes, and none by itself.
+pub(super) fn fault() -> hcm::HttpFilter {
+    filter(FAULT_FILTER, any("envoy.extensions.filters.http.fault.v3.HTTPFault", &HttpFault::default()))
+}
+
+fn filter(name: &str, config: prost_types::Any) -> hcm::HttpFilter {
+    let config_type = Some(hcm::http_filter::ConfigType::TypedConfig(config));
+    hcm::HttpFilter { name: name.to_owned(), config_type, ..Default::default() }
+}
+
+/// Returns the filter that forwards requests. It is the last one of every manager.
+pub(super) fn router() -> hcm::HttpFilter {
+    let config = any("envoy.extensions.filters.http.router.v3.Router", &Router::default());
+    filter("envoy.filters.http.router", config)
 }
 
 /// Returns what the managers of all sidecars have in common, which is what Istio sets.

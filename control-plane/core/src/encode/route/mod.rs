@@ -2,9 +2,10 @@
 //!
 //! - `virtual_host`: the virtual host of a host at a port, and the names under which clients ask for it.
 //! - `table`: the route tables that virtual hosts are in.
-//! - `matches` and `action`: the two halves of a route.
+//! - `matches` and `action`: the two halves of a route; `filters`: what HTTP filters do for it.
 
 mod action;
+mod filters;
 mod matches;
 mod table;
 mod virtual_host;

@@ -5,15 +5,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use prost::Message;
+use rutter_api::config::istio::Headers;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName, VirtualHostName};
 
-use super::action::{direct_response, forward, forward_to};
+use pb::route_action::HostRewriteSpecifier;
+
+use super::action::{
+    HeaderChanges, answer, direct_response, forward, forward_to, header_changes, limit_time_for_grpc, redirect,
+};
+use super::filters::per_filter_config;
 use super::matches::{prefix, route_match};
 use crate::client::RouteTableForm;
 use crate::encode::inputs::Shared;
+use crate::encode::listener::CORS_FILTER;
 use crate::encode::wire::{config_field, istio_metadata};
-use crate::model::{LookedUpDestination, RequestTarget, Route, RouteAction, Service, routes_of};
+use crate::model::{LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of};
 use crate::resource::EncodedResource;
 
 /// A host that a VirtualService sends to, and the service that it means for the client.
@@ -71,6 +78,8 @@ pub struct VirtualHostInputs {
     pub virtual_service: Option<Shared<Config>>,
     /// The hosts that the VirtualService sends to, each with the service that it means.
     pub destinations: Vec<LookedUpService>,
+    /// What the conditions of the VirtualService ask for and the client has.
+    pub source: RequestSource,
     /// The short names by which the client may call the host.
     pub short_names: ShortNames,
     /// The suffix of Kubernetes' service names.
@@ -83,10 +92,13 @@ pub struct VirtualHostInputs {
 /// of its own, that table. Its bytes go unchanged into whole tables and into responses of VHDS.
 pub fn encode_virtual_host(inputs: &VirtualHostInputs) -> EncodedResource {
     let (host, port) = (&inputs.host, inputs.port);
-    let routes = match &inputs.virtual_service {
+    let mut routes = match &inputs.virtual_service {
         Some(virtual_service) => routes(inputs, virtual_service),
         None => vec![default_route(host, port)],
     };
+    if inputs.form == RouteTableForm::PerHost {
+        routes.iter_mut().for_each(reduce_to_grpc);
+    }
     let name = HostPort::new(host, port).to_string();
     let resource_name = VirtualHostName::new(host, port).to_string();
     let name = match inputs.form {
@@ -157,9 +169,19 @@ pub(super) fn default_route(host: &Hostname, port: u16) -> pb::Route {
 
 fn routes(inputs: &VirtualHostInputs, virtual_service: &Config) -> Vec<pb::Route> {
     let destinations: Vec<LookedUpDestination> = inputs.destinations.iter().map(looked_up).collect();
-    let target = RequestTarget { host: &inputs.host, port: inputs.port, domain: &inputs.domain };
+    let VirtualHostInputs { host, port, domain, source, .. } = inputs;
+    let target = RequestTarget { host, port: *port, domain, source };
     let routes = routes_of(virtual_service, target, &destinations);
     routes.iter().map(|route| encode_route(route, virtual_service, inputs.port)).collect()
+}
+
+/// Leaves out what the filters of a proxy would do and the gRPC library has no filter for, and writes the time limit as it
+/// reads it.
+fn reduce_to_grpc(route: &mut pb::Route) {
+    route.typed_per_filter_config.remove(CORS_FILTER);
+    if let Some(pb::route::Action::Route(action)) = &mut route.action {
+        limit_time_for_grpc(action);
+    }
 }
 
 fn looked_up(destination: &LookedUpService) -> LookedUpDestination {
@@ -168,18 +190,44 @@ fn looked_up(destination: &LookedUpService) -> LookedUpDestination {
 }
 
 fn encode_route(route: &Route<'_>, virtual_service: &Config, port: u16) -> pb::Route {
-    let action = match &route.action {
-        RouteAction::Forward { clusters, timeout } => forward(clusters, *timeout),
-        RouteAction::NoDestination { missing } => no_destination(virtual_service, missing),
-    };
-    pb::Route {
+    let mut encoded = pb::Route {
         name: route.name.clone(),
         r#match: Some(route_match(route.condition)),
         metadata: Some(istio_metadata(vec![config_field(virtual_service)])),
         decorator: route.first_host.as_ref().map(|host| decorator(host, port)),
-        action: Some(action),
+        typed_per_filter_config: per_filter_config(route.http),
+        stat_prefix: route.condition.and_then(|condition| condition.stat_prefix.clone()).unwrap_or_default(),
         ..Default::default()
-    }
+    };
+    let route_host = change_headers(&mut encoded, route.http.headers.as_ref());
+    encoded.action = Some(match &route.action {
+        RouteAction::Forward { clusters, mirrors } => {
+            let mut action = forward(route.http, clusters, mirrors);
+            let mut host = route_host;
+            if let [only] = &clusters[..] {
+                // What is changed for the only destination is changed for the route.
+                host = change_headers(&mut encoded, only.headers).or(host);
+            }
+            if let Some(host) = host {
+                action.host_rewrite_specifier = Some(HostRewriteSpecifier::HostRewriteLiteral(host));
+            }
+            pb::route::Action::Route(action)
+        }
+        RouteAction::NoDestination { missing } => no_destination(virtual_service, missing),
+        RouteAction::Redirect(to) => redirect(to, port),
+        RouteAction::DirectResponse(response) => answer(response),
+    });
+    encoded
+}
+
+/// Adds changes of headers to a route, and returns the host that they set.
+fn change_headers(route: &mut pb::Route, headers: Option<&Headers>) -> Option<String> {
+    let HeaderChanges { request_add, request_remove, response_add, response_remove, host } = header_changes(headers);
+    route.request_headers_to_add.extend(request_add);
+    route.request_headers_to_remove.extend(request_remove);
+    route.response_headers_to_add.extend(response_add);
+    route.response_headers_to_remove.extend(response_remove);
+    host
 }
 
 fn no_destination(virtual_service: &Config, missing: &BTreeSet<Hostname>) -> pb::route::Action {

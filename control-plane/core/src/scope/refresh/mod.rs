@@ -112,6 +112,7 @@ impl Refresh<'_> {
             index: self.surroundings.index,
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,
+            source_labels: &self.scope.key.objects.source_labels,
             encoder: self.encoder,
         };
         let resources = builder.build_all(&built);
@@ -219,8 +220,11 @@ impl Refresh<'_> {
             self.wanted.push(Wanted { resource_type: ResourceType::Listener, name: name.clone(), resource });
         }
         if let Some(base) = base {
+            // What the base no longer has is no longer hidden. What the scope has under such a name now comes after this
+            // and counts.
             let in_vain = self.scope.snapshot.hidden_in_vain(&base.snapshot).into_iter();
-            self.wanted.extend(in_vain.map(|(resource_type, name)| Wanted::nothing(resource_type, name)));
+            let in_vain = in_vain.map(|(resource_type, name)| Wanted::nothing(resource_type, name));
+            self.wanted.splice(0..0, in_vain);
         }
         let writes = writes_over(self.wanted, base.map(|base| &*base.snapshot));
         if let Some(next) = self.scope.snapshot.apply(writes) {

@@ -742,7 +742,7 @@ fn route_action_fields() {
             inline_cluster_specifier_plugin: refused at routes[0].route.cluster_specifier
             internal_redirect_action: refused at routes[0].route.internal_redirect_action
             internal_redirect_policy: refused at routes[0].route.internal_redirect_policy
-            max_grpc_timeout: refused at routes[0].route.max_grpc_timeout
+            max_grpc_timeout: ignored
             max_internal_redirects: refused at routes[0].route.max_internal_redirects
             max_stream_duration: ignored
             metadata_match: refused at routes[0].route.metadata_match

@@ -61,6 +61,18 @@ fn outbound_port_with_http_tls_and_tcp() {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                     "http_filters": [
                       {
+                        "name": "envoy.filters.http.fault",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+                        }
+                      },
+                      {
+                        "name": "envoy.filters.http.cors",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"
+                        }
+                      },
+                      {
                         "name": "envoy.filters.http.router",
                         "typed_config": {
                           "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -172,6 +184,18 @@ fn outbound_port_from_which_nothing_unknown_goes_on() {
                   "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                     "http_filters": [
+                      {
+                        "name": "envoy.filters.http.fault",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+                        }
+                      },
+                      {
+                        "name": "envoy.filters.http.cors",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"
+                        }
+                      },
                       {
                         "name": "envoy.filters.http.router",
                         "typed_config": {
@@ -295,6 +319,18 @@ fn outbound_address_of_an_unknown_protocol() {
                   "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                     "http_filters": [
+                      {
+                        "name": "envoy.filters.http.fault",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+                        }
+                      },
+                      {
+                        "name": "envoy.filters.http.cors",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"
+                        }
+                      },
                       {
                         "name": "envoy.filters.http.router",
                         "typed_config": {
@@ -856,6 +892,18 @@ fn bound_listener_of_routes() {
                     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                     "http_filters": [
                       {
+                        "name": "envoy.filters.http.fault",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+                        }
+                      },
+                      {
+                        "name": "envoy.filters.http.cors",
+                        "typed_config": {
+                          "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"
+                        }
+                      },
+                      {
                         "name": "envoy.filters.http.router",
                         "typed_config": {
                           "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -934,6 +982,12 @@ fn listener_of_a_grpc_client() {
             "api_listener": {
               "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
               "http_filters": [
+                {
+                  "name": "envoy.filters.http.fault",
+                  "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+                  }
+                },
                 {
                   "name": "envoy.filters.http.router",
                   "typed_config": {

@@ -7,6 +7,7 @@ use rutter_api::config::istio::OutboundMode;
 use super::*;
 use crate::client::RouteTableForm;
 use crate::encode::testing::{Mesh, json_of, pretty};
+use crate::model::RequestSource;
 use crate::resource::EncodedResource;
 
 const HOST: &str = "a.default.svc.cluster.local";
@@ -32,6 +33,7 @@ fn inputs(text: &str, form: RouteTableForm) -> VirtualHostInputs {
         service: Some(mesh.service(HOST)),
         virtual_service: mesh.virtual_service(HOST),
         destinations: vec![seen, unseen],
+        source: RequestSource::default(),
         domain: "cluster.local".into(),
         form,
     }
@@ -100,7 +102,7 @@ fn conditions_weights_and_a_timeout_are_encoded() {
     let lines = format!("match: {}\nroute: {action}\nname: {}", route["match"], route["name"]);
     expect![[r#"
         match: {"case_sensitive":true,"headers":[{"name":"x-a","string_match":{"prefix":"b"}},{"name":"x-b","present_match":true}],"path":"/p"}
-        route: {"max_stream_duration":{"grpc_timeout_header_max":"2s"},"timeout":"2s","weighted_clusters":{"clusters":[{"name":"outbound|80|v1|a.default.svc.cluster.local","weight":90},{"name":"outbound|80||gone.x","weight":10}]}}
+        route: {"max_grpc_timeout":"2s","timeout":"2s","weighted_clusters":{"clusters":[{"name":"outbound|80|v1|a.default.svc.cluster.local","weight":90},{"name":"outbound|80||gone.x","weight":10}]}}
         name: "r""#]].assert_eq(&lines);
 }
 

@@ -316,9 +316,7 @@ fn virtual_host_with_every_field_of_a_virtual_service() {
               },
               "name": "exact",
               "route": {
-                "max_stream_duration": {
-                  "grpc_timeout_header_max": "2s"
-                },
+                "max_grpc_timeout": "2s",
                 "retry_policy": {
                   "host_selection_retry_max_attempts": "5",
                   "num_retries": 2,
@@ -376,9 +374,7 @@ fn virtual_host_with_every_field_of_a_virtual_service() {
               },
               "name": "exact",
               "route": {
-                "max_stream_duration": {
-                  "grpc_timeout_header_max": "2s"
-                },
+                "max_grpc_timeout": "2s",
                 "retry_policy": {
                   "host_selection_retry_max_attempts": "5",
                   "num_retries": 2,
