@@ -19,6 +19,7 @@ pub use sidecar::{
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, HeaderOperations, Headers, HttpAbort, HttpDelay, HttpDirectResponse, HttpFault,
     HttpMatch, HttpMirror, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent,
-    PortSelector, RedirectPort, StringMatch, UnmatchedPreflights, VirtualService, grpc_status,
+    PortSelector, RedirectPort, RouteDestination, StringMatch, TcpMatch, TcpRoute, TlsMatch, TlsRoute,
+    UnmatchedPreflights, VirtualService, grpc_status,
 };
 pub use workload_entry::{WorkloadEntry, WorkloadSelector};

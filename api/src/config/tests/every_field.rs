@@ -64,7 +64,21 @@ fn virtual_service_fields() {
         ("spec.gateways", "[edge]"),
         ("spec.exportTo", "['.']"),
         ("spec.tls", "[{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]"),
+        ("spec.tls", "[{match: [{sniHosts: [b]}], route: [{destination: {host: a}}]}]"),
+        ("spec.tls", "[{match: [{}], route: [{destination: {host: a}}]}]"),
+        (
+            "spec.tls",
+            "[{match: [{sniHosts: [a], port: 443, destinationSubnets: [10.0.0.0/8], sourceLabels: {a: b}, \
+             sourceNamespace: c, gateways: [mesh]}], route: [{destination: {host: a}, weight: 1}]}]",
+        ),
+        ("spec.tls", "[{match: [{sniHosts: [a], sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]"),
         ("spec.tcp", "[{route: [{destination: {host: a}}]}]"),
+        (
+            "spec.tcp",
+            "[{match: [{port: 443, destinationSubnets: [10.0.0.1], sourceLabels: {a: b}, sourceNamespace: c, \
+             gateways: [mesh]}], route: [{destination: {host: a}, weight: 1}]}]",
+        ),
+        ("spec.tcp", "[{match: [{destinationSubnets: [10.0.0.0/40]}], route: [{destination: {host: a}}]}]"),
         ("spec.http.0.name", "r"),
         ("spec.http.0.timeout", "5s"),
         ("spec.http.0", "{redirect: {uri: /}}"),
@@ -133,8 +147,14 @@ fn virtual_service_fields() {
             spec.gateways: taken
             spec.gateways: want a field that Rutter acts on, got one that is not supported yet
             spec.exportTo: taken
+            spec.tls: taken
+            spec.tls: want a host that spec.hosts covers, got b
+            spec.tls: want at least one, got none
+            spec.tls: taken
             spec.tls: want a field that Rutter acts on, got one that is not supported yet
-            spec.tcp: want a field that Rutter acts on, got one that is not supported yet
+            spec.tcp: taken
+            spec.tcp: taken
+            spec.tcp: want an IP address or a range such as 10.0.0.0/8, got "10.0.0.0/40"
             spec.http.0.name: taken
             spec.http.0.timeout: taken
             spec.http.0: taken

@@ -46,8 +46,11 @@ fn unknown_fields_are_refused_with_their_path() {
 #[test]
 fn what_is_not_acted_on_is_refused() {
     refused(
-        &istio("VirtualService", "{hosts: [a], tcp: [], http: [{route: [{destination: {host: a}}]}]}"),
-        "virtualService default/x: spec.tcp: not supported yet",
+        &istio(
+            "VirtualService",
+            "{hosts: [a], tcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]}",
+        ),
+        "virtualService default/x: spec.tcp[0].match[0].sourceSubnet: not supported yet",
     );
     refused(
         &istio("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"),

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::config::istio::HttpRoute;
+use rutter_api::config::istio::VirtualService;
 use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use super::by_host::ByHost;
 use super::delta::IndexDelta;
 use crate::edges::{link, unlink};
-use crate::model::{conditions_of, delegates_of};
+use crate::model::{delegates_of, sources_of};
 
 /// The VirtualServices, with the routes of their delegates in them.
 #[derive(Debug, Default)]
@@ -30,15 +30,15 @@ impl VirtualServiceIndex {
     pub(super) fn insert(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
         routed_hosts(config, domain).into_iter().for_each(|host| self.routing.insert(host, config));
         destinations(config, domain).into_iter().for_each(|host| self.sending_to.insert(host, config));
-        for condition in conditions_of(config) {
-            if let Some(namespace) = &condition.source_namespace {
-                link(&mut self.for_clients_of, namespace.as_str().into(), config.key.clone());
+        for (labels, namespace) in sources_of(config) {
+            if let Some(namespace) = namespace {
+                link(&mut self.for_clients_of, namespace.into(), config.key.clone());
             }
-            if !condition.source_labels.is_empty() {
-                let count = self.source_labels.entry(condition.source_labels.clone()).or_default();
+            if !labels.is_empty() {
+                let count = self.source_labels.entry(labels.clone()).or_default();
                 *count += 1;
                 if *count == 1 {
-                    delta.source_labels.insert(condition.source_labels.clone());
+                    delta.source_labels.insert(labels.clone());
                 }
             }
         }
@@ -47,15 +47,15 @@ impl VirtualServiceIndex {
     pub(super) fn remove(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
         routed_hosts(config, domain).iter().for_each(|host| self.routing.remove(host, config));
         destinations(config, domain).iter().for_each(|host| self.sending_to.remove(host, config));
-        for condition in conditions_of(config) {
-            if let Some(namespace) = &condition.source_namespace {
-                unlink(&mut self.for_clients_of, &namespace.as_str().into(), &config.key);
+        for (labels, namespace) in sources_of(config) {
+            if let Some(namespace) = namespace {
+                unlink(&mut self.for_clients_of, &namespace.into(), &config.key);
             }
-            let Some(count) = self.source_labels.get_mut(&condition.source_labels) else { continue };
+            let Some(count) = self.source_labels.get_mut(labels) else { continue };
             *count -= 1;
             if *count == 0 {
-                self.source_labels.remove(&condition.source_labels);
-                delta.source_labels.insert(condition.source_labels.clone());
+                self.source_labels.remove(labels);
+                delta.source_labels.insert(labels.clone());
             }
         }
     }
@@ -123,7 +123,6 @@ pub(super) fn routed_hosts(config: &Config, domain: &str) -> Vec<Hostname> {
 
 /// Returns the full hosts that a VirtualService sends to, or none for other kinds.
 pub(super) fn destinations(config: &Config, domain: &str) -> BTreeSet<Hostname> {
-    let http = config.spec.as_virtual_service().map(|spec| spec.http.as_slice()).unwrap_or_default();
-    let destinations = http.iter().flat_map(HttpRoute::destinations);
+    let destinations = config.spec.as_virtual_service().into_iter().flat_map(VirtualService::destinations);
     destinations.map(|destination| destination.host.resolve(&config.key.namespace, domain)).collect()
 }

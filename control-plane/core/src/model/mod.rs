@@ -17,7 +17,7 @@ pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::{Endpoint, Locality};
 pub use export_to::ExportTo;
 pub use route::{
-    LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror, conditions_of,
-    routes_of,
+    ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,
+    routes_of, sources_of, tcp_routes_of, tls_routes_of,
 };
 pub use service::{Protocol, Service, ServiceKey, ServicePort, services_of};

@@ -1,11 +1,13 @@
 //! The rules of a VirtualService for one host and port, with their destinations looked up.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
-use rutter_api::config::istio::StringMatch;
+use ipnet::IpNet;
 use rutter_api::config::istio::{
     Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
 };
+use rutter_api::config::istio::{RouteDestination, StringMatch, TcpMatch, TlsMatch, VirtualService};
 use rutter_api::{ClusterName, Config, Hostname, Labels};
 
 /// What requests are for, a host and a port, as the client names them, and what matters of the client.
@@ -40,30 +42,28 @@ impl RequestSource {
     ) -> Self {
         let mut source = Self::default();
         let mut labels = BTreeSet::new();
-        for condition in conditions_of(virtual_service) {
-            if condition.source_namespace.as_deref() == Some(namespace) {
+        for (wanted_labels, wanted_namespace) in sources_of(virtual_service) {
+            if wanted_namespace == Some(namespace) {
                 source.namespace = Some(namespace.into());
             }
-            if !condition.source_labels.is_empty() && has_labels(&condition.source_labels) {
-                labels.insert(condition.source_labels.clone());
+            if !wanted_labels.is_empty() && has_labels(wanted_labels) {
+                labels.insert(wanted_labels.clone());
             }
         }
         source.labels = labels.into_iter().collect();
         source
     }
 
-    fn satisfies(&self, condition: &HttpMatch) -> bool {
-        let has_labels = condition.source_labels.is_empty() || self.labels.contains(&condition.source_labels);
-        let is_in_namespace =
-            condition.source_namespace.is_none() || condition.source_namespace.as_deref() == self.namespace.as_deref();
-        has_labels && is_in_namespace
+    fn satisfies(&self, labels: &Labels, namespace: Option<&str>) -> bool {
+        let has_labels = labels.is_empty() || self.labels.contains(labels);
+        has_labels && (namespace.is_none() || namespace == self.namespace.as_deref())
     }
 }
 
-/// Returns every condition of a VirtualService's HTTP routes, or none for other kinds.
-pub fn conditions_of(config: &Config) -> impl Iterator<Item = &HttpMatch> {
-    let http = config.spec.as_virtual_service().map(|spec| spec.http.as_slice()).unwrap_or_default();
-    http.iter().flat_map(|http| &http.matches)
+/// Returns what every condition of a VirtualService asks of clients: labels, and perhaps a namespace. Other kinds ask
+/// nothing.
+pub fn sources_of(config: &Config) -> impl Iterator<Item = (&Labels, Option<&str>)> {
+    config.spec.as_virtual_service().into_iter().flat_map(VirtualService::sources)
 }
 
 /// A destination of a rule, looked up in what the client sees.
@@ -73,6 +73,17 @@ pub struct LookedUpDestination {
     pub host: Hostname,
     /// The port numbers of the service. `None` means that the client sees no service of that host.
     pub ports: Option<Vec<u16>>,
+}
+
+/// One rule for connections: those that it takes, and where they go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionRoute<'a> {
+    /// The hosts one of which the client must name in TLS. Empty means any, or none.
+    pub server_names: Vec<&'a Hostname>,
+    /// The addresses that the connection must be for. Empty means any.
+    pub subnets: &'a [IpNet],
+    /// The clusters among which connections are divided by weight, at least one.
+    pub clusters: Vec<RouteCluster<'a>>,
 }
 
 /// One rule: the requests that it takes, and what becomes of them.
@@ -162,6 +173,62 @@ pub fn routes_of<'a>(
     routes
 }
 
+/// Returns the rules of a VirtualService for TLS connections to a target, in order, as [`routes_of`] does for requests.
+pub fn tls_routes_of<'a>(
+    virtual_service: &'a Config,
+    target: RequestTarget<'_>,
+    destinations: &[LookedUpDestination],
+) -> Vec<ConnectionRoute<'a>> {
+    let Some(spec) = virtual_service.spec.as_virtual_service() else { return Vec::new() };
+    let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
+    let mut routes = Vec::new();
+    for tls in &spec.tls {
+        for condition in &tls.matches {
+            let TlsMatch { sni_hosts, destination_subnets, port, source_labels, source_namespace, gateways } =
+                condition;
+            let asked = Asked { port: *port, gateways, labels: source_labels, namespace: source_namespace.as_deref() };
+            if lookup.can_hold(asked) {
+                let (server_names, subnets) = (sni_hosts.iter().collect(), &destination_subnets[..]);
+                routes.push(ConnectionRoute {
+                    server_names,
+                    subnets,
+                    clusters: lookup.connection_clusters(&tls.route),
+                });
+            }
+        }
+    }
+    routes
+}
+
+/// Returns the rules of a VirtualService for other connections to a target, in order, as [`routes_of`] does for
+/// requests. What comes after a rule that takes every connection is left out.
+pub fn tcp_routes_of<'a>(
+    virtual_service: &'a Config,
+    target: RequestTarget<'_>,
+    destinations: &[LookedUpDestination],
+) -> Vec<ConnectionRoute<'a>> {
+    let Some(spec) = virtual_service.spec.as_virtual_service() else { return Vec::new() };
+    let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
+    let mut routes = Vec::new();
+    for tcp in &spec.tcp {
+        let any: &[IpNet] = &[];
+        let all = tcp.matches.is_empty().then_some(any);
+        let conditions = tcp.matches.iter().filter_map(|condition| {
+            let TcpMatch { destination_subnets, port, source_labels, source_namespace, gateways } = condition;
+            let asked = Asked { port: *port, gateways, labels: source_labels, namespace: source_namespace.as_deref() };
+            lookup.can_hold(asked).then_some(&destination_subnets[..])
+        });
+        for subnets in all.into_iter().chain(conditions) {
+            let clusters = lookup.connection_clusters(&tcp.route);
+            routes.push(ConnectionRoute { server_names: Vec::new(), subnets, clusters });
+            if subnets.is_empty() {
+                return routes;
+            }
+        }
+    }
+    routes
+}
+
 fn joined_name(route_name: &str, condition: Option<&HttpMatch>) -> String {
     let condition_name = condition.map_or("", |condition| condition.name.as_str());
     let names: Vec<&str> = [route_name, condition_name].into_iter().filter(|name| !name.is_empty()).collect();
@@ -197,6 +264,14 @@ fn takes_everything(condition: &HttpMatch) -> bool {
         && [headers, without_headers, query_params].into_iter().all(|texts| texts.is_empty())
 }
 
+/// What a condition asks of the place and of the client, which the control plane decides.
+struct Asked<'a> {
+    port: Option<NonZeroU16>,
+    gateways: &'a [String],
+    labels: &'a Labels,
+    namespace: Option<&'a str>,
+}
+
 /// What is needed to find the cluster of a destination.
 struct Lookup<'a> {
     /// The namespace of the VirtualService, in which short names are meant.
@@ -217,11 +292,30 @@ impl Lookup<'_> {
             return vec![None];
         }
         let can_hold = |condition: &&HttpMatch| {
-            condition.port.is_none_or(|port| port.get() == self.target.port)
-                && (condition.gateways.is_empty() || condition.gateways.iter().any(|gateway| gateway == "mesh"))
-                && self.target.source.satisfies(condition)
+            let HttpMatch { port, gateways, source_labels, source_namespace, .. } = condition;
+            let namespace = source_namespace.as_deref();
+            self.can_hold(Asked { port: *port, gateways, labels: source_labels, namespace })
         };
         http.matches.iter().filter(can_hold).map(Some).collect()
+    }
+
+    /// Returns whether a condition can hold for the port and the client. The rest of it is for the proxy to find out.
+    fn can_hold(&self, asked: Asked<'_>) -> bool {
+        asked.port.is_none_or(|port| port.get() == self.target.port)
+            && (asked.gateways.is_empty() || asked.gateways.iter().any(|gateway| gateway == "mesh"))
+            && self.target.source.satisfies(asked.labels, asked.namespace)
+    }
+
+    /// Returns the clusters that connections are divided among. A cluster whose host the client does not see is named
+    /// all the same: connections to it are refused.
+    fn connection_clusters<'h>(&self, route: &'h [RouteDestination]) -> Vec<RouteCluster<'h>> {
+        let used = route.iter().filter(|destination| destination.weight > 0 || route.len() == 1);
+        used.map(|route| {
+            let name = self.cluster(&route.destination);
+            let unseen = || ClusterName::outbound(self.target.port, &self.full_host(&route.destination));
+            RouteCluster { name: name.unwrap_or_else(unseen), weight: route.weight, headers: None }
+        })
+        .collect()
     }
 
     /// Returns what becomes of the requests of a route. `None` means that the route refers to a VirtualService which

@@ -22,6 +22,8 @@ pub struct Encoder {
     pub(super) clusters: Cache<ClusterInputs, Box<[EncodedResource]>>,
     pub(super) endpoints: Cache<EndpointInputs, Box<[EncodedResource]>>,
     pub(super) virtual_hosts: Cache<VirtualHostInputs, EncodedResource>,
+    /// The route tables of listeners at the addresses of one service.
+    pub(super) own_tables: Cache<VirtualHostInputs, EncodedResource>,
     /// The number of times that a host of a scope was looked at.
     pub visits: u64,
     /// The number of times that the listener and the route table of a port were put together.
@@ -34,6 +36,7 @@ impl Encoder {
     /// Returns the number of things that were encoded: the clusters, the load assignments or the virtual host of one
     /// service count as one each. Tests assert it, because it says more about a change than a time does.
     pub fn encodes(&self) -> u64 {
-        self.clusters.encoded() + self.endpoints.encoded() + self.virtual_hosts.encoded()
+        let tables = self.virtual_hosts.encoded() + self.own_tables.encoded();
+        self.clusters.encoded() + self.endpoints.encoded() + tables
     }
 }

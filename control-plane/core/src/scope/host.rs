@@ -13,12 +13,16 @@ use crate::client::{ClientClass, RouteTableForm};
 use crate::encode::cluster::{ClusterInputs, encode_clusters};
 use crate::encode::endpoint::{EndpointInputs, encode_load_assignments};
 use crate::encode::inputs::Shared;
-use crate::encode::listener::{encode_grpc_client, encode_outbound_address};
+use crate::encode::listener::{
+    ConnectionMatch, ConnectionTargets, encode_grpc_client, encode_outbound_address, targets_of_routes,
+    targets_of_service,
+};
 use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
-use crate::model::{Protocol, RequestSource, Service, ServiceKey, ServicePort};
+use crate::model::{LookedUpDestination, RequestSource, RequestTarget, tcp_routes_of, tls_routes_of};
+use crate::model::{Protocol, Service, ServiceKey, ServicePort};
 use crate::resource::EncodedResource;
 use crate::visibility::Viewpoint;
 
@@ -42,7 +46,7 @@ pub(super) struct HostResources {
     /// Listeners that are the host's alone, unless another host claims one of the same name.
     pub(super) claimed_listeners: Vec<EncodedResource>,
     /// The route tables of those listeners.
-    own_tables: Vec<EncodedResource>,
+    own_tables: Vec<Arc<EncodedVirtualHost>>,
     /// The route tables of the host's ports, if the client takes a table for each.
     grpc_tables: Vec<Arc<EncodedVirtualHost>>,
 }
@@ -66,8 +70,7 @@ impl HostResources {
     fn unshared(&self) -> impl Iterator<Item = (ResourceType, &EncodedResource)> {
         let clusters = self.clusters.iter().flat_map(|encoded| &encoded.value);
         let endpoints = self.endpoints.iter().flat_map(|encoded| &encoded.value);
-        let grpc_tables = self.grpc_tables.iter().map(|encoded| &encoded.value);
-        let tables = self.own_tables.iter().chain(grpc_tables);
+        let tables = self.own_tables.iter().chain(&self.grpc_tables).map(|encoded| &encoded.value);
         let clusters = clusters.map(|resource| (ResourceType::Cluster, resource));
         let endpoints = endpoints.map(|resource| (ResourceType::Endpoint, resource));
         clusters.chain(endpoints).chain(tables.map(|resource| (ResourceType::Route, resource)))
@@ -79,7 +82,7 @@ enum PortRole {
     /// Requests are routed by the table of the port.
     Routed,
     /// The port is a part of the listener that all hosts share.
-    Shared(PortUse),
+    Shared,
     /// There are listeners at the addresses of the service.
     Addressed,
     /// There are listeners that are no more than names, and a table for the port of this host.
@@ -99,14 +102,9 @@ fn port_role(client: ClientClass, service: &Service, port: &ServicePort) -> Port
             Protocol::Http | Protocol::Http2 | Protocol::Grpc => PortRole::Routed,
             Protocol::Unknown | Protocol::Tls | Protocol::Tcp if has_own_address => PortRole::Addressed,
             Protocol::Unknown => PortRole::Routed,
-            Protocol::Tls => PortRole::Shared(PortUse::Tls(cluster_of(service, port))),
-            Protocol::Tcp => PortRole::Shared(PortUse::Tcp(cluster_of(service, port))),
+            Protocol::Tls | Protocol::Tcp => PortRole::Shared,
         },
     }
-}
-
-fn cluster_of(service: &Service, port: &ServicePort) -> String {
-    ClusterName::outbound(port.number, &service.key.host).to_string()
 }
 
 /// Builds what a scope has for hosts.
@@ -180,8 +178,11 @@ impl HostBuilder<'_> {
                     resources.virtual_hosts.insert(port.number, virtual_host);
                     resources.port_uses.insert(port.number, PortUse::Http);
                 }
-                PortRole::Shared(port_use) => resources.port_uses.insert(port.number, port_use),
-                PortRole::Addressed => add_addressed(&mut resources, service, port),
+                PortRole::Shared => {
+                    let connections = self.connections(service, port, virtual_service);
+                    resources.port_uses.insert(port.number, PortUse::Connections(connections));
+                }
+                PortRole::Addressed => self.add_addressed(&mut resources, service, port, virtual_service),
                 PortRole::ByName => {
                     resources.grpc_tables.push(self.virtual_host(target, Some(service), virtual_service));
                     self.add_grpc_listeners(&mut resources, service, port.number);
@@ -198,17 +199,26 @@ impl HostBuilder<'_> {
         service: Option<&Arc<Service>>,
         virtual_service: Option<&Arc<Config>>,
     ) -> Arc<EncodedVirtualHost> {
+        let inputs = self.virtual_host_inputs(HostPort { host, port }, service, virtual_service);
+        self.encoder.virtual_hosts.get_or_encode(inputs, encode_virtual_host)
+    }
+
+    fn virtual_host_inputs(
+        &self,
+        HostPort { host, port }: HostPort,
+        service: Option<&Arc<Service>>,
+        virtual_service: Option<&Arc<Config>>,
+    ) -> VirtualHostInputs {
         let domain = &self.index.settings().domain;
+        // A VirtualService that says nothing of requests leaves them their default.
+        let virtual_service =
+            virtual_service.filter(|config| config.spec.as_virtual_service().is_some_and(|spec| !spec.http.is_empty()));
         let hosts = virtual_service.map(|config| self.index.destinations_of(config)).unwrap_or_default();
         let destinations = hosts
             .into_iter()
             .map(|host| LookedUpService { service: self.viewpoint.service(self.index, &host).map(Shared::from), host });
-        let has_labels = |labels: &Labels| self.source_labels.contains(labels);
-        let source = virtual_service
-            .map(|config| RequestSource::for_routes(config, self.viewpoint.namespace, has_labels))
-            .unwrap_or_default();
-        let inputs = VirtualHostInputs {
-            source,
+        VirtualHostInputs {
+            source: virtual_service.map(|config| self.source_for(config)).unwrap_or_default(),
             short_names: ShortNames::for_client(self.viewpoint.namespace, &host, domain),
             host,
             port,
@@ -217,8 +227,78 @@ impl HostBuilder<'_> {
             destinations: destinations.collect(),
             domain: domain.clone(),
             form: self.client.route_table_form(),
+        }
+    }
+
+    /// Returns what the conditions of a VirtualService ask for and the clients have.
+    fn source_for(&self, virtual_service: &Config) -> RequestSource {
+        let has_labels = |labels: &Labels| self.source_labels.contains(labels);
+        RequestSource::for_routes(virtual_service, self.viewpoint.namespace, has_labels)
+    }
+
+    /// Returns where the connections to a port go that are not HTTP: where a VirtualService says, and otherwise to the
+    /// service. TLS connections at a port without an address of its own are told by the host that they name.
+    fn connections(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        virtual_service: Option<&Arc<Config>>,
+    ) -> ConnectionTargets {
+        let (host, number) = (&service.key.host, port.number);
+        let cluster = ClusterName::outbound(number, host);
+        let is_tls = port.protocol == Protocol::Tls;
+        let mut targets = ConnectionTargets::new();
+        if let Some(config) = virtual_service {
+            let hosts = self.index.destinations_of(config).into_iter();
+            let destinations: Vec<LookedUpDestination> = hosts.map(|host| self.looked_up(host)).collect();
+            let source = self.source_for(config);
+            let target = RequestTarget { host, port: number, domain: &self.index.settings().domain, source: &source };
+            let routes = if is_tls { tls_routes_of } else { tcp_routes_of }(config, target, &destinations);
+            targets = targets_of_routes(&routes, config);
+        }
+        if is_tls && !targets.is_empty() {
+            return targets;
+        }
+        let has_own_address = self.client.is_captured() && !service.addresses.is_empty();
+        let rest = if is_tls && !has_own_address {
+            ConnectionMatch::server_name(host.as_str())
+        } else {
+            ConnectionMatch::default()
         };
-        self.encoder.virtual_hosts.get_or_encode(inputs, encode_virtual_host)
+        for (connection_match, target) in targets_of_service(rest, &cluster) {
+            targets.entry(connection_match).or_insert(target);
+        }
+        targets
+    }
+
+    fn looked_up(&self, host: Hostname) -> LookedUpDestination {
+        let service = self.viewpoint.service(self.index, &host);
+        LookedUpDestination {
+            ports: service.map(|service| service.ports.iter().map(|port| port.number).collect()),
+            host,
+        }
+    }
+
+    /// Adds listeners at each address of a service. If the protocol is not known, what turns out to be HTTP is routed by
+    /// a table of the service's. The port of the listener is that of the service, at which clients address it.
+    fn add_addressed(
+        &self,
+        resources: &mut HostResources,
+        service: &Arc<Service>,
+        port: &ServicePort,
+        virtual_service: Option<&Arc<Config>>,
+    ) {
+        let target = HostPort::new(&service.key.host, port.number);
+        let connections = self.connections(service, port, virtual_service);
+        let table = (port.protocol == Protocol::Unknown).then(|| RouteTableName::Service(target.clone()));
+        for ip in &service.addresses {
+            let listener = encode_outbound_address(*ip, port.number, &connections, table.as_ref());
+            resources.claimed_listeners.push(listener);
+        }
+        if table.is_some() {
+            let inputs = self.virtual_host_inputs(target, Some(service), virtual_service);
+            resources.own_tables.push(self.encoder.own_tables.get_or_encode(inputs, encode_own_table));
+        }
     }
 
     /// Adds a listener for each name by which a gRPC client may call a port of a service. Virtual addresses are not
@@ -231,20 +311,6 @@ impl HostBuilder<'_> {
         for name in names.iter().filter(|name| !name.ends_with('.')) {
             resources.claimed_listeners.push(encode_grpc_client(name, port, &table));
         }
-    }
-}
-
-/// Adds listeners at each address of a service. If the protocol is not known, what turns out to be HTTP is routed by a
-/// table of the service's. The port of the listener is that of the service, at which clients address it.
-fn add_addressed(resources: &mut HostResources, service: &Service, port: &ServicePort) {
-    let (host, number) = (&service.key.host, port.number);
-    let cluster = ClusterName::outbound(number, host).to_string();
-    let table = (port.protocol == Protocol::Unknown).then(|| RouteTableName::Service(HostPort::new(host, number)));
-    for ip in &service.addresses {
-        resources.claimed_listeners.push(encode_outbound_address(*ip, number, &cluster, table.as_ref()));
-    }
-    if table.is_some() {
-        resources.own_tables.push(encode_own_table(host, number));
     }
 }
 

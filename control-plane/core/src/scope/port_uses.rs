@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rutter_api::Hostname;
 
-use crate::encode::listener::OutboundPort;
+use crate::encode::listener::{ConnectionTargets, OutboundPort};
 
 /// Something for each of a few ports. A host has one port or two, so a sorted list is smaller than a map.
 #[derive(Debug, Clone)]
@@ -46,10 +46,8 @@ impl<T> PerPort<T> {
 pub(super) enum PortUse {
     /// Requests to the host are routed by the table of the port.
     Http,
-    /// TLS connections that name the host in SNI go to this cluster.
-    Tls(String),
-    /// Connections go to this cluster.
-    Tcp(String),
+    /// Connections go to where this says.
+    Connections(ConnectionTargets),
 }
 
 /// How all hosts of a scope use a port.
@@ -65,14 +63,14 @@ impl PortUses {
     pub(super) fn add(&mut self, host: &Hostname, port_use: PortUse) {
         match port_use {
             PortUse::Http => self.http += 1,
-            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.not_http.insert(host.clone(), port_use)),
+            PortUse::Connections(_) => drop(self.not_http.insert(host.clone(), port_use)),
         }
     }
 
     pub(super) fn remove(&mut self, host: &Hostname, port_use: &PortUse) {
         match port_use {
             PortUse::Http => self.http -= 1,
-            PortUse::Tls(_) | PortUse::Tcp(_) => drop(self.not_http.remove(host)),
+            PortUse::Connections(_) => drop(self.not_http.remove(host)),
         }
     }
 
@@ -82,18 +80,21 @@ impl PortUses {
 }
 
 /// Returns what a port comes to, given how many hosts use it for HTTP and the uses of the others. Of several hosts
-/// that use it for TCP the first in the order of the names gets what is neither HTTP nor TLS of a known name.
+/// that take the same connections the first in the order of the names has them.
 pub(super) fn merge<'a>(
     http_hosts: usize,
     not_http: impl Iterator<Item = (&'a Hostname, &'a PortUse)>,
 ) -> Option<OutboundPort> {
     let mut port = OutboundPort { http: http_hosts > 0, ..OutboundPort::default() };
     let not_http: BTreeMap<&Hostname, &PortUse> = not_http.collect();
-    for (host, port_use) in not_http {
+    for port_use in not_http.into_values() {
         match port_use {
             PortUse::Http => port.http = true,
-            PortUse::Tls(cluster) => drop(port.tls.insert(host.to_string(), cluster.clone())),
-            PortUse::Tcp(cluster) => drop(port.tcp.get_or_insert_with(|| cluster.clone())),
+            PortUse::Connections(connections) => {
+                for (connection_match, target) in connections {
+                    port.connections.entry(connection_match.clone()).or_insert_with(|| target.clone());
+                }
+            }
         }
     }
     (port != OutboundPort::default()).then_some(port)
@@ -102,6 +103,7 @@ pub(super) fn merge<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::listener::{ConnectionMatch, targets_of_service};
 
     fn host(text: &str) -> Hostname {
         text.parse().unwrap()
@@ -117,16 +119,23 @@ mod tests {
         assert_eq!((per_port.get(80), per_port.get(81)), (Some(&"c"), None));
     }
 
+    fn tcp(cluster: &str) -> PortUse {
+        PortUse::Connections(targets_of_service(ConnectionMatch::default(), &cluster.parse().unwrap()))
+    }
+
     #[test]
     fn the_first_tcp_host_of_a_port_gets_the_rest() {
+        let tls = targets_of_service(ConnectionMatch::server_name("t"), &"outbound|1||t".parse().unwrap());
         let uses = [
-            (host("b"), PortUse::Tcp("to-b".into())),
-            (host("a"), PortUse::Tcp("to-a".into())),
-            (host("t"), PortUse::Tls("to-t".into())),
+            (host("b"), tcp("outbound|1||b")),
+            (host("a"), tcp("outbound|1||a")),
+            (host("t"), PortUse::Connections(tls)),
         ];
         let merged = merge(1, uses.iter().map(|(host, port_use)| (host, port_use))).unwrap();
-        assert_eq!((merged.http, merged.tcp.as_deref()), (true, Some("to-a")));
-        assert_eq!(merged.tls, [("t".to_owned(), "to-t".to_owned())].into());
+        assert!(merged.http);
+        let clusters =
+            merged.connections.iter().map(|(matched, target)| (matched.server_name.as_deref(), &*target.clusters[0].0));
+        assert_eq!(clusters.collect::<Vec<_>>(), [(None, "outbound|1||a"), (Some("t"), "outbound|1||t")]);
         assert_eq!(merge(0, std::iter::empty()), None);
     }
 
@@ -134,10 +143,10 @@ mod tests {
     fn uses_are_counted_until_nobody_is_left() {
         let mut uses = PortUses::default();
         uses.add(&host("a"), PortUse::Http);
-        uses.add(&host("b"), PortUse::Tcp("x".into()));
+        uses.add(&host("b"), tcp("outbound|1||x"));
         uses.remove(&host("a"), &PortUse::Http);
         assert!(!uses.is_unused());
-        uses.remove(&host("b"), &PortUse::Tcp("x".into()));
+        uses.remove(&host("b"), &tcp("outbound|1||x"));
         assert!(uses.is_unused());
     }
 }

@@ -155,8 +155,7 @@ impl Scope {
         let listeners = ports.into_iter().filter_map(|port| {
             let listener = match self.merge_port(base, port)? {
                 OutboundPort { http: true, .. } => BoundListener::Routes(port.to_string()),
-                OutboundPort { tcp: Some(cluster), .. } => BoundListener::Tcp(cluster),
-                OutboundPort { tls, .. } => BoundListener::Tcp(tls.into_values().next()?),
+                OutboundPort { http: false, connections } => BoundListener::Connections(connections),
             };
             Some((port, listener))
         });

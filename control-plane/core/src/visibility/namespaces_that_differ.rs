@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rutter_api::{Config, Hostname, Kind};
 
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, conditions_of};
+use crate::model::{ExportTo, sources_of};
 
 /// Returns the namespaces whose clients may see a host otherwise than a client of no namespace does.
 pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTreeSet<Arc<str>> {
@@ -25,7 +25,7 @@ pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTre
     }
     for virtual_service in index.virtual_services_routing(host) {
         add_exports(virtual_service, &mut namespaces);
-        let named = conditions_of(virtual_service).filter_map(|condition| condition.source_namespace.as_deref());
+        let named = sources_of(virtual_service).filter_map(|(_, namespace)| namespace);
         namespaces.extend(named.map(Arc::from));
         for destination in index.destinations_of(virtual_service) {
             add_definitions(index, &destination, &mut namespaces);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::actions::{CorsPolicy, HeaderOperations, Headers, HttpFault, HttpRedirect, HttpRetry, HttpRewrite};
-use super::{Destination, HttpDirectResponse, HttpMatch, HttpRoute, Percent, StringMatch, VirtualService};
+use super::{
+    Destination, HttpDirectResponse, HttpMatch, HttpRoute, Percent, RouteDestination, StringMatch, VirtualService,
+};
 use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty};
 use crate::invalid::Invalid;
 use crate::re2;
@@ -53,7 +55,10 @@ const GRPC_STATUSES: [&str; 17] = [
 pub(crate) fn check(spec: &VirtualService) -> Faults {
     let mut faults = Vec::new();
     let is_delegate = spec.hosts.is_empty();
-    check_not_empty("spec.http", spec.http.len(), &mut faults);
+    if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
+        faults.push(Invalid::new("spec", "http, tls or tcp", "none"));
+    }
+    check_connections(spec, &mut faults);
     for (index, gateway) in spec.gateways.iter().enumerate() {
         if is_delegate {
             let want = "no gateways in a VirtualService without hosts, whose routes others refer to";
@@ -72,6 +77,50 @@ pub(crate) fn check(spec: &VirtualService) -> Faults {
     }
     check_export_to(&spec.export_to, &mut faults);
     faults
+}
+
+fn check_connections(spec: &VirtualService, faults: &mut Faults) {
+    if spec.hosts.is_empty() && !(spec.tls.is_empty() && spec.tcp.is_empty()) {
+        let want = "http alone in a VirtualService without hosts, whose routes others refer to";
+        faults.push(Invalid::new("spec", want, "tls or tcp"));
+    }
+    for (index, tls) in spec.tls.iter().enumerate() {
+        let path = format!("spec.tls[{index}]");
+        check_connection_route(&path, &tls.route, faults);
+        check_not_empty(&format!("{path}.match"), tls.matches.len(), faults);
+        for (index, condition) in tls.matches.iter().enumerate() {
+            let path = format!("{path}.match[{index}]");
+            check_not_empty(&format!("{path}.sniHosts"), condition.sni_hosts.len(), faults);
+            for (index, host) in condition.sni_hosts.iter().enumerate() {
+                if !spec.hosts.iter().any(|routed| routed.covers(host)) {
+                    let want = "a host that spec.hosts covers";
+                    faults.push(Invalid::new(format!("{path}.sniHosts[{index}]"), want, host));
+                }
+            }
+            check_gateways(&path, &condition.gateways, faults);
+        }
+    }
+    for (index, tcp) in spec.tcp.iter().enumerate() {
+        let path = format!("spec.tcp[{index}]");
+        check_connection_route(&path, &tcp.route, faults);
+        for (index, condition) in tcp.matches.iter().enumerate() {
+            check_gateways(&format!("{path}.match[{index}]"), &condition.gateways, faults);
+        }
+    }
+}
+
+fn check_connection_route(path: &str, route: &[RouteDestination], faults: &mut Faults) {
+    check_not_empty(&format!("{path}.route"), route.len(), faults);
+    for (index, route) in route.iter().enumerate() {
+        check_full_host(&format!("{path}.route[{index}].destination.host"), &route.destination.host, faults);
+    }
+    check_weights(path, route.iter().map(|route| route.weight), faults);
+}
+
+fn check_gateways(path: &str, gateways: &[String], faults: &mut Faults) {
+    for (index, gateway) in gateways.iter().enumerate() {
+        check_gateway(format!("{path}.gateways[{index}]"), gateway, faults);
+    }
 }
 
 fn check_gateway(path: String, gateway: &str, faults: &mut Faults) {
@@ -165,8 +214,13 @@ fn check_destinations(path: &str, http: &HttpRoute, faults: &mut Faults) {
     check_percent(&format!("{path}.mirrorPercentage"), http.mirror_percentage, faults);
     let former = http.mirror_percent.map(|percent| Percent { value: f64::from(percent) });
     check_percent(&format!("{path}.mirrorPercent"), former, faults);
-    let sum: u64 = http.route.iter().map(|destination| u64::from(destination.weight)).sum();
-    if http.route.len() > 1 && (sum == 0 || sum > u64::from(u32::MAX)) {
+    check_weights(path, http.route.iter().map(|destination| destination.weight), faults);
+}
+
+fn check_weights(path: &str, weights: impl ExactSizeIterator<Item = u32>, faults: &mut Faults) {
+    let is_single = weights.len() <= 1;
+    let sum: u64 = weights.map(u64::from).sum();
+    if !is_single && (sum == 0 || sum > u64::from(u32::MAX)) {
         let hint = "a destination without a weight is given no requests if there are several";
         faults.push(Invalid::new(format!("{path}.route"), "weights of a sum from 1 to 4294967295", sum).hint(hint));
     }
@@ -192,9 +246,7 @@ fn check_match(path: &str, http_match: &HttpMatch, faults: &mut Faults) {
     for (name, text) in query_params {
         check_regex(&format!("{path}.queryParams.{name}"), text, faults);
     }
-    for (index, gateway) in gateways.iter().enumerate() {
-        check_gateway(format!("{path}.gateways[{index}]"), gateway, faults);
-    }
+    check_gateways(path, gateways, faults);
 }
 
 fn check_header_matches(path: &str, headers: &BTreeMap<String, StringMatch>, faults: &mut Faults) {
@@ -540,7 +592,7 @@ mod tests {
 
     #[test]
     fn empty_lists_and_wildcard_destinations_are_refused() {
-        refused("{hosts: [a]}", "spec.http: want at least one, got none");
+        refused("{hosts: [a]}", "spec: want http, tls or tcp, got none");
         let want = "spec.http[0].route[0].destination.host: not supported yet (the wildcard *.b)";
         refused("{hosts: [a], http: [{route: [{destination: {host: '*.b'}}]}]}", want);
     }

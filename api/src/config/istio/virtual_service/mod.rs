@@ -2,6 +2,7 @@
 
 mod actions;
 mod check;
+mod layer4;
 mod matches;
 
 use std::num::NonZeroU16;
@@ -15,14 +16,20 @@ pub use actions::{
 };
 pub(crate) use check::check;
 pub use check::grpc_status;
+pub use layer4::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 pub use matches::{HttpMatch, StringMatch};
 
 use crate::duration;
+use crate::labels::Labels;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] =
-    &["spec.tls", "spec.tcp", "spec.http[].fault.delay.exponentialDelay", "spec.http[].fault.abort.http2Error"];
+pub(crate) const UNSUPPORTED: &[&str] = &[
+    "spec.tls[].match[].sourceSubnet",
+    "spec.tcp[].match[].sourceSubnet",
+    "spec.http[].fault.delay.exponentialDelay",
+    "spec.http[].fault.abort.http2Error",
+];
 
 /// How requests to some hosts are routed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -39,9 +46,35 @@ pub struct VirtualService {
     /// The routes, in order: the first that matches a request is taken.
     #[serde(default)]
     pub http: Vec<HttpRoute>,
+    /// The routes of TLS connections that pass through as they are, in order.
+    #[serde(default)]
+    pub tls: Vec<TlsRoute>,
+    /// The routes of connections to ports that are neither HTTP nor TLS, in order.
+    #[serde(default)]
+    pub tcp: Vec<TcpRoute>,
     /// The namespaces whose clients see the object: `.` for its own, `*`, or names. Empty means every namespace.
     #[serde(default)]
     pub export_to: Vec<String>,
+}
+
+impl VirtualService {
+    /// Returns every destination of every route.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let connections = self.tls.iter().map(|tls| &tls.route).chain(self.tcp.iter().map(|tcp| &tcp.route));
+        let http = self.http.iter().flat_map(HttpRoute::destinations);
+        http.chain(connections.flatten().map(|route| &route.destination))
+    }
+
+    /// Returns what every condition of every route asks of clients: labels, and perhaps a namespace.
+    pub fn sources(&self) -> impl Iterator<Item = (&Labels, Option<&str>)> {
+        let http = self.http.iter().flat_map(|http| &http.matches);
+        let http = http.map(|condition| (&condition.source_labels, condition.source_namespace.as_deref()));
+        let tls = self.tls.iter().flat_map(|tls| &tls.matches);
+        let tls = tls.map(|condition| (&condition.source_labels, condition.source_namespace.as_deref()));
+        let tcp = self.tcp.iter().flat_map(|tcp| &tcp.matches);
+        let tcp = tcp.map(|condition| (&condition.source_labels, condition.source_namespace.as_deref()));
+        http.chain(tls).chain(tcp)
+    }
 }
 
 /// One route of a [`VirtualService`]: the requests that it takes, and what becomes of them.

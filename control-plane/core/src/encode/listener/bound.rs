@@ -6,8 +6,10 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ClusterName, ListenerName};
 
-use super::chains::{http_chain, tcp_chain};
+use super::chains::{cluster_chain, http_chain, tcp_chain};
+use super::connections::{ConnectionTargets, connection_chain};
 use super::inbound_port::InboundPort;
+use super::listener_filters::tls_inspector;
 use super::{encoded, managers};
 use crate::encode::wire::socket_address;
 use crate::resource::EncodedResource;
@@ -17,8 +19,8 @@ use crate::resource::EncodedResource;
 pub enum BoundListener {
     /// Requests are routed by the table of this name.
     Routes(String),
-    /// Bytes go to the cluster of this name.
-    Tcp(String),
+    /// Bytes go to where this says. A connection of which nothing is known here is closed.
+    Connections(ConnectionTargets),
     /// Connections go to a port of the own application.
     Inbound(InboundPort),
 }
@@ -27,21 +29,31 @@ pub enum BoundListener {
 pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedResource {
     let name = ListenerName::Address { ip, port };
     let outbound = core::TrafficDirection::Outbound;
-    let (chain, direction) = match listener {
-        BoundListener::Routes(table) => (http_chain(&managers::outbound(&name.to_string(), table)), outbound),
-        BoundListener::Tcp(cluster) => (tcp_chain(cluster), outbound),
+    let mut listener_filters = Vec::new();
+    let (chains, direction) = match listener {
+        BoundListener::Routes(table) => (vec![http_chain(&managers::outbound(&name.to_string(), table))], outbound),
+        BoundListener::Connections(connections) => {
+            if let [only] = &connections.values().collect::<Vec<_>>()[..] {
+                (vec![tcp_chain(only)], outbound)
+            } else {
+                listener_filters.push(tls_inspector());
+                let chains = connections.iter().map(|(matched, target)| connection_chain(matched, target));
+                (chains.collect(), outbound)
+            }
+        }
         BoundListener::Inbound(inbound) => {
             let chain = if inbound.protocol.is_http() {
                 http_chain(&managers::inbound(&name.to_string(), inbound))
             } else {
-                tcp_chain(&ClusterName::inbound(inbound.port).to_string())
+                cluster_chain(&ClusterName::inbound(inbound.port).to_string())
             };
-            (chain, core::TrafficDirection::Inbound)
+            (vec![chain], core::TrafficDirection::Inbound)
         }
     };
     let listener = pb::Listener {
         address: Some(socket_address(&ip.to_string(), port)),
-        filter_chains: vec![chain],
+        filter_chains: chains,
+        listener_filters,
         traffic_direction: direction as i32,
         ..Default::default()
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rutter_api::ConfigKey;
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -18,20 +19,53 @@ pub(super) const MANAGER: &str = "envoy.extensions.filters.network.http_connecti
 
 /// Returns the chain that passes bytes on to a cluster, without a bound on the TLS handshake.
 pub(super) fn bare_tcp_chain(cluster: &str) -> pb::FilterChain {
-    let proxy = tcp::TcpProxy {
+    tcp_proxy_chain(&tcp::TcpProxy {
         stat_prefix: cluster.to_owned(),
         cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
         ..Default::default()
-    };
-    chain_of("envoy.filters.network.tcp_proxy", any("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", &proxy))
+    })
+}
+
+fn tcp_proxy_chain(proxy: &tcp::TcpProxy) -> pb::FilterChain {
+    chain_of("envoy.filters.network.tcp_proxy", any("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy))
+}
+
+/// Where connections go: clusters by weight, and the VirtualService that says so.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionTarget {
+    /// The clusters, at least one, each with its weight.
+    pub clusters: Vec<(String, u32)>,
+    /// The VirtualService. `None` means that the connections go to their own service.
+    pub source: Option<ConfigKey>,
 }
 
 /// Returns the chain that passes bytes on to a cluster.
-pub(super) fn tcp_chain(cluster: &str) -> pb::FilterChain {
-    pb::FilterChain {
-        transport_socket_connect_timeout: Some(to_pb(TRANSPORT_CONNECT_TIMEOUT)),
-        ..bare_tcp_chain(cluster)
-    }
+pub(super) fn cluster_chain(cluster: &str) -> pb::FilterChain {
+    tcp_chain(&ConnectionTarget { clusters: vec![(cluster.to_owned(), 0)], source: None })
+}
+
+/// Returns the chain that passes bytes on to where a target says.
+pub(super) fn tcp_chain(target: &ConnectionTarget) -> pb::FilterChain {
+    let chain = match &target.clusters[..] {
+        [(only, _)] => bare_tcp_chain(only),
+        several => weighted_tcp_chain(several, target.source.as_ref()),
+    };
+    pb::FilterChain { transport_socket_connect_timeout: Some(to_pb(TRANSPORT_CONNECT_TIMEOUT)), ..chain }
+}
+
+fn weighted_tcp_chain(clusters: &[(String, u32)], source: Option<&ConfigKey>) -> pb::FilterChain {
+    let clusters = clusters.iter().map(|(name, weight)| tcp::tcp_proxy::weighted_cluster::ClusterWeight {
+        name: name.clone(),
+        weight: *weight,
+        ..Default::default()
+    });
+    let clusters = tcp::tcp_proxy::WeightedCluster { clusters: clusters.collect() };
+    tcp_proxy_chain(&tcp::TcpProxy {
+        // Istio's name: that of the VirtualService.
+        stat_prefix: source.map(|key| format!("{}.{}", key.name, key.namespace)).unwrap_or_default(),
+        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::WeightedClusters(clusters)),
+        ..Default::default()
+    })
 }
 
 /// Returns the chain that takes HTTP apart.

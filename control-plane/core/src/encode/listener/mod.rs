@@ -4,11 +4,12 @@
 //! - `inbound`: what arrives for a captured application.
 //! - `bound`: listeners of a sidecar whose traffic is not captured.
 //! - `grpc`: listeners that the gRPC library asks for by name.
-//! - `listener_filters`, `chains` and `managers`: the listener filters, the filter chains and the HTTP connection managers
-//!   that these consist of.
+//! - `listener_filters`, `chains`, `connections` and `managers`: the listener filters, the filter chains, which connections
+//!   these take, and the HTTP connection managers that these consist of.
 
 mod bound;
 mod chains;
+mod connections;
 mod grpc;
 mod inbound;
 mod inbound_port;
@@ -26,6 +27,8 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use crate::resource::EncodedResource;
 
 pub use bound::{BoundListener, encode_bound};
+pub use chains::ConnectionTarget;
+pub use connections::{ConnectionMatch, ConnectionTargets, targets_of_routes, targets_of_service};
 pub use grpc::{encode_grpc_client, encode_grpc_server};
 pub use inbound::encode_virtual_inbound;
 pub use inbound_port::InboundPort;

@@ -1,6 +1,5 @@
 //! Listeners for what a captured application sends.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rutter_api::config::istio::OutboundMode;
@@ -8,7 +7,8 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
 
-use super::chains::{bare_tcp_chain, black_hole_chain, http_chain, only_plain_http, tcp_chain};
+use super::chains::{bare_tcp_chain, black_hole_chain, http_chain, only_plain_http};
+use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
 use super::listener_filters::{http_inspector, tls_inspector};
 use super::{OUTBOUND_PORT, encoded, managers};
 use crate::encode::cluster::unknown_destination_cluster;
@@ -23,10 +23,8 @@ pub(super) const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub struct OutboundPort {
     /// Whether plain HTTP is routed by the table of the port.
     pub http: bool,
-    /// The clusters that TLS connections go to, by the host that they name in SNI.
-    pub tls: BTreeMap<String, String>,
-    /// The cluster that everything else goes to. `None` means that no service takes it.
-    pub tcp: Option<String>,
+    /// Where everything else goes, by what is known of a connection. What is in none of these no service takes.
+    pub connections: ConnectionTargets,
 }
 
 /// Encodes the listener of captured traffic to a port, whatever the address. What is neither HTTP nor TLS of a known
@@ -40,46 +38,67 @@ pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) 
         chains.push(only_plain_http(http_chain(&managers::outbound(&name.to_string(), &table))));
         inspectors.push(http_inspector());
     }
-    for (sni, cluster) in &uses.tls {
-        let chain_match = pb::FilterChainMatch { server_names: vec![sni.clone()], ..Default::default() };
-        chains.push(pb::FilterChain { filter_chain_match: Some(chain_match), ..tcp_chain(cluster) });
-    }
-    if !uses.tls.is_empty() {
+    chains.extend(chains_of_known(&uses.connections));
+    if names_servers(&uses.connections) {
         inspectors.insert(0, tls_inspector());
     }
-    let rest = uses.tcp.as_deref().unwrap_or(unknown_destination_cluster(mode));
-    let rest_name = format!("{}FilterChain", rest.trim_end_matches("Cluster"));
+    let rest = match uses.connections.get(&ConnectionMatch::default()) {
+        Some(target) => connection_chain(&ConnectionMatch::default(), target),
+        None => bare_tcp_chain(unknown_destination_cluster(mode)),
+    };
+    let rest_name = match uses.connections.get(&ConnectionMatch::default()) {
+        Some(_) => String::new(),
+        None => format!("{}FilterChain", unknown_destination_cluster(mode).trim_end_matches("Cluster")),
+    };
     let listener = pb::Listener {
         address: Some(socket_address(&ANY_ADDRESS.to_string(), port)),
         filter_chains: chains,
-        default_filter_chain: Some(pb::FilterChain { name: rest_name, ..bare_tcp_chain(rest) }),
+        default_filter_chain: Some(pb::FilterChain { name: rest_name, ..rest }),
         listener_filters: inspectors,
         ..captured()
     };
     encoded(name, listener)
 }
 
+/// Returns the chains of connections of which something has to be known.
+fn chains_of_known(connections: &ConnectionTargets) -> impl Iterator<Item = pb::FilterChain> {
+    let known = connections.iter().filter(|(connection_match, _)| **connection_match != ConnectionMatch::default());
+    known.map(|(connection_match, target)| connection_chain(connection_match, target))
+}
+
+/// Returns whether the host that a client names in TLS has to be found out.
+fn names_servers(connections: &ConnectionTargets) -> bool {
+    connections.keys().any(|connection_match| connection_match.server_name.is_some())
+}
+
 /// Encodes the listener of captured traffic to one virtual address. HTTP is routed by `table`, if there is one;
-/// everything else goes to the cluster. Such a listener takes precedence over that of the port alone, as Envoy prefers
+/// everything else goes to where `connections` says. Such a listener takes precedence over that of the port alone, as Envoy prefers
 /// the more specific address.
 pub fn encode_outbound_address(
     ip: IpAddr,
     port: u16,
-    cluster: &str,
+    connections: &ConnectionTargets,
     table: Option<&RouteTableName>,
 ) -> EncodedResource {
     let name = ListenerName::Address { ip, port };
     let base = pb::Listener { address: Some(socket_address(&ip.to_string(), port)), ..captured() };
+    let rest = connections.get(&ConnectionMatch::default());
+    let rest = rest.map(|target| connection_chain(&ConnectionMatch::default(), target));
+    let mut chains: Vec<pb::FilterChain> = chains_of_known(connections).collect();
+    let mut listener_filters = Vec::new();
+    if names_servers(connections) {
+        listener_filters.push(tls_inspector());
+    }
     let listener = match table {
-        None => pb::Listener { filter_chains: vec![tcp_chain(cluster)], ..base },
+        None => {
+            chains.extend(rest);
+            pb::Listener { filter_chains: chains, listener_filters, ..base }
+        }
         Some(table) => {
             let manager = managers::outbound(&name.to_string(), &table.to_string());
-            pb::Listener {
-                filter_chains: vec![only_plain_http(http_chain(&manager))],
-                default_filter_chain: Some(tcp_chain(cluster)),
-                listener_filters: vec![http_inspector()],
-                ..base
-            }
+            chains.insert(0, only_plain_http(http_chain(&manager)));
+            listener_filters.push(http_inspector());
+            pb::Listener { filter_chains: chains, default_filter_chain: rest, listener_filters, ..base }
         }
     };
     encoded(name, listener)

@@ -6,11 +6,11 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use rutter_api::config::istio::OutboundMode;
 use rutter_api::pb::envoy::config::route::v3 as pb;
-use rutter_api::{HostPort, Hostname, ResourceType, RouteTableName};
+use rutter_api::{HostPort, ResourceType, RouteTableName};
 
 use super::action::{direct_response, forward_to};
 use super::matches::prefix;
-use super::virtual_host::{default_route, virtual_host};
+use super::virtual_host::{VirtualHostInputs, routes, virtual_host};
 use crate::encode::cluster::PASSTHROUGH;
 use crate::encode::wire::ads;
 use crate::resource::EncodedResource;
@@ -48,9 +48,9 @@ pub fn encode_table<'a>(
 
 /// Encodes the table of a port of a service that has a listener at its own addresses. Everything in it goes to that
 /// service. The listener has found out already that it is HTTP, and by its address which service is meant.
-pub fn encode_own_table(host: &Hostname, port: u16) -> EncodedResource {
-    let service = HostPort::new(host, port);
-    let only = virtual_host(service.to_string(), vec!["*".to_owned()], vec![default_route(host, port)]);
+pub fn encode_own_table(inputs: &VirtualHostInputs) -> EncodedResource {
+    let service = HostPort::new(&inputs.host, inputs.port);
+    let only = virtual_host(service.to_string(), vec!["*".to_owned()], routes(inputs));
     let name = RouteTableName::Service(service).to_string();
     let table = pb::RouteConfiguration { virtual_hosts: vec![only], ..table(&name) };
     encoded(&name, &table.encode_to_vec())

@@ -92,10 +92,7 @@ pub struct VirtualHostInputs {
 /// of its own, that table. Its bytes go unchanged into whole tables and into responses of VHDS.
 pub fn encode_virtual_host(inputs: &VirtualHostInputs) -> EncodedResource {
     let (host, port) = (&inputs.host, inputs.port);
-    let mut routes = match &inputs.virtual_service {
-        Some(virtual_service) => routes(inputs, virtual_service),
-        None => vec![default_route(host, port)],
-    };
+    let mut routes = routes(inputs);
     if inputs.form == RouteTableForm::PerHost {
         routes.iter_mut().for_each(reduce_to_grpc);
     }
@@ -156,7 +153,7 @@ pub(crate) fn ip_domain(ip: IpAddr) -> String {
 }
 
 /// Returns the route of a host that no VirtualService routes: everything goes to the cluster of the port.
-pub(super) fn default_route(host: &Hostname, port: u16) -> pb::Route {
+fn default_route(host: &Hostname, port: u16) -> pb::Route {
     let cluster = ClusterName::outbound(port, host).to_string();
     pb::Route {
         name: "default".into(),
@@ -167,7 +164,11 @@ pub(super) fn default_route(host: &Hostname, port: u16) -> pb::Route {
     }
 }
 
-fn routes(inputs: &VirtualHostInputs, virtual_service: &Config) -> Vec<pb::Route> {
+/// Returns the routes of a host: those of its VirtualService, or the default one.
+pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
+    let Some(virtual_service) = &inputs.virtual_service else {
+        return vec![default_route(&inputs.host, inputs.port)];
+    };
     let destinations: Vec<LookedUpDestination> = inputs.destinations.iter().map(looked_up).collect();
     let VirtualHostInputs { host, port, domain, source, .. } = inputs;
     let target = RequestTarget { host, port: *port, domain, source };

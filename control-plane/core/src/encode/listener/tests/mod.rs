@@ -27,6 +27,10 @@ fn chains(listener: &EncodedResource) -> String {
     std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
+fn to(cluster: &str) -> ConnectionTarget {
+    ConnectionTarget { clusters: vec![(cluster.to_owned(), 0)], source: None }
+}
+
 fn inbound(port: u16, protocol: Protocol) -> InboundPort {
     InboundPort { port, service_port: 80, protocol, host: "a.x".into() }
 }
@@ -35,8 +39,15 @@ fn inbound(port: u16, protocol: Protocol) -> InboundPort {
 fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
     let uses = OutboundPort {
         http: true,
-        tls: [("t.x".to_owned(), "to-t".to_owned())].into(),
-        tcp: Some("to-tcp".to_owned()),
+        connections: [
+            (ConnectionMatch::server_name("t.x"), to("to-t")),
+            (
+                ConnectionMatch { subnets: vec!["10.0.0.0/8".parse().unwrap()], ..ConnectionMatch::default() },
+                to("to-net"),
+            ),
+            (ConnectionMatch::default(), to("to-tcp")),
+        ]
+        .into(),
     };
     let nothing = OutboundPort { http: true, ..OutboundPort::default() };
     let listeners = [
@@ -47,6 +58,7 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
     expect![[r#"
         0.0.0.0_80 ["envoy.filters.listener.tls_inspector", "envoy.filters.listener.http_inspector"]
         {"application_protocols":["http/1.1","h2c"],"transport_protocol":"raw_buffer"} -> "80"
+        {"prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]} -> "to-net"
         {"server_names":["t.x"]} -> "to-t"
         any -> "to-tcp"
         0.0.0.0_81 ["envoy.filters.listener.http_inspector"]
@@ -62,7 +74,9 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
 fn a_virtual_address_has_a_listener_of_its_own() {
     let ip = "10.9.0.1".parse().unwrap();
     let table = RouteTableName::Port(80);
-    let listeners = [encode_outbound_address(ip, 80, "to", None), encode_outbound_address(ip, 81, "to", Some(&table))];
+    let targets = [(ConnectionMatch::default(), to("to"))].into();
+    let listeners =
+        [encode_outbound_address(ip, 80, &targets, None), encode_outbound_address(ip, 81, &targets, Some(&table))];
     expect![[r#"
         10.9.0.1_80 []
         any -> "to"
@@ -188,7 +202,7 @@ fn bound_listeners_route_or_pass_on() {
     let ip = "10.0.0.1".parse().unwrap();
     let listeners = [
         encode_bound(ip, 80, &BoundListener::Routes("80".into())),
-        encode_bound(ip, 81, &BoundListener::Tcp("to".into())),
+        encode_bound(ip, 81, &BoundListener::Connections([(ConnectionMatch::default(), to("to"))].into())),
         encode_bound(ip, 82, &BoundListener::Inbound(inbound(82, Protocol::Tls))),
     ];
     expect![[r#"

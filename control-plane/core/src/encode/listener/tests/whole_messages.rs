@@ -6,7 +6,7 @@ use expect_test::expect;
 use rutter_api::config::istio::OutboundMode;
 use rutter_api::{ClusterName, ResourceType, RouteTableName};
 
-use super::inbound;
+use super::{inbound, to};
 use crate::encode::listener::*;
 use crate::encode::testing::pretty;
 use crate::model::Protocol;
@@ -19,8 +19,11 @@ fn listener(resource: &EncodedResource) -> String {
 fn outbound_port_with_http_tls_and_tcp() {
     let uses = OutboundPort {
         http: true,
-        tls: [("t.x".to_owned(), "outbound|443||t.x".to_owned())].into(),
-        tcp: Some("outbound|443||db.x".to_owned()),
+        connections: [
+            (ConnectionMatch::server_name("t.x"), to("outbound|443||t.x")),
+            (ConnectionMatch::default(), to("outbound|443||db.x")),
+        ]
+        .into(),
     };
     expect![[r#"
         {
@@ -43,7 +46,7 @@ fn outbound_port_with_http_tls_and_tcp() {
                 }
               }
             ],
-            "name": "outbound|443||db.xFilterChain"
+            "transport_socket_connect_timeout": "15s"
           },
           "filter_chains": [
             {
@@ -274,7 +277,12 @@ fn outbound_address_of_tcp() {
           "name": "10.9.0.1_3306",
           "traffic_direction": "OUTBOUND"
         }"#]]
-    .assert_eq(&listener(&encode_outbound_address(ip, 3306, "outbound|3306||db.x", None)));
+    .assert_eq(&listener(&encode_outbound_address(
+        ip,
+        3306,
+        &[(ConnectionMatch::default(), to("outbound|3306||db.x"))].into(),
+        None,
+    )));
 }
 
 #[test]
@@ -374,7 +382,7 @@ fn outbound_address_of_an_unknown_protocol() {
           "listener_filters_timeout": "0s",
           "name": "fd00::1_3306",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_address(ip, 3306, "outbound|3306||db.x", Some(&table))));
+        }"#]].assert_eq(&listener(&encode_outbound_address(ip, 3306, &[(ConnectionMatch::default(), to("outbound|3306||db.x"))].into(), Some(&table))));
 }
 
 #[test]
@@ -942,8 +950,8 @@ fn bound_listener_of_routes() {
 
 #[test]
 fn bound_listener_of_tcp() {
-    let cluster = "outbound|3306||db.x".to_owned();
-    let listener_of_tcp = encode_bound("10.0.0.1".parse().unwrap(), 3306, &BoundListener::Tcp(cluster));
+    let connections = [(ConnectionMatch::default(), to("outbound|3306||db.x"))].into();
+    let listener_of_tcp = encode_bound("10.0.0.1".parse().unwrap(), 3306, &BoundListener::Connections(connections));
     expect![[r#"
         {
           "address": {

@@ -177,10 +177,9 @@ fn tables_end_with_what_becomes_of_other_hosts() {
 
 #[test]
 fn the_table_of_a_service_sends_everything_to_it() {
-    let table = encode_own_table(&HOST.parse().unwrap(), 3306);
+    let table = encode_own_table(&inputs(SERVICE, RouteTableForm::Split));
     let json = json_of(ResourceType::Route, &table);
     let host = &json["virtual_hosts"][0];
     let lines = format!("{}: {} {}", table.name, host["domains"], host["routes"][0]["route"]["cluster"]);
-    expect![[r#"a.default.svc.cluster.local:3306: ["*"] "outbound|3306||a.default.svc.cluster.local""#]]
-        .assert_eq(&lines);
+    expect![[r#"a.default.svc.cluster.local:80: ["*"] "outbound|80||a.default.svc.cluster.local""#]].assert_eq(&lines);
 }

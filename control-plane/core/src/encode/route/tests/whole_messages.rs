@@ -4,7 +4,7 @@ use expect_test::expect;
 use rutter_api::ResourceType;
 use rutter_api::config::istio::OutboundMode;
 
-use super::{HOST, SERVICE, encode, virtual_service};
+use super::{SERVICE, encode, inputs, virtual_service};
 use crate::client::RouteTableForm;
 use crate::encode::route::*;
 use crate::encode::testing::pretty;
@@ -179,7 +179,7 @@ fn table_of_one_service() {
         {
           "ignore_port_in_host_matching": true,
           "max_direct_response_body_size_bytes": 1048576,
-          "name": "a.default.svc.cluster.local:3306",
+          "name": "a.default.svc.cluster.local:80",
           "validate_clusters": false,
           "virtual_hosts": [
             {
@@ -187,18 +187,18 @@ fn table_of_one_service() {
                 "*"
               ],
               "include_request_attempt_count": true,
-              "name": "a.default.svc.cluster.local:3306",
+              "name": "a.default.svc.cluster.local:80",
               "routes": [
                 {
                   "decorator": {
-                    "operation": "a.default.svc.cluster.local:3306/*"
+                    "operation": "a.default.svc.cluster.local:80/*"
                   },
                   "match": {
                     "prefix": "/"
                   },
                   "name": "default",
                   "route": {
-                    "cluster": "outbound|3306||a.default.svc.cluster.local",
+                    "cluster": "outbound|80||a.default.svc.cluster.local",
                     "max_stream_duration": {
                       "grpc_timeout_header_max": "0s"
                     },
@@ -221,7 +221,7 @@ fn table_of_one_service() {
               ]
             }
           ]
-        }"#]].assert_eq(&pretty(ResourceType::Route, &encode_own_table(&HOST.parse().unwrap(), 3306)));
+        }"#]].assert_eq(&pretty(ResourceType::Route, &encode_own_table(&inputs(SERVICE, RouteTableForm::Split))));
 }
 
 #[test]
