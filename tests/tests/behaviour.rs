@@ -1,4 +1,4 @@
-//! What each field of a VirtualService means, tried with a real Envoy: a request goes in, and what became of it is
+//! What each field of a VirtualService and of a DestinationRule means, tried with a real Envoy: a request goes in, and what became of it is
 //! compared with what Istio's documentation says.
 //!
 //! One Envoy stands in front of two applications, `a` and `b`. Each case has a host of its own, so that all of them are
@@ -330,22 +330,117 @@ const DELEGATE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService
     {match: [{uri: {prefix: /elsewhere}}], route: [{destination: {host: c0.test, subset: a}}]}, \
     {route: [{destination: {host: c0.test, subset: a}}]}]}\n---\n";
 
+/// The policies of DestinationRules, each for a host of its own, `p0.test` and so on.
+const POLICIES: &[&str] = &[
+    "loadBalancer: {consistentHash: {httpHeaderName: x-user}}",
+    "loadBalancer: {consistentHash: {httpCookie: {name: session, ttl: 60s, path: /}, maglev: {tableSize: 1021}}}",
+    "loadBalancer: {consistentHash: {httpQueryParameterName: user, ringHash: {minimumRingSize: 64}}}",
+    "loadBalancer: {consistentHash: {useSourceIp: true}}",
+    "outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}",
+    "connectionPool: {http: {http2MaxRequests: 1}}",
+    "loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 8000}, loadBalancer: {consistentHash: \
+     {httpHeaderName: x-user}}}]",
+    // Those that have no more than to be accepted.
+    "loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 20s, minimumPercent: 5, aggression: 2}}",
+    "loadBalancer: {simple: LEAST_REQUEST, warmupDurationSecs: 20s}",
+    "loadBalancer: {simple: RANDOM}",
+    "loadBalancer: {simple: PASSTHROUGH}",
+    "connectionPool: {tcp: {maxConnections: 9, connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
+     maxConnectionDuration: 1h, idleTimeout: 1h}, http: {http1MaxPendingRequests: 9, maxRequestsPerConnection: 9, \
+     maxRetries: 9, idleTimeout: 9s, maxConcurrentStreams: 9}}, retryBudget: {percent: 25, minRetryConcurrency: 4}",
+    "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
+    "connectionPool: {http: {useClientProtocol: true}}",
+    "outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3, consecutiveGatewayErrors: 2, \
+     consecutive5xxErrors: 0, minHealthPercent: 30}",
+    "tls: {mode: SIMPLE, insecureSkipVerify: true, sni: other.test}",
+    "tls: {mode: SIMPLE, caCertificates: /etc/ssl/certs/ca-certificates.crt, subjectAltNames: [a.test, 'spiffe://b/c', 10.0.0.1]}",
+    "tls: {mode: DISABLE}, proxyProtocol: {version: V1}",
+    "tls: {mode: SIMPLE, insecureSkipVerify: true}, proxyProtocol: {version: V2}",
+];
+
+/// The hosts of [`POLICIES`], each with a service, and a rule that has the policy.
+fn policies(ips: [IpAddr; 2]) -> String {
+    let mut config = String::new();
+    for (number, policy) in POLICIES.iter().enumerate() {
+        config.push_str(&service_entry(&format!("p{number}.test"), ips));
+        config.push_str(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: p{number}}}\n\
+             spec: {{host: p{number}.test, trafficPolicy: {{{policy}}}, subsets: [{{name: a, labels: {{version: a}}, \
+             trafficPolicy: {{{policy}}}}}]}}\n---\n"
+        ));
+    }
+    config
+}
+
+fn service_entry(hosts: &str, ips: [IpAddr; 2]) -> String {
+    let [a, b] = ips.map(|ip| ip.to_string());
+    let name = hosts.split('.').next().unwrap_or_default();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  hosts: [{hosts}]\n  \
+         location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: {PORT}, name: http, protocol: HTTP, targetPort: {}}}]\n  \
+         endpoints: [{{address: {a}, labels: {{version: a}}}}, {{address: {b}, labels: {{version: b}}}}]\n---\n",
+        PORT + 1
+    )
+}
+
+/// Returns the applications that answer requests of some forms, each asked for several times.
+async fn backends(envoy: SocketAddr, host: &str, asks: &[String]) -> Result<Vec<Vec<String>>> {
+    let mut all = Vec::new();
+    for ask in asks {
+        let mut backends = Vec::new();
+        for _ in 0..6 {
+            backends.push(send(envoy, host, ask).await?.answer.header("x-backend").unwrap_or("-").to_owned());
+        }
+        backends.dedup();
+        all.push(backends);
+    }
+    Ok(all)
+}
+
+/// Checks that requests of one value stay with one application, and that not all values are with the same.
+async fn check_sticky(envoy: SocketAddr, host: &str, form: &str) -> Result<()> {
+    let asks: Vec<String> = (0..12).map(|value| form.replace('N', &value.to_string())).collect();
+    let backends = backends(envoy, host, &asks).await?;
+    ensure!(backends.iter().all(|backends| backends.len() == 1), "{host}: {backends:?}");
+    let used: std::collections::BTreeSet<&String> = backends.iter().flatten().collect();
+    ensure!(used.len() == 2, "{host}: all requests go to {used:?}");
+    Ok(())
+}
+
+async fn check_policies(envoy: SocketAddr) -> Result<()> {
+    check_sticky(envoy, "p0.test", "GET / x-user=N").await?;
+    check_sticky(envoy, "p1.test", "GET / cookie=session=N").await?;
+    check_sticky(envoy, "p2.test", "GET /?user=N").await?;
+    check_sticky(envoy, "p6.test", "GET / x-user=N").await?;
+    let fresh = send(envoy, "p1.test", "GET /").await?.answer;
+    let cookie = fresh.header("set-cookie").unwrap_or_default().to_owned();
+    ensure!(cookie.starts_with("session=") && cookie.contains("Max-Age=60"), "the proxy sets the cookie: {cookie:?}");
+    ensure!(backends(envoy, "p3.test", &["GET /".into()]).await?[0].len() == 1, "one address, one endpoint");
+    // An endpoint that fails once is left out, and when both are nobody answers.
+    send(envoy, "p4.test", "GET / x-status=500").await?;
+    ensure!(backends(envoy, "p4.test", &["GET /".into()]).await?[0].len() == 1, "one endpoint is ejected");
+    // One request at a time, the second one is refused.
+    let (slow, other) = tokio::join!(send(envoy, "p5.test", "GET / x-wait-ms=700"), async {
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        send(envoy, "p5.test", "GET /").await
+    });
+    let statuses = (slow?.answer.status, other?.answer.status);
+    ensure!(statuses == (200, 503), "one request at a time: {statuses:?}");
+    Ok(())
+}
+
 fn cases() -> impl Iterator<Item = (String, &'static Case)> {
     MATCHES.iter().chain(ACTIONS).enumerate().map(|(number, case)| (format!("c{number}.test"), case))
 }
 
 fn config(ips: [IpAddr; 2]) -> String {
     let hosts: Vec<String> = cases().map(|(host, _)| host).collect();
-    let [a, b] = ips.map(|ip| ip.to_string());
     let mut config = format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: cases}}\nspec:\n  hosts: [{}]\n  \
-         location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: {PORT}, name: http, protocol: HTTP, targetPort: {}}}]\n  \
-         endpoints: [{{address: {a}, labels: {{version: a}}}}, {{address: {b}, labels: {{version: b}}}}]\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: cases}}\n\
+        "{}apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: cases}}\n\
          spec: {{host: '*.test', subsets: [{{name: a, labels: {{version: a}}}}, {{name: b, labels: {{version: b}}}}]}}\n---\n{DELEGATE}",
-        hosts.join(", "),
-        PORT + 1,
+        service_entry(&hosts.join(", "), ips),
     );
+    config.push_str(&policies(ips));
     for (host, case) in cases() {
         let http = case.http.replace("TO_A", "route: [{destination: {host: HOST, subset: a}}]").replace("REST", REST);
         let name = host.replace(".test", "");
@@ -430,6 +525,7 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{release:?}:\n{}", wrong.join("\n"));
+    check_policies(address).await?;
     eventually("copies of both mirrored requests", async || {
         ["/copied", "/former-copied"].iter().all(|path| asked["b"].count(path) == 1)
     })
@@ -441,11 +537,11 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_field_of_a_virtual_service_means_what_istio_says_with_the_latest_envoy() -> Result<()> {
+async fn fields_of_virtual_services_and_destination_rules_mean_what_istio_says_with_the_latest_envoy() -> Result<()> {
     check_all(Release::V1_40, 41).await
 }
 
 #[tokio::test]
-async fn every_field_of_a_virtual_service_means_what_istio_says_with_the_oldest_envoy() -> Result<()> {
+async fn fields_of_virtual_services_and_destination_rules_mean_what_istio_says_with_the_oldest_envoy() -> Result<()> {
     check_all(Release::V1_36, 42).await
 }

@@ -1,10 +1,18 @@
 //! Paths of fields, and patterns for them.
 
 /// Returns whether a path (`spec.http[3].fault`) is one of some patterns (`spec.http[].fault`). An index matches any
-/// index, and `*` matches any key of a map. The pattern must have as many parts as the path: a field below a listed one
-/// is not listed.
+/// index, `*` matches any key of a map, and `**` at the beginning any parts. Otherwise the pattern must have as many parts
+/// as the path: a field below a listed one is not listed.
 pub(crate) fn is_listed(patterns: &[&str], path: &str) -> bool {
-    patterns.iter().any(|pattern| matches(pattern, path))
+    patterns.iter().any(|pattern| match pattern.strip_prefix("**.") {
+        Some(end) => suffixes(path).any(|suffix| matches(end, suffix)),
+        None => matches(pattern, path),
+    })
+}
+
+/// Returns a path without its first parts, for each number of them.
+fn suffixes(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('.').map(|(at, _)| &path[at + 1..])
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -55,6 +63,8 @@ mod tests {
         assert!(is_listed(&patterns, "spec.http[0].match[1].headers.end-user.regex"));
         assert!(!is_listed(&patterns, "spec.http[0].faults"));
         assert!(!is_listed(&patterns, "spec.http[0].fault.delay"));
+        assert!(is_listed(&["**.tls.caCrl"], "spec.subsets[1].trafficPolicy.tls.caCrl"));
+        assert!(!is_listed(&["**.tls.caCrl"], "spec.trafficPolicy.caCrl"));
     }
 
     #[test]

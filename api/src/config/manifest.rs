@@ -188,7 +188,7 @@ mod tests {
     fn each_object_is_taken_refused_or_foreign() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g, namespace: bank}}\n---\n\
-                    {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, trafficPolicy: {tls: {}}}}\n---\n\
+                    {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, trafficPolicy: {tunnel: {}}}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, hots: b}}\n---\n\
                     7\n";
         assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
             [
                 "1: foreign apps/v1 Deployment",
                 "3: unsupported \"Gateway bank/g\": Gateway bank/g: kind: not supported yet",
-                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tls: not supported yet",
+                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tunnel: not supported yet",
                 "7: wrong \"destinationRule shop/d\": destinationRule shop/d: spec.hots: want a field of DestinationRule, got unknown field \"hots\"",
                 "9: wrong \"\": want an object with apiVersion, kind and metadata, got 7",
             ]

@@ -59,12 +59,14 @@ fn example_inputs(virtual_service: &Arc<Config>, host: &Hostname) -> VirtualHost
     let destinations: BTreeSet<Hostname> = destinations.map(|host| host.resolve(namespace, EXAMPLE_DOMAIN)).collect();
     let looked_up = destinations.into_iter().map(|host| LookedUpService {
         service: Some(Shared::from(&Arc::new(example_service(&host, virtual_service)))),
+        rule: None,
         host,
     });
     VirtualHostInputs {
         host: host.resolve(namespace, EXAMPLE_DOMAIN),
         port: EXAMPLE_PORT,
         service: None,
+        rule: None,
         virtual_service: Some(virtual_service.into()),
         destinations: looked_up.collect(),
         source: RequestSource::for_routes(virtual_service, EXAMPLE_NAMESPACE, |_| true),

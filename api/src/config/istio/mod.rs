@@ -9,7 +9,9 @@ pub mod virtual_service;
 pub mod workload_entry;
 
 pub use destination_rule::{
-    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, SimpleLb, Subset, TcpSettings, TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HttpSettings, LoadBalancer,
+    OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset,
+    TcpKeepalive, TcpSettings, TrafficPolicy, UpgradePolicy, Warmup,
 };
 pub use resolution::Resolution;
 pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};

@@ -227,19 +227,44 @@ fn destination_rule_fields() {
         ("spec.workloadSelector", "{matchLabels: {app: a}}"),
         ("spec.subsets.0.labels", "{version: v1}"),
         ("spec.subsets.0.trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: UNSPECIFIED}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: ROUND_ROBIN}"),
         ("spec.trafficPolicy.loadBalancer", "{simple: LEAST_REQUEST}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: LEAST_CONN}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM}"),
         ("spec.trafficPolicy.loadBalancer", "{simple: PASSTHROUGH}"),
-        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, consistentHash: {httpHeaderName: a}}"),
-        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, localityLbSetting: {enabled: true}}"),
-        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, warmupDurationSecs: 10s}"),
-        ("spec.trafficPolicy.loadBalancer", "{simple: RANDOM, warmup: {duration: 10s}}"),
+        ("spec.trafficPolicy.loadBalancer", "{simple: NEVER}"),
+        ("spec.trafficPolicy.loadBalancer", "{consistentHash: {httpHeaderName: a, ringHash: {minimumRingSize: 2048}}}"),
+        (
+            "spec.trafficPolicy.loadBalancer",
+            "{consistentHash: {httpCookie: {name: a, path: /, ttl: 1h}, maglev: {tableSize: 1021}}}",
+        ),
+        ("spec.trafficPolicy.loadBalancer", "{consistentHash: {httpCookie: {name: a, attributes: [{name: b}]}}}"),
+        ("spec.trafficPolicy.loadBalancer", "{consistentHash: {useSourceIp: true, minimumRingSize: 7}}"),
+        ("spec.trafficPolicy.loadBalancer", "{consistentHash: {httpQueryParameterName: a}}"),
+        ("spec.trafficPolicy.loadBalancer", "{localityLbSetting: {enabled: true}}"),
+        ("spec.trafficPolicy.loadBalancer", "{warmupDurationSecs: 10s}"),
+        (
+            "spec.trafficPolicy.loadBalancer",
+            "{simple: ROUND_ROBIN, warmup: {duration: 10s, minimumPercent: 5, aggression: 2}}",
+        ),
         ("spec.trafficPolicy.connectionPool.tcp.maxConnections", "7"),
         ("spec.trafficPolicy.connectionPool.tcp.connectTimeout", "250ms"),
         ("spec.trafficPolicy.connectionPool.tcp.connectTimeout", "soon"),
-        ("spec.trafficPolicy.connectionPool.tcp.tcpKeepalive", "{time: 7200s}"),
+        ("spec.trafficPolicy.connectionPool.tcp.tcpKeepalive", "{time: 7200s, interval: 75s, probes: 9}"),
         ("spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration", "1h"),
         ("spec.trafficPolicy.connectionPool.tcp.idleTimeout", "1h"),
-        ("spec.trafficPolicy.connectionPool.http", "{http1MaxPendingRequests: 1}"),
+        (
+            "spec.trafficPolicy.connectionPool.http",
+            "{http1MaxPendingRequests: 1, http2MaxRequests: 1, maxRequestsPerConnection: 1, maxRetries: 1}",
+        ),
+        (
+            "spec.trafficPolicy.connectionPool.http",
+            "{idleTimeout: 1h, useClientProtocol: true, maxConcurrentStreams: 1}",
+        ),
+        ("spec.trafficPolicy.connectionPool.http", "{h2UpgradePolicy: DEFAULT}"),
+        ("spec.trafficPolicy.connectionPool.http", "{h2UpgradePolicy: DO_NOT_UPGRADE}"),
+        ("spec.trafficPolicy.connectionPool.http", "{h2UpgradePolicy: UPGRADE}"),
         ("spec.trafficPolicy.outlierDetection.consecutive5xxErrors", "3"),
         ("spec.trafficPolicy.outlierDetection.interval", "5s"),
         ("spec.trafficPolicy.outlierDetection.baseEjectionTime", "1m"),
@@ -248,13 +273,28 @@ fn destination_rule_fields() {
         ("spec.trafficPolicy.outlierDetection.minHealthPercent", "50"),
         ("spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors", "1"),
         ("spec.trafficPolicy.outlierDetection.consecutiveErrors", "1"),
-        ("spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures", "1"),
-        ("spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors", "true"),
+        (
+            "spec.trafficPolicy.outlierDetection",
+            "{splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 1}",
+        ),
+        ("spec.trafficPolicy.tls", "{mode: DISABLE}"),
+        (
+            "spec.trafficPolicy.tls",
+            "{mode: SIMPLE, caCertificates: a, subjectAltNames: [b], sni: c, insecureSkipVerify: true}",
+        ),
+        ("spec.trafficPolicy.tls", "{mode: MUTUAL, clientCertificate: a, privateKey: b}"),
         ("spec.trafficPolicy.tls", "{mode: ISTIO_MUTUAL}"),
+        ("spec.trafficPolicy.tls", "{mode: SIMPLE, credentialName: a}"),
+        ("spec.trafficPolicy.tls", "{mode: SIMPLE, caCrl: a}"),
         ("spec.trafficPolicy.portLevelSettings", "[{port: {number: 80}}]"),
+        (
+            "spec.trafficPolicy.portLevelSettings",
+            "[{port: {number: 80}, loadBalancer: {simple: RANDOM}, connectionPool: {}, outlierDetection: {}, tls: {}}]",
+        ),
         ("spec.trafficPolicy.tunnel", "{protocol: CONNECT}"),
         ("spec.trafficPolicy.proxyProtocol", "{version: V1}"),
-        ("spec.trafficPolicy.retryBudget", "{percent: 10}"),
+        ("spec.trafficPolicy.proxyProtocol", "{version: V2}"),
+        ("spec.trafficPolicy.retryBudget", "{percent: 10, minRetryConcurrency: 1}"),
         ("spec.nothing", "1"),
     ];
     check(
@@ -265,35 +305,54 @@ fn destination_rule_fields() {
             spec.exportTo: taken
             spec.workloadSelector: want a field that Rutter acts on, got one that is not supported yet
             spec.subsets.0.labels: taken
-            spec.subsets.0.trafficPolicy: want a field that Rutter acts on, got one that is not supported yet
+            spec.subsets.0.trafficPolicy: taken
             spec.trafficPolicy.loadBalancer: taken
-            spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, got unknown variant `PASSTHROUGH`
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, `PASSTHROUGH`, got unknown variant `NEVER`
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: taken
+            spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.connectionPool.tcp.maxConnections: taken
             spec.trafficPolicy.connectionPool.tcp.connectTimeout: taken
             spec.trafficPolicy.connectionPool.tcp.connectTimeout: want a duration such as 5s or 250ms, got "soon"
-            spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.connectionPool.tcp.idleTimeout: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.connectionPool.http: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: taken
+            spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: taken
+            spec.trafficPolicy.connectionPool.tcp.idleTimeout: taken
+            spec.trafficPolicy.connectionPool.http: taken
+            spec.trafficPolicy.connectionPool.http: taken
+            spec.trafficPolicy.connectionPool.http: taken
+            spec.trafficPolicy.connectionPool.http: taken
+            spec.trafficPolicy.connectionPool.http: taken
             spec.trafficPolicy.outlierDetection.consecutive5xxErrors: taken
             spec.trafficPolicy.outlierDetection.interval: taken
             spec.trafficPolicy.outlierDetection.baseEjectionTime: taken
             spec.trafficPolicy.outlierDetection.maxEjectionPercent: taken
             spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 101
-            spec.trafficPolicy.outlierDetection.minHealthPercent: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.outlierDetection.minHealthPercent: taken
+            spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: taken
+            spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field of DestinationRule, got unknown field "consecutiveErrors"
+            spec.trafficPolicy.outlierDetection: taken
+            spec.trafficPolicy.tls: taken
+            spec.trafficPolicy.tls: taken
+            spec.trafficPolicy.tls: taken
             spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.portLevelSettings: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.portLevelSettings: taken
+            spec.trafficPolicy.portLevelSettings: taken
             spec.trafficPolicy.tunnel: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.proxyProtocol: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.retryBudget: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.proxyProtocol: taken
+            spec.trafficPolicy.proxyProtocol: taken
+            spec.trafficPolicy.retryBudget: taken
             spec.nothing: want a field of DestinationRule, got unknown field "nothing""#]],
     );
 }

@@ -53,8 +53,8 @@ fn what_is_not_acted_on_is_refused() {
         "virtualService default/x: spec.tcp[0].match[0].sourceSubnet: not supported yet",
     );
     refused(
-        &istio("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE}}}"),
-        "destinationRule default/x: spec.trafficPolicy.tls: not supported yet",
+        &istio("DestinationRule", "{host: a, trafficPolicy: {tunnel: {protocol: CONNECT}}}"),
+        "destinationRule default/x: spec.trafficPolicy.tunnel: not supported yet",
     );
     let error =
         object("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None, ports: [{port: 80}]}");
@@ -66,9 +66,9 @@ fn what_is_not_acted_on_is_refused() {
 #[test]
 fn what_is_wrong_with_fields_and_with_values_is_told_at_once() {
     refused(
-        &istio("DestinationRule", "{host: a, hots: b, subsets: [{name: v1}, {name: v1}], trafficPolicy: {tls: {}}}"),
+        &istio("DestinationRule", "{host: a, hots: b, subsets: [{name: v1}, {name: v1}], trafficPolicy: {tunnel: {}}}"),
         "destinationRule default/x: spec.hots: want a field of DestinationRule, got unknown field \"hots\"\n\
-         destinationRule default/x: spec.trafficPolicy.tls: not supported yet\n\
+         destinationRule default/x: spec.trafficPolicy.tunnel: not supported yet\n\
          destinationRule default/x: spec.subsets[1].name: want a name used once in this rule, got \"v1\" again",
     );
 }

@@ -37,4 +37,6 @@ pub struct ChangedDestinationRule {
     pub host: Hostname,
     /// The namespace of the rule.
     pub namespace: Arc<str>,
+    /// Whether routes to the host depend on the rule.
+    pub shapes_routes: bool,
 }

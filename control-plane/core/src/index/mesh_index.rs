@@ -16,7 +16,7 @@ use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::model::{Endpoint, Service, ServiceKey, services_of, with_delegates};
+use crate::model::{Endpoint, Service, ServiceKey, services_of, shapes_routes, with_delegates};
 use crate::settings::MeshSettings;
 
 /// Every object of the mesh, and the lookups that the engine needs.
@@ -239,7 +239,8 @@ impl MeshIndex {
         for config in replacement.both() {
             if let Some(host) = self.destination_rule_host(config) {
                 let namespace = config.key.namespace.clone();
-                delta.destination_rules.insert(ChangedDestinationRule { host, namespace });
+                let shapes_routes = config.spec.as_destination_rule().is_some_and(shapes_routes);
+                delta.destination_rules.insert(ChangedDestinationRule { host, namespace, shapes_routes });
             }
         }
     }

@@ -175,7 +175,11 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
         let limit = format!("trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}");
         istio("DestinationRule", namespace, "wild", &format!("host: '*.svc.cluster.local', {limit}"))
     });
-    prop_oneof![2 => of_host, 1 => of_all]
+    let hashing = (namespaces(), names(), hosts(), 0u8..2).prop_map(|(namespace, name, host, header)| {
+        let hash = format!("loadBalancer: {{consistentHash: {{httpHeaderName: x-{header}}}}}");
+        istio("DestinationRule", namespace, name, &format!("host: {host}, trafficPolicy: {{{hash}}}"))
+    });
+    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing]
 }
 
 fn random_sidecar_objects() -> impl Strategy<Value = String> {

@@ -10,12 +10,14 @@
 mod delegate;
 mod endpoint;
 mod export_to;
+mod policy;
 mod route;
 mod service;
 
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::{Endpoint, Locality};
 pub use export_to::ExportTo;
+pub use policy::{Policy, shapes_routes};
 pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,
     routes_of, sources_of, tcp_routes_of, tls_routes_of,

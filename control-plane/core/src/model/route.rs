@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
+use rutter_api::config::istio::{ConsistentHash, RouteDestination, StringMatch, TcpMatch, TlsMatch, VirtualService};
 use rutter_api::config::istio::{
     Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
 };
-use rutter_api::config::istio::{RouteDestination, StringMatch, TcpMatch, TlsMatch, VirtualService};
 use rutter_api::{ClusterName, Config, Hostname, Labels};
+
+use super::policy::Policy;
 
 /// What requests are for, a host and a port, as the client names them, and what matters of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +71,22 @@ pub fn sources_of(config: &Config) -> impl Iterator<Item = (&Labels, Option<&str
 }
 
 /// A destination of a rule, looked up in what the client sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LookedUpDestination {
     /// The full name of the host.
     pub host: Hostname,
     /// The port numbers of the service. `None` means that the client sees no service of that host.
     pub ports: Option<Vec<u16>>,
+    /// The DestinationRule of the service, if routes depend on it, see [`shapes_routes`](super::shapes_routes).
+    pub rule: Option<Arc<Config>>,
+}
+
+impl LookedUpDestination {
+    /// Returns the policy for connections to a port or to a subset of the destination.
+    fn policy(&self, cluster: &ClusterName) -> Policy<'_> {
+        let rule = self.rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+        Policy::of_rule(rule, cluster.port, cluster.subset.as_deref())
+    }
 }
 
 /// One rule for connections: those that it takes, and where they go.
@@ -131,6 +145,10 @@ pub struct RouteCluster<'a> {
     pub weight: u32,
     /// Changes of headers that are made for this cluster alone.
     pub headers: Option<&'a Headers>,
+    /// What is hashed of a request or a connection to choose an endpoint of the cluster.
+    pub hash: Option<ConsistentHash>,
+    /// How long a connection that is not HTTP may be silent. `None` means Envoy's default.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A cluster that copies of requests go to.
@@ -310,12 +328,22 @@ impl Lookup<'_> {
     /// all the same: connections to it are refused.
     fn connection_clusters<'h>(&self, route: &'h [RouteDestination]) -> Vec<RouteCluster<'h>> {
         let used = route.iter().filter(|destination| destination.weight > 0 || route.len() == 1);
-        used.map(|route| {
-            let name = self.cluster(&route.destination);
-            let unseen = || ClusterName::outbound(self.target.port, &self.full_host(&route.destination));
-            RouteCluster { name: name.unwrap_or_else(unseen), weight: route.weight, headers: None }
-        })
-        .collect()
+        used.map(|route| self.route_cluster(&route.destination, route.weight)).collect()
+    }
+
+    /// Returns the cluster of a destination, seen or not, and what its policy says of routes to it.
+    fn route_cluster<'h>(&self, destination: &Destination, weight: u32) -> RouteCluster<'h> {
+        let host = self.full_host(destination);
+        let name = self.cluster(destination).unwrap_or_else(|| ClusterName::outbound(self.target.port, &host));
+        let looked_up = self.destinations.iter().find(|looked_up| looked_up.host == host);
+        let policy = looked_up.map(|looked_up| looked_up.policy(&name)).unwrap_or_default();
+        RouteCluster {
+            weight,
+            headers: None,
+            hash: policy.consistent_hash().cloned(),
+            idle_timeout: policy.connection_pool.and_then(|pool| pool.tcp.idle_timeout),
+            name,
+        }
     }
 
     /// Returns what becomes of the requests of a route. `None` means that the route refers to a VirtualService which
@@ -353,14 +381,11 @@ impl Lookup<'_> {
         let mut missing = BTreeSet::new();
         for route in route.iter().filter(|destination| destination.weight > 0 || route.len() == 1) {
             let host = self.full_host(&route.destination);
-            let name = match self.cluster(&route.destination) {
-                Some(name) => name,
-                None => {
-                    missing.insert(host.clone());
-                    ClusterName::outbound(self.target.port, &host)
-                }
-            };
-            clusters.push((RouteCluster { name, weight: route.weight, headers: route.headers.as_ref() }, host));
+            if self.cluster(&route.destination).is_none() {
+                missing.insert(host.clone());
+            }
+            let cluster = self.route_cluster(&route.destination, route.weight);
+            clusters.push((RouteCluster { headers: route.headers.as_ref(), ..cluster }, host));
         }
         if !missing.is_empty() && clusters.iter().all(|(_, host)| missing.contains(host)) {
             return Some(RouteAction::NoDestination { missing });
@@ -394,7 +419,7 @@ mod tests {
     const HOST: &str = "a.default.svc.cluster.local";
 
     fn destination(host: &str, ports: Option<&[u16]>) -> LookedUpDestination {
-        LookedUpDestination { host: host.parse().unwrap(), ports: ports.map(<[u16]>::to_vec) }
+        LookedUpDestination { host: host.parse().unwrap(), ports: ports.map(<[u16]>::to_vec), rule: None }
     }
 
     /// The rules as text: condition's path, clusters with weights or the missing hosts.

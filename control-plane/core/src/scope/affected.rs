@@ -116,6 +116,11 @@ fn add_ruled_services(rule: &ChangedDestinationRule, index: &MeshIndex, affected
         let is_for_all = is_root || *service.namespace() == rule.namespace;
         let client_namespace = (!is_for_all).then(|| rule.namespace.clone());
         affected.push(for_those_who_select(&service.key, client_namespace));
+        if rule.shapes_routes {
+            for virtual_service in index.virtual_services_sending_to(&service.key.host) {
+                add_routed_hosts(virtual_service, index, affected);
+            }
+        }
     }
 }
 

@@ -14,14 +14,16 @@ use crate::encode::cluster::{ClusterInputs, encode_clusters};
 use crate::encode::endpoint::{EndpointInputs, encode_load_assignments};
 use crate::encode::inputs::Shared;
 use crate::encode::listener::{
-    ConnectionMatch, ConnectionTargets, encode_grpc_client, encode_outbound_address, targets_of_routes,
-    targets_of_service,
+    ConnectionMatch, ConnectionTargets, encode_grpc_client, encode_outbound_address, target_of_service,
+    targets_of_routes,
 };
 use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
-use crate::model::{LookedUpDestination, RequestSource, RequestTarget, tcp_routes_of, tls_routes_of};
+use crate::model::{
+    LookedUpDestination, Policy, RequestSource, RequestTarget, shapes_routes, tcp_routes_of, tls_routes_of,
+};
 use crate::model::{Protocol, Service, ServiceKey, ServicePort};
 use crate::resource::EncodedResource;
 use crate::visibility::Viewpoint;
@@ -214,15 +216,19 @@ impl HostBuilder<'_> {
         let virtual_service =
             virtual_service.filter(|config| config.spec.as_virtual_service().is_some_and(|spec| !spec.http.is_empty()));
         let hosts = virtual_service.map(|config| self.index.destinations_of(config)).unwrap_or_default();
-        let destinations = hosts
-            .into_iter()
-            .map(|host| LookedUpService { service: self.viewpoint.service(self.index, &host).map(Shared::from), host });
+        let destinations = hosts.into_iter().map(|host| {
+            let service = self.viewpoint.service(self.index, &host);
+            let rule = service.and_then(|service| self.route_shaping_rule(service)).map(Shared::from);
+            LookedUpService { service: service.map(Shared::from), rule, host }
+        });
+        let own_rule = service.filter(|_| virtual_service.is_none());
         VirtualHostInputs {
             source: virtual_service.map(|config| self.source_for(config)).unwrap_or_default(),
             short_names: ShortNames::for_client(self.viewpoint.namespace, &host, domain),
             host,
             port,
             service: service.map(Shared::from),
+            rule: own_rule.and_then(|service| self.route_shaping_rule(service)).map(Shared::from),
             virtual_service: virtual_service.map(Shared::from),
             destinations: destinations.collect(),
             domain: domain.clone(),
@@ -265,18 +271,23 @@ impl HostBuilder<'_> {
         } else {
             ConnectionMatch::default()
         };
-        for (connection_match, target) in targets_of_service(rest, &cluster) {
-            targets.entry(connection_match).or_insert(target);
-        }
+        let rule = self.viewpoint.destination_rule(self.index, service);
+        let policy = Policy::of_rule(rule.and_then(|config| config.spec.as_destination_rule()), number, None);
+        targets.entry(rest).or_insert_with(|| target_of_service(&cluster, &policy));
         targets
     }
 
     fn looked_up(&self, host: Hostname) -> LookedUpDestination {
         let service = self.viewpoint.service(self.index, &host);
-        LookedUpDestination {
-            ports: service.map(|service| service.ports.iter().map(|port| port.number).collect()),
-            host,
-        }
+        let rule = service.and_then(|service| self.route_shaping_rule(service)).cloned();
+        let ports = service.map(|service| service.ports.iter().map(|port| port.number).collect());
+        LookedUpDestination { ports, rule, host }
+    }
+
+    /// Returns the DestinationRule of a service if routes to it depend on it.
+    fn route_shaping_rule(&self, service: &Service) -> Option<&Arc<Config>> {
+        let rule = self.viewpoint.destination_rule(self.index, service)?;
+        rule.spec.as_destination_rule().filter(|rule| shapes_routes(rule)).map(|_| rule)
     }
 
     /// Adds listeners at each address of a service. If the protocol is not known, what turns out to be HTTP is routed by

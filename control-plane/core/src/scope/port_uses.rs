@@ -103,7 +103,7 @@ pub(super) fn merge<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::listener::{ConnectionMatch, targets_of_service};
+    use crate::encode::listener::{ConnectionMatch, ConnectionTarget};
 
     fn host(text: &str) -> Hostname {
         text.parse().unwrap()
@@ -120,12 +120,12 @@ mod tests {
     }
 
     fn tcp(cluster: &str) -> PortUse {
-        PortUse::Connections(targets_of_service(ConnectionMatch::default(), &cluster.parse().unwrap()))
+        PortUse::Connections([(ConnectionMatch::default(), ConnectionTarget::cluster(cluster))].into())
     }
 
     #[test]
     fn the_first_tcp_host_of_a_port_gets_the_rest() {
-        let tls = targets_of_service(ConnectionMatch::server_name("t"), &"outbound|1||t".parse().unwrap());
+        let tls = [(ConnectionMatch::server_name("t"), ConnectionTarget::cluster("outbound|1||t"))].into();
         let uses = [
             (host("b"), tcp("outbound|1||b")),
             (host("a"), tcp("outbound|1||a")),

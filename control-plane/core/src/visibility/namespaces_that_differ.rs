@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rutter_api::{Config, Hostname, Kind};
 
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, sources_of};
+use crate::model::{ExportTo, shapes_routes, sources_of};
 
 /// Returns the namespaces whose clients may see a host otherwise than a client of no namespace does.
 pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTreeSet<Arc<str>> {
@@ -29,9 +29,17 @@ pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTre
         namespaces.extend(named.map(Arc::from));
         for destination in index.destinations_of(virtual_service) {
             add_definitions(index, &destination, &mut namespaces);
+            for rule in index.destination_rules_about(&destination).filter(|rule| shapes_routes_of(rule)) {
+                namespaces.insert(rule.key.namespace.clone());
+                add_exports(rule, &mut namespaces);
+            }
         }
     }
     namespaces
+}
+
+fn shapes_routes_of(rule: &Config) -> bool {
+    rule.spec.as_destination_rule().is_some_and(shapes_routes)
 }
 
 fn add_definitions(index: &MeshIndex, host: &Hostname, namespaces: &mut BTreeSet<Arc<str>>) {
@@ -61,6 +69,11 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
         }
     }
     // What is routed to hosts that differ, differs too.
+    for rule in index.of_namespace(Kind::DestinationRule, namespace).chain(index.exported_to(namespace)) {
+        if let Some(host) = index.destination_rule_host(rule).filter(|_| shapes_routes_of(rule)) {
+            hosts.extend(index.covered_by(&host).cloned());
+        }
+    }
     for host in &hosts {
         for virtual_service in index.virtual_services_sending_to(host) {
             patterns.extend(index.routed_hosts_of(virtual_service));

@@ -4,6 +4,7 @@ mod inbound;
 mod outbound;
 mod passthrough;
 mod policy;
+mod transport;
 
 use prost::Message;
 use rutter_api::ResourceType;

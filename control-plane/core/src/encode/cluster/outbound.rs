@@ -8,14 +8,15 @@ use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::{ClusterName, Config};
 
-use super::policy::{cluster_with_policy, set_protocol};
+use super::policy::{cluster_with_policy, set_http};
+use super::transport::transport_socket;
 use super::{discovery_type, encoded};
 use crate::client::ClusterForm;
 use crate::encode::endpoint;
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
-use crate::model::{Endpoint, Service, ServicePort};
+use crate::model::{Endpoint, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
 /// The time between two questions to DNS.
@@ -68,15 +69,17 @@ fn outbound_cluster(
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let name = ClusterName::outbound(port.number, &service.key.host).with_subset(subset.map(|subset| &*subset.name));
     let name = name.to_string();
-    let mut cluster = cluster_with_policy(rule.and_then(|rule| rule.traffic_policy.as_ref()));
+    let policy = Policy::of_rule(rule, port.number, subset.map(|subset| &*subset.name));
+    let mut cluster = cluster_with_policy(&policy);
+    cluster.transport_socket = transport_socket(&policy, port.protocol);
     cluster.alt_stat_name = format!("{name};");
     let mut metadata = vec![service_field(service)];
     metadata.extend(inputs.destination_rule.as_ref().map(|config| config_field(config)));
     metadata.extend(subset.map(|subset| ("subset", text_value(&subset.name))));
     cluster.metadata = Some(istio_metadata(metadata));
-    cluster.common_lb_config =
-        Some(pb::cluster::CommonLbConfig { healthy_panic_threshold: Some(Default::default()), ..Default::default() });
-    if service.dns {
+    if cluster.lb_policy == pb::cluster::LbPolicy::ClusterProvided as i32 {
+        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::OriginalDst);
+    } else if service.dns {
         discover_by_dns(&mut cluster);
         cluster.load_assignment = Some(match dns_endpoints {
             [] => endpoint::single_endpoint_assignment(&name, service.key.host.as_str(), port.number),
@@ -87,7 +90,7 @@ fn outbound_cluster(
         cluster.eds_cluster_config =
             Some(pb::cluster::EdsClusterConfig { eds_config: Some(ads()), service_name: name.clone() });
     }
-    set_protocol(&mut cluster, port.protocol);
+    set_http(&mut cluster, port.protocol, &policy);
     cluster.name = name;
     cluster
 }
@@ -102,6 +105,7 @@ fn discover_by_dns(cluster: &mut pb::Cluster) {
 
 fn reduce_to_grpc(cluster: &mut pb::Cluster, dns: bool) {
     cluster.lb_policy = pb::cluster::LbPolicy::RoundRobin as i32;
+    cluster.lb_config = None;
     cluster.typed_extension_protocol_options.clear();
     if dns {
         cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::LogicalDns);

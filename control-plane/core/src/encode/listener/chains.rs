@@ -7,6 +7,7 @@ use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use rutter_api::pb::envoy::r#type::v3::{HashPolicy, hash_policy};
 
 use crate::encode::cluster::BLACK_HOLE;
 use crate::encode::wire::any;
@@ -37,35 +38,56 @@ pub struct ConnectionTarget {
     pub clusters: Vec<(String, u32)>,
     /// The VirtualService. `None` means that the connections go to their own service.
     pub source: Option<ConfigKey>,
+    /// How long a connection may be silent. `None` means Envoy's default, which is an hour.
+    pub idle_timeout: Option<Duration>,
+    /// Whether the address of the client is hashed to choose an endpoint.
+    pub hashes_source_ip: bool,
+}
+
+impl ConnectionTarget {
+    /// Returns the target of connections that all go to one cluster.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self { clusters: vec![(name.into(), 0)], source: None, idle_timeout: None, hashes_source_ip: false }
+    }
 }
 
 /// Returns the chain that passes bytes on to a cluster.
 pub(super) fn cluster_chain(cluster: &str) -> pb::FilterChain {
-    tcp_chain(&ConnectionTarget { clusters: vec![(cluster.to_owned(), 0)], source: None })
+    tcp_chain(&ConnectionTarget::cluster(cluster))
 }
 
 /// Returns the chain that passes bytes on to where a target says.
 pub(super) fn tcp_chain(target: &ConnectionTarget) -> pb::FilterChain {
-    let chain = match &target.clusters[..] {
-        [(only, _)] => bare_tcp_chain(only),
-        several => weighted_tcp_chain(several, target.source.as_ref()),
-    };
+    let chain = tcp_proxy_chain(&tcp_proxy(target));
     pb::FilterChain { transport_socket_connect_timeout: Some(to_pb(TRANSPORT_CONNECT_TIMEOUT)), ..chain }
 }
 
-fn weighted_tcp_chain(clusters: &[(String, u32)], source: Option<&ConfigKey>) -> pb::FilterChain {
-    let clusters = clusters.iter().map(|(name, weight)| tcp::tcp_proxy::weighted_cluster::ClusterWeight {
-        name: name.clone(),
-        weight: *weight,
+fn tcp_proxy(target: &ConnectionTarget) -> tcp::TcpProxy {
+    use tcp::tcp_proxy::ClusterSpecifier;
+    let ConnectionTarget { clusters, source, idle_timeout, hashes_source_ip } = target;
+    let (stat_prefix, specifier) = match &clusters[..] {
+        [(only, _)] => (only.clone(), ClusterSpecifier::Cluster(only.clone())),
+        several => {
+            let several = several.iter().map(|(name, weight)| tcp::tcp_proxy::weighted_cluster::ClusterWeight {
+                name: name.clone(),
+                weight: *weight,
+                ..Default::default()
+            });
+            let weighted = tcp::tcp_proxy::WeightedCluster { clusters: several.collect() };
+            // Istio's name: that of the VirtualService.
+            let name = source.as_ref().map(|key| format!("{}.{}", key.name, key.namespace)).unwrap_or_default();
+            (name, ClusterSpecifier::WeightedClusters(weighted))
+        }
+    };
+    let source_ip = hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {});
+    let hash_policy = hashes_source_ip.then_some(HashPolicy { policy_specifier: Some(source_ip) });
+    tcp::TcpProxy {
+        stat_prefix,
+        cluster_specifier: Some(specifier),
+        idle_timeout: idle_timeout.map(to_pb),
+        hash_policy: hash_policy.into_iter().collect(),
         ..Default::default()
-    });
-    let clusters = tcp::tcp_proxy::WeightedCluster { clusters: clusters.collect() };
-    tcp_proxy_chain(&tcp::TcpProxy {
-        // Istio's name: that of the VirtualService.
-        stat_prefix: source.map(|key| format!("{}.{}", key.name, key.namespace)).unwrap_or_default(),
-        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::WeightedClusters(clusters)),
-        ..Default::default()
-    })
+    }
 }
 
 /// Returns the chain that takes HTTP apart.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use rutter_api::config::istio::ConsistentHash;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ClusterName, Config};
 
 use super::chains::{ConnectionTarget, tcp_chain};
 use crate::encode::wire::{istio_metadata, text_value};
-use crate::model::ConnectionRoute;
+use crate::model::{ConnectionRoute, Policy};
 
 /// The connections that a filter chain takes. The empty one takes everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,10 +31,17 @@ impl ConnectionMatch {
 /// Where the connections to a port go, by what is known of them. The more specific match counts.
 pub type ConnectionTargets = BTreeMap<ConnectionMatch, ConnectionTarget>;
 
-/// Returns where connections go that all go to their own service.
-pub fn targets_of_service(connection_match: ConnectionMatch, cluster: &ClusterName) -> ConnectionTargets {
-    let target = ConnectionTarget { clusters: vec![(cluster.to_string(), 0)], source: None };
-    [(connection_match, target)].into()
+/// Returns where connections go that all go to their own service, under its policy.
+pub fn target_of_service(cluster: &ClusterName, policy: &Policy<'_>) -> ConnectionTarget {
+    ConnectionTarget {
+        idle_timeout: policy.connection_pool.and_then(|pool| pool.tcp.idle_timeout),
+        hashes_source_ip: policy.consistent_hash().is_some_and(hashes_source_ip),
+        ..ConnectionTarget::cluster(cluster.to_string())
+    }
+}
+
+fn hashes_source_ip(hash: &ConsistentHash) -> bool {
+    hash.use_source_ip == Some(true)
 }
 
 /// Returns where the connections that some rules take go. Of two rules for the same connections the first counts.
@@ -41,7 +49,12 @@ pub fn targets_of_routes(routes: &[ConnectionRoute<'_>], virtual_service: &Confi
     let mut targets = ConnectionTargets::new();
     for route in routes {
         let clusters = route.clusters.iter().map(|cluster| (cluster.name.to_string(), cluster.weight)).collect();
-        let target = ConnectionTarget { clusters, source: Some(virtual_service.key.clone()) };
+        let target = ConnectionTarget {
+            clusters,
+            source: Some(virtual_service.key.clone()),
+            idle_timeout: route.clusters.iter().find_map(|cluster| cluster.idle_timeout),
+            hashes_source_ip: route.clusters.iter().filter_map(|cluster| cluster.hash.as_ref()).any(hashes_source_ip),
+        };
         let names = route.server_names.iter().map(|name| Some(name.to_string()));
         let names: Vec<Option<String>> = if route.server_names.is_empty() { vec![None] } else { names.collect() };
         for server_name in names {

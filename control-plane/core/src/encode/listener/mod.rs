@@ -28,7 +28,7 @@ use crate::resource::EncodedResource;
 
 pub use bound::{BoundListener, encode_bound};
 pub use chains::ConnectionTarget;
-pub use connections::{ConnectionMatch, ConnectionTargets, targets_of_routes, targets_of_service};
+pub use connections::{ConnectionMatch, ConnectionTargets, target_of_service, targets_of_routes};
 pub use grpc::{encode_grpc_client, encode_grpc_server};
 pub use inbound::encode_virtual_inbound;
 pub use inbound_port::InboundPort;

@@ -2,8 +2,8 @@
 
 use pb::route_action::HostRewriteSpecifier;
 use prost_types::Duration;
+use rutter_api::config::istio::{ConsistentHash, HttpRoute, Percent, RedirectPort};
 use rutter_api::config::istio::{HeaderOperations, Headers, HttpDirectResponse, HttpRedirect, HttpRetry, HttpRewrite};
-use rutter_api::config::istio::{HttpRoute, Percent, RedirectPort};
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::route::v3 as pb;
@@ -54,8 +54,41 @@ pub(super) fn forward(http: &HttpRoute, clusters: &[RouteCluster<'_>], mirrors: 
     if let Some(rewrite) = &http.rewrite {
         rewrite_request(&mut action, rewrite);
     }
+    let keeps_previous = http.retries.as_ref().and_then(|retries| retries.retry_ignore_previous_hosts);
+    for hash in clusters.iter().filter_map(|cluster| cluster.hash.as_ref()) {
+        let retries = action.retry_policy.clone();
+        hash_requests(&mut action, Some(hash));
+        if keeps_previous == Some(true) {
+            action.retry_policy = retries;
+        }
+    }
     action.request_mirror_policies = mirrors.iter().map(mirror_policy).collect();
     action
+}
+
+/// Adds what is hashed of a request to choose an endpoint. A request that is tried again goes to the same endpoint then,
+/// as far as it is there.
+pub(super) fn hash_requests(action: &mut pb::RouteAction, hash: Option<&ConsistentHash>) {
+    use pb::route_action::hash_policy::{ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter};
+    let Some(hash) = hash else { return };
+    let specifier = if let Some(name) = &hash.http_header_name {
+        PolicySpecifier::Header(Header { header_name: name.clone(), regex_rewrite: None })
+    } else if let Some(cookie) = &hash.http_cookie {
+        PolicySpecifier::Cookie(Cookie {
+            name: cookie.name.clone(),
+            ttl: cookie.ttl.map(to_pb),
+            path: cookie.path.clone().unwrap_or_default(),
+            ..Default::default()
+        })
+    } else if let Some(name) = &hash.http_query_parameter_name {
+        PolicySpecifier::QueryParameter(QueryParameter { name: name.clone() })
+    } else {
+        PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
+    };
+    action.hash_policy.push(pb::route_action::HashPolicy { policy_specifier: Some(specifier), ..Default::default() });
+    if let Some(retries) = &mut action.retry_policy {
+        retries.retry_host_predicate.clear();
+    }
 }
 
 /// Bounds the time of the whole exchange, and with it what a gRPC client may ask for by its `grpc-timeout` header. Envoy

@@ -12,7 +12,8 @@ use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTab
 use pb::route_action::HostRewriteSpecifier;
 
 use super::action::{
-    HeaderChanges, answer, direct_response, forward, forward_to, header_changes, limit_time_for_grpc, redirect,
+    HeaderChanges, answer, direct_response, forward, forward_to, hash_requests, header_changes, limit_time_for_grpc,
+    redirect,
 };
 use super::filters::per_filter_config;
 use super::matches::{prefix, route_match};
@@ -20,7 +21,7 @@ use crate::client::RouteTableForm;
 use crate::encode::inputs::Shared;
 use crate::encode::listener::CORS_FILTER;
 use crate::encode::wire::{config_field, istio_metadata};
-use crate::model::{LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of};
+use crate::model::{LookedUpDestination, Policy, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of};
 use crate::resource::EncodedResource;
 
 /// A host that a VirtualService sends to, and the service that it means for the client.
@@ -30,6 +31,8 @@ pub struct LookedUpService {
     pub host: Hostname,
     /// The service. `None` means that the client sees none of that host.
     pub service: Option<Shared<Service>>,
+    /// The DestinationRule of the service, if routes depend on it.
+    pub rule: Option<Shared<Config>>,
 }
 
 /// Whether the client may leave out the namespace of a Kubernetes host. Nothing else of the client's namespace matters
@@ -74,6 +77,8 @@ pub struct VirtualHostInputs {
     pub port: u16,
     /// The service of the host. `None` means that only a VirtualService speaks of the host.
     pub service: Option<Shared<Service>>,
+    /// The DestinationRule of the service, if routes depend on it. A VirtualService has those of its destinations.
+    pub rule: Option<Shared<Config>>,
     /// The VirtualService that routes the host.
     pub virtual_service: Option<Shared<Config>>,
     /// The hosts that the VirtualService sends to, each with the service that it means.
@@ -153,13 +158,16 @@ pub(crate) fn ip_domain(ip: IpAddr) -> String {
 }
 
 /// Returns the route of a host that no VirtualService routes: everything goes to the cluster of the port.
-fn default_route(host: &Hostname, port: u16) -> pb::Route {
-    let cluster = ClusterName::outbound(port, host).to_string();
+fn default_route(inputs: &VirtualHostInputs) -> pb::Route {
+    let (host, port) = (&inputs.host, inputs.port);
+    let mut action = forward_to(ClusterName::outbound(port, host).to_string());
+    let rule = inputs.rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+    hash_requests(&mut action, Policy::of_rule(rule, port, None).consistent_hash());
     pb::Route {
         name: "default".into(),
         r#match: Some(prefix("/")),
         decorator: Some(decorator(host, port)),
-        action: Some(pb::route::Action::Route(forward_to(cluster))),
+        action: Some(pb::route::Action::Route(action)),
         ..Default::default()
     }
 }
@@ -167,7 +175,7 @@ fn default_route(host: &Hostname, port: u16) -> pb::Route {
 /// Returns the routes of a host: those of its VirtualService, or the default one.
 pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
     let Some(virtual_service) = &inputs.virtual_service else {
-        return vec![default_route(&inputs.host, inputs.port)];
+        return vec![default_route(inputs)];
     };
     let destinations: Vec<LookedUpDestination> = inputs.destinations.iter().map(looked_up).collect();
     let VirtualHostInputs { host, port, domain, source, .. } = inputs;
@@ -187,7 +195,8 @@ fn reduce_to_grpc(route: &mut pb::Route) {
 
 fn looked_up(destination: &LookedUpService) -> LookedUpDestination {
     let ports = destination.service.as_ref().map(|service| service.ports.iter().map(|port| port.number).collect());
-    LookedUpDestination { host: destination.host.clone(), ports }
+    let rule = destination.rule.as_ref().map(|rule| rule.as_arc().clone());
+    LookedUpDestination { host: destination.host.clone(), ports, rule }
 }
 
 fn encode_route(route: &Route<'_>, virtual_service: &Config, port: u16) -> pb::Route {

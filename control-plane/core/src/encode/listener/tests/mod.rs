@@ -28,7 +28,7 @@ fn chains(listener: &EncodedResource) -> String {
 }
 
 fn to(cluster: &str) -> ConnectionTarget {
-    ConnectionTarget { clusters: vec![(cluster.to_owned(), 0)], source: None }
+    ConnectionTarget::cluster(cluster)
 }
 
 fn inbound(port: u16, protocol: Protocol) -> InboundPort {

@@ -24,13 +24,14 @@ fn virtual_service(http: &str) -> String {
 fn inputs(text: &str, form: RouteTableForm) -> VirtualHostInputs {
     let mesh = Mesh::new(text);
     let host = HOST.parse().unwrap();
-    let seen = LookedUpService { service: Some(mesh.service(HOST)), host: HOST.parse().unwrap() };
-    let unseen = LookedUpService { service: None, host: "gone.x".parse().unwrap() };
+    let seen = LookedUpService { service: Some(mesh.service(HOST)), host: HOST.parse().unwrap(), rule: None };
+    let unseen = LookedUpService { service: None, host: "gone.x".parse().unwrap(), rule: None };
     VirtualHostInputs {
         short_names: ShortNames::for_client("client", &host, "cluster.local"),
         host,
         port: 80,
         service: Some(mesh.service(HOST)),
+        rule: mesh.destination_rule(HOST),
         virtual_service: mesh.virtual_service(HOST),
         destinations: vec![seen, unseen],
         source: RequestSource::default(),

@@ -1,0 +1,141 @@
+//! Transport sockets of clusters: encryption, and the PROXY protocol.
+
+use std::net::IpAddr;
+
+use rutter_api::config::istio::{ClientTls, ClientTlsMode, PolicyProxyProtocol, ProxyProtocolVersion};
+use rutter_api::pb::envoy::config::core::v3 as core;
+use rutter_api::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
+use rutter_api::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
+use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
+
+use crate::encode::wire::any;
+use crate::model::{Policy, Protocol};
+
+/// The file with the certificates that a Debian system trusts, which is also where Envoy's images have them.
+const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Returns the transport socket of a cluster, or `None` if connections are plain.
+pub(super) fn transport_socket(policy: &Policy<'_>, protocol: Protocol) -> Option<core::TransportSocket> {
+    let encrypted = policy.tls.and_then(|settings| match settings.mode {
+        ClientTlsMode::Disable | ClientTlsMode::IstioMutual => None,
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => Some(tls_socket(settings, policy, protocol)),
+    });
+    match policy.proxy_protocol {
+        Some(proxy_protocol) => Some(proxy_protocol_socket(proxy_protocol, encrypted)),
+        None => encrypted,
+    }
+}
+
+fn is_encrypted(settings: &ClientTls) -> bool {
+    match settings.mode {
+        ClientTlsMode::Disable | ClientTlsMode::IstioMutual => false,
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => true,
+    }
+}
+
+/// Returns whether the host that a request asks for is named at the beginning of a connection, because no other is.
+pub(super) fn names_host_of_request(settings: &ClientTls) -> bool {
+    is_encrypted(settings) && settings.sni.as_ref().is_none_or(String::is_empty)
+}
+
+/// Returns whether the certificate of an endpoint must have the host that a request asks for.
+pub(super) fn verifies_host_of_request(settings: &ClientTls) -> bool {
+    settings.subject_alt_names.is_empty() && settings.insecure_skip_verify != Some(true)
+}
+
+fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> core::TransportSocket {
+    let ClientTls {
+        mode: _,
+        client_certificate,
+        private_key,
+        ca_certificates,
+        subject_alt_names,
+        sni,
+        insecure_skip_verify,
+    } = settings;
+    let certificate = client_certificate.as_deref().zip(private_key.as_deref());
+    let validation = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {
+        trusted_ca: Some(file(ca_certificates.as_deref().unwrap_or(SYSTEM_CERTIFICATES))),
+        match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
+        ..Default::default()
+    });
+    let is_http2 = match protocol {
+        Protocol::Http2 | Protocol::Grpc => true,
+        Protocol::Http | Protocol::Unknown | Protocol::Tls | Protocol::Tcp => policy
+            .connection_pool
+            .is_some_and(|pool| pool.http.h2_upgrade_policy == rutter_api::config::istio::UpgradePolicy::Upgrade),
+    };
+    let common = tls::CommonTlsContext {
+        tls_params: Some(tls::TlsParameters {
+            tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12 as i32,
+            tls_maximum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv13 as i32,
+            ..Default::default()
+        }),
+        tls_certificates: certificate
+            .map(|(certificate, key)| tls::TlsCertificate {
+                certificate_chain: Some(file(certificate)),
+                private_key: Some(file(key)),
+                ..Default::default()
+            })
+            .into_iter()
+            .collect(),
+        alpn_protocols: if is_http2 { vec!["h2".into()] } else { Vec::new() },
+        validation_context_type: validation.map(tls::common_tls_context::ValidationContextType::ValidationContext),
+        ..Default::default()
+    };
+    let context = tls::UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: sni.clone().unwrap_or_default(),
+        ..Default::default()
+    };
+    socket("envoy.transport_sockets.tls", any("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", &context))
+}
+
+fn file(path: &str) -> core::DataSource {
+    core::DataSource { specifier: Some(core::data_source::Specifier::Filename(path.to_owned())), ..Default::default() }
+}
+
+/// Returns the matcher of a name in a certificate. What kind of name it is follows from its form.
+fn san_matcher(name: &str) -> tls::SubjectAltNameMatcher {
+    use tls::subject_alt_name_matcher::SanType;
+    let san_type = if name.contains("://") {
+        SanType::Uri
+    } else if name.parse::<IpAddr>().is_ok() {
+        SanType::IpAddress
+    } else {
+        SanType::Dns
+    };
+    let exact = matcher::string_matcher::MatchPattern::Exact(name.to_owned());
+    tls::SubjectAltNameMatcher {
+        san_type: san_type as i32,
+        matcher: Some(matcher::StringMatcher { match_pattern: Some(exact), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn proxy_protocol_socket(
+    proxy_protocol: &PolicyProxyProtocol,
+    inner: Option<core::TransportSocket>,
+) -> core::TransportSocket {
+    let raw = || {
+        let raw_buffer = any("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", &RawBuffer {});
+        socket("envoy.transport_sockets.raw_buffer", raw_buffer)
+    };
+    let version = match proxy_protocol.version {
+        ProxyProtocolVersion::V1 => core::proxy_protocol_config::Version::V1,
+        ProxyProtocolVersion::V2 => core::proxy_protocol_config::Version::V2,
+    };
+    let config = ProxyProtocolUpstreamTransport {
+        config: Some(core::ProxyProtocolConfig { version: version as i32, ..Default::default() }),
+        transport_socket: Some(inner.unwrap_or_else(raw)),
+        ..Default::default()
+    };
+    const NAME: &str = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
+    socket("envoy.transport_sockets.upstream_proxy_protocol", any(NAME, &config))
+}
+
+fn socket(name: &str, config: prost_types::Any) -> core::TransportSocket {
+    let config_type = Some(core::transport_socket::ConfigType::TypedConfig(config));
+    core::TransportSocket { name: name.to_owned(), config_type }
+}
