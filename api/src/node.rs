@@ -22,11 +22,23 @@ pub enum Interception {
     None,
 }
 
+/// What a client is for: the type in Istio's node id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Role {
+    /// It stands beside an application, or in it.
+    #[default]
+    Sidecar,
+    /// It stands at the edge of the mesh and takes what Gateway objects say. Istio calls it a router.
+    Gateway,
+}
+
 /// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims; what is
 /// proved about a client is in the server's `Peer`. A new field of the node that decides what a client is sent belongs
 /// here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarNode {
+    /// What the client is for.
+    pub role: Role,
     /// The name of the pod.
     pub pod: Arc<str>,
     /// The namespace of the pod, from which the mesh is seen.
@@ -63,7 +75,7 @@ impl SidecarNode {
 impl TryFrom<&core::Node> for SidecarNode {
     type Error = Invalid;
 
-    /// Reads the node id `sidecar~IP~POD.NAMESPACE~DOMAIN` and Istio's metadata NAMESPACE, LABELS, CLUSTER_ID,
+    /// Reads the node id `sidecar~IP~POD.NAMESPACE~DOMAIN`, or that of a gateway, which begins with `router`, and Istio's metadata NAMESPACE, LABELS, CLUSTER_ID,
     /// INSTANCE_IPS, INTERCEPTION_MODE and GENERATOR. If NAMESPACE is given, it must be that of the id. Fails with the
     /// path of the field in the node if something is missing or contradicts itself.
     fn try_from(node: &core::Node) -> Result<Self, Invalid> {
@@ -73,9 +85,14 @@ impl TryFrom<&core::Node> for SidecarNode {
         let [role, ip, workload, _domain] = parts[..] else {
             return Err(refuse());
         };
-        if role != "sidecar" {
-            return Err(Invalid::not_supported("node.id").hint(format!("a node of type {}; want {FORM}", shown(role))));
-        }
+        let role = match role {
+            "sidecar" => Role::Sidecar,
+            "router" => Role::Gateway,
+            other => {
+                let hint = format!("a node of type {}; want {FORM}", shown(other));
+                return Err(Invalid::not_supported("node.id").hint(hint));
+            }
+        };
         let ip: IpAddr = ip.parse().map_err(|_| refuse())?;
         let (pod, namespace) = workload.rsplit_once('.').ok_or_else(refuse)?;
         if pod.is_empty() || namespace.is_empty() {
@@ -96,7 +113,11 @@ impl TryFrom<&core::Node> for SidecarNode {
             Some("grpc") => true,
             Some(generator) => return Err(Invalid::new("node.metadata.GENERATOR", "grpc, or none", generator)),
         };
+        if role == Role::Gateway && proxyless {
+            return Err(Invalid::new("node.id", "sidecar, for a gRPC library", "router"));
+        }
         Ok(Self {
+            role,
             pod: pod.into(),
             namespace: namespace.into(),
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,

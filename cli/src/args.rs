@@ -315,11 +315,21 @@ pub(crate) struct Pushes {
     pub(crate) output: Output,
 }
 
+/// What a proxy is for.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Sidecar,
+    Gateway,
+}
+
 #[derive(Args)]
 pub(crate) struct Bootstrap {
     /// Kind of the proxy
     #[arg(long)]
     pub(crate) proxy: Proxy,
+    /// What the proxy is for: to stand beside an application, or to be a gateway, which Gateway objects select by its labels
+    #[arg(long, default_value = "sidecar")]
+    pub(crate) role: Role,
     /// Name of the pod
     #[arg(long)]
     pub(crate) pod: String,
@@ -329,7 +339,8 @@ pub(crate) struct Bootstrap {
     /// Label of the pod. Can be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// How traffic reaches the sidecar: redirected by iptables, or by listeners that are bound at --ip (none)
+    /// How traffic reaches the sidecar: redirected by iptables, or by listeners that are bound at --ip (none). It says nothing
+    /// to a gateway
     #[arg(long, default_value = "redirect")]
     pub(crate) interception: Interception,
     /// Address of the control plane for sidecars

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Bootstrap, Interception, Proxy};
+use crate::args::{Bootstrap, Interception, Proxy, Role};
 use crate::usage::usage;
 
 /// Returns the bootstrap of a proxy as JSON.
@@ -19,7 +19,7 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     let (host, port) = parts.ok_or_else(no_address)?;
     let port: u16 = port.parse().map_err(|_| no_address())?;
     let page = AdminPage::of(wanted, namespace)?;
-    let json = match (wanted.proxy, wanted.interception) {
+    let json = match (wanted.proxy, interception(wanted)) {
         (Proxy::Envoy, _) => {
             envoy(wanted, namespace, &page, ControlPlane { host: host.trim_matches(['[', ']']), port })
         }
@@ -30,6 +30,14 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
         }
     };
     Ok(serde_json::to_string_pretty(&json)?)
+}
+
+/// Returns how traffic reaches the proxy. To a gateway nothing is redirected.
+fn interception(wanted: &Bootstrap) -> Interception {
+    match wanted.role {
+        Role::Sidecar => wanted.interception,
+        Role::Gateway => Interception::None,
+    }
 }
 
 /// Fails if the control plane would refuse the sidecar, or a part of the command line would have no effect.
@@ -46,12 +54,17 @@ fn check(wanted: &Bootstrap, namespace: &str) -> Result<()> {
     if wanted.ip.is_unspecified() {
         return Err(usage(format!("--ip {}: want the address of the pod", wanted.ip)));
     }
+    if wanted.role == Role::Gateway && wanted.proxy != Proxy::Envoy {
+        return Err(usage("--role gateway: want --proxy envoy"));
+    }
     if wanted.proxy == Proxy::Grpc && wanted.admin.is_some() {
         return Err(usage("--admin: want none for a gRPC library, which has no admin page"));
     }
     Ok(())
 }
 
+/// The largest program of a regular expression that an Envoy takes.
+const RE2_PROGRAM_MAX: u32 = 32_768;
 /// The port of the admin page of a proxy.
 const ADMIN_PORT: u16 = 15000;
 /// The longest path of a Unix socket, in bytes.
@@ -72,7 +85,7 @@ impl AdminPage {
     /// has a loopback of its own, and another one shares that of its machine.
     fn of(wanted: &Bootstrap, namespace: &str) -> Result<Self> {
         let is_loopback = wanted.ip.is_loopback() && wanted.ip.is_ipv4();
-        let page = match (&wanted.admin, wanted.interception, wanted.proxy) {
+        let page = match (&wanted.admin, interception(wanted), wanted.proxy) {
             (Some(text), _, _) => Self::parse(text)?,
             (None, Interception::None, _) if is_loopback => Self::Tcp(SocketAddr::new(wanted.ip, ADMIN_PORT)),
             (None, Interception::None, Proxy::Envoy) => {
@@ -139,12 +152,17 @@ fn grpc(wanted: &Bootstrap, namespace: &str) -> Value {
 fn node(wanted: &Bootstrap, namespace: &str) -> Value {
     let labels: Map<String, Value> =
         wanted.labels.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    let mode = match wanted.interception {
+    let mode = match interception(wanted) {
         Interception::Redirect => "REDIRECT",
         Interception::None => "NONE",
     };
+    let role = match wanted.role {
+        Role::Sidecar => "sidecar",
+        // Istio's word for a gateway.
+        Role::Gateway => "router",
+    };
     json!({
-        "id": format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
+        "id": format!("{role}~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
         "cluster": format!("{}.{namespace}", wanted.pod),
         "metadata": {
             "NAMESPACE": namespace,
@@ -175,6 +193,11 @@ fn envoy(
     json!({
         "node": node(wanted, namespace),
         "admin": {"address": page.address()},
+        "layered_runtime": {"layers": [{
+            "name": "static",
+            // Istio's value. Envoy itself refuses regular expressions whose program is larger than 100.
+            "static_layer": {"re2.max_program_size.error_level": RE2_PROGRAM_MAX},
+        }]},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",

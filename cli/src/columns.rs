@@ -16,6 +16,7 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice => &["PORTS", "ENDPOINTS"],
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
         Kind::WorkloadEntry => &["ADDRESS"],
+        Kind::Gateway => &["SELECTOR", "PORTS", "HOSTS"],
         Kind::VirtualService => &["GATEWAYS", "HOSTS"],
         Kind::DestinationRule => &["HOST", "SUBSETS"],
         Kind::Sidecar => &["SELECTOR", "EGRESS"],
@@ -42,6 +43,16 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
             vec![list(&spec["hosts"]), ports(&spec["ports"], "number"), location, resolution]
         }
         Kind::WorkloadEntry => vec![spec["address"].as_str().unwrap_or("-").to_owned()],
+        Kind::Gateway => {
+            let servers = items(&spec["servers"]);
+            let ports = servers.iter().map(|server| {
+                let protocol = server["port"]["protocol"].as_str().unwrap_or_default();
+                format!("{}/{protocol}", server["port"]["number"])
+            });
+            let hosts = servers.iter().flat_map(|server| items(&server["hosts"])).filter_map(Value::as_str);
+            let ports: Vec<String> = ports.collect();
+            vec![labels(&spec["selector"]), joined(ports.iter().map(String::as_str)), joined(hosts)]
+        }
         Kind::VirtualService => vec![list(&spec["gateways"]), list(&spec["hosts"])],
         Kind::DestinationRule => {
             let subsets = items(&spec["subsets"]).iter().filter_map(|subset| subset["name"].as_str());

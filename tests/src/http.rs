@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::HeaderMap;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -51,11 +52,26 @@ pub async fn request(addr: SocketAddr, (method, path): (&str, &str), headers: &[
 }
 
 async fn send(addr: SocketAddr, (method, path): (&str, &str), headers: &[(&str, &str)]) -> Result<Answer> {
-    let io = TokioIo::new(TcpStream::connect(addr).await.with_context(|| addr.to_string())?);
-    let (mut sender, connection) = http1::handshake(io).await?;
+    let stream = TcpStream::connect(addr).await.with_context(|| addr.to_string())?;
+    let host = addr.to_string();
+    exchange(stream, (method, path), &host, headers).await
+}
+
+/// Sends a request without content on a connection, which may be encrypted. `host` is asked for unless a header says
+/// which.
+///
+/// # Errors
+/// Fails if the connection breaks off.
+pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    (method, path): (&str, &str),
+    host: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answer> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request = hyper::Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header("host", addr.to_string());
+        request = request.header("host", host);
     }
     for (name, value) in headers {
         request = request.header(*name, *value);

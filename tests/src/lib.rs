@@ -12,6 +12,7 @@ pub mod echo;
 pub mod fleet;
 pub mod http;
 pub mod process;
+pub mod tls;
 
 use std::path::{Path, PathBuf};
 

@@ -305,6 +305,8 @@ pub struct Workload {
     pub ip: IpAddr,
     /// The labels of the pod, each as `key=value`.
     pub labels: Vec<String>,
+    /// Whether it is a gateway, and no sidecar.
+    pub is_gateway: bool,
     /// Whether its traffic is captured. Otherwise its listeners are bound.
     pub captured: bool,
     /// The proxy that runs.
@@ -319,6 +321,7 @@ impl Workload {
             namespace: namespace.into(),
             ip,
             labels: Vec::new(),
+            is_gateway: false,
             captured: false,
             proxy: Proxy::ENVOY,
         }
@@ -353,6 +356,9 @@ impl Sidecar {
         let admin = format!("127.0.0.1:{port}");
         let proxy = if workload.proxy == Proxy::Rutter { "rutter" } else { "envoy" };
         let mut args = vec!["-n", &workload.namespace, "bootstrap", "--proxy", proxy, "--pod", &workload.pod];
+        if workload.is_gateway {
+            args.extend(["--role", "gateway"]);
+        }
         args.extend(["--ip", &ip, "--interception", mode, "--xds", &xds, "--admin", &admin]);
         args.extend(workload.labels.iter().flat_map(|label| ["--label", label.as_str()]));
         let bootstrap = plane.ctl(&args).await?;

@@ -7,7 +7,7 @@ use std::fs::read_to_string;
 use std::sync::Arc;
 
 use rutter_api::config::Object;
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 use rutter_api::{Config, CreationTimestamp, ResourceType, SidecarNode, json, yaml};
 use rutter_core::MeshSettings;
 use rutter_core::{ConfigBatch, ConfigChange, Mesh};
@@ -50,6 +50,7 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
         let labels =
             words[3].split(',').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
         SidecarNode {
+            role: Role::Sidecar,
             pod: words[0].into(),
             namespace: words[1].into(),
             addresses: vec![words[2].parse().unwrap()],

@@ -20,6 +20,8 @@ pub enum Kind {
     ServiceEntry,
     /// `networking.istio.io/v1 WorkloadEntry`
     WorkloadEntry,
+    /// `networking.istio.io/v1 Gateway`
+    Gateway,
     /// `networking.istio.io/v1 VirtualService`
     VirtualService,
     /// `networking.istio.io/v1 DestinationRule`
@@ -65,6 +67,7 @@ impl Kind {
             Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
             Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),
             Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
+            Self::Gateway => row("Gateway", ISTIO, &["gw"]),
             Self::VirtualService => row("VirtualService", ISTIO, &["vs"]),
             Self::DestinationRule => row("DestinationRule", ISTIO, &["dr"]),
             Self::Sidecar => row("Sidecar", ISTIO, &[]),

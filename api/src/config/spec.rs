@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::checks::Faults;
 use super::decode::{Decoded, decode};
-use super::istio::{DestinationRule, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
-use super::istio::{destination_rule, service_entry, sidecar, virtual_service, workload_entry};
+use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
+use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
 use super::kubernetes::{EndpointSlice, KubernetesService, endpoint_slice, service};
 
@@ -27,6 +27,8 @@ pub enum Spec {
     ServiceEntry(ServiceEntry),
     /// A workload outside Kubernetes.
     WorkloadEntry(WorkloadEntry),
+    /// What gateways listen for.
+    Gateway(Gateway),
     /// How requests to some hosts are routed.
     VirtualService(VirtualService),
     /// How the endpoints of a host are used.
@@ -45,6 +47,11 @@ impl Spec {
     /// Returns the routing rules, if the object is a VirtualService.
     pub fn as_virtual_service(&self) -> Option<&VirtualService> {
         if let Self::VirtualService(spec) = self { Some(spec) } else { None }
+    }
+
+    /// Returns the servers, if the object is a Gateway.
+    pub fn as_gateway(&self) -> Option<&Gateway> {
+        if let Self::Gateway(spec) = self { Some(spec) } else { None }
     }
 
     /// Returns the policies, if the object is a DestinationRule.
@@ -87,6 +94,7 @@ fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
             workload_entry::check,
             Spec::WorkloadEntry,
         ),
+        Kind::Gateway => checked(decode_istio(kind, gateway::UNSUPPORTED, document), gateway::check, Spec::Gateway),
         Kind::VirtualService => checked(
             decode_istio(kind, virtual_service::UNSUPPORTED, document),
             virtual_service::check,

@@ -34,7 +34,7 @@ pub(super) enum Class {
 
 /// The groups whose kinds are config of a mesh, each with the kinds that Rutter does not take yet.
 const MESH_GROUPS: [(&str, &[&str]); 5] = [
-    ("networking.istio.io", &["Gateway", "EnvoyFilter", "ProxyConfig", "WorkloadGroup"]),
+    ("networking.istio.io", &["EnvoyFilter", "ProxyConfig", "WorkloadGroup"]),
     ("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"]),
     ("telemetry.istio.io", &["Telemetry"]),
     ("extensions.istio.io", &["WasmPlugin"]),

@@ -17,6 +17,15 @@ pub enum RouteTableName {
     /// for each target. It is called as the cluster is, as with Istio. Only clients of the class `Grpc` are sent such
     /// tables.
     Grpc(ClusterName),
+    /// `http.8080`: the table of all servers of a gateway that take plain requests at a port. `https.8443.web.edge.shop`:
+    /// the table of one server that decrypts, so that no other server's requests can come by its connections; after the
+    /// port stand the name of the port, that of the Gateway object and its namespace.
+    Gateway {
+        /// The port of the servers.
+        port: u16,
+        /// The name of the port, of the Gateway object and its namespace, if the table is that of one server.
+        server: Option<Box<str>>,
+    },
 }
 
 impl RouteTableName {
@@ -25,7 +34,7 @@ impl RouteTableName {
     /// is in them.
     pub fn is_shared(&self) -> bool {
         match self {
-            Self::Port(_) => true,
+            Self::Port(_) | Self::Gateway { .. } => true,
             Self::Service(_) | Self::Grpc(_) => false,
         }
     }
@@ -37,6 +46,8 @@ impl fmt::Display for RouteTableName {
             Self::Port(port) => write!(f, "{port}"),
             Self::Service(service) => write!(f, "{service}"),
             Self::Grpc(cluster) => write!(f, "{cluster}"),
+            Self::Gateway { port, server: None } => write!(f, "http.{port}"),
+            Self::Gateway { port, server: Some(server) } => write!(f, "https.{port}.{server}"),
         }
     }
 }
@@ -50,6 +61,14 @@ impl FromStr for RouteTableName {
         }
         if let Ok(cluster) = text.parse() {
             return Ok(Self::Grpc(cluster));
+        }
+        if let Some(port) = text.strip_prefix("http.").and_then(|port| port.parse().ok()) {
+            return Ok(Self::Gateway { port, server: None });
+        }
+        if let Some((port, server)) = text.strip_prefix("https.").and_then(|rest| rest.split_once('.'))
+            && let Ok(port) = port.parse()
+        {
+            return Ok(Self::Gateway { port, server: Some(server.into()) });
         }
         text.parse()
             .map(Self::Service)

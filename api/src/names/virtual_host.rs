@@ -3,33 +3,47 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{HostPort, Hostname};
+use super::{HostPort, Hostname, RouteTableName};
 
-/// The name of a virtual host as a resource: the route table that it belongs to, a slash, and its own name:
-/// `80/reviews.default.svc.cluster.local:80`. The table is the port that clients use.
+/// The name of a virtual host as a resource: the route table that it belongs to, a slash, and its own name, a host and
+/// the port that clients use: `80/reviews.default.svc.cluster.local:80`, or `http.8080/shop.example.com:8080` at a
+/// gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VirtualHostName(HostPort);
+pub struct VirtualHostName {
+    table: RouteTableName,
+    name: HostPort,
+}
 
 impl VirtualHostName {
     /// Returns the name of the virtual host of a service host in the table of a port.
     pub fn new(host: &Hostname, port: u16) -> Self {
-        Self(HostPort::new(host, port))
+        Self { table: RouteTableName::Port(port), name: HostPort::new(host, port) }
     }
 
-    /// Returns the service host whose requests the virtual host routes.
+    /// Returns the name of the virtual host of a host in the table of a gateway.
+    pub fn of_gateway(table: RouteTableName, host: &Hostname, port: u16) -> Self {
+        Self { table, name: HostPort::new(host, port) }
+    }
+
+    /// Returns the host whose requests the virtual host routes.
     pub fn host(&self) -> &Hostname {
-        &self.0.host
+        &self.name.host
     }
 
-    /// Returns the port whose route table the virtual host belongs to.
+    /// Returns the port that clients use.
     pub fn port(&self) -> u16 {
-        self.0.port
+        self.name.port
+    }
+
+    /// Returns the table that the virtual host belongs to.
+    pub fn table(&self) -> &RouteTableName {
+        &self.table
     }
 }
 
 impl fmt::Display for VirtualHostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0.port, self.0)
+        write!(f, "{}/{}", self.table, self.name)
     }
 }
 
@@ -38,8 +52,12 @@ impl FromStr for VirtualHostName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (table, name) = text.rsplit_once('/').ok_or_else(|| refusal(text))?;
-        let name: HostPort = name.parse()?;
-        if table.parse() == Ok(name.port) { Ok(Self(name)) } else { Err(refusal(text)) }
+        let (table, name): (RouteTableName, HostPort) = (table.parse()?, name.parse()?);
+        let is_its_port = match &table {
+            RouteTableName::Port(port) | RouteTableName::Gateway { port, .. } => *port == name.port,
+            RouteTableName::Service(_) | RouteTableName::Grpc(_) => false,
+        };
+        if is_its_port { Ok(Self { table, name }) } else { Err(refusal(text)) }
     }
 }
 
@@ -51,7 +69,7 @@ pub fn table_of_virtual_host(name: &str) -> &str {
 }
 
 fn refusal(text: &str) -> String {
-    format!("want PORT/HOST:PORT, got {text:?}")
+    format!("want TABLE/HOST:PORT, got {text:?}")
 }
 
 #[cfg(test)]

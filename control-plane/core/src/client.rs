@@ -1,7 +1,7 @@
 //! The classes of xDS clients, and what each class takes. Everything that depends on the kind of client is asked here.
 
 use rutter_api::SidecarNode;
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 
 use crate::settings::MeshSettings;
 
@@ -44,6 +44,8 @@ pub enum ClientClass {
     BoundSidecar(VirtualHostDelivery),
     /// The gRPC library in an application. It opens no listener and asks for its targets by name.
     Grpc,
+    /// A proxy at the edge of the mesh, which listens for what Gateway objects say.
+    Gateway(VirtualHostDelivery),
 }
 
 impl ClientClass {
@@ -58,6 +60,9 @@ impl ClientClass {
         } else {
             VirtualHostDelivery::InTable
         };
+        if node.role == Role::Gateway {
+            return Self::Gateway(delivery);
+        }
         match (node.proxyless, node.interception) {
             (true, _) => Self::Grpc,
             (false, Interception::Redirect) => Self::CapturedSidecar(delivery),
@@ -71,17 +76,19 @@ impl ClientClass {
     pub fn is_captured(self) -> bool {
         match self {
             Self::CapturedSidecar(_) => true,
-            Self::BoundSidecar(_) | Self::Grpc => false,
+            Self::BoundSidecar(_) | Self::Grpc | Self::Gateway(_) => false,
         }
     }
 
     /// Returns the form in which the client takes routes.
     pub fn route_table_form(self) -> RouteTableForm {
         match self {
-            Self::CapturedSidecar(delivery) | Self::BoundSidecar(delivery) => match delivery {
-                VirtualHostDelivery::Separate => RouteTableForm::Split,
-                VirtualHostDelivery::InTable => RouteTableForm::Whole,
-            },
+            Self::CapturedSidecar(delivery) | Self::BoundSidecar(delivery) | Self::Gateway(delivery) => {
+                match delivery {
+                    VirtualHostDelivery::Separate => RouteTableForm::Split,
+                    VirtualHostDelivery::InTable => RouteTableForm::Whole,
+                }
+            }
             Self::Grpc => RouteTableForm::PerHost,
         }
     }
@@ -89,7 +96,7 @@ impl ClientClass {
     /// Returns the form in which the client takes clusters.
     pub fn cluster_form(self) -> ClusterForm {
         match self {
-            Self::CapturedSidecar(_) | Self::BoundSidecar(_) => ClusterForm::Sidecar,
+            Self::CapturedSidecar(_) | Self::BoundSidecar(_) | Self::Gateway(_) => ClusterForm::Sidecar,
             Self::Grpc => ClusterForm::Grpc,
         }
     }
@@ -97,13 +104,25 @@ impl ClientClass {
     /// Returns whether a scope of such clients may lie over a base. A whole route table is one resource and differs in
     /// every namespace, so nothing of it could be shared. The same holds for the tables and listeners of gRPC targets.
     pub fn may_share_a_base(self) -> bool {
-        self.route_table_form() == RouteTableForm::Split
+        match self {
+            Self::CapturedSidecar(_) | Self::BoundSidecar(_) => self.route_table_form() == RouteTableForm::Split,
+            // A gateway sees what its Gateway objects lead to, and no more.
+            Self::Grpc | Self::Gateway(_) => false,
+        }
+    }
+
+    /// Returns whether the client is a gateway, which sees what VirtualServices that are bound to it lead to.
+    pub fn is_gateway(self) -> bool {
+        match self {
+            Self::Gateway(_) => true,
+            Self::CapturedSidecar(_) | Self::BoundSidecar(_) | Self::Grpc => false,
+        }
     }
 
     /// Returns the largest resource that the client can take, in bytes.
     pub fn resource_bytes_max(self) -> usize {
         match self {
-            Self::CapturedSidecar(_) | Self::BoundSidecar(_) => usize::MAX,
+            Self::CapturedSidecar(_) | Self::BoundSidecar(_) | Self::Gateway(_) => usize::MAX,
             Self::Grpc => Self::GRPC_RESOURCE_BYTES_MAX,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rutter_api::node::Role;
 use rutter_api::{ConfigKey, ResourceType, SidecarNode};
 
 use crate::client::ClientClass;
@@ -54,6 +55,8 @@ pub struct Mesh {
     by_namespace: HashMap<Arc<str>, BTreeSet<NodeId>>,
     by_address: HashMap<IpAddr, BTreeSet<NodeId>>,
     by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
+    /// The clients that are gateways.
+    gateways: BTreeSet<NodeId>,
     sidecar_encoder: SidecarEncoder,
     /// The resources of sidecars that went since the last sweep, and between that and the one before. Such sidecars are
     /// likely to come back. Holding them keeps the encodings alive, so that a sidecar which reconnects costs no
@@ -133,6 +136,9 @@ impl Mesh {
         for ip in &node.addresses {
             link(&mut self.by_address, *ip, id);
         }
+        if node.role == Role::Gateway {
+            self.gateways.insert(id);
+        }
         let scope = self.scopes.enter(&ScopeKey::of_node(&node, &self.index), &self.index);
         link(&mut self.by_scope, scope, id);
         let [base, layer] = self.scopes.layers(scope).unwrap_or_default();
@@ -146,6 +152,7 @@ impl Mesh {
     /// back. Its number is never given to another client.
     pub fn disconnect(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else { return };
+        self.gateways.remove(&id);
         unlink(&mut self.by_namespace, &node.node.namespace, &id);
         for ip in &node.node.addresses {
             unlink(&mut self.by_address, ip, &id);
@@ -221,7 +228,7 @@ impl Mesh {
             let node = self.nodes.get(id);
             node.is_some_and(|node| match ClientClass::new(&node.node, self.index.settings()) {
                 ClientClass::BoundSidecar(_) => true,
-                ClientClass::CapturedSidecar(_) | ClientClass::Grpc => false,
+                ClientClass::CapturedSidecar(_) | ClientClass::Grpc | ClientClass::Gateway(_) => false,
             })
         };
         ids.filter(is_bound).copied().collect()
@@ -233,6 +240,7 @@ impl Mesh {
         let IndexDelta {
             sidecars,
             source_labels,
+            gateways,
             services: _,
             endpoints: _,
             addresses: _,
@@ -245,6 +253,9 @@ impl Mesh {
         }
         let of_namespaces = namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();
         let mut nodes: BTreeSet<NodeId> = of_namespaces.copied().collect();
+        if !gateways.is_empty() {
+            nodes.extend(&self.gateways);
+        }
         if !source_labels.is_empty() {
             let has_labels = |node: &Node| source_labels.iter().any(|labels| labels.selects(&node.node.labels));
             nodes.extend(self.nodes.iter().filter(|(_, node)| has_labels(node)).map(|(id, _)| *id));

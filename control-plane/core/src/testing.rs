@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rutter_api::config::Object;
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, SidecarNode, yaml};
 
 use crate::debounce::{ConfigBatch, ConfigChange};
@@ -41,6 +41,7 @@ pub(crate) fn delete(kind: Kind, namespace: &str, name: &str) -> ConfigBatch {
 /// Returns a captured sidecar whose label `app` is the name of its pod.
 pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
     SidecarNode {
+        role: Role::Sidecar,
         pod: pod.into(),
         namespace: namespace.into(),
         addresses: vec![ip.parse().unwrap()],

@@ -77,7 +77,8 @@ impl SidecarEncoder {
                 SidecarResources { snapshot: snapshot(&ports, listeners), _shared: None }
             }
             // What a gRPC server asks for is encoded when it does so: its name says where it listens.
-            ClientClass::Grpc => SidecarResources::default(),
+            // A gateway has no application.
+            ClientClass::Grpc | ClientClass::Gateway(_) => SidecarResources::default(),
         }
     }
 }

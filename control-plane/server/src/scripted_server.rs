@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, Labels, ResourceType, SidecarNode};
 use rutter_core::resource::ResourceName;
@@ -202,6 +202,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         return Err(Invalid::new("node.id", "an id", "nothing"));
     }
     Ok(SidecarNode {
+        role: Role::Sidecar,
         pod: node.id.as_str().into(),
         namespace: "".into(),
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],

@@ -1,11 +1,12 @@
 //! What the tests of several modules share.
 
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 use rutter_api::{Labels, SidecarNode};
 
 /// Returns a captured sidecar.
 pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
     SidecarNode {
+        role: Role::Sidecar,
         pod: pod.into(),
         namespace: namespace.into(),
         addresses: vec!["10.0.0.1".parse().unwrap()],

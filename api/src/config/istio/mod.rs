@@ -2,6 +2,7 @@
 //! supported yet, and its checks. Only fields that Rutter acts on have a place here.
 
 pub mod destination_rule;
+pub mod gateway;
 pub mod resolution;
 pub(super) mod service_entry;
 pub mod sidecar;
@@ -13,6 +14,7 @@ pub use destination_rule::{
     OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset,
     TcpKeepalive, TcpSettings, TrafficPolicy, UpgradePolicy, Warmup,
 };
+pub use gateway::{Gateway, GatewayPort, Server, ServerHost, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion};
 pub use resolution::Resolution;
 pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};
 pub use sidecar::{

@@ -61,7 +61,8 @@ fn virtual_service_fields() {
     let fields = [
         ("spec.hosts", "[a, b.example.com, '*.c']"),
         ("spec.gateways", "[mesh]"),
-        ("spec.gateways", "[edge]"),
+        ("spec.gateways", "[edge, shop/edge]"),
+        ("spec.gateways", "['*/edge']"),
         ("spec.exportTo", "['.']"),
         ("spec.tls", "[{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]"),
         ("spec.tls", "[{match: [{sniHosts: [b]}], route: [{destination: {host: a}}]}]"),

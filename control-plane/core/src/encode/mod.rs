@@ -20,6 +20,7 @@ pub mod route;
 mod subsets;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transport;
 mod wire;
 
 pub use cache::{Cache, Encoded};

@@ -1,8 +1,8 @@
 //! What the tests of encoders share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rutter_api::{Config, Hostname, ResourceType, json};
+use rutter_api::{Config, ConfigKey, Hostname, ResourceType, json};
 use serde_json::Value;
 
 use super::inputs::Shared;
@@ -18,17 +18,23 @@ pub(crate) struct Mesh {
     index: MeshIndex,
     egress: Egress,
     inferred_hosts: BTreeMap<Hostname, usize>,
+    gateways: BTreeSet<ConfigKey>,
 }
 
 impl Mesh {
     pub(crate) fn new(text: &str) -> Self {
         let mut index = MeshIndex::new(MeshSettings::default());
         index.apply(&batch(configs(text)));
-        Self { index, egress: Egress::everything(), inferred_hosts: BTreeMap::new() }
+        Self { index, egress: Egress::everything(), inferred_hosts: BTreeMap::new(), gateways: BTreeSet::new() }
     }
 
     fn viewpoint(&self) -> Viewpoint<'_> {
-        Viewpoint { namespace: "client", egress: &self.egress, inferred_hosts: &self.inferred_hosts }
+        Viewpoint {
+            namespace: "client",
+            egress: &self.egress,
+            inferred_hosts: &self.inferred_hosts,
+            gateways: &self.gateways,
+        }
     }
 
     pub(crate) fn service(&self, host: &str) -> Shared<Service> {

@@ -26,6 +26,8 @@ pub struct IndexDelta {
     pub virtual_services: Vec<Arc<Config>>,
     /// The Sidecar objects that changed.
     pub sidecars: BTreeSet<ConfigKey>,
+    /// The Gateway objects that changed.
+    pub gateways: BTreeSet<ConfigKey>,
     /// The label sets that came into or went out of the conditions of all VirtualServices (`sourceLabels`).
     pub source_labels: BTreeSet<Labels>,
 }

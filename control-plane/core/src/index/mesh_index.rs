@@ -91,6 +91,7 @@ impl MeshIndex {
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
             Kind::DestinationRule => self.replace_destination_rule(replacement, &mut progress.delta),
+            Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
         }
     }
@@ -399,15 +400,26 @@ impl MeshIndex {
         virtual_services::destinations(config, &self.settings.domain)
     }
 
-    /// Returns every host, wildcards included, that some VirtualService routes.
+    /// Returns every host, wildcards included, that some VirtualService for sidecars routes.
     pub fn routed_hosts(&self) -> impl Iterator<Item = &Hostname> {
         self.virtual_services.routed_hosts()
     }
 
-    /// Returns the VirtualServices that route a host by its name or by a wildcard: the most specific first, and of
+    /// Returns the VirtualServices for sidecars that route a host by its name or by a wildcard: the most specific first, and of
     /// equally specific ones the oldest first. Whether a client sees them is decided by its `Viewpoint`.
     pub fn virtual_services_routing(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
         self.virtual_services.routing(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the VirtualServices for gateways that route a host by its name or by a wildcard. Whether a gateway takes
+    /// the host is decided by its servers.
+    pub fn virtual_services_at_gateways(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
+        self.virtual_services.bound(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns the VirtualServices that are bound to a Gateway object.
+    pub fn virtual_services_bound_to(&self, gateway: &ConfigKey) -> impl Iterator<Item = &Arc<Config>> {
+        self.virtual_services.bound_to(gateway).filter_map(|key| self.objects.get(key))
     }
 
     /// Returns the VirtualServices that send to a host.
@@ -429,6 +441,11 @@ impl MeshIndex {
     /// equally specific ones the oldest first. Which of them applies to a client is decided by its `Viewpoint`.
     pub fn destination_rules_about(&self, host: &Hostname) -> impl Iterator<Item = &Arc<Config>> {
         self.destination_rules.about(host).filter_map(|key| self.objects.get(key))
+    }
+
+    /// Returns whether routes to a host depend on some DestinationRule about it.
+    pub fn has_route_shaping_rule(&self, host: &Hostname) -> bool {
+        self.destination_rules_about(host).any(|rule| rule.spec.as_destination_rule().is_some_and(shapes_routes))
     }
 
     /// Returns the full host of a DestinationRule.

@@ -37,14 +37,23 @@ fn virtual_service(name: &str, host: &str, destination: &str) -> String {
 }
 
 fn is_empty(delta: &IndexDelta) -> bool {
-    let IndexDelta { services, endpoints, addresses, destination_rules, virtual_services, sidecars, source_labels } =
-        delta;
+    let IndexDelta {
+        services,
+        endpoints,
+        addresses,
+        destination_rules,
+        virtual_services,
+        sidecars,
+        gateways,
+        source_labels,
+    } = delta;
     services.is_empty()
         && endpoints.is_empty()
         && addresses.is_empty()
         && destination_rules.is_empty()
         && virtual_services.is_empty()
         && sidecars.is_empty()
+        && gateways.is_empty()
         && source_labels.is_empty()
 }
 

@@ -32,9 +32,12 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
             // A key has one kind, so that any other spec means that the entry is gone.
             Some(_) | None => !old.endpoints.is_empty(),
         },
-        Spec::Namespace | Spec::Service(_) | Spec::VirtualService(_) | Spec::DestinationRule(_) | Spec::Sidecar(_) => {
-            false
-        }
+        Spec::Namespace
+        | Spec::Service(_)
+        | Spec::Gateway(_)
+        | Spec::VirtualService(_)
+        | Spec::DestinationRule(_)
+        | Spec::Sidecar(_) => false,
     }
 }
 

@@ -9,12 +9,17 @@ use rutter_api::{Config, ConfigKey, Hostname, Labels};
 use super::by_host::ByHost;
 use super::delta::IndexDelta;
 use crate::edges::{link, unlink};
-use crate::model::{delegates_of, sources_of};
+use crate::model::{bound_gateways, delegates_of, is_for_mesh, sources_of};
 
 /// The VirtualServices, with the routes of their delegates in them.
 #[derive(Debug, Default)]
 pub(super) struct VirtualServiceIndex {
+    /// Those for sidecars, by the hosts that they route.
     routing: ByHost,
+    /// Those for gateways, by the hosts that they route.
+    bound: ByHost,
+    /// Those that are bound to a Gateway object, which need not exist.
+    bound_to: HashMap<ConfigKey, BTreeSet<ConfigKey>>,
     sending_to: ByHost,
     /// The VirtualServices with a condition for clients of a namespace.
     for_clients_of: HashMap<Box<str>, BTreeSet<ConfigKey>>,
@@ -28,7 +33,13 @@ pub(super) struct VirtualServiceIndex {
 
 impl VirtualServiceIndex {
     pub(super) fn insert(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
-        routed_hosts(config, domain).into_iter().for_each(|host| self.routing.insert(host, config));
+        if is_for_mesh(config) {
+            routed_hosts(config, domain).into_iter().for_each(|host| self.routing.insert(host, config));
+        }
+        for gateway in bound_gateways(config) {
+            link(&mut self.bound_to, gateway, config.key.clone());
+            routed_hosts(config, domain).into_iter().for_each(|host| self.bound.insert(host, config));
+        }
         destinations(config, domain).into_iter().for_each(|host| self.sending_to.insert(host, config));
         for (labels, namespace) in sources_of(config) {
             if let Some(namespace) = namespace {
@@ -46,6 +57,8 @@ impl VirtualServiceIndex {
 
     pub(super) fn remove(&mut self, config: &Config, domain: &str, delta: &mut IndexDelta) {
         routed_hosts(config, domain).iter().for_each(|host| self.routing.remove(host, config));
+        routed_hosts(config, domain).iter().for_each(|host| self.bound.remove(host, config));
+        bound_gateways(config).iter().for_each(|gateway| unlink(&mut self.bound_to, gateway, &config.key));
         destinations(config, domain).iter().for_each(|host| self.sending_to.remove(host, config));
         for (labels, namespace) in sources_of(config) {
             if let Some(namespace) = namespace {
@@ -84,17 +97,27 @@ impl VirtualServiceIndex {
         keys.filter_map(|key| self.delegating.get(key)).cloned().collect()
     }
 
-    /// Returns whether some VirtualService names exactly this host.
+    /// Returns the VirtualServices for gateways that route a host by its name or by a wildcard.
+    pub(super) fn bound(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
+        self.bound.covering(host)
+    }
+
+    /// Returns the VirtualServices that are bound to a Gateway object.
+    pub(super) fn bound_to(&self, gateway: &ConfigKey) -> impl Iterator<Item = &ConfigKey> {
+        self.bound_to.get(gateway).into_iter().flatten()
+    }
+
+    /// Returns whether some VirtualService for sidecars names exactly this host.
     pub(super) fn routes(&self, host: &Hostname) -> bool {
         self.routing.contains(host)
     }
 
-    /// Returns every host, wildcards included, that some VirtualService routes.
+    /// Returns every host, wildcards included, that some VirtualService for sidecars routes.
     pub(super) fn routed_hosts(&self) -> impl Iterator<Item = &Hostname> {
         self.routing.hosts()
     }
 
-    /// Returns the VirtualServices that route a host by its name or by a wildcard, the most specific first.
+    /// Returns the VirtualServices for sidecars that route a host by its name or by a wildcard, the most specific first.
     pub(super) fn routing(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
         self.routing.covering(host)
     }

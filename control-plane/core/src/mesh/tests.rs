@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rutter_api::node::Interception;
+use rutter_api::node::{Interception, Role};
 use rutter_api::{Config, CreationTimestamp, Kind};
 
 use super::*;
@@ -33,7 +33,10 @@ fn sidecars() -> Vec<SidecarNode> {
     ];
     let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
     let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
-    nodes.extend([bound, whole]);
+    let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("s0", "n1", "10.0.1.8") };
+    let whole_gateway = SidecarNode { takes_virtual_hosts: false, ..gateway.clone() };
+    let whole_gateway = SidecarNode { pod: "g".into(), namespace: "n0".into(), ..whole_gateway };
+    nodes.extend([bound, whole, gateway, whole_gateway]);
     nodes
 }
 
@@ -102,6 +105,7 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
                 istio("WorkloadEntry", namespace, name, &spec)
             })
             .boxed(),
+        Kind::Gateway => random_gateways().boxed(),
         Kind::VirtualService => random_virtual_services().boxed(),
         Kind::DestinationRule => random_destination_rules().boxed(),
         Kind::Sidecar => random_sidecar_objects().boxed(),
@@ -142,6 +146,26 @@ fn random_service_entries() -> impl Strategy<Value = String> {
     )
 }
 
+/// Some of these share ports and hosts, and some are of other protocols.
+fn random_gateways() -> impl Strategy<Value = String> {
+    let servers = prop_oneof![
+        Just("{port: {number: 80, protocol: HTTP}, hosts: ['*']}"),
+        Just("{port: {number: 80, protocol: HTTP}, hosts: ['n0/*.n0.svc.cluster.local'], tls: {httpsRedirect: true}}"),
+        Just("{port: {number: 80, protocol: TCP}, hosts: ['*']}"),
+        Just("{port: {number: 443, protocol: TLS}, hosts: [s0.n1.svc.cluster.local], tls: {mode: PASSTHROUGH}}"),
+        Just(
+            "{port: {number: 443, protocol: HTTPS}, hosts: [s0.n1.svc.cluster.local], tls: {mode: SIMPLE, \
+             serverCertificate: /c, privateKey: /k}}"
+        ),
+    ];
+    let selectors = prop_oneof![2 => Just(""), 1 => Just("selector: {app: s0}, ")];
+    (namespaces(), names(), prop::collection::vec(servers, 1..3), selectors).prop_map(
+        |(namespace, name, servers, selector)| {
+            istio("Gateway", namespace, name, &format!("{selector}servers: [{}]", servers.join(", ")))
+        },
+    )
+}
+
 /// Some of these ask for clients of certain labels or of a namespace, some delegate, and some are delegates.
 fn random_virtual_services() -> impl Strategy<Value = String> {
     let conditions = prop_oneof![
@@ -151,14 +175,20 @@ fn random_virtual_services() -> impl Strategy<Value = String> {
         1 => Just("match: [{sourceNamespace: n1}, {port: 81}], "),
     ];
     let delegates = prop_oneof![4 => Just(None), 1 => Just(Some("s0")), 1 => Just(Some("s1"))];
+    let gateways = prop_oneof![3 => Just(""), 2 => Just("gateways: [n0/s0], "), 1 => Just("gateways: [mesh, s1], ")];
+    let sorts = (conditions, delegates, gateways);
     let hosts = (hosts(), hosts(), prop_oneof![5 => Just(true), 1 => Just(false)]);
-    (namespaces(), names(), hosts, 0u8..3, exports(), conditions, delegates).prop_map(
-        |(namespace, name, (host, destination, has_host), timeout, export_to, condition, delegate)| {
+    (namespaces(), names(), hosts, 0u8..3, exports(), sorts).prop_map(
+        |(namespace, name, (host, destination, has_host), timeout, export_to, (condition, delegate, gateways))| {
             let route =
                 format!("{{{condition}timeout: {timeout}s, route: [{{destination: {{host: {destination}}}}}]}}");
             let delegation = delegate.filter(|_| has_host);
             let delegation = delegation.map(|name| format!("{{delegate: {{name: {name}, namespace: n0}}}}, "));
-            let hosts = if has_host { format!("hosts: [{host}], ") } else { String::new() };
+            let connections = format!("route: [{{destination: {{host: {destination}}}}}]");
+            let connections =
+                format!("tcp: [{{{connections}}}], tls: [{{match: [{{sniHosts: [{host}]}}], {connections}}}], ");
+            let hosts = format!("hosts: [{host}], {gateways}{connections}");
+            let hosts = if has_host { hosts } else { String::new() };
             let http = format!("{}{route}", delegation.unwrap_or_default());
             istio("VirtualService", namespace, name, &format!("exportTo: {export_to}, {hosts}http: [{http}]"))
         },
@@ -200,7 +230,7 @@ fn ops() -> impl Strategy<Value = Op> {
     let weight = |kind: Kind| match kind {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
-        Kind::ServiceEntry | Kind::Sidecar => 2,
+        Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
         Kind::Namespace | Kind::WorkloadEntry => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
@@ -208,8 +238,8 @@ fn ops() -> impl Strategy<Value = Op> {
         .prop_map(|(kind, namespace, name)| Op::Delete(kind, namespace.into(), name.into()));
     let others = [
         (4, deletion.boxed()),
-        (1, (0usize..6).prop_map(Op::Connect).boxed()),
-        (1, (0usize..6).prop_map(Op::Disconnect).boxed()),
+        (1, (0usize..8).prop_map(Op::Connect).boxed()),
+        (1, (0usize..8).prop_map(Op::Disconnect).boxed()),
         (1, Just(Op::Sweep).boxed()),
     ];
     prop::strategy::Union::new_weighted(puts.into_iter().chain(others).collect())
@@ -275,8 +305,8 @@ proptest! {
             let changed = driver.run(op);
             // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
             let may_move = match op {
-                Op::Put(text) => text.contains("kind: Sidecar") || text.contains("kind: VirtualService"),
-                Op::Delete(kind, ..) => matches!(kind, Kind::Sidecar | Kind::VirtualService),
+                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
+                Op::Delete(kind, ..) => matches!(kind, Kind::Sidecar | Kind::VirtualService | Kind::Gateway),
                 Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => false,
             };
             for (id, now) in driver.views() {
@@ -315,7 +345,8 @@ proptest! {
 
 /// Returns the path prefixes of the routes of a host, as a sidecar sees them.
 fn paths(driver: &Driver, pod: &str) -> Vec<String> {
-    let sidecars: Vec<_> = driver.mesh.sidecars().filter(|(node, _)| *node.pod == *pod).collect();
+    let sidecars: Vec<_> =
+        driver.mesh.sidecars().filter(|(node, _)| *node.pod == *pod && node.role == Role::Sidecar).collect();
     let table = sidecars[0].1.get(ResourceType::VirtualHost, "80/s0.n0.svc.cluster.local:80").unwrap();
     let json = rutter_api::json::from_bytes(ResourceType::VirtualHost.type_url(), &table.body()).unwrap();
     let routes = json["routes"].as_array().unwrap();

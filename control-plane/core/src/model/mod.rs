@@ -10,6 +10,7 @@
 mod delegate;
 mod endpoint;
 mod export_to;
+mod gateway;
 mod policy;
 mod route;
 mod service;
@@ -17,6 +18,10 @@ mod service;
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::{Endpoint, Locality};
 pub use export_to::ExportTo;
+pub use gateway::{
+    GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
+    redirecting_hosts, servers_of,
+};
 pub use policy::{Policy, shapes_routes};
 pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,

@@ -10,8 +10,9 @@ use rutter_api::config::istio::{ConsistentHash, RouteDestination, StringMatch, T
 use rutter_api::config::istio::{
     Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
 };
-use rutter_api::{ClusterName, Config, Hostname, Labels};
+use rutter_api::{ClusterName, Config, ConfigKey, Hostname, Labels};
 
+use super::gateway::Place;
 use super::policy::Policy;
 
 /// What requests are for, a host and a port, as the client names them, and what matters of the client.
@@ -25,6 +26,8 @@ pub struct RequestTarget<'a> {
     pub domain: &'a str,
     /// What is known of the client.
     pub source: &'a RequestSource,
+    /// Where the routes are used.
+    pub place: Place<'a>,
 }
 
 /// What routes may depend on of the workload that sends requests. Only what some condition asks for is given, so that
@@ -169,7 +172,7 @@ pub fn routes_of<'a>(
     destinations: &[LookedUpDestination],
 ) -> Vec<Route<'a>> {
     let Some(spec) = virtual_service.spec.as_virtual_service() else { return Vec::new() };
-    let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
+    let lookup = Lookup { virtual_service: &virtual_service.key, target, destinations };
     let mut routes = Vec::new();
     for http in &spec.http {
         // Routes that delegate were replaced by those of the delegate; what is left has no delegate that exists.
@@ -198,7 +201,7 @@ pub fn tls_routes_of<'a>(
     destinations: &[LookedUpDestination],
 ) -> Vec<ConnectionRoute<'a>> {
     let Some(spec) = virtual_service.spec.as_virtual_service() else { return Vec::new() };
-    let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
+    let lookup = Lookup { virtual_service: &virtual_service.key, target, destinations };
     let mut routes = Vec::new();
     for tls in &spec.tls {
         for condition in &tls.matches {
@@ -226,7 +229,7 @@ pub fn tcp_routes_of<'a>(
     destinations: &[LookedUpDestination],
 ) -> Vec<ConnectionRoute<'a>> {
     let Some(spec) = virtual_service.spec.as_virtual_service() else { return Vec::new() };
-    let lookup = Lookup { namespace: &virtual_service.key.namespace, target, destinations };
+    let lookup = Lookup { virtual_service: &virtual_service.key, target, destinations };
     let mut routes = Vec::new();
     for tcp in &spec.tcp {
         let any: &[IpNet] = &[];
@@ -292,15 +295,15 @@ struct Asked<'a> {
 
 /// What is needed to find the cluster of a destination.
 struct Lookup<'a> {
-    /// The namespace of the VirtualService, in which short names are meant.
-    namespace: &'a str,
+    /// The VirtualService, in whose namespace short names are meant.
+    virtual_service: &'a ConfigKey,
     target: RequestTarget<'a>,
     destinations: &'a [LookedUpDestination],
 }
 
 impl Lookup<'_> {
     fn full_host(&self, destination: &Destination) -> Hostname {
-        destination.host.resolve(self.namespace, self.target.domain)
+        destination.host.resolve(&self.virtual_service.namespace, self.target.domain)
     }
 
     /// Returns the conditions of a route that can hold for the port and the client. A route without conditions takes
@@ -320,7 +323,7 @@ impl Lookup<'_> {
     /// Returns whether a condition can hold for the port and the client. The rest of it is for the proxy to find out.
     fn can_hold(&self, asked: Asked<'_>) -> bool {
         asked.port.is_none_or(|port| port.get() == self.target.port)
-            && (asked.gateways.is_empty() || asked.gateways.iter().any(|gateway| gateway == "mesh"))
+            && (asked.gateways.is_empty() || self.target.place.is_one_of(asked.gateways, self.virtual_service))
             && self.target.source.satisfies(asked.labels, asked.namespace)
     }
 
@@ -430,7 +433,8 @@ mod tests {
         );
         let host: Hostname = HOST.parse().unwrap();
         let source = RequestSource { namespace: Some("shop".into()), labels: Box::default() };
-        let target = RequestTarget { host: &host, port: 80, domain: "cluster.local", source: &source };
+        let target =
+            RequestTarget { host: &host, port: 80, domain: "cluster.local", source: &source, place: Place::Mesh };
         let config = config(&text);
         let describe = |route: &Route<'_>| {
             let uri = route.condition.and_then(|condition| condition.uri.as_ref());

@@ -103,6 +103,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         Spec::Namespace
         | Spec::EndpointSlice(_)
         | Spec::WorkloadEntry(_)
+        | Spec::Gateway(_)
         | Spec::VirtualService(_)
         | Spec::DestinationRule(_)
         | Spec::Sidecar(_) => Vec::new(),

@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rutter_api::{Config, Hostname};
+use rutter_api::{Config, ConfigKey, Hostname};
 
 use crate::index::{ChangedDestinationRule, IndexDelta, MeshIndex};
-use crate::model::{ExportTo, Service, ServiceKey};
+use crate::model::{ExportTo, Service, ServiceKey, bound_gateways, hosts_at_gateway, is_for_mesh};
 
 /// Hosts that a change may alter, and the clients for which it may.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Audience {
         /// The namespace of the clients.
         client_namespace: Option<Arc<str>>,
     },
+    /// Gateways that a Gateway object selects.
+    Gateways(ConfigKey),
     /// Clients that see the host only because a VirtualService which they see sends there.
     Infers,
 }
@@ -49,7 +51,8 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
-    // Sidecar objects restrict scopes, which `ScopeTable` does itself; addresses and labels concern single sidecars.
+    // Sidecar objects restrict scopes and Gateway objects make them, which `ScopeTable` follows itself; addresses and
+    // labels concern single sidecars.
     let IndexDelta {
         services,
         endpoints,
@@ -57,6 +60,7 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
         destination_rules,
         virtual_services,
         sidecars: _,
+        gateways: _,
         source_labels: _,
     } = delta;
     let mut affected = Vec::new();
@@ -91,11 +95,20 @@ fn for_those_who_select(service: &ServiceKey, client_namespace: Option<Arc<str>>
     Affected { hosts: vec![service.host.clone()], audience }
 }
 
-/// Adds the hosts that a VirtualService routes.
+/// Adds the hosts that a VirtualService routes, in sidecars and at gateways.
 fn add_routed_hosts(virtual_service: &Config, index: &MeshIndex, affected: &mut Vec<Affected>) {
+    let routed = index.routed_hosts_of(virtual_service);
+    for gateway in bound_gateways(virtual_service) {
+        let Some(config) = index.config(&gateway) else { continue };
+        let hosts = hosts_at_gateway(config, &routed, &virtual_service.key).into_iter().collect();
+        affected.push(Affected { hosts, audience: Audience::Gateways(gateway) });
+    }
+    if !is_for_mesh(virtual_service) {
+        return;
+    }
     let export =
         Export { namespace: virtual_service.key.namespace.clone(), export_to: ExportTo::of_config(virtual_service) };
-    for host in index.routed_hosts_of(virtual_service) {
+    for host in routed {
         affected.push(if host.is_wildcard() {
             let hosts = index.covered_by(&host).cloned().collect();
             Affected { hosts, audience: Audience::MaySeeAndHasHost(export.clone()) }
@@ -116,7 +129,8 @@ fn add_ruled_services(rule: &ChangedDestinationRule, index: &MeshIndex, affected
         let is_for_all = is_root || *service.namespace() == rule.namespace;
         let client_namespace = (!is_for_all).then(|| rule.namespace.clone());
         affected.push(for_those_who_select(&service.key, client_namespace));
-        if rule.shapes_routes {
+        // A rule that says nothing of routes may take the place of one that does.
+        if rule.shapes_routes || index.has_route_shaping_rule(&service.key.host) {
             for virtual_service in index.virtual_services_sending_to(&service.key.host) {
                 add_routed_hosts(virtual_service, index, affected);
             }
@@ -144,6 +158,7 @@ mod tests {
                 Audience::MaySee(export) => format!("may see {:?} of {}", export.export_to, export.namespace),
                 Audience::MaySeeAndHasHost(export) => format!("has, may see from {}", export.namespace),
                 Audience::Selects { client_namespace, .. } => format!("selects, in {client_namespace:?}"),
+                Audience::Gateways(gateway) => format!("gateways of {gateway}"),
                 Audience::Infers => "infers".to_owned(),
             };
             format!("{}: {audience}", hosts.join(" "))

@@ -2,7 +2,7 @@
 
 use crate::encode::cluster::ClusterInputs;
 use crate::encode::endpoint::EndpointInputs;
-use crate::encode::route::VirtualHostInputs;
+use crate::encode::route::{GatewayVirtualHostInputs, VirtualHostInputs};
 use crate::encode::{Cache, Encoded};
 use crate::resource::EncodedResource;
 
@@ -12,6 +12,9 @@ pub(super) type EncodedClusters = Encoded<ClusterInputs, Box<[EncodedResource]>>
 pub(super) type EncodedEndpoints = Encoded<EndpointInputs, Box<[EncodedResource]>>;
 /// A virtual host, or the route table of a gRPC target.
 pub(super) type EncodedVirtualHost = Encoded<VirtualHostInputs, EncodedResource>;
+
+/// A virtual host of a gateway.
+pub(super) type EncodedGatewayVirtualHost = Encoded<GatewayVirtualHostInputs, EncodedResource>;
 
 /// Runs a job for each number below a count, in any order, perhaps on several threads at once.
 pub type Spread = fn(usize, &(dyn Fn(usize) + Sync));
@@ -24,6 +27,8 @@ pub struct Encoder {
     pub(super) virtual_hosts: Cache<VirtualHostInputs, EncodedResource>,
     /// The route tables of listeners at the addresses of one service.
     pub(super) own_tables: Cache<VirtualHostInputs, EncodedResource>,
+    /// The virtual hosts of gateways.
+    pub(super) gateway_virtual_hosts: Cache<GatewayVirtualHostInputs, EncodedResource>,
     /// The number of times that a host of a scope was looked at.
     pub visits: u64,
     /// The number of times that the listener and the route table of a port were put together.
@@ -36,7 +41,7 @@ impl Encoder {
     /// Returns the number of things that were encoded: the clusters, the load assignments or the virtual host of one
     /// service count as one each. Tests assert it, because it says more about a change than a time does.
     pub fn encodes(&self) -> u64 {
-        let tables = self.virtual_hosts.encoded() + self.own_tables.encoded();
+        let tables = self.virtual_hosts.encoded() + self.own_tables.encoded() + self.gateway_virtual_hosts.encoded();
         self.clusters.encoded() + self.endpoints.encoded() + tables
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
-use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedVirtualHost, Encoder};
+use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedGatewayVirtualHost, EncodedVirtualHost, Encoder};
+use super::gateway_table::GatewayTable;
 use super::port_uses::{PerPort, PortUse};
 use super::writes::Wanted;
 use crate::client::{ClientClass, RouteTableForm};
@@ -22,7 +23,7 @@ use crate::encode::route::{
 };
 use crate::index::MeshIndex;
 use crate::model::{
-    LookedUpDestination, Policy, RequestSource, RequestTarget, shapes_routes, tcp_routes_of, tls_routes_of,
+    LookedUpDestination, Place, Policy, RequestSource, RequestTarget, shapes_routes, tcp_routes_of, tls_routes_of,
 };
 use crate::model::{Protocol, Service, ServiceKey, ServicePort};
 use crate::resource::EncodedResource;
@@ -51,6 +52,8 @@ pub(super) struct HostResources {
     own_tables: Vec<Arc<EncodedVirtualHost>>,
     /// The route tables of the host's ports, if the client takes a table for each.
     grpc_tables: Vec<Arc<EncodedVirtualHost>>,
+    /// The virtual hosts of the host in the tables of a gateway.
+    pub(super) gateway_virtual_hosts: Vec<Arc<EncodedGatewayVirtualHost>>,
 }
 
 impl HostResources {
@@ -73,9 +76,13 @@ impl HostResources {
         let clusters = self.clusters.iter().flat_map(|encoded| &encoded.value);
         let endpoints = self.endpoints.iter().flat_map(|encoded| &encoded.value);
         let tables = self.own_tables.iter().chain(&self.grpc_tables).map(|encoded| &encoded.value);
+        // A whole table has its virtual hosts in it.
+        let pushed = |encoded: &&Arc<EncodedGatewayVirtualHost>| encoded.inputs.form == RouteTableForm::Split;
+        let virtual_hosts = self.gateway_virtual_hosts.iter().filter(pushed);
+        let virtual_hosts = virtual_hosts.map(|encoded| (ResourceType::VirtualHost, &encoded.value));
         let clusters = clusters.map(|resource| (ResourceType::Cluster, resource));
         let endpoints = endpoints.map(|resource| (ResourceType::Endpoint, resource));
-        clusters.chain(endpoints).chain(tables.map(|resource| (ResourceType::Route, resource)))
+        clusters.chain(endpoints).chain(virtual_hosts).chain(tables.map(|resource| (ResourceType::Route, resource)))
     }
 }
 
@@ -117,6 +124,8 @@ pub(super) struct HostBuilder<'a> {
     pub(super) client: ClientClass,
     /// The label sets of conditions that the clients have.
     pub(super) source_labels: &'a BTreeSet<Labels>,
+    /// The route tables of a gateway. A sidecar has none.
+    pub(super) gateway_tables: &'a [GatewayTable],
     pub(super) encoder: &'a Encoder,
 }
 
@@ -134,6 +143,9 @@ impl HostBuilder<'_> {
 
     /// Builds a host. `None` means that the scope has nothing for it.
     fn build(&self, host: &Hostname) -> Option<HostResources> {
+        if self.client.is_gateway() {
+            return self.build_for_gateway(host);
+        }
         let virtual_service = self.viewpoint.virtual_service(self.index, host);
         match self.viewpoint.service(self.index, host) {
             Some(service) => Some(self.build_service(service, virtual_service)),
@@ -157,21 +169,7 @@ impl HostBuilder<'_> {
     }
 
     fn build_service(&self, service: &Arc<Service>, virtual_service: Option<&Arc<Config>>) -> HostResources {
-        let destination_rule = self.viewpoint.destination_rule(self.index, service).map(Shared::from);
-        let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
-        let clusters = ClusterInputs {
-            service: service.into(),
-            destination_rule: destination_rule.clone(),
-            dns_endpoints: service.dns.then(|| endpoints.clone()),
-            form: self.client.cluster_form(),
-        };
-        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints };
-        let mut resources = HostResources {
-            service: Some(service.clone()),
-            clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
-            endpoints: Some(self.encoder.endpoints.get_or_encode(assignments, encode_load_assignments)),
-            ..HostResources::default()
-        };
+        let mut resources = self.build_clusters(service);
         for port in &service.ports {
             let target = HostPort::new(&service.key.host, port.number);
             match port_role(self.client, service, port) {
@@ -195,6 +193,25 @@ impl HostBuilder<'_> {
         resources
     }
 
+    /// Builds what leads to a service, without the ways by which clients ask for it.
+    pub(super) fn build_clusters(&self, service: &Arc<Service>) -> HostResources {
+        let destination_rule = self.viewpoint.destination_rule(self.index, service).map(Shared::from);
+        let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
+        let clusters = ClusterInputs {
+            service: service.into(),
+            destination_rule: destination_rule.clone(),
+            dns_endpoints: service.dns.then(|| endpoints.clone()),
+            form: self.client.cluster_form(),
+        };
+        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints };
+        HostResources {
+            service: Some(service.clone()),
+            clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
+            endpoints: Some(self.encoder.endpoints.get_or_encode(assignments, encode_load_assignments)),
+            ..HostResources::default()
+        }
+    }
+
     fn virtual_host(
         &self,
         HostPort { host, port }: HostPort,
@@ -215,12 +232,7 @@ impl HostBuilder<'_> {
         // A VirtualService that says nothing of requests leaves them their default.
         let virtual_service =
             virtual_service.filter(|config| config.spec.as_virtual_service().is_some_and(|spec| !spec.http.is_empty()));
-        let hosts = virtual_service.map(|config| self.index.destinations_of(config)).unwrap_or_default();
-        let destinations = hosts.into_iter().map(|host| {
-            let service = self.viewpoint.service(self.index, &host);
-            let rule = service.and_then(|service| self.route_shaping_rule(service)).map(Shared::from);
-            LookedUpService { service: service.map(Shared::from), rule, host }
-        });
+        let destinations = virtual_service.map(|config| self.looked_up_services(config)).unwrap_or_default();
         let own_rule = service.filter(|_| virtual_service.is_none());
         VirtualHostInputs {
             source: virtual_service.map(|config| self.source_for(config)).unwrap_or_default(),
@@ -230,14 +242,25 @@ impl HostBuilder<'_> {
             service: service.map(Shared::from),
             rule: own_rule.and_then(|service| self.route_shaping_rule(service)).map(Shared::from),
             virtual_service: virtual_service.map(Shared::from),
-            destinations: destinations.collect(),
+            destinations,
             domain: domain.clone(),
             form: self.client.route_table_form(),
         }
     }
 
+    /// Returns the hosts that a VirtualService sends to, each with what the clients see of it.
+    pub(super) fn looked_up_services(&self, virtual_service: &Config) -> Vec<LookedUpService> {
+        let hosts = self.index.destinations_of(virtual_service).into_iter();
+        let looked_up = hosts.map(|host| {
+            let service = self.viewpoint.service(self.index, &host);
+            let rule = service.and_then(|service| self.route_shaping_rule(service)).map(Shared::from);
+            LookedUpService { service: service.map(Shared::from), rule, host }
+        });
+        looked_up.collect()
+    }
+
     /// Returns what the conditions of a VirtualService ask for and the clients have.
-    fn source_for(&self, virtual_service: &Config) -> RequestSource {
+    pub(super) fn source_for(&self, virtual_service: &Config) -> RequestSource {
         let has_labels = |labels: &Labels| self.source_labels.contains(labels);
         RequestSource::for_routes(virtual_service, self.viewpoint.namespace, has_labels)
     }
@@ -255,10 +278,10 @@ impl HostBuilder<'_> {
         let is_tls = port.protocol == Protocol::Tls;
         let mut targets = ConnectionTargets::new();
         if let Some(config) = virtual_service {
-            let hosts = self.index.destinations_of(config).into_iter();
-            let destinations: Vec<LookedUpDestination> = hosts.map(|host| self.looked_up(host)).collect();
+            let destinations = self.looked_up_destinations(config);
             let source = self.source_for(config);
-            let target = RequestTarget { host, port: number, domain: &self.index.settings().domain, source: &source };
+            let domain = &self.index.settings().domain;
+            let target = RequestTarget { host, port: number, domain, source: &source, place: Place::Mesh };
             let routes = if is_tls { tls_routes_of } else { tcp_routes_of }(config, target, &destinations);
             targets = targets_of_routes(&routes, config);
         }
@@ -275,6 +298,11 @@ impl HostBuilder<'_> {
         let policy = Policy::of_rule(rule.and_then(|config| config.spec.as_destination_rule()), number, None);
         targets.entry(rest).or_insert_with(|| target_of_service(&cluster, &policy));
         targets
+    }
+
+    /// Returns the hosts that a VirtualService sends to, looked up in what the clients see.
+    pub(super) fn looked_up_destinations(&self, virtual_service: &Config) -> Vec<LookedUpDestination> {
+        self.index.destinations_of(virtual_service).into_iter().map(|host| self.looked_up(host)).collect()
     }
 
     fn looked_up(&self, host: Hostname) -> LookedUpDestination {

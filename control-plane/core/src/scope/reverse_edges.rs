@@ -29,6 +29,8 @@ pub(super) struct ReverseEdges {
     inferring: HashMap<Hostname, BTreeSet<ScopeId>>,
     /// The scopes that are made from a Sidecar object. Scopes over a base are among them.
     of_sidecar: HashMap<ConfigKey, BTreeSet<ScopeId>>,
+    /// The scopes of gateways that a Gateway object selects.
+    of_gateway: HashMap<ConfigKey, BTreeSet<ScopeId>>,
 }
 
 impl ReverseEdges {
@@ -42,6 +44,18 @@ impl ReverseEdges {
 
     pub(super) fn unlink_sidecar(&mut self, sidecar: &ConfigKey, id: ScopeId) {
         unlink(&mut self.of_sidecar, sidecar, &id);
+    }
+
+    pub(super) fn of_gateway(&self, gateway: &ConfigKey) -> BTreeSet<ScopeId> {
+        self.of_gateway.get(gateway).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn link_gateway(&mut self, gateway: &ConfigKey, id: ScopeId) {
+        link(&mut self.of_gateway, gateway.clone(), id);
+    }
+
+    pub(super) fn unlink_gateway(&mut self, gateway: &ConfigKey, id: ScopeId) {
+        unlink(&mut self.of_gateway, gateway, &id);
     }
 
     pub(super) fn link_namespace(&mut self, namespace: &Arc<str>, id: ScopeId) {
@@ -130,6 +144,7 @@ impl ReverseEdges {
                 let selecting = self.selecting.get(service).into_iter().flatten().copied();
                 mark_all(selecting.filter(is_concerned), &affected.hosts, stale);
             }
+            Audience::Gateways(gateway) => mark_all(self.of_gateway(gateway), &affected.hosts, stale),
             Audience::Infers => {
                 for host in &affected.hosts {
                     let inferring = self.inferring.get(host).into_iter().flatten().copied();

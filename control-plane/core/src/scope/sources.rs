@@ -12,9 +12,12 @@ use crate::visibility::WorkloadObjects;
 /// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
     let Some(host) = host_of(resource_type, name) else {
-        let WorkloadObjects { sidecar, source_labels: _ } = &scope.key.objects;
-        return sidecar.iter().cloned().collect();
+        let WorkloadObjects { sidecar, source_labels: _, gateways } = &scope.key.objects;
+        return sidecar.iter().chain(gateways).cloned().collect();
     };
+    if scope.key.client.is_gateway() && resource_type == ResourceType::VirtualHost {
+        return sources_at_gateway(scope, &host, name);
+    }
     let viewpoint = scope.viewpoint();
     let service = viewpoint.service(index, &host);
     let config = match resource_type {
@@ -24,6 +27,14 @@ pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, na
     };
     let service = service.map(|service| service.key.origin.clone());
     config.map(|config| config.key.clone()).into_iter().chain(service).collect()
+}
+
+/// Returns the objects that a virtual host of a gateway is made from: its Gateway objects and VirtualServices.
+fn sources_at_gateway(scope: &Scope, host: &Hostname, name: &str) -> BTreeSet<ConfigKey> {
+    let virtual_hosts = scope.host(None, host).into_iter().flat_map(|resources| &resources.gateway_virtual_hosts);
+    let named = virtual_hosts.filter(|encoded| *encoded.value.name == *name);
+    let routes = named.flat_map(|encoded| &encoded.inputs.virtual_services);
+    routes.flat_map(|routes| routes.gateways.iter().chain([&routes.virtual_service.key])).cloned().collect()
 }
 
 fn host_of(resource_type: ResourceType, name: &str) -> Option<Hostname> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rutter_api::config::istio::{OutboundMode, Sidecar};
-use rutter_api::{Config, ConfigKey, Hostname, Kind};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, ResourceType};
 
 use super::host::HostResources;
 use super::key::{BaseKey, ScopeKey};
@@ -12,6 +12,7 @@ use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
 use crate::encode::listener::{BoundListener, OutboundPort};
 use crate::index::MeshIndex;
+use crate::model::{bound_gateways, hosts_at_gateway};
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
@@ -44,6 +45,8 @@ pub struct Scope {
     pub(super) tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
     /// The listeners that hosts claim for themselves, by the host. The first host in the order of the names has it.
     pub(super) claims: BTreeMap<ResourceName, BTreeMap<Hostname, EncodedResource>>,
+    /// The listeners and the route tables of a gateway.
+    pub(super) gateway_resources: BTreeSet<(ResourceType, ResourceName)>,
     /// Whether everything that depends on the mode has to be encoded again.
     pub(super) is_mode_new: bool,
     pub(super) snapshot: Arc<Snapshot>,
@@ -65,6 +68,7 @@ impl Scope {
             merged: BTreeMap::new(),
             tables: BTreeMap::new(),
             claims: BTreeMap::new(),
+            gateway_resources: BTreeSet::new(),
             is_mode_new: true,
             snapshot: Arc::new(Snapshot::new(lineage)),
         };
@@ -85,6 +89,10 @@ impl Scope {
 
     /// Takes the egress and the mode over from the Sidecar object.
     pub(super) fn read_sidecar(&mut self, index: &MeshIndex) {
+        if self.key.client.is_gateway() {
+            self.egress = Egress::nothing();
+            return;
+        }
         let spec = self.sidecar(index);
         self.egress = spec.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
         let mode = spec.and_then(|spec| spec.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
@@ -101,14 +109,20 @@ impl Scope {
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it. Routes for clients of certain labels are in no base.
-        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _, source_labels } } = &self.key;
+        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _, source_labels, gateways: _ } } =
+            &self.key;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
         may_share.then_some(BaseKey { client: *client, mode: self.mode })
     }
 
     /// Returns from where the clients of the scope look at the mesh.
     pub(super) fn viewpoint(&self) -> Viewpoint<'_> {
-        Viewpoint { namespace: &self.key.namespace, egress: &self.egress, inferred_hosts: &self.inferred_hosts }
+        Viewpoint {
+            namespace: &self.key.namespace,
+            egress: &self.egress,
+            inferred_hosts: &self.inferred_hosts,
+            gateways: &self.key.objects.gateways,
+        }
     }
 
     /// Returns what the clients of the scope have for a host, from the scope or from its base.
@@ -162,8 +176,29 @@ impl Scope {
         listeners.collect()
     }
 
+    /// Returns the hosts under which the clients of the scope may be asked for what a VirtualService routes, but for
+    /// wildcards of sidecars, which bring no host into being.
+    pub(super) fn routed_hosts(&self, index: &MeshIndex, virtual_service: &Config) -> BTreeSet<Hostname> {
+        let routed = index.routed_hosts_of(virtual_service);
+        if !self.key.client.is_gateway() {
+            return routed.into_iter().filter(|host| !host.is_wildcard()).collect();
+        }
+        let bound = bound_gateways(virtual_service);
+        let gateways = self.key.objects.gateways.intersection(&bound).filter_map(|key| index.config(key));
+        gateways.flat_map(|gateway| hosts_at_gateway(gateway, &routed, &virtual_service.key)).collect()
+    }
+
     /// Returns the VirtualServices that a restricted scope sees.
     pub(super) fn visible_virtual_services(&self, index: &MeshIndex) -> Vec<Arc<Config>> {
+        if self.key.client.is_gateway() {
+            let bound = self.key.objects.gateways.iter().flat_map(|key| index.virtual_services_bound_to(key));
+            let seen = bound.filter(|config| self.viewpoint().sees_virtual_service(index, config));
+            return seen
+                .map(|config| (config.key.clone(), config.clone()))
+                .collect::<BTreeMap<_, _>>()
+                .into_values()
+                .collect();
+        }
         if self.egress.is_everything() {
             return Vec::new();
         }

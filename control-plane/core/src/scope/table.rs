@@ -9,12 +9,13 @@ use super::affected::{Export, affected};
 use super::bases::Bases;
 use super::delta::{ScopeDelta, StaleHosts};
 use super::encoder::Encoder;
+use super::gateway_table::servers_seen;
 use super::key::{BaseKey, ScopeId, ScopeKey};
 use super::refresh::{Refreshed, Surroundings, refresh};
 use super::reverse_edges::ReverseEdges;
 use super::state::Scope;
 use crate::index::{IndexDelta, MeshIndex};
-use crate::model::ExportTo;
+use crate::model::{ExportTo, bound_gateways, redirecting_hosts};
 use crate::snapshot::Snapshot;
 use crate::visibility::WorkloadObjects;
 
@@ -88,10 +89,11 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
-        let WorkloadObjects { sidecar, source_labels: _ } = &key.objects;
+        let WorkloadObjects { sidecar, source_labels: _, gateways } = &key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.link_sidecar(sidecar, id);
         }
+        gateways.iter().for_each(|gateway| self.edges.link_gateway(gateway, id));
         let mut scope = Scope::new(key.clone(), index, id.0);
         scope.base = self.base_for(&scope);
         if scope.base.is_some() {
@@ -124,10 +126,11 @@ impl ScopeTable {
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
-        let WorkloadObjects { sidecar, source_labels: _ } = &scope.key.objects;
+        let WorkloadObjects { sidecar, source_labels: _, gateways } = &scope.key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.unlink_sidecar(sidecar, id);
         }
+        gateways.iter().for_each(|gateway| self.edges.unlink_gateway(gateway, id));
         match scope.base {
             Some(_) => self.bases.forget(&scope, id),
             None => self.edges.forget(&scope, id),
@@ -140,6 +143,7 @@ impl ScopeTable {
         let IndexDelta {
             sidecars,
             virtual_services,
+            gateways,
             services: _,
             endpoints: _,
             addresses: _,
@@ -149,6 +153,12 @@ impl ScopeTable {
         let mut stale = StaleHosts::new();
         for sidecar in sidecars {
             self.reread_sidecar(sidecar, index, &mut stale);
+        }
+        for gateway in gateways {
+            for id in self.edges.of_gateway(gateway) {
+                let hosts = self.all_hosts(id, index);
+                stale.entry(id).or_default().extend(hosts);
+            }
         }
         for virtual_service in virtual_services {
             self.widen_all(virtual_service, index, &mut stale);
@@ -185,7 +195,9 @@ impl ScopeTable {
     fn widen_all(&mut self, virtual_service: &Arc<Config>, index: &MeshIndex, stale: &mut StaleHosts) {
         let namespace = virtual_service.key.namespace.clone();
         let export = Export { namespace, export_to: ExportTo::of_config(virtual_service) };
-        for id in self.edges.may_see(&export) {
+        let mut ids = self.edges.may_see(&export);
+        ids.extend(bound_gateways(virtual_service).iter().flat_map(|gateway| self.edges.of_gateway(gateway)));
+        for id in ids {
             let hosts = self.widen(id, &virtual_service.key, index);
             if !hosts.is_empty() {
                 stale.entry(id).or_default().extend(hosts);
@@ -256,7 +268,13 @@ impl ScopeTable {
         self.edges.unlink_egress(&scope.egress, id);
         scope.egress = fresh.egress;
         self.edges.link_egress(&scope.egress, id);
-        let mut hosts: BTreeSet<Hostname> = scope.hosts.keys().cloned().collect();
+        self.all_hosts(id, index)
+    }
+
+    /// Returns every host that a scope has or may have.
+    fn all_hosts(&mut self, id: ScopeId, index: &MeshIndex) -> BTreeSet<Hostname> {
+        let hosts = self.scopes.get(&id).into_iter().flat_map(|scope| scope.hosts.keys());
+        let mut hosts: BTreeSet<Hostname> = hosts.cloned().collect();
         hosts.extend(self.admitted_hosts(id, index));
         hosts
     }
@@ -272,9 +290,10 @@ impl ScopeTable {
             None => index.hosts().chain(index.routed_hosts()).cloned().collect(),
             Some(names) => names.into_iter().flat_map(|name| index.hosts_of_namespace(name)).cloned().collect(),
         };
-        for virtual_service in scope.visible_virtual_services(index) {
-            let routed = index.routed_hosts_of(&virtual_service).into_iter();
-            hosts.extend(routed.filter(|host| !host.is_wildcard()));
+        hosts.extend(redirecting_hosts(&servers_seen(scope.viewpoint(), index)));
+        let virtual_services = scope.visible_virtual_services(index);
+        hosts.extend(virtual_services.iter().flat_map(|virtual_service| scope.routed_hosts(index, virtual_service)));
+        for virtual_service in virtual_services {
             hosts.extend(self.widen(id, &virtual_service.key, index));
         }
         hosts

@@ -26,6 +26,11 @@ impl Egress {
         Self { patterns: vec![EgressPattern { namespace: None, host: None }] }
     }
 
+    /// Returns the egress that admits nothing. A gateway sees no more than what its routes lead to.
+    pub fn nothing() -> Self {
+        Self { patterns: Vec::new() }
+    }
+
     /// Reads the egress of a Sidecar object for workloads of a namespace. Without any listener it restricts nothing.
     pub fn new(spec: &Sidecar, workload_namespace: &Arc<str>) -> Self {
         if spec.egress.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rutter_api::{Config, Hostname, Kind};
 
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, shapes_routes, sources_of};
+use crate::model::{ExportTo, sources_of};
 
 /// Returns the namespaces whose clients may see a host otherwise than a client of no namespace does.
 pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTreeSet<Arc<str>> {
@@ -18,28 +18,27 @@ pub(crate) fn namespaces_that_differ(index: &MeshIndex, host: &Hostname) -> BTre
     // Short names are for clients of the namespace that the name has in it.
     let (_, rest) = host.as_str().split_once('.').unwrap_or_default();
     namespaces.extend(rest.strip_suffix(&kubernetes_suffix(index)).map(Arc::from));
-    for rule in index.destination_rules_about(host) {
-        // A client's own rules come first.
-        namespaces.insert(rule.key.namespace.clone());
-        add_exports(rule, &mut namespaces);
-    }
+    add_rules(index, host, &mut namespaces);
     for virtual_service in index.virtual_services_routing(host) {
         add_exports(virtual_service, &mut namespaces);
         let named = sources_of(virtual_service).filter_map(|(_, namespace)| namespace);
         namespaces.extend(named.map(Arc::from));
         for destination in index.destinations_of(virtual_service) {
             add_definitions(index, &destination, &mut namespaces);
-            for rule in index.destination_rules_about(&destination).filter(|rule| shapes_routes_of(rule)) {
-                namespaces.insert(rule.key.namespace.clone());
-                add_exports(rule, &mut namespaces);
+            if index.has_route_shaping_rule(&destination) {
+                add_rules(index, &destination, &mut namespaces);
             }
         }
     }
     namespaces
 }
 
-fn shapes_routes_of(rule: &Config) -> bool {
-    rule.spec.as_destination_rule().is_some_and(shapes_routes)
+fn add_rules(index: &MeshIndex, host: &Hostname, namespaces: &mut BTreeSet<Arc<str>>) {
+    for rule in index.destination_rules_about(host) {
+        // A client's own rules come first.
+        namespaces.insert(rule.key.namespace.clone());
+        add_exports(rule, namespaces);
+    }
 }
 
 fn add_definitions(index: &MeshIndex, host: &Hostname, namespaces: &mut BTreeSet<Arc<str>>) {
@@ -65,13 +64,13 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
         match config.key.kind {
             Kind::Service | Kind::ServiceEntry => hosts.extend(index.hosts_defined_by(config)),
             Kind::VirtualService | Kind::DestinationRule => patterns.extend(hosts_about(index, config)),
-            Kind::Namespace | Kind::EndpointSlice | Kind::WorkloadEntry | Kind::Sidecar => {}
+            Kind::Namespace | Kind::EndpointSlice | Kind::WorkloadEntry | Kind::Gateway | Kind::Sidecar => {}
         }
     }
     // What is routed to hosts that differ, differs too.
     for rule in index.of_namespace(Kind::DestinationRule, namespace).chain(index.exported_to(namespace)) {
-        if let Some(host) = index.destination_rule_host(rule).filter(|_| shapes_routes_of(rule)) {
-            hosts.extend(index.covered_by(&host).cloned());
+        if let Some(host) = index.destination_rule_host(rule) {
+            hosts.extend(index.covered_by(&host).filter(|host| index.has_route_shaping_rule(host)).cloned());
         }
     }
     for host in &hosts {

@@ -1,14 +1,14 @@
 //! From where a client looks at the mesh, and what it finds there.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rutter_api::{Config, Hostname};
+use rutter_api::{Config, ConfigKey, Hostname};
 
 use super::egress::Egress;
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, Service};
+use crate::model::{ExportTo, Service, bound_gateways, is_for_mesh};
 
 /// From where a client looks at the mesh. All clients of a scope have the same viewpoint.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub struct Viewpoint<'a> {
     /// The hosts that are seen although the egress does not admit them, because a VirtualService that is seen sends
     /// there; each with the number of such VirtualServices.
     pub inferred_hosts: &'a BTreeMap<Hostname, usize>,
+    /// The Gateway objects of the client, if it is a gateway.
+    pub gateways: &'a BTreeSet<ConfigKey>,
 }
 
 impl Viewpoint<'_> {
@@ -43,12 +45,18 @@ impl Viewpoint<'_> {
         seen.min_by_key(|config| (Reverse(specificity(index, config, host)), !is_private(config), config.created))
     }
 
-    /// Returns whether a VirtualService is exported to the client's namespace and about a host that may be seen.
+    /// Returns whether a VirtualService is exported to the client's namespace and about a host that may be seen, or, for
+    /// a gateway, bound to one of its Gateway objects.
     pub fn sees_virtual_service(&self, index: &MeshIndex, config: &Config) -> bool {
         let namespace = &config.key.namespace;
         let Some(spec) = config.spec.as_virtual_service() else { return false };
-        ExportTo::new(&spec.export_to, namespace).reaches(self.namespace)
-            && index.routed_hosts_of(config).iter().any(|host| self.egress.admits(namespace, host))
+        if !ExportTo::new(&spec.export_to, namespace).reaches(self.namespace) {
+            return false;
+        }
+        if !self.gateways.is_empty() {
+            return !self.gateways.is_disjoint(&bound_gateways(config));
+        }
+        is_for_mesh(config) && index.routed_hosts_of(config).iter().any(|host| self.egress.admits(namespace, host))
     }
 
     /// Returns the DestinationRule that applies to a service here: one of the client's namespace, else one of the
@@ -106,7 +114,8 @@ mod tests {
 
     /// Calls a function with the viewpoint of a client that no Sidecar object restricts.
     fn from<T>(namespace: &str, look: impl FnOnce(Viewpoint<'_>) -> T) -> T {
-        look(Viewpoint { namespace, egress: &Egress::everything(), inferred_hosts: &BTreeMap::new() })
+        let gateways = &BTreeSet::new();
+        look(Viewpoint { namespace, egress: &Egress::everything(), inferred_hosts: &BTreeMap::new(), gateways })
     }
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n---\n";
@@ -152,7 +161,8 @@ mod tests {
         );
         let egress = Egress::new(spec[0].spec.as_sidecar().unwrap(), &"shop".into());
         let nothing = BTreeMap::new();
-        let restricted = Viewpoint { namespace: "shop", egress: &egress, inferred_hosts: &nothing };
+        let gateways = &BTreeSet::new();
+        let restricted = Viewpoint { namespace: "shop", egress: &egress, inferred_hosts: &nothing, gateways };
         assert!(restricted.service(&index, &host(HOST)).is_none());
         let inferred = BTreeMap::from([(host(HOST), 1)]);
         let widened = Viewpoint { inferred_hosts: &inferred, ..restricted };

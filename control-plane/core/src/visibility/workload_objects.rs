@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rutter_api::node::Role;
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, Labels, SidecarNode};
 
 use crate::index::MeshIndex;
@@ -18,17 +19,27 @@ pub struct WorkloadObjects {
     pub sidecar: Option<ConfigKey>,
     /// The label sets that conditions of VirtualServices ask of clients (`sourceLabels`) and the workload has.
     pub source_labels: BTreeSet<Labels>,
+    /// The Gateway objects of a gateway. A sidecar has none.
+    pub gateways: BTreeSet<ConfigKey>,
 }
 
 impl WorkloadObjects {
     /// Finds the objects that are about a workload.
     pub fn of_node(index: &MeshIndex, node: &SidecarNode) -> Self {
         let source_labels = index.source_labels().filter(|labels| labels.selects(&node.labels));
-        Self {
-            sidecar: sidecar_of(index, node).map(|config| config.key.clone()),
-            source_labels: source_labels.cloned().collect(),
-        }
+        let (sidecar, gateways) = match node.role {
+            Role::Sidecar => (sidecar_of(index, node).map(|config| config.key.clone()), BTreeSet::new()),
+            Role::Gateway => (None, gateways_of(index, node)),
+        };
+        Self { sidecar, source_labels: source_labels.cloned().collect(), gateways }
     }
+}
+
+/// Returns the Gateway objects, of whatever namespace, whose selector a gateway has.
+fn gateways_of(index: &MeshIndex, node: &SidecarNode) -> BTreeSet<ConfigKey> {
+    let selects =
+        |config: &&Arc<Config>| config.spec.as_gateway().is_some_and(|gateway| gateway.selector.selects(&node.labels));
+    index.of_kind(Kind::Gateway).filter(selects).map(|config| config.key.clone()).collect()
 }
 
 /// Returns the Sidecar object of a workload in Istio's order: one of its namespace that selects it by label, one of

@@ -7,6 +7,7 @@ use super::{
     Destination, HttpDirectResponse, HttpMatch, HttpRoute, Percent, RouteDestination, StringMatch, VirtualService,
 };
 use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty};
+use crate::dns_name::{LABEL_MAX, NAME_MAX, check_dns_name};
 use crate::invalid::Invalid;
 use crate::re2;
 
@@ -124,8 +125,10 @@ fn check_gateways(path: &str, gateways: &[String], faults: &mut Faults) {
 }
 
 fn check_gateway(path: String, gateway: &str, faults: &mut Faults) {
-    if gateway != "mesh" {
-        faults.push(Invalid::not_supported(path).hint(format!("{gateway:?}; only mesh")));
+    let (namespace, name) = gateway.split_once('/').unwrap_or(("default", gateway));
+    let is_reference = check_dns_name("", name, NAME_MAX).is_ok() && check_dns_name("", namespace, LABEL_MAX).is_ok();
+    if !is_reference {
+        faults.push(Invalid::new(path, "mesh, NAME or NAMESPACE/NAME", format!("{gateway:?}")));
     }
 }
 

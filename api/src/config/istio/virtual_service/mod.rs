@@ -39,8 +39,8 @@ pub struct VirtualService {
     /// that the object routes nothing by itself and other VirtualServices refer to it by `delegate`.
     #[serde(default)]
     pub hosts: Vec<Hostname>,
-    /// Where the routes apply. Only `mesh`, which means all sidecars and is the default, is supported. The name of a
-    /// gateway is refused, because its routes would silently apply nowhere.
+    /// Where the routes apply: `mesh`, which means all sidecars and is the default, and Gateways, each as `NAME` in the
+    /// own namespace or as `NAMESPACE/NAME`.
     #[serde(default)]
     pub gateways: Vec<String>,
     /// The routes, in order: the first that matches a request is taken.

@@ -1,14 +1,12 @@
 //! Transport sockets of clusters: encryption, and the PROXY protocol.
 
-use std::net::IpAddr;
-
 use rutter_api::config::istio::{ClientTls, ClientTlsMode, PolicyProxyProtocol, ProxyProtocolVersion};
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use rutter_api::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
-use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 
+use crate::encode::transport::{certificate, file, san_matcher, socket};
 use crate::encode::wire::any;
 use crate::model::{Policy, Protocol};
 
@@ -54,7 +52,7 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
         sni,
         insecure_skip_verify,
     } = settings;
-    let certificate = client_certificate.as_deref().zip(private_key.as_deref());
+    let files = client_certificate.as_deref().zip(private_key.as_deref());
     let validation = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {
         trusted_ca: Some(file(ca_certificates.as_deref().unwrap_or(SYSTEM_CERTIFICATES))),
         match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
@@ -72,14 +70,7 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
             tls_maximum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv13 as i32,
             ..Default::default()
         }),
-        tls_certificates: certificate
-            .map(|(certificate, key)| tls::TlsCertificate {
-                certificate_chain: Some(file(certificate)),
-                private_key: Some(file(key)),
-                ..Default::default()
-            })
-            .into_iter()
-            .collect(),
+        tls_certificates: files.map(|(chain, key)| certificate(chain, key)).into_iter().collect(),
         alpn_protocols: if is_http2 { vec!["h2".into()] } else { Vec::new() },
         validation_context_type: validation.map(tls::common_tls_context::ValidationContextType::ValidationContext),
         ..Default::default()
@@ -90,28 +81,6 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
         ..Default::default()
     };
     socket("envoy.transport_sockets.tls", any("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", &context))
-}
-
-fn file(path: &str) -> core::DataSource {
-    core::DataSource { specifier: Some(core::data_source::Specifier::Filename(path.to_owned())), ..Default::default() }
-}
-
-/// Returns the matcher of a name in a certificate. What kind of name it is follows from its form.
-fn san_matcher(name: &str) -> tls::SubjectAltNameMatcher {
-    use tls::subject_alt_name_matcher::SanType;
-    let san_type = if name.contains("://") {
-        SanType::Uri
-    } else if name.parse::<IpAddr>().is_ok() {
-        SanType::IpAddress
-    } else {
-        SanType::Dns
-    };
-    let exact = matcher::string_matcher::MatchPattern::Exact(name.to_owned());
-    tls::SubjectAltNameMatcher {
-        san_type: san_type as i32,
-        matcher: Some(matcher::StringMatcher { match_pattern: Some(exact), ..Default::default() }),
-        ..Default::default()
-    }
 }
 
 fn proxy_protocol_socket(
@@ -133,9 +102,4 @@ fn proxy_protocol_socket(
     };
     const NAME: &str = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";
     socket("envoy.transport_sockets.upstream_proxy_protocol", any(NAME, &config))
-}
-
-fn socket(name: &str, config: prost_types::Any) -> core::TransportSocket {
-    let config_type = Some(core::transport_socket::ConfigType::TypedConfig(config));
-    core::TransportSocket { name: name.to_owned(), config_type }
 }

@@ -1,11 +1,11 @@
 //! HTTP connection managers: how a listener treats requests.
 
-use rutter_api::ClusterName;
 use rutter_api::pb::envoy::config::route::v3 as route;
 use rutter_api::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use rutter_api::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use rutter_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use rutter_api::{ClusterName, RouteTableName};
 
 use super::inbound_port::InboundPort;
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
@@ -24,6 +24,24 @@ pub(super) fn outbound(listener_name: &str, table_name: &str) -> hcm::HttpConnec
         route_specifier: Some(by_table(table_name)),
         http_filters: outbound_filters(),
         ..common()
+    }
+}
+
+/// Returns the manager of a gateway, whose requests come from outside the mesh: what clients say of themselves is not
+/// believed.
+pub(super) fn gateway(listener_name: &str, table: &RouteTableName) -> hcm::HttpConnectionManager {
+    use hcm::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
+    hcm::HttpConnectionManager {
+        use_remote_address: Some(true),
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet as i32,
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            subject: Some(true),
+            cert: true,
+            dns: true,
+            uri: true,
+            ..Default::default()
+        }),
+        ..outbound(listener_name, &table.to_string())
     }
 }
 

@@ -3,6 +3,7 @@
 //! - `outbound`: what a captured application sends.
 //! - `inbound`: what arrives for a captured application.
 //! - `bound`: listeners of a sidecar whose traffic is not captured.
+//! - `gateway`: listeners of gateways.
 //! - `grpc`: listeners that the gRPC library asks for by name.
 //! - `listener_filters`, `chains`, `connections` and `managers`: the listener filters, the filter chains, which connections
 //!   these take, and the HTTP connection managers that these consist of.
@@ -10,6 +11,7 @@
 mod bound;
 mod chains;
 mod connections;
+mod gateway;
 mod grpc;
 mod inbound;
 mod inbound_port;
@@ -29,6 +31,7 @@ use crate::resource::EncodedResource;
 pub use bound::{BoundListener, encode_bound};
 pub use chains::ConnectionTarget;
 pub use connections::{ConnectionMatch, ConnectionTargets, target_of_service, targets_of_routes};
+pub use gateway::{ServerOfListener, encode_gateway_listener};
 pub use grpc::{encode_grpc_client, encode_grpc_server};
 pub use inbound::encode_virtual_inbound;
 pub use inbound_port::InboundPort;

@@ -56,11 +56,11 @@ pub fn encode_own_table(inputs: &VirtualHostInputs) -> EncodedResource {
     encoded(&name, &table.encode_to_vec())
 }
 
-fn encoded(name: &str, body: &[u8]) -> EncodedResource {
+pub(super) fn encoded(name: &str, body: &[u8]) -> EncodedResource {
     EncodedResource::new(ResourceType::Route, Arc::from(name), body)
 }
 
-fn table(name: &str) -> pb::RouteConfiguration {
+pub(super) fn table(name: &str) -> pb::RouteConfiguration {
     pb::RouteConfiguration {
         name: name.to_owned(),
         validate_clusters: Some(false),
@@ -86,7 +86,7 @@ fn unknown_hosts(mode: OutboundMode) -> pb::VirtualHost {
 }
 
 /// Appends an encoded virtual host to an encoded table. Protobuf lets a repeated field be continued anywhere.
-fn append(table: &mut Vec<u8>, virtual_host: &[u8]) {
+pub(super) fn append(table: &mut Vec<u8>, virtual_host: &[u8]) {
     encode_key(VIRTUAL_HOSTS_FIELD, WireType::LengthDelimited, table);
     encode_varint(virtual_host.len() as u64, table);
     table.extend_from_slice(virtual_host);

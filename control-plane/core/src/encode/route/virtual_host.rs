@@ -21,7 +21,9 @@ use crate::client::RouteTableForm;
 use crate::encode::inputs::Shared;
 use crate::encode::listener::CORS_FILTER;
 use crate::encode::wire::{config_field, istio_metadata};
-use crate::model::{LookedUpDestination, Policy, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of};
+use crate::model::{
+    LookedUpDestination, Place, Policy, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of,
+};
 use crate::resource::EncodedResource;
 
 /// A host that a VirtualService sends to, and the service that it means for the client.
@@ -177,11 +179,20 @@ pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
     let Some(virtual_service) = &inputs.virtual_service else {
         return vec![default_route(inputs)];
     };
-    let destinations: Vec<LookedUpDestination> = inputs.destinations.iter().map(looked_up).collect();
     let VirtualHostInputs { host, port, domain, source, .. } = inputs;
-    let target = RequestTarget { host, port: *port, domain, source };
+    let target = RequestTarget { host, port: *port, domain, source, place: Place::Mesh };
+    routes_of_virtual_service(virtual_service, target, &inputs.destinations)
+}
+
+/// Returns the routes of a VirtualService for requests to a target.
+pub(super) fn routes_of_virtual_service(
+    virtual_service: &Config,
+    target: RequestTarget<'_>,
+    destinations: &[LookedUpService],
+) -> Vec<pb::Route> {
+    let destinations: Vec<LookedUpDestination> = destinations.iter().map(looked_up).collect();
     let routes = routes_of(virtual_service, target, &destinations);
-    routes.iter().map(|route| encode_route(route, virtual_service, inputs.port)).collect()
+    routes.iter().map(|route| encode_route(route, virtual_service, target.port)).collect()
 }
 
 /// Leaves out what the filters of a proxy would do and the gRPC library has no filter for, and writes the time limit as it

@@ -1,8 +1,10 @@
 //! Brings hosts of a scope up to date.
 //!
 //! - `virtual_hosts`: no two virtual hosts of a port have a domain in common.
+//! - `gateway`: the listeners and the route tables of a gateway.
 //! - `ports`: the listener and the route table that all hosts of a port share.
 
+mod gateway;
 mod ports;
 mod virtual_hosts;
 
@@ -76,6 +78,7 @@ pub(super) fn refresh(
     refresh.refreshed.uses.clone_from(&refresh.ports);
     refresh.want_virtual_hosts(hosts);
     refresh.want_ports();
+    refresh.want_gateway();
     refresh.finish()
 }
 
@@ -108,7 +111,9 @@ impl Refresh<'_> {
 
     fn look_at_hosts(&mut self, hosts: &BTreeSet<Hostname>) {
         let built: Vec<&Hostname> = hosts.iter().filter(|host| self.may_differ(host)).collect();
+        let gateway_tables = self.gateway_tables();
         let builder = HostBuilder {
+            gateway_tables: &gateway_tables,
             index: self.surroundings.index,
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,

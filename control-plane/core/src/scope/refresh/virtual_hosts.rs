@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rutter_api::{Hostname, ResourceType, VirtualHostName};
+use rutter_api::{Hostname, ResourceType, RouteTableName, VirtualHostName};
 
 use super::super::domains::rivals;
 use super::super::host::HostResources;
@@ -79,7 +79,11 @@ impl Refresh<'_> {
     fn move_into_tables(&mut self) {
         for wanted in std::mem::take(&mut self.wanted) {
             let name = match wanted.resource_type {
-                ResourceType::VirtualHost => wanted.name.parse::<VirtualHostName>().ok(),
+                // The tables of gateways are put together from their hosts.
+                ResourceType::VirtualHost => {
+                    let name = wanted.name.parse::<VirtualHostName>().ok();
+                    name.filter(|name| *name.table() == RouteTableName::Port(name.port()))
+                }
                 ResourceType::Cluster
                 | ResourceType::Endpoint
                 | ResourceType::Listener

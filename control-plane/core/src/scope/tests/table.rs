@@ -278,5 +278,5 @@ fn a_scope_without_clients_is_forgotten_with_all_its_edges() {
         .assert_eq(&scopes.put(&slice("s", "c", "10.0.7.9").replace("shop", "bank")));
     scopes.table.retain(&[].into());
     assert!(scopes.table.is_empty());
-    expect!["ReverseEdges { watching: {}, watching_all: {}, of_namespace: {}, selecting: {}, inferring: {}, of_sidecar: {} }"].assert_eq(&format!("{:?}", scopes.table.edges));
+    expect!["ReverseEdges { watching: {}, watching_all: {}, of_namespace: {}, selecting: {}, inferring: {}, of_sidecar: {}, of_gateway: {} }"].assert_eq(&format!("{:?}", scopes.table.edges));
 }

@@ -1,0 +1,41 @@
+//! What transport sockets of clusters and of listeners have in common.
+
+use std::net::IpAddr;
+
+use rutter_api::pb::envoy::config::core::v3 as core;
+use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
+
+/// Returns a file at the proxy as a source of data.
+pub(super) fn file(path: &str) -> core::DataSource {
+    core::DataSource { specifier: Some(core::data_source::Specifier::Filename(path.to_owned())), ..Default::default() }
+}
+
+/// Returns a certificate and its key, by their files at the proxy.
+pub(super) fn certificate(chain: &str, key: &str) -> tls::TlsCertificate {
+    tls::TlsCertificate { certificate_chain: Some(file(chain)), private_key: Some(file(key)), ..Default::default() }
+}
+
+/// Returns the matcher of a name in a certificate. What kind of name it is follows from its form.
+pub(super) fn san_matcher(name: &str) -> tls::SubjectAltNameMatcher {
+    use tls::subject_alt_name_matcher::SanType;
+    let san_type = if name.contains("://") {
+        SanType::Uri
+    } else if name.parse::<IpAddr>().is_ok() {
+        SanType::IpAddress
+    } else {
+        SanType::Dns
+    };
+    let exact = matcher::string_matcher::MatchPattern::Exact(name.to_owned());
+    tls::SubjectAltNameMatcher {
+        san_type: san_type as i32,
+        matcher: Some(matcher::StringMatcher { match_pattern: Some(exact), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Returns a transport socket of a type.
+pub(super) fn socket(name: &str, config: prost_types::Any) -> core::TransportSocket {
+    let config_type = Some(core::transport_socket::ConfigType::TypedConfig(config));
+    core::TransportSocket { name: name.to_owned(), config_type }
+}

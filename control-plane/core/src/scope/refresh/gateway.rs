@@ -1,0 +1,81 @@
+//! The listeners and the route tables of a gateway.
+
+use std::collections::BTreeMap;
+
+use rutter_api::{ResourceType, RouteTableName};
+
+use super::super::gateway_table::{GatewayTable, servers_seen, tables_of};
+use super::super::host::HostBuilder;
+use super::super::writes::Wanted;
+use super::Refresh;
+use crate::client::RouteTableForm;
+use crate::encode::listener::{ServerOfListener, encode_gateway_listener};
+use crate::encode::route::{encode_gateway_head, encode_gateway_table};
+use crate::model::{GatewayAddress, GatewayServer};
+use crate::resource::EncodedResource;
+
+impl Refresh<'_> {
+    /// Returns the route tables of the clients if they are gateways.
+    pub(super) fn gateway_tables(&self) -> Vec<GatewayTable> {
+        if !self.scope.key.client.is_gateway() {
+            return Vec::new();
+        }
+        tables_of(&servers_seen(self.scope.viewpoint(), self.surroundings.index))
+    }
+
+    /// Adds the listeners and the heads of the tables of a gateway, and takes away those that it had and has no longer.
+    /// They are few, and are encoded at each change; what did not change has the same version.
+    pub(super) fn want_gateway(&mut self) {
+        if !self.scope.key.client.is_gateway() {
+            return;
+        }
+        let servers = servers_seen(self.scope.viewpoint(), self.surroundings.index);
+        let tables = tables_of(&servers);
+        let mut resources = self.gateway_listeners(&servers, &tables);
+        resources.extend(tables.iter().map(|table| (ResourceType::Route, self.gateway_table(&table.name))));
+        self.encoder.tables += 1;
+        let names = resources.iter().map(|(resource_type, resource)| (*resource_type, resource.name.clone())).collect();
+        for (resource_type, name) in std::mem::replace(&mut self.scope.gateway_resources, names) {
+            if !self.scope.gateway_resources.contains(&(resource_type, name.clone())) {
+                self.wanted.push(Wanted::nothing(resource_type, name));
+            }
+        }
+        let resources = resources.into_iter();
+        self.wanted.extend(resources.map(|(resource_type, resource)| Wanted::resource(resource_type, resource)));
+    }
+
+    fn gateway_listeners(
+        &self,
+        servers: &BTreeMap<GatewayAddress, Vec<GatewayServer>>,
+        tables: &[GatewayTable],
+    ) -> Vec<(ResourceType, EncodedResource)> {
+        let builder = HostBuilder {
+            index: self.surroundings.index,
+            viewpoint: self.scope.viewpoint(),
+            client: self.scope.key.client,
+            source_labels: &self.scope.key.objects.source_labels,
+            gateway_tables: tables,
+            encoder: self.encoder,
+        };
+        let listeners = servers.iter().filter_map(|(address, servers)| {
+            let servers: Vec<ServerOfListener<'_>> = servers
+                .iter()
+                .map(|server| ServerOfListener { server, connections: builder.connections_of_server(server) })
+                .collect();
+            Some((ResourceType::Listener, encode_gateway_listener(*address, &servers)?))
+        });
+        listeners.collect()
+    }
+
+    fn gateway_table(&self, name: &RouteTableName) -> EncodedResource {
+        match self.scope.key.client.route_table_form() {
+            RouteTableForm::Split => encode_gateway_head(name),
+            RouteTableForm::Whole | RouteTableForm::PerHost => {
+                let hosts = self.scope.hosts.values().flatten();
+                let virtual_hosts = hosts.flat_map(|resources| &resources.gateway_virtual_hosts);
+                let in_table = virtual_hosts.filter(|encoded| encoded.inputs.table == *name);
+                encode_gateway_table(name, in_table.map(|encoded| &encoded.value))
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Gateways: a real Envoy at the edge of the mesh, and what Gateway objects and VirtualServices make of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+use rutter_tests::echo;
+use rutter_tests::http::{Answer, exchange, request};
+use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
+use rutter_tests::tls::Authority;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+const APP_PORT: u16 = 9201;
+
+/// A gateway with two applications behind it, `a` and `b`.
+struct Edge {
+    dir: tempfile::TempDir,
+    plane: ControlPlane,
+    envoy: Sidecar,
+    authority: Authority,
+    ip: IpAddr,
+    _apps: JoinSet<()>,
+}
+
+impl Edge {
+    async fn start(release: Release, number: u8) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let plane = ControlPlane::start(dir.path(), &[]).await?;
+        let authority = Authority::new(dir.path())?;
+        let mut apps = JoinSet::new();
+        let ip = IpAddr::from([127, 0, number, 9]);
+        for (last, name) in [(1, "a"), (2, "b")] {
+            let app = IpAddr::from([127, 0, number, last]);
+            echo::start(name, SocketAddr::new(app, APP_PORT), &mut apps).await?;
+            plane.apply(&service(name, app), &[]).await?;
+        }
+        let proxy = Proxy::Envoy(release, rutter_core::Variant::Delta);
+        let labels = vec!["istio=ingressgateway".to_owned()];
+        let workload = Workload { proxy, labels, is_gateway: true, ..Workload::new("edge-1", "istio-system", ip) };
+        let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
+        Ok(Self { dir, plane, envoy, authority, ip, _apps: apps })
+    }
+
+    async fn apply(&self, yaml: &str) -> Result<()> {
+        let files = yaml.replace("BIND", &self.ip.to_string()).replace("DIR", &self.dir.path().display().to_string());
+        self.plane.apply(&files, &["--wait"]).await?;
+        Ok(())
+    }
+
+    async fn ask(&self, port: u16, host: &str, path: &str) -> Result<Answer> {
+        request(SocketAddr::new(self.ip, port), ("GET", path), &[("host", host)]).await
+    }
+
+    async fn ask_encrypted(&self, port: u16, host: &str, client: Option<&str>) -> Result<Answer> {
+        let stream = self.authority.connect(SocketAddr::new(self.ip, port), host, client).await?;
+        exchange(stream, ("GET", "/"), host, &[]).await
+    }
+
+    /// Returns which application answers, or the status if none does.
+    async fn backend(&self, port: u16, host: &str, path: &str) -> Result<String> {
+        let answer = self.ask(port, host, path).await?;
+        Ok(answer.header("x-backend").map_or_else(|| answer.status.to_string(), str::to_owned))
+    }
+
+    async fn expect(&self, port: u16, asks: &[(&str, &str)]) -> Result<()> {
+        for (ask, want) in asks {
+            let (host, path) = ask.split_at(ask.find('/').context("a path")?);
+            let got = self.backend(port, host, path).await?;
+            ensure!(got == *want, "{ask} at {port}: want {want}, got {got}");
+        }
+        Ok(())
+    }
+
+    /// Fails if the Envoy refused anything.
+    async fn nothing_refused(&self) -> Result<()> {
+        ensure!(self.envoy.stat("update_rejected").await? == 0, "{}", self.plane.ctl(&["proxy-status"]).await?);
+        Ok(())
+    }
+}
+
+fn service(name: &str, ip: IpAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{clusterIP: 10.77.0.{}, ports: [{{name: http, port: 80}}, {{name: tcp, port: 81}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: shop, \
+         labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nendpoints: [{{addresses: ['{ip}']}}]\n\
+         ports: [{{name: http, port: {APP_PORT}}}, {{name: tcp, port: {APP_PORT}}}]\n---\n",
+        name.len(),
+    )
+}
+
+fn gateway(name: &str, servers: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{selector: {{istio: ingressgateway}}, servers: [{servers}]}}\n---\n"
+    )
+}
+
+fn virtual_service(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{{spec}}}\n---\n"
+    )
+}
+
+const TO_A: &str = "route: [{destination: {host: a, port: {number: 80}}}]";
+const TO_B: &str = "route: [{destination: {host: b, port: {number: 80}}}]";
+
+async fn plain_requests(release: Release, number: u8) -> Result<()> {
+    let edge = Edge::start(release, number).await?;
+    let http =
+        "{port: {number: 8080, name: http, protocol: HTTP}, bind: BIND, hosts: ['*.example.com', 'bank/*.bank.test']}";
+    edge.apply(&gateway("edge", http)).await?;
+    edge.expect(8080, &[("www.example.com/", "404")]).await?;
+    // Two VirtualServices of one host are merged, and what takes everything comes last, although its object is older.
+    let objects = [
+        virtual_service("all", &format!("hosts: [www.example.com], gateways: [edge], http: [{{{TO_B}}}]")),
+        virtual_service(
+            "some",
+            &format!(
+                "hosts: [www.example.com], gateways: [shop/edge], http: [{{match: [{{uri: {{prefix: /a}}}}], {TO_A}}}]"
+            ),
+        ),
+        virtual_service(
+            "wild",
+            &format!("hosts: ['*'], gateways: [edge], http: [{{match: [{{port: 8080}}], {TO_A}}}]"),
+        ),
+        virtual_service("other", &format!("hosts: [x.bank.test], gateways: [edge], http: [{{{TO_A}}}]")),
+        virtual_service("inside", &format!("hosts: [in.example.com], http: [{{{TO_B}}}]")),
+        virtual_service(
+            "both",
+            &format!(
+                "hosts: [both.example.com], gateways: [edge, mesh], \
+                 http: [{{match: [{{gateways: [mesh]}}], {TO_B}}}, {{match: [{{gateways: [edge]}}], {TO_A}}}]"
+            ),
+        ),
+    ];
+    edge.apply(&objects.concat()).await?;
+    let asks = [
+        ("www.example.com/", "b"),
+        ("www.example.com/a", "a"),
+        ("www.example.com:8080/a", "a"),
+        // A wildcard of a VirtualService is narrowed to that of the server.
+        ("any.example.com/", "a"),
+        ("example.org/", "404"),
+        // The server admits only VirtualServices of another namespace for this host.
+        ("x.bank.test/", "404"),
+        // What is for the mesh alone is not for the gateway; the wildcard takes it.
+        ("in.example.com/", "a"),
+        ("both.example.com/", "a"),
+    ];
+    edge.expect(8080, &asks).await?;
+    // What a client says of its address is not believed.
+    let answer = edge.ask(8080, "www.example.com", "/").await?;
+    let echoed: Value = serde_json::from_str(&answer.body)?;
+    ensure!(echoed["headers"]["x-forwarded-for"].is_string(), "{echoed}");
+    edge.nothing_refused().await
+}
+
+#[tokio::test]
+async fn plain_requests_are_routed_as_bound_virtual_services_say_with_the_latest_envoy() -> Result<()> {
+    plain_requests(Release::V1_40, 61).await
+}
+
+#[tokio::test]
+async fn plain_requests_are_routed_as_bound_virtual_services_say_with_the_oldest_envoy() -> Result<()> {
+    plain_requests(Release::V1_36, 62).await
+}
+
+async fn pushes_of(edge: &Edge, since: u64) -> Result<Vec<(String, u64)>> {
+    let text = edge.plane.ctl(&["pushes", "--since", &since.to_string(), "-o", "json"]).await?;
+    let pushes: Vec<Value> = serde_json::from_str(&text)?;
+    let word =
+        |push: &Value| (push["type"].as_str().unwrap_or_default().to_owned(), push["resources"].as_u64().unwrap_or(0));
+    Ok(pushes.iter().map(word).collect())
+}
+
+#[tokio::test]
+async fn a_changed_virtual_service_sends_a_gateway_one_virtual_host() -> Result<()> {
+    let edge = Edge::start(Release::V1_40, 63).await?;
+    let http = "{port: {number: 8080, name: http, protocol: HTTP}, bind: BIND, hosts: ['*']}";
+    let routed = |number: usize, to: &str| {
+        virtual_service(&format!("v{number}"), &format!("hosts: [h{number}.test], gateways: [edge], http: [{{{to}}}]"))
+    };
+    let all: Vec<String> = (0..30).map(|number| routed(number, TO_A)).collect();
+    edge.apply(&[gateway("edge", http), all.concat()].concat()).await?;
+    edge.expect(8080, &[("h0.test/", "a"), ("h29.test/", "a")]).await?;
+    let history = edge.plane.ctl(&["history", "-o", "json"]).await?;
+    let history: Value = serde_json::from_str(&history)?;
+    let revision = history[0]["revision"].as_u64().context("a revision")?;
+    edge.apply(&routed(7, TO_B)).await?;
+    edge.expect(8080, &[("h7.test/", "b"), ("h8.test/", "a")]).await?;
+    let pushes = pushes_of(&edge, revision + 1).await?;
+    // The destination that nothing led to before comes with its cluster and its endpoints.
+    ensure!(pushes.iter().any(|push| *push == ("virtualhost".to_owned(), 1)), "{pushes:?}");
+    ensure!(!pushes.iter().any(|(word, _)| word == "route" || word == "listener"), "{pushes:?}");
+    edge.apply(&routed(8, TO_B)).await?;
+    let pushes = pushes_of(&edge, revision + 2).await?;
+    ensure!(pushes == [("virtualhost".to_owned(), 1)], "{pushes:?}");
+    edge.nothing_refused().await
+}
+
+#[tokio::test]
+async fn connections_are_decrypted_passed_through_and_redirected_as_servers_say() -> Result<()> {
+    let edge = Edge::start(Release::V1_40, 64).await?;
+    edge.authority.issue("server", &["a.example.com", "b.example.com", "mutual.example.com"])?;
+    edge.authority.issue("client", &["client.example.com"])?;
+    let files = "serverCertificate: DIR/server.pem, privateKey: DIR/server.key";
+    let servers = [
+        "{port: {number: 8080, name: http, protocol: HTTP}, bind: BIND, hosts: [a.example.com, nobody.example.com], \
+         tls: {httpsRedirect: true}}"
+            .to_owned(),
+        format!("{{port: {{number: 8443, name: a, protocol: HTTPS}}, bind: BIND, hosts: [a.example.com], tls: {{mode: SIMPLE, {files}}}}}"),
+        format!(
+            "{{port: {{number: 8443, name: b, protocol: HTTPS}}, bind: BIND, hosts: [b.example.com], \
+             tls: {{mode: SIMPLE, {files}, minProtocolVersion: TLSV1_3}}}}"
+        ),
+        format!(
+            "{{port: {{number: 8443, name: m, protocol: HTTPS}}, bind: BIND, hosts: [mutual.example.com], \
+             tls: {{mode: MUTUAL, {files}, caCertificates: DIR/ca.pem, subjectAltNames: [client.example.com]}}}}"
+        ),
+        "{port: {number: 9443, name: pass, protocol: TLS}, bind: BIND, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}".to_owned(),
+        format!(
+            "{{port: {{number: 9444, name: tls, protocol: TLS}}, bind: BIND, hosts: [a.example.com], tls: {{mode: SIMPLE, {files}}}}}"
+        ),
+        "{port: {number: 9081, name: tcp, protocol: TCP}, bind: BIND, hosts: ['*']}".to_owned(),
+    ];
+    // Encrypted connections that pass through come back to the gateway itself, which decrypts them.
+    let itself = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: itself, namespace: shop}\n\
+        spec: {hosts: [itself.test], resolution: STATIC, ports: [{number: 8443, name: tls, protocol: TLS}], endpoints: [{address: BIND}]}\n---\n";
+    let tcp = "tcp: [{match: [{port: 9081}, {port: 9444}], route: [{destination: {host: b, port: {number: 81}}}]}]";
+    let tls = "tls: [{match: [{port: 9443, sniHosts: [a.example.com]}], route: [{destination: {host: itself.test, port: {number: 8443}}}]}]";
+    let objects = [
+        gateway("edge", &servers.join(", ")),
+        itself.to_owned(),
+        virtual_service("a", &format!("hosts: [a.example.com], gateways: [edge], http: [{{{TO_A}}}], {tls}")),
+        virtual_service("b", &format!("hosts: [b.example.com], gateways: [edge], http: [{{{TO_B}}}]")),
+        virtual_service("m", &format!("hosts: [mutual.example.com], gateways: [edge], http: [{{{TO_B}}}]")),
+        virtual_service("tcp", &format!("hosts: ['*'], gateways: [edge], {tcp}")),
+    ];
+    edge.apply(&objects.concat()).await?;
+    for host in ["a.example.com", "nobody.example.com"] {
+        let answer = edge.ask(8080, host, "/x").await?;
+        let location = answer.header("location").unwrap_or_default();
+        ensure!(
+            answer.status == 301 && location == format!("https://{host}/x"),
+            "{host}: {} {location}",
+            answer.status
+        );
+    }
+    let backend = |answer: &Answer| answer.header("x-backend").map(str::to_owned);
+    assert_eq!(backend(&edge.ask_encrypted(8443, "a.example.com", None).await?).as_deref(), Some("a"));
+    assert_eq!(backend(&edge.ask_encrypted(8443, "b.example.com", None).await?).as_deref(), Some("b"));
+    assert_eq!(backend(&edge.ask_encrypted(9443, "a.example.com", None).await?).as_deref(), Some("a"));
+    assert!(edge.ask_encrypted(9443, "b.example.com", None).await.is_err(), "no route passes it through");
+    assert_eq!(backend(&edge.ask_encrypted(8443, "mutual.example.com", Some("client")).await?).as_deref(), Some("b"));
+    assert!(edge.ask_encrypted(8443, "mutual.example.com", None).await.is_err(), "a client shows its certificate");
+    assert!(
+        edge.ask_encrypted(8443, "mutual.example.com", Some("server")).await.is_err(),
+        "and that of the right name"
+    );
+    // By the connection of one server nobody is asked for the hosts of another.
+    let address = SocketAddr::new(edge.ip, 8443);
+    let stream = edge.authority.connect(address, "a.example.com", None).await?;
+    assert_eq!(exchange(stream, ("GET", "/"), "mutual.example.com", &[]).await?.status, 404);
+    assert_eq!(backend(&edge.ask(9081, "x", "/").await?).as_deref(), Some("b"));
+    let mut stream = edge.authority.connect(SocketAddr::new(edge.ip, 9444), "a.example.com", None).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    assert!(String::from_utf8_lossy(&answer).contains("x-backend: b"));
+    edge.nothing_refused().await
+}
+
+#[tokio::test]
+async fn gateways_come_and_go_under_their_virtual_services() -> Result<()> {
+    let edge = Edge::start(Release::V1_40, 65).await?;
+    let server = |port: u16, protocol: &str| {
+        format!("{{port: {{number: {port}, name: p, protocol: {protocol}}}, bind: BIND, hosts: ['*']}}")
+    };
+    edge.apply(&virtual_service("v", &format!("hosts: [h.test], gateways: [edge, late], http: [{{{TO_A}}}]"))).await?;
+    edge.apply(&gateway("edge", &server(8080, "HTTP"))).await?;
+    edge.expect(8080, &[("h.test/", "a")]).await?;
+    // Of two protocols at one port the older object's stays.
+    edge.apply(&gateway("late", &[server(8080, "TCP"), server(8081, "HTTP")].join(", "))).await?;
+    edge.expect(8080, &[("h.test/", "a")]).await?;
+    edge.expect(8081, &[("h.test/", "a")]).await?;
+    edge.plane.ctl(&["delete", "gateway", "edge", "-n", "shop", "--wait"]).await?;
+    eventually("the port of the deleted gateway is closed", async || edge.backend(8080, "h.test", "/").await.is_err())
+        .await?;
+    edge.expect(8081, &[("h.test/", "a")]).await?;
+    edge.apply(&gateway("edge", &server(8080, "HTTP")).replace("ingressgateway", "another")).await?;
+    assert!(edge.backend(8080, "h.test", "/").await.is_err(), "it selects no gateway that is here");
+    edge.nothing_refused().await
+}
