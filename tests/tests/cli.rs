@@ -30,9 +30,10 @@ const WHAT_PEOPLE_HAVE: [(&str, &str); 5] = [
         "mixed.yaml",
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, annotations: {sidecar.istio.io/inject: 'true'}}\n---\n\
          apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: d}\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: EnvoyFilter\nmetadata: {name: g}\n---\n\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n\
-         spec: {hosts: [a], http: [{fault: {}, rewrite: {uri: /}, route: [{destination: {host: a}}]}]}\n---\n\
+         spec: {hosts: [a], http: [{fault: {abort: {httpStatus: 500, http2Error: a}, delay: {fixedDelay: 1s, exponentialDelay: 1s}}, \
+         route: [{destination: {host: a}}]}]}\n---\n\
          apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio-injection: enabled}}\n",
     ),
     (
@@ -253,9 +254,9 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
     expect![[r#"
         exit 1
         on standard error:
-        mixed.yaml: line 9: Gateway g: kind: not supported yet
-        mixed.yaml: line 13: virtualService default/v: spec.http[0].fault: not supported yet
-        mixed.yaml: line 13: virtualService default/v: spec.http[0].rewrite: not supported yet
+        mixed.yaml: line 9: EnvoyFilter g: kind: not supported yet
+        mixed.yaml: line 13: virtualService default/v: spec.http[0].fault.abort.http2Error: not supported yet
+        mixed.yaml: line 13: virtualService default/v: spec.http[0].fault.delay.exponentialDelay: not supported yet
         2 objects would be taken if more were supported: --skip-unsupported leaves such objects out, whole
     "#]]
     .assert_eq(&shell.shown("apply -f mixed.yaml").await?);
@@ -263,8 +264,8 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
         exit 0
         namespace shop created
         on standard error:
-        left out: Gateway g (mixed.yaml: line 9): kind: not supported yet
-        left out: virtualService default/v (mixed.yaml: line 13): spec.http[0].fault: not supported yet; spec.http[0].rewrite: not supported yet
+        left out: EnvoyFilter g (mixed.yaml: line 9): kind: not supported yet
+        left out: virtualService default/v (mixed.yaml: line 13): spec.http[0].fault.abort.http2Error: not supported yet; spec.http[0].fault.delay.exponentialDelay: not supported yet
         passed over, because they are no config of a mesh: 1 apps/v1 Deployment, 1 v1 ServiceAccount
     "#]].assert_eq(&shell.shown("apply -f mixed.yaml --skip-unsupported").await?);
     expect![[r#"
@@ -303,11 +304,11 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
         exit 1
         mixed.yaml:1: apps/v1 Deployment d: no config of a mesh
             Istio: it acts on the annotation sidecar.istio.io/inject of pods; Rutter does not see pods
-        mixed.yaml:9: Gateway g: not supported yet
+        mixed.yaml:9: EnvoyFilter g: not supported yet
             kind: not supported yet
         mixed.yaml:13: virtualService default/v: not supported yet
-            spec.http[0].fault: not supported yet
-            spec.http[0].rewrite: not supported yet
+            spec.http[0].fault.abort.http2Error: not supported yet
+            spec.http[0].fault.delay.exponentialDelay: not supported yet
         mixed.yaml:18: namespace shop: acted on
             Istio: the label istio-injection makes it inject sidecars; Rutter injects none: give each pod its own (rutterctl bootstrap)
 
@@ -611,7 +612,6 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
         on standard error:
         bad.yaml: line 1: service shop/a: spec.ports[0].port: want 1..=65535, got 0
         bad.yaml: line 6: virtualService shop/v: spec.host: want a field of VirtualService, got unknown field "host"
-        bad.yaml: line 6: virtualService shop/v: spec: want the field `hosts`, got nothing
     "#]]
     .assert_eq(&shell.shown("apply -f bad.yaml").await?);
     expect![[r#"
@@ -623,7 +623,7 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        want a kind of Namespace, Service, EndpointSlice, ServiceEntry, WorkloadEntry, VirtualService, DestinationRule, Sidecar, got "pods"
+        want a kind of Namespace, Service, EndpointSlice, ServiceEntry, WorkloadEntry, Gateway, VirtualService, DestinationRule, Sidecar, got "pods"
     "#]].assert_eq(&shell.shown("get pods").await?);
     expect![[r#"
         exit 1

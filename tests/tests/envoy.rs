@@ -13,6 +13,7 @@ use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use rutter_tests::apps::{App, BOOKINFO, start};
 use rutter_tests::client::admin_channel;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually, free_port};
+use rutter_tests::tls::Authority;
 use rutter_tests::{http, root};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -294,13 +295,14 @@ async fn a_refused_resource_is_shown_with_its_reason_and_the_rest_flows_on() -> 
 #[tokio::test]
 async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()> {
     let mesh = Bookinfo::start().await?;
-    let rule = |interval: &str| {
+    let rule = |file: &str| {
         format!(
-            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: details}}\nspec: {{host: details, trafficPolicy: {{outlierDetection: {{consecutive5xxErrors: 3, interval: {interval}}}}}}}\n"
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: details}}\n\
+             spec: {{host: details, trafficPolicy: {{tls: {{mode: SIMPLE, caCertificates: {file}}}}}}}\n"
         )
     };
-    // Envoy wants more than none.
-    mesh.plane.apply(&rule("0s"), &[]).await?;
+    // A file that the proxy does not have.
+    mesh.plane.apply(&rule("/nowhere/ca.pem"), &[]).await?;
     let status = async || mesh.plane.ctl(&["proxy-status"]).await.unwrap_or_default();
     let says = "it is made from service default/details, destinationRule default/details";
     let named = eventually("the object is named", || async { status().await.contains(says) }).await;
@@ -328,7 +330,8 @@ async fn a_refusal_names_the_object_and_ends_when_that_is_mended() -> Result<()>
     assert!(message.lines().count() < 10, "{message}");
     // What was asked for as it is can be applied again.
     mesh.plane.apply(&object().await?, &[]).await?;
-    mesh.plane.apply(&rule("7s"), &[]).await?;
+    let authority = Authority::new(mesh.dir.path())?;
+    mesh.plane.apply(&rule(&authority.path("ca.pem")), &[]).await?;
     eventually("nothing is refused", || async { !status().await.contains("refuses") }).await?;
     let is_told = || async { object().await.is_ok_and(|text| !text.contains("status")) };
     eventually("nor is it said of the object", is_told).await?;

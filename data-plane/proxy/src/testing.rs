@@ -88,7 +88,7 @@ impl Proxy {
 
     /// Opens a listener at a free port that passes bytes on to a cluster, and returns its address.
     pub(crate) async fn tcp_listener(&mut self, cluster: &str) -> SocketAddr {
-        self.listener(&BoundListener::Tcp(cluster.into())).await
+        self.listener(&BoundListener::cluster(cluster)).await
     }
 
     async fn listener(&mut self, listener: &BoundListener) -> SocketAddr {

@@ -44,7 +44,7 @@ pub struct Server {
     pub hosts: Vec<ServerHost>,
     /// How connections are decrypted, or told apart without that.
     #[serde(default)]
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Box<ServerTls>>,
     /// A name for statistics; it has no effect on routing.
     #[serde(default)]
     pub name: String,

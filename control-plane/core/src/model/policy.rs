@@ -90,8 +90,8 @@ pub fn shapes_routes(rule: &DestinationRule) -> bool {
         of_parts(&policy.load_balancer, &policy.connection_pool)
             || ports.clone().any(|port| of_parts(&port.load_balancer, &port.connection_pool))
     };
-    let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-    rule.traffic_policy.iter().chain(subsets).any(of_policy)
+    let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_deref());
+    rule.traffic_policy.as_deref().into_iter().chain(subsets).any(of_policy)
 }
 
 #[cfg(test)]

@@ -388,7 +388,7 @@ impl Lookup<'_> {
                 missing.insert(host.clone());
             }
             let cluster = self.route_cluster(&route.destination, route.weight);
-            clusters.push((RouteCluster { headers: route.headers.as_ref(), ..cluster }, host));
+            clusters.push((RouteCluster { headers: route.headers.as_deref(), ..cluster }, host));
         }
         if !missing.is_empty() && clusters.iter().all(|(_, host)| missing.contains(host)) {
             return Some(RouteAction::NoDestination { missing });
@@ -527,7 +527,7 @@ mod tests {
                     {destination: {host: gone.x}}, {destination: {host: a}, percentage: {value: 0}}]}";
         let a = destination(HOST, Some(&[80]));
         let cluster = "outbound|80||a.default.svc.cluster.local";
-        assert_eq!(routes(http, &[a.clone()]), [format!(": any -> {cluster} 0 + {cluster} 0.5")]);
+        assert_eq!(routes(http, std::slice::from_ref(&a)), [format!(": any -> {cluster} 0 + {cluster} 0.5")]);
         let former = "{route: [{destination: {host: a}}], mirror: {host: a}, mirrorPercent: 7}";
         assert_eq!(routes(former, &[a]), [format!(": any -> {cluster} 0 + {cluster} 7")]);
     }

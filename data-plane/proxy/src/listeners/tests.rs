@@ -40,7 +40,7 @@ async fn an_address_that_is_taken_does_not_hold_up_the_other_listeners() {
     let mut proxy = Proxy::start().await;
     let taken = echo().await;
     proxy.cluster("c", &[taken]);
-    let listener = rutter_core::encode::listener::BoundListener::Tcp("c".into());
+    let listener = rutter_core::encode::listener::BoundListener::cluster("c");
     proxy.listener_at(taken, &listener).await;
     let other = proxy.tcp_listener("c").await;
     assert!(TcpStream::connect(other).await.is_ok());

@@ -143,7 +143,7 @@ fn check_consistent_hash(path: &str, hash: &ConsistentHash, faults: &mut Faults)
 }
 
 fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn check_outlier_detection(path: &str, detection: &OutlierDetection, faults: &mut Faults) {

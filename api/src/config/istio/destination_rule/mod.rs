@@ -34,7 +34,7 @@ pub struct DestinationRule {
     pub host: Hostname,
     /// The policy for all endpoints and for all subsets.
     #[serde(default)]
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: Option<Box<TrafficPolicy>>,
     /// Named groups of the endpoints, to which routes can send.
     #[serde(default)]
     pub subsets: Vec<Subset>,
@@ -54,5 +54,5 @@ pub struct Subset {
     pub labels: Labels,
     /// The policy for the subset. Each part of it takes the place of the same part of the host's policy.
     #[serde(default)]
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: Option<Box<TrafficPolicy>>,
 }

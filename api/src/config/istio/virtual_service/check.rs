@@ -138,9 +138,9 @@ fn check_http_route(path: &str, http: &HttpRoute, faults: &mut Faults) {
     for (index, http_match) in http.matches.iter().enumerate() {
         check_match(&format!("{path}.match[{index}]"), http_match, faults);
     }
-    check_headers(&format!("{path}.headers"), http.headers.as_ref(), faults);
+    check_headers(&format!("{path}.headers"), http.headers.as_deref(), faults);
     for (index, destination) in http.route.iter().enumerate() {
-        check_headers(&format!("{path}.route[{index}].headers"), destination.headers.as_ref(), faults);
+        check_headers(&format!("{path}.route[{index}].headers"), destination.headers.as_deref(), faults);
     }
     if let Some(rewrite) = &http.rewrite {
         check_rewrite(&format!("{path}.rewrite"), rewrite, faults);

@@ -93,31 +93,31 @@ pub struct HttpRoute {
     pub route: Vec<HttpRouteDestination>,
     /// An answer that sends the client elsewhere.
     #[serde(default)]
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// An answer that the proxy gives itself.
     #[serde(default)]
-    pub direct_response: Option<HttpDirectResponse>,
+    pub direct_response: Option<Box<HttpDirectResponse>>,
     /// Another VirtualService, whose routes take the place of this one.
     #[serde(default)]
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// What is changed of the path and the host.
     #[serde(default)]
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// The time limit for the whole exchange, retries included. Absent or zero means that there is no limit.
     #[serde(default, deserialize_with = "duration::optional")]
     pub timeout: Option<Duration>,
     /// How often and when a request is tried again. Absent means Istio's default.
     #[serde(default)]
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// Faults that are made to try what depends on the service.
     #[serde(default)]
-    pub fault: Option<HttpFault>,
+    pub fault: Option<Box<HttpFault>>,
     /// Where copies of requests go.
     #[serde(default)]
     pub mirrors: Vec<HttpMirror>,
     /// Where copies of requests go, the former name of `mirrors` for one destination. Not beside it.
     #[serde(default)]
-    pub mirror: Option<Destination>,
+    pub mirror: Option<Box<Destination>>,
     /// The share of requests that `mirror` copies. Absent means all.
     #[serde(default)]
     pub mirror_percentage: Option<Percent>,
@@ -126,17 +126,18 @@ pub struct HttpRoute {
     pub mirror_percent: Option<u32>,
     /// What pages of other origins may ask for.
     #[serde(default)]
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// Changes of headers.
     #[serde(default)]
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 impl HttpRoute {
     /// Returns every destination: those of requests and those of copies.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let mirrors = self.mirrors.iter().map(|mirror| &mirror.destination);
-        self.route.iter().map(|route| &route.destination).chain(mirrors).chain(&self.mirror)
+        let mirrors = mirrors.chain(self.mirror.as_deref());
+        self.route.iter().map(|route| &route.destination).chain(mirrors)
     }
 
     /// Returns the copies that are made of requests, each with its share, in either of the two forms.
@@ -145,7 +146,7 @@ impl HttpRoute {
         let former = self.mirror_percent.map(|percent| Percent { value: f64::from(percent) });
         let share = self.mirror_percentage.or(former).unwrap_or(ALL);
         let mirrors = self.mirrors.iter().map(|mirror| (&mirror.destination, mirror.percentage.unwrap_or(ALL)));
-        mirrors.chain(self.mirror.iter().map(move |destination| (destination, share)))
+        mirrors.chain(self.mirror.as_deref().map(|destination| (destination, share)))
     }
 }
 
@@ -161,7 +162,7 @@ pub struct HttpRouteDestination {
     pub weight: u32,
     /// Changes of headers, beside those of the route.
     #[serde(default)]
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A service, perhaps with one of its ports and one of its subsets.

@@ -6,8 +6,8 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ClusterName, ListenerName};
 
-use super::chains::{cluster_chain, http_chain, tcp_chain};
-use super::connections::{ConnectionTargets, connection_chain};
+use super::chains::{ConnectionTarget, cluster_chain, http_chain, tcp_chain};
+use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
 use super::inbound_port::InboundPort;
 use super::listener_filters::tls_inspector;
 use super::{encoded, managers};
@@ -23,6 +23,13 @@ pub enum BoundListener {
     Connections(ConnectionTargets),
     /// Connections go to a port of the own application.
     Inbound(InboundPort),
+}
+
+impl BoundListener {
+    /// Returns a listener whose connections all go to one cluster.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::Connections([(ConnectionMatch::default(), ConnectionTarget::cluster(name))].into())
+    }
 }
 
 /// Encodes a listener that is really bound at an address of the sidecar.

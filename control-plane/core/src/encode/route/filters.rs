@@ -75,7 +75,6 @@ fn encode_fault(faults: &HttpFault) -> fault::HttpFault {
             fault_delay_secifier: delay
                 .fixed_delay
                 .map(|fixed| common_fault::fault_delay::FaultDelaySecifier::FixedDelay(to_pb(fixed))),
-            ..Default::default()
         }
     });
     let abort = abort.as_ref().map(|abort| {

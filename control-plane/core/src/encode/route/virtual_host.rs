@@ -220,7 +220,7 @@ fn encode_route(route: &Route<'_>, virtual_service: &Config, port: u16) -> pb::R
         stat_prefix: route.condition.and_then(|condition| condition.stat_prefix.clone()).unwrap_or_default(),
         ..Default::default()
     };
-    let route_host = change_headers(&mut encoded, route.http.headers.as_ref());
+    let route_host = change_headers(&mut encoded, route.http.headers.as_deref());
     encoded.action = Some(match &route.action {
         RouteAction::Forward { clusters, mirrors } => {
             let mut action = forward(route.http, clusters, mirrors);

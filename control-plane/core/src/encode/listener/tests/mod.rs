@@ -202,7 +202,7 @@ fn bound_listeners_route_or_pass_on() {
     let ip = "10.0.0.1".parse().unwrap();
     let listeners = [
         encode_bound(ip, 80, &BoundListener::Routes("80".into())),
-        encode_bound(ip, 81, &BoundListener::Connections([(ConnectionMatch::default(), to("to"))].into())),
+        encode_bound(ip, 81, &BoundListener::cluster("to")),
         encode_bound(ip, 82, &BoundListener::Inbound(inbound(82, Protocol::Tls))),
     ];
     expect![[r#"

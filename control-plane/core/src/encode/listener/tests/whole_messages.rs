@@ -950,8 +950,8 @@ fn bound_listener_of_routes() {
 
 #[test]
 fn bound_listener_of_tcp() {
-    let connections = [(ConnectionMatch::default(), to("outbound|3306||db.x"))].into();
-    let listener_of_tcp = encode_bound("10.0.0.1".parse().unwrap(), 3306, &BoundListener::Connections(connections));
+    let tcp = BoundListener::cluster("outbound|3306||db.x");
+    let listener_of_tcp = encode_bound("10.0.0.1".parse().unwrap(), 3306, &tcp);
     expect![[r#"
         {
           "address": {
