@@ -247,11 +247,20 @@ mod tests {
 
     #[test]
     fn other_ids_are_refused_with_the_form() {
-        for id in ["", "n1", "sidecar~x~a.b~c", "sidecar~1.2.3.4~ab~c", "sidecar~1.2.3.4~.b~c", "router~1.2.3.4~a.b~c"]
+        for id in
+            ["", "n1", "sidecar~x~a.b~c", "sidecar~1.2.3.4~ab~c", "sidecar~1.2.3.4~.b~c", "waypoint~1.2.3.4~a.b~c"]
         {
             let error = SidecarNode::try_from(&node(id, &[])).unwrap_err().to_string();
             assert!(error.contains("sidecar~IP~POD.NAMESPACE"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_router_is_a_gateway() {
+        let gateway = SidecarNode::try_from(&node("router~1.2.3.4~edge-1.istio-system~x", &[])).unwrap();
+        assert_eq!((gateway.role, gateway.id().as_str()), (Role::Gateway, "edge-1.istio-system"));
+        let error = SidecarNode::try_from(&node("router~1.2.3.4~a.b~x", &[("GENERATOR", "grpc")])).unwrap_err();
+        assert_eq!(error.to_string(), "node.id: want sidecar, for a gRPC library, got router");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 const PORT: u16 = 8000;
+/// The port of the application at the address that `localhost` means.
+const LOCAL_PORT: u16 = 8017;
 
 /// A field, the HTTP routes that set it, and requests with what becomes of them.
 struct Case {
@@ -430,6 +432,41 @@ async fn check_policies(envoy: SocketAddr, asked: &BTreeMap<&str, Asked>) -> Res
     Ok(())
 }
 
+/// Services of sorts that lead to an application by other ways than a list of addresses that the object holds.
+fn services([a, _]: [IpAddr; 2]) -> String {
+    let (port, app) = (PORT, PORT + 1);
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: headless}}\n\
+         spec: {{clusterIP: None, ports: [{{name: http, port: {port}, targetPort: {app}}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: headless, labels: {{kubernetes.io/service-name: headless}}}}\n\
+         addressType: IPv4\nendpoints: [{{addresses: ['{a}']}}]\nports: [{{name: http, port: {app}}}]\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: partner}}\n\
+         spec: {{type: ExternalName, externalName: localhost, ports: [{{name: http, port: {port}, targetPort: {}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: robin}}\n\
+         spec: {{hosts: [robin.test], resolution: DNS_ROUND_ROBIN, ports: [{{number: {port}, name: http}}], \
+         endpoints: [{{address: localhost, ports: {{http: {}}}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: wild}}\n\
+         spec: {{hosts: ['*.wild.test'], resolution: STATIC, ports: [{{number: {port}, name: http, targetPort: {app}}}], \
+         endpoints: [{{address: '{a}'}}]}}\n---\n",
+        LOCAL_PORT, LOCAL_PORT
+    )
+}
+
+async fn check_services(envoy: SocketAddr) -> Result<()> {
+    let asks = [
+        ("headless.default", "a"),
+        ("pod-0.headless.default.svc.cluster.local", "a"),
+        ("partner", "local"),
+        ("robin.test", "local"),
+        ("any.wild.test", "a"),
+    ];
+    for (host, want) in asks {
+        let answer = send(envoy, host, "GET /").await?;
+        ensure!(answer.header("x-backend") == Some(want), "{host}: {} {}", answer.status, answer.body);
+    }
+    Ok(())
+}
+
 fn cases() -> impl Iterator<Item = (String, &'static Case)> {
     MATCHES.iter().chain(ACTIONS).enumerate().map(|(number, case)| (format!("c{number}.test"), case))
 }
@@ -442,6 +479,7 @@ fn config(ips: [IpAddr; 2]) -> String {
         service_entry(&hosts.join(", "), ips),
     );
     config.push_str(&policies(ips));
+    config.push_str(&services(ips));
     for (host, case) in cases() {
         let http = case.http.replace("TO_A", "route: [{destination: {host: HOST, subset: a}}]").replace("REST", REST);
         let name = host.replace(".test", "");
@@ -497,6 +535,9 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     for (name, ip) in [("a", a), ("b", b)] {
         asked.insert(name, echo::start(name, SocketAddr::new(ip, PORT + 1), &mut apps).await?);
     }
+    // What localhost means does not depend on the test, so that both tests find the application of either.
+    let local = echo::start("local", SocketAddr::from(([127, 0, 0, 1], LOCAL_PORT)), &mut apps).await;
+    drop(local);
     plane.apply(&config([a, b]), &[]).await?;
     let proxy = Proxy::Envoy(release, rutter_core::Variant::Delta);
     let workload =
@@ -516,6 +557,7 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     }
     assert!(wrong.is_empty(), "{release:?}:\n{}", wrong.join("\n"));
     check_policies(address, &asked).await?;
+    check_services(address).await?;
     eventually("copies of both mirrored requests", async || {
         ["/copied", "/former-copied"].iter().all(|path| asked["b"].count(path) == 1)
     })
@@ -523,7 +565,8 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     assert_eq!(asked["b"].count("/not-mirrored"), 0);
     assert!(envoy.stat("vhost.*counted").await? > 0, "the route with a prefix is counted");
     assert!(envoy.stat("fault.delays_injected").await? > 0, "a request was held up");
-    assert_eq!(envoy.stat("update_rejected").await?, 0);
+    let refused = envoy.stat("update_rejected").await?;
+    assert_eq!(refused, 0, "{}", plane.ctl(&["proxy-status"]).await?);
     Ok(())
 }
 

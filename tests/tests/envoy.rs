@@ -241,7 +241,7 @@ async fn endpoints_and_services_come_and_go() -> Result<()> {
 async fn a_stock_envoy_takes_all_that_a_captured_sidecar_is_sent() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let plane = ControlPlane::start(dir.path(), &[]).await?;
-    for name in ["bookinfo", "ports", "scope"] {
+    for name in ["bookinfo", "ports", "scope", "services", "routes-full"] {
         let path = root().join(format!("tests/golden/{name}.yaml"));
         plane.ctl(&["apply", "-f", &path.display().to_string()]).await?;
     }

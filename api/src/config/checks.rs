@@ -29,9 +29,9 @@ pub(crate) fn check_addresses(path: &str, texts: &[String], faults: &mut Faults)
 }
 
 pub(crate) fn check_protocol(path: &str, text: &str, faults: &mut Faults) {
-    const KNOWN: [&str; 7] = ["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS", "TCP"];
+    const KNOWN: [&str; 10] = ["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS", "TCP", "MONGO", "MYSQL", "REDIS"];
     let upper = text.to_ascii_uppercase();
-    if matches!(upper.as_str(), "MONGO" | "MYSQL" | "REDIS" | "UDP") {
+    if upper == "UDP" {
         faults.push(Invalid::not_supported(path).hint(text.to_owned()));
     } else if !KNOWN.contains(&upper.as_str()) {
         faults.push(Invalid::new(path, "HTTP, HTTP2, GRPC, HTTPS, TLS or TCP", format!("{text:?}")));

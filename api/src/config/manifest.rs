@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn each_object_is_taken_refused_or_foreign() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
-                    {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g, namespace: bank}}\n---\n\
+                    {apiVersion: networking.istio.io/v1, kind: EnvoyFilter, metadata: {name: g, namespace: bank}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, trafficPolicy: {tunnel: {}}}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, hots: b}}\n---\n\
                     7\n";
@@ -195,7 +195,7 @@ mod tests {
             shown(text),
             [
                 "1: foreign apps/v1 Deployment",
-                "3: unsupported \"Gateway bank/g\": Gateway bank/g: kind: not supported yet",
+                "3: unsupported \"EnvoyFilter bank/g\": EnvoyFilter bank/g: kind: not supported yet",
                 "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tunnel: not supported yet",
                 "7: wrong \"destinationRule shop/d\": destinationRule shop/d: spec.hots: want a field of DestinationRule, got unknown field \"hots\"",
                 "9: wrong \"\": want an object with apiVersion, kind and metadata, got 7",

@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(class(api_version, kind), "foreign", "{api_version} {kind}");
         }
         let not_yet = "kind: not supported yet";
-        assert_eq!(class("networking.istio.io/v1", "Gateway"), not_yet);
+        assert_eq!(class("networking.istio.io/v1", "EnvoyFilter"), not_yet);
         assert_eq!(class("gateway.networking.k8s.io/v1", "Gateway"), not_yet);
     }
 

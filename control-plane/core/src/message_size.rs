@@ -15,7 +15,7 @@ use crate::encode::endpoint::load_assignment;
 use crate::encode::inputs::Shared;
 use crate::encode::route::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host};
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, Protocol, RequestSource, Service, ServiceKey, ServicePort};
+use crate::model::{Discovery, ExportTo, Protocol, RequestSource, Service, ServiceKey, ServicePort};
 
 /// The largest resource that every client can take, in bytes.
 const BYTES_MAX: usize = ClientClass::GRPC_RESOURCE_BYTES_MAX;
@@ -86,7 +86,8 @@ fn example_service(host: &Hostname, origin: &Config) -> Service {
         addresses: Vec::new(),
         export_to: ExportTo::All,
         created: origin.created,
-        dns: false,
+        subnets: Vec::new(),
+        discovery: Discovery::Told,
         external: false,
         selector: None,
     }

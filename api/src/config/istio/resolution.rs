@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Istio's `ServiceEntry.Resolution`. Only `STATIC` and `DNS` are supported.
+/// Istio's `ServiceEntry.Resolution`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Resolution {
@@ -17,4 +17,14 @@ pub enum Resolution {
     DnsRoundRobin,
     /// Sidecars ask DNS for the host that the request names.
     DynamicDns,
+}
+
+impl Resolution {
+    /// Returns whether sidecars ask DNS for the endpoints.
+    pub fn asks_dns(self) -> bool {
+        match self {
+            Self::Dns | Self::DnsRoundRobin => true,
+            Self::None | Self::Static | Self::DynamicDns => false,
+        }
+    }
 }

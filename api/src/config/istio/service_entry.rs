@@ -1,14 +1,15 @@
 //! `ServiceEntry`: a service that Kubernetes does not know.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::resolution::Resolution;
+use super::virtual_service::subnets;
 use super::workload_entry::{WorkloadEntry, WorkloadSelector, check_endpoint};
-use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty, check_protocol};
+use crate::config::checks::{Faults, check_export_to, check_not_empty, check_protocol};
 use crate::invalid::Invalid;
 use crate::names::Hostname;
 
@@ -20,11 +21,12 @@ pub(crate) const UNSUPPORTED: &[&str] =
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceEntry {
-    /// The full DNS names of the service. Each name is a service of its own with the same ports and endpoints.
+    /// The full DNS names of the service, or wildcards. Each name is a service of its own with the same ports and
+    /// endpoints.
     pub hosts: Vec<Hostname>,
-    /// The virtual addresses at which captured traffic to the service is recognised.
-    #[serde(default)]
-    pub addresses: Vec<IpAddr>,
+    /// The virtual addresses at which captured traffic to the service is recognised, and ranges of them.
+    #[serde(default, deserialize_with = "subnets")]
+    pub addresses: Vec<IpNet>,
     /// The ports that clients use.
     pub ports: Vec<ServiceEntryPort>,
     /// Whether the service is a part of the mesh.
@@ -78,15 +80,27 @@ pub(crate) fn check(spec: &ServiceEntry) -> Faults {
     check_not_empty("spec.ports", spec.ports.len(), &mut faults);
     for (index, host) in spec.hosts.iter().enumerate() {
         let path = format!("spec.hosts[{index}]");
-        check_full_host(&path, host, &mut faults);
+        if host.is_wildcard() && spec.endpoints.is_empty() && spec.resolution.asks_dns() {
+            faults.push(Invalid::new(&path, "a name that DNS can be asked for, or endpoints", host));
+        }
         if !host.as_str().contains('.') {
             faults.push(Invalid::new(path, "a full DNS name", format!("{:?}", host.as_str())));
         }
     }
     check_ports(&spec.ports, &mut faults);
-    if !matches!(spec.resolution, Resolution::Static | Resolution::Dns) {
-        faults
-            .push(Invalid::not_supported("spec.resolution").hint(format!("{:?}; STATIC and DNS are", spec.resolution)));
+    match spec.resolution {
+        Resolution::Static | Resolution::Dns => {}
+        Resolution::None if spec.endpoints.is_empty() && spec.workload_selector.is_none() => {}
+        Resolution::None => {
+            let want = "no endpoints beside resolution NONE, which goes to where clients go";
+            faults.push(Invalid::new("spec.endpoints", want, "some"));
+        }
+        Resolution::DnsRoundRobin if spec.endpoints.len() <= 1 => {}
+        Resolution::DnsRoundRobin => {
+            let want = "at most one endpoint beside resolution DNS_ROUND_ROBIN";
+            faults.push(Invalid::new("spec.endpoints", want, spec.endpoints.len()));
+        }
+        Resolution::DynamicDns => faults.push(Invalid::not_supported("spec.resolution").hint("DYNAMIC_DNS")),
     }
     if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
         faults.push(Invalid::new("spec.endpoints", "one of endpoints and workloadSelector", "both"));
@@ -129,7 +143,8 @@ mod tests {
         read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: STATIC, {PORTS}}}"))).unwrap();
         let want = "spec.hosts[0]: want a full DNS name, got \"a\"";
         refused(&format!("{{hosts: [a], resolution: STATIC, {PORTS}}}"), want);
-        let want = "spec.hosts[0]: not supported yet (the wildcard *.b)";
+        read(&istio("ServiceEntry", &format!("{{hosts: ['*.b'], {PORTS}}}"))).unwrap();
+        let want = "spec.hosts[0]: want a name that DNS can be asked for, or endpoints, got *.b";
         refused(&format!("{{hosts: ['*.b'], resolution: DNS, {PORTS}}}"), want);
     }
 
@@ -142,19 +157,32 @@ mod tests {
         refused(&spec(twice), "spec.ports[1].name: want a name used once, got \"a\"");
         let want = "spec.ports[0].protocol: want HTTP, HTTP2, GRPC, HTTPS, TLS or TCP, got \"SPDY\"";
         refused(&spec("{number: 80, name: a, protocol: SPDY}"), want);
-        let want = "spec.ports[0].protocol: not supported yet (MONGO)";
-        refused(&spec("{number: 80, name: a, protocol: MONGO}"), want);
+        let want = "spec.ports[0].protocol: not supported yet (UDP)";
+        refused(&spec("{number: 80, name: a, protocol: UDP}"), want);
+        read(&istio("ServiceEntry", &spec("{number: 80, name: a, protocol: MONGO}"))).unwrap();
     }
 
     #[test]
-    fn only_static_and_dns_resolution_are_taken() {
-        for resolution in ["STATIC", "DNS"] {
-            read(&istio("ServiceEntry", &format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}}}"))).unwrap();
+    fn resolutions_have_the_endpoints_that_they_can_use() {
+        let spec = |resolution: &str, endpoints: &str| {
+            format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}, endpoints: [{endpoints}]}}")
+        };
+        for resolution in ["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"] {
+            read(&istio("ServiceEntry", &spec(resolution, ""))).unwrap();
         }
-        let want = "spec.resolution: not supported yet (None; STATIC and DNS are)";
-        refused(&format!("{{hosts: [a.b], {PORTS}}}"), want);
-        let want = "spec.resolution: not supported yet (DynamicDns; STATIC and DNS are)";
-        refused(&format!("{{hosts: [a.b], resolution: DYNAMIC_DNS, {PORTS}}}"), want);
+        let one = "{address: 10.0.0.1}";
+        refused(&spec("NONE", one), "spec.endpoints: want no endpoints beside resolution NONE");
+        let two = [one, one].join(", ");
+        refused(&spec("DNS_ROUND_ROBIN", &two), "spec.endpoints: want at most one endpoint beside resolution");
+        refused(&spec("DYNAMIC_DNS", ""), "spec.resolution: not supported yet (DYNAMIC_DNS)");
+    }
+
+    #[test]
+    fn addresses_are_single_or_ranges() {
+        read(&istio("ServiceEntry", &format!("{{hosts: [a.b], addresses: [10.0.0.1, 10.1.0.0/16], {PORTS}}}")))
+            .unwrap();
+        let want = "spec.addresses: want an IP address or a range such as 10.0.0.0/8, got \"10.0.0.0/33\"";
+        refused(&format!("{{hosts: [a.b], addresses: [10.0.0.0/33], {PORTS}}}"), want);
     }
 
     #[test]

@@ -55,9 +55,9 @@ pub(crate) fn check(spec: &WorkloadEntry) -> Faults {
 /// Adds what is wrong in a workload at `path`. A name instead of an address is right only where DNS is asked.
 pub(crate) fn check_endpoint(path: &str, entry: &WorkloadEntry, resolution: Resolution, faults: &mut Faults) {
     let is_ip = entry.address.parse::<std::net::IpAddr>().is_ok();
-    let is_name = resolution == Resolution::Dns && entry.address.parse::<Hostname>().is_ok();
+    let is_name = resolution.asks_dns() && entry.address.parse::<Hostname>().is_ok();
     if !is_ip && !is_name {
-        let want = if resolution == Resolution::Dns { "an IP address or a DNS name" } else { "an IP address" };
+        let want = if resolution.asks_dns() { "an IP address or a DNS name" } else { "an IP address" };
         faults.push(Invalid::new(format!("{path}.address"), want, format!("{:?}", entry.address)));
     }
     if entry.weight == Some(0) {

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::config::checks::{Faults, check_addresses, check_not_empty};
 use crate::invalid::Invalid;
 use crate::labels::Labels;
+use crate::names::Hostname;
 
 /// A Kubernetes service, as far as Rutter acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct KubernetesService {
     pub ports: Vec<KubernetesServicePort>,
     /// The labels of the pods that are its endpoints. `None` means that only EndpointSlices name its endpoints.
     pub selector: Option<Labels>,
+    /// Whether DNS answers with the addresses of the endpoints, because the service has none of its own: `clusterIP: None`.
+    pub is_headless: bool,
+    /// The DNS name that the service stands for, if its type is `ExternalName`.
+    pub external_name: Option<Box<str>>,
 }
 
 /// A port of a [`KubernetesService`].
@@ -34,6 +39,9 @@ pub struct KubernetesServicePort {
     pub target: u16,
 }
 
+/// The cluster address of a service that has none.
+const HEADLESS: &str = "None";
+
 impl From<core::Service> for KubernetesService {
     fn from(service: core::Service) -> Self {
         let spec = service.spec.unwrap_or_default();
@@ -44,7 +52,14 @@ impl From<core::Service> for KubernetesService {
         let mut addresses: Vec<IpAddr> = ips.filter_map(|ip| ip.parse().ok()).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        Self { addresses, ports, selector: spec.selector.map(Labels::from) }
+        let is_external = spec.type_.as_deref() == Some("ExternalName");
+        Self {
+            addresses,
+            ports,
+            selector: spec.selector.map(Labels::from),
+            is_headless: spec.cluster_ip.as_deref() == Some(HEADLESS),
+            external_name: spec.external_name.filter(|_| is_external).map(Into::into),
+        }
     }
 }
 
@@ -70,8 +85,6 @@ pub(crate) fn check(service: &core::Service) -> Faults {
         return vec![Invalid::new("spec", "the service's ports", "nothing")];
     };
     let unsupported_values = [
-        ("spec.type", spec.type_.as_deref(), "ExternalName"),
-        ("spec.clusterIP", spec.cluster_ip.as_deref(), "None"),
         ("spec.sessionAffinity", spec.session_affinity.as_deref(), "ClientIP"),
         ("spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref(), "Local"),
     ];
@@ -86,13 +99,26 @@ pub(crate) fn check(service: &core::Service) -> Faults {
     if spec.traffic_distribution.is_some() {
         faults.push(Invalid::not_supported("spec.trafficDistribution"));
     }
-    check_ports(spec.ports.as_deref().unwrap_or_default(), &mut faults);
-    check_addresses("spec.clusterIPs", spec.cluster_ips.as_deref().unwrap_or_default(), &mut faults);
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    if spec.type_.as_deref() == Some("ExternalName") {
+        check_external_name(spec.external_name.as_deref().unwrap_or_default(), &mut faults);
+    } else if spec.cluster_ip.as_deref() != Some(HEADLESS) {
+        check_not_empty("spec.ports", ports.len(), &mut faults);
+    }
+    check_ports(ports, &mut faults);
+    let addresses: Vec<String> =
+        spec.cluster_ips.iter().flatten().filter(|address| *address != HEADLESS).cloned().collect();
+    check_addresses("spec.clusterIPs", &addresses, &mut faults);
     faults
 }
 
+fn check_external_name(name: &str, faults: &mut Faults) {
+    if name.parse::<Hostname>().is_err() {
+        faults.push(Invalid::new("spec.externalName", "a DNS name", format!("{name:?}")));
+    }
+}
+
 fn check_ports(ports: &[core::ServicePort], faults: &mut Faults) {
-    check_not_empty("spec.ports", ports.len(), faults);
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (index, port) in ports.iter().enumerate() {
         let name = port.name.as_deref().unwrap_or_default();
@@ -151,12 +177,24 @@ mod tests {
             let want = format!("service default/a: spec.{name}: not supported yet{hint}");
             assert_refused(&text(&format!("{{{field}, ports: [{{port: 80}}]}}")), &want);
         };
-        refused("clusterIP: None", "clusterIP", " (None)");
-        refused("type: ExternalName", "type", " (ExternalName)");
         refused("sessionAffinity: ClientIP", "sessionAffinity", " (ClientIP)");
         refused("internalTrafficPolicy: Local", "internalTrafficPolicy", " (Local)");
         refused("publishNotReadyAddresses: true", "publishNotReadyAddresses", "");
         refused("trafficDistribution: PreferClose", "trafficDistribution", "");
+    }
+
+    #[test]
+    fn headless_services_and_names_of_others_are_taken() {
+        let headless =
+            service("{clusterIP: None, clusterIPs: [None], selector: {app: a}, ports: [{name: tcp, port: 5432}]}");
+        assert!(headless.is_headless && headless.addresses.is_empty() && headless.ports.len() == 1);
+        assert!(service("{clusterIP: None}").ports.is_empty());
+        let external = service("{type: ExternalName, externalName: a.example.com}");
+        assert_eq!(external.external_name.as_deref(), Some("a.example.com"));
+        assert_refused(
+            &text("{type: ExternalName}"),
+            "service default/a: spec.externalName: want a DNS name, got \"\"",
+        );
     }
 
     #[test]

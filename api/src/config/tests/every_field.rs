@@ -146,7 +146,8 @@ fn virtual_service_fields() {
         expect![[r#"
             spec.hosts: taken
             spec.gateways: taken
-            spec.gateways: want a field that Rutter acts on, got one that is not supported yet
+            spec.gateways: taken
+            spec.gateways: want mesh, NAME or NAMESPACE/NAME, got "*/edge"
             spec.exportTo: taken
             spec.tls: taken
             spec.tls: want a host that spec.hosts covers, got b
@@ -340,7 +341,7 @@ fn destination_rule_fields() {
             spec.trafficPolicy.outlierDetection.maxEjectionPercent: want 0..=100, got 101
             spec.trafficPolicy.outlierDetection.minHealthPercent: taken
             spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: taken
-            spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field of DestinationRule, got unknown field "consecutiveErrors"
+            spec.trafficPolicy.outlierDetection.consecutiveErrors: want a field that Rutter acts on, got one that is not supported yet
             spec.trafficPolicy.outlierDetection: taken
             spec.trafficPolicy.tls: taken
             spec.trafficPolicy.tls: taken
@@ -395,14 +396,14 @@ fn service_entry_fields() {
         &document,
         &fields,
         expect![[r#"
-            spec.hosts: want a field that Rutter acts on, got one that is not supported yet
+            spec.hosts: taken
             spec.addresses: taken
-            spec.addresses: want a valid value, got invalid IP address syntax
+            spec.addresses: taken
             spec.location: taken
             spec.location: taken
             spec.resolution: taken
-            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
-            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
+            spec.resolution: want no endpoints beside resolution NONE, which goes to where clients go, got some
+            spec.resolution: taken
             spec.resolution: want a field that Rutter acts on, got one that is not supported yet
             spec.exportTo: taken
             spec.exportTo: want ".", "*" or a namespace, got "~"
@@ -496,7 +497,7 @@ fn sidecar_fields() {
             spec.ingress.0.tls: want a field that Rutter acts on, got one that is not supported yet
             spec.ingress.0.connectionPool: want a field that Rutter acts on, got one that is not supported yet
             spec.ingress.0.port.name: taken
-            spec.ingress.0.port.protocol: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.port.protocol: taken
             spec.inboundConnectionPool: want a field that Rutter acts on, got one that is not supported yet
             spec.outboundTrafficPolicy.mode: taken
             spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got one that is not supported yet
@@ -552,12 +553,12 @@ fn kubernetes_service_fields() {
             status: taken
             spec.selector: taken
             spec.clusterIP: taken
-            spec.clusterIP: want a field that Rutter acts on, got one that is not supported yet
+            spec.clusterIP: taken
             spec.clusterIPs: taken
             spec.clusterIPs: want an IP address, got "here"
             spec.type: taken
             spec.type: taken
-            spec.type: want a field that Rutter acts on, got one that is not supported yet
+            spec.type: want a DNS name, got ""
             spec.externalName: taken
             spec.externalIPs: taken
             spec.ipFamilies: taken

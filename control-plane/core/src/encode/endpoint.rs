@@ -23,6 +23,8 @@ pub struct EndpointInputs {
     pub destination_rule: Option<Shared<Config>>,
     /// The endpoints of the service, sorted.
     pub endpoints: Shared<Vec<Endpoint>>,
+    /// Whether connections go to where the client goes, so that nobody asks for endpoints.
+    pub follows_client: bool,
 }
 
 /// Encodes a load assignment for each cluster of a service, unless sidecars ask DNS for its endpoints. A cluster
@@ -30,7 +32,7 @@ pub struct EndpointInputs {
 /// Subsets come after the cluster of all endpoints, in the order of the rule.
 pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]> {
     let service = &inputs.service;
-    if service.dns {
+    if !service.discovery.is_told() || inputs.follows_client {
         return Box::default();
     }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
@@ -134,6 +136,7 @@ mod tests {
             service: mesh.service("e.x"),
             destination_rule: mesh.destination_rule("e.x"),
             endpoints: mesh.endpoints("e.x"),
+            follows_client: false,
         };
         summaries(ResourceType::Endpoint, &encode_load_assignments(&inputs), |assignment| {
             let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();

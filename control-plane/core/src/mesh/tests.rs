@@ -115,8 +115,13 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
 fn random_services() -> impl Strategy<Value = String> {
     let protocols = prop_oneof![Just("http"), Just("tcp"), Just("https"), Just("auto")];
     let export_to = prop_oneof![3 => Just(""), 1 => Just("."), 1 => Just("n1")];
-    (namespaces(), names(), 80u16..83, protocols, export_to)
-        .prop_map(|(namespace, name, port, protocol, export_to)| service(namespace, name, port, protocol, export_to))
+    let sorts = prop_oneof![4 => Just(None), 1 => Just(Some("clusterIP: None")), 1 => Just(Some("type: ExternalName, externalName: x.y"))];
+    (namespaces(), names(), 80u16..83, protocols, export_to, sorts).prop_map(
+        |(namespace, name, port, protocol, export_to, sort)| {
+            let usual = service(namespace, name, port, protocol, export_to);
+            sort.map_or(usual.clone(), |sort| usual.replace(&format!("clusterIP: 10.9.0.{port}"), sort))
+        },
+    )
 }
 
 fn random_endpoint_slices() -> impl Strategy<Value = String> {
@@ -132,14 +137,24 @@ fn random_endpoint_slices() -> impl Strategy<Value = String> {
 
 /// Some of these have a host or an address in common with services, and some have WorkloadEntries as endpoints.
 fn random_service_entries() -> impl Strategy<Value = String> {
-    let hosts =
-        prop_oneof![Just("s0.n0"), Just("10.9.0.80"), Just("s1.n1.svc.cluster.local"), Just("z.n2.svc.cluster.local")];
-    (namespaces(), names(), hosts, 80u16..82, exports(), any::<bool>()).prop_map(
-        |(namespace, name, host, port, export_to, selects)| {
-            let selector = if selects { ", workloadSelector: {labels: {app: s0}}" } else { "" };
+    let hosts = prop_oneof![
+        Just("s0.n0"),
+        Just("10.9.0.80"),
+        Just("s1.n1.svc.cluster.local"),
+        Just("'*.s1.n1.svc.cluster.local'"),
+        Just("z.n2.svc.cluster.local")
+    ];
+    let resolutions = prop_oneof![
+        4 => Just("HTTP}], resolution: STATIC, addresses: [10.9.0.80]"),
+        1 => Just("HTTP}], resolution: STATIC, addresses: [10.9.0.80], workloadSelector: {labels: {app: s0}}"),
+        1 => Just("HTTP}], resolution: NONE"),
+        1 => Just("TCP}], resolution: NONE, addresses: [10.8.0.0/16]"),
+        1 => Just("TLS}], resolution: DNS_ROUND_ROBIN, endpoints: [{address: x.y}]"),
+    ];
+    (namespaces(), names(), hosts, 80u16..82, exports(), resolutions).prop_map(
+        |(namespace, name, host, port, export_to, resolution)| {
             let spec = format!(
-                "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: HTTP}}], \
-                 resolution: STATIC, addresses: [10.9.0.80]{selector}"
+                "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: {resolution}"
             );
             istio("ServiceEntry", namespace, name, &spec)
         },

@@ -27,4 +27,4 @@ pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,
     routes_of, sources_of, tcp_routes_of, tls_routes_of,
 };
-pub use service::{Protocol, Service, ServiceKey, ServicePort, services_of};
+pub use service::{Discovery, Protocol, Service, ServiceKey, ServicePort, services_of};

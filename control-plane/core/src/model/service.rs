@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rutter_api::config::istio::{Location, Resolution, ServiceEntry};
 use rutter_api::config::kubernetes::KubernetesService;
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels, Spec};
@@ -27,18 +28,59 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The virtual addresses. Empty means that the service is found by its name only.
     pub addresses: Vec<IpAddr>,
+    /// The ranges of addresses of a service that is many machines.
+    pub subnets: Vec<IpNet>,
     /// The namespaces whose clients see the service.
     pub export_to: ExportTo,
     /// The age of the object that defines the service.
     pub created: CreationTimestamp,
-    /// Whether sidecars ask DNS for the endpoints.
-    pub dns: bool,
+    /// How sidecars find the endpoints.
+    pub discovery: Discovery,
     /// Whether the service is outside the mesh.
     pub external: bool,
     /// The labels of the WorkloadEntry objects, in the namespace of the origin, that are endpoints. `None` means that
     /// the service selects no workloads.
     pub selector: Option<Labels>,
 }
+
+/// How sidecars find the endpoints of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovery {
+    /// They are told them.
+    Told,
+    /// They are told them, or, if traffic comes to them with its original destination, go there: DNS gave the client the
+    /// address of an endpoint (a headless service).
+    OfHeadless,
+    /// They ask DNS for this name, or for the addresses of the endpoints that are given as names, and use all answers.
+    Dns(Arc<str>),
+    /// They ask DNS for this name, or for that of the only endpoint, and use one answer.
+    DnsRoundRobin(Arc<str>),
+    /// They go to where the client goes. Without its original destination they ask DNS for this name, if it is none of
+    /// several.
+    Passthrough(Arc<str>),
+}
+
+impl Discovery {
+    /// Returns whether sidecars go to the original destination of traffic that has one.
+    pub fn follows_client(&self) -> bool {
+        match self {
+            Self::OfHeadless | Self::Passthrough(_) => true,
+            Self::Told | Self::Dns(_) | Self::DnsRoundRobin(_) => false,
+        }
+    }
+
+    /// Returns whether sidecars are told the endpoints, unless they go to the original destination.
+    pub fn is_told(&self) -> bool {
+        match self {
+            Self::Told | Self::OfHeadless => true,
+            Self::Dns(_) | Self::DnsRoundRobin(_) | Self::Passthrough(_) => false,
+        }
+    }
+}
+
+/// The ports of protocols in which the server speaks first, so that nothing can be found out by waiting for the client:
+/// SMTP, DNS, MySQL and MongoDB.
+const SERVER_FIRST_PORTS: [u16; 4] = [25, 53, 3306, 27017];
 
 /// A port of a [`Service`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +123,15 @@ impl Protocol {
         matches!(self, Self::Http2 | Self::Grpc)
     }
 
+    /// Returns the protocol of a port of a service. What is not known is found out from the first bytes, but at ports of
+    /// protocols in which the server speaks first.
+    fn of_port(word: &str, number: u16) -> Self {
+        match Self::from_word(word) {
+            Self::Unknown if SERVER_FIRST_PORTS.contains(&number) => Self::Tcp,
+            protocol => protocol,
+        }
+    }
+
     /// Reads Istio's word for a protocol, in any case. Other words mean that the protocol is not known.
     pub fn from_word(word: &str) -> Self {
         match word.to_ascii_lowercase().as_str() {
@@ -114,7 +165,7 @@ fn from_kubernetes(config: &Config, service: &KubernetesService, domain: &str) -
     let ports = service.ports.iter().map(|port| ServicePort {
         number: port.number,
         name: port.name.clone(),
-        protocol: Protocol::from_word(&port.protocol),
+        protocol: Protocol::of_port(&port.protocol, port.number),
         target: port.target,
     });
     let host = Hostname::kubernetes(&config.key.name, &config.key.namespace, domain);
@@ -122,9 +173,14 @@ fn from_kubernetes(config: &Config, service: &KubernetesService, domain: &str) -
         key: ServiceKey { host, origin: config.key.clone() },
         ports: ports.collect(),
         addresses: service.addresses.clone(),
+        subnets: Vec::new(),
         export_to: ExportTo::of_config(config),
         created: config.created,
-        dns: false,
+        discovery: match &service.external_name {
+            Some(name) => Discovery::Dns((&**name).into()),
+            None if service.is_headless => Discovery::OfHeadless,
+            None => Discovery::Told,
+        },
         external: false,
         selector: service.selector.clone(),
     }
@@ -134,18 +190,26 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
     let ports = entry.ports.iter().map(|port| ServicePort {
         number: port.number.get(),
         name: port.name.clone(),
-        protocol: Protocol::from_word(&port.protocol),
+        protocol: Protocol::of_port(&port.protocol, port.number.get()),
         target: port.target_port.unwrap_or(port.number).get(),
     });
     let mut ports: Vec<ServicePort> = ports.collect();
     ports.sort_by_key(|port| port.number);
+    let (single, subnets): (Vec<IpNet>, Vec<IpNet>) =
+        entry.addresses.iter().partition(|net| net.prefix_len() == net.max_prefix_len());
     Service {
         key: ServiceKey { host: host.clone(), origin: config.key.clone() },
         ports,
-        addresses: entry.addresses.clone(),
+        addresses: single.iter().map(IpNet::addr).collect(),
+        subnets,
         export_to: ExportTo::of_config(config),
         created: config.created,
-        dns: entry.resolution == Resolution::Dns,
+        discovery: match entry.resolution {
+            Resolution::Static => Discovery::Told,
+            Resolution::Dns | Resolution::DynamicDns => Discovery::Dns(host.as_str().into()),
+            Resolution::DnsRoundRobin => Discovery::DnsRoundRobin(host.as_str().into()),
+            Resolution::None => Discovery::Passthrough(host.as_str().into()),
+        },
         external: entry.location == Location::MeshExternal,
         selector: entry.workload_selector.as_ref().map(|selector| selector.labels.clone()),
     }
@@ -200,7 +264,7 @@ mod tests {
         let hosts: Vec<&str> = services.iter().map(|service| service.key.host.as_str()).collect();
         assert_eq!(hosts, ["a.x", "b.x"]);
         let service = &services[1];
-        assert!(service.dns && service.external && !service.is_kubernetes());
+        assert!(service.discovery == Discovery::Dns("b.x".into()) && service.external && !service.is_kubernetes());
         let ports: Vec<_> = service.ports.iter().map(|port| (port.number, port.protocol, port.target)).collect();
         assert_eq!(ports, [(80, Protocol::Http, 80), (443, Protocol::Tls, 8443)]);
         assert_eq!(service.selector.as_ref().unwrap().get("k"), Some("v"));

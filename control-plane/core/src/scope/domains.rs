@@ -12,11 +12,13 @@ pub(super) fn rivals(index: &MeshIndex, host: &Hostname, addresses: &BTreeSet<Ip
     let (text, domain) = (host.as_str(), &*index.settings().domain);
     // A host may be called like the short form of another. Short forms without a dot are no hosts of services.
     let longer = [format!("{text}.svc.{domain}"), format!("{text}.{domain}")];
+    // The names of the endpoints of a headless service may be the wildcard of another.
+    let wildcards = [format!("*.{text}")].into_iter().chain(text.strip_prefix("*.").map(str::to_owned));
     let without_domain = text.strip_suffix(&format!(".{domain}"));
     let without_svc = without_domain.and_then(|text| text.strip_suffix(".svc"));
     let shorter = without_domain.into_iter().chain(without_svc).map(str::to_owned);
     let mut rivals: BTreeSet<Hostname> =
-        longer.into_iter().chain(shorter).filter_map(|text| text.parse().ok()).collect();
+        longer.into_iter().chain(shorter).chain(wildcards).filter_map(|text| text.parse().ok()).collect();
     for ip in addresses.iter().copied().chain(text.parse()) {
         rivals.extend(index.hosts_at(&ip).cloned());
     }
@@ -42,15 +44,17 @@ mod tests {
             rivals.iter().map(Hostname::to_string).collect::<Vec<_>>()
         };
         assert_eq!(
-            names("a.shop.svc.cluster.local", &["10.0.0.1"])[1..],
+            names("a.shop.svc.cluster.local", &["10.0.0.1"]),
             [
+                "*.a.shop.svc.cluster.local",
+                "a.shop",
                 "a.shop.svc",
                 "a.shop.svc.cluster.local.cluster.local",
                 "a.shop.svc.cluster.local.svc.cluster.local",
                 "e.x"
             ]
         );
-        assert_eq!(names("a.shop", &[]), ["a.shop.cluster.local", "a.shop.svc.cluster.local"]);
+        assert_eq!(names("a.shop", &[]), ["*.a.shop", "a.shop.cluster.local", "a.shop.svc.cluster.local"]);
         assert!(names("10.0.0.1", &[]).contains(&"e.x".to_owned()));
     }
 }

@@ -22,10 +22,10 @@ use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
+use crate::model::{Discovery, Endpoint, Protocol, Service, ServiceKey, ServicePort};
 use crate::model::{
     LookedUpDestination, Place, Policy, RequestSource, RequestTarget, shapes_routes, tcp_routes_of, tls_routes_of,
 };
-use crate::model::{Protocol, Service, ServiceKey, ServicePort};
 use crate::resource::EncodedResource;
 use crate::visibility::Viewpoint;
 
@@ -64,6 +64,11 @@ impl HostResources {
     /// Returns the virtual addresses of the service.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         self.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns whether the service has no address of its own, so that DNS answers with those of its endpoints.
+    pub(super) fn is_headless(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.discovery == Discovery::OfHeadless)
     }
 
     /// Returns the ports at which requests to the host are routed.
@@ -196,14 +201,16 @@ impl HostBuilder<'_> {
     /// Builds what leads to a service, without the ways by which clients ask for it.
     pub(super) fn build_clusters(&self, service: &Arc<Service>) -> HostResources {
         let destination_rule = self.viewpoint.destination_rule(self.index, service).map(Shared::from);
+        let follows_client = self.client.is_captured() && service.discovery.follows_client();
         let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
         let clusters = ClusterInputs {
             service: service.into(),
             destination_rule: destination_rule.clone(),
-            dns_endpoints: service.dns.then(|| endpoints.clone()),
+            dns_endpoints: (!service.discovery.is_told()).then(|| endpoints.clone()),
             form: self.client.cluster_form(),
+            follows_client,
         };
-        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints };
+        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client };
         HostResources {
             service: Some(service.clone()),
             clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
@@ -289,15 +296,29 @@ impl HostBuilder<'_> {
             return targets;
         }
         let has_own_address = self.client.is_captured() && !service.addresses.is_empty();
-        let rest = if is_tls && !has_own_address {
-            ConnectionMatch::server_name(host.as_str())
+        let rest = if !has_own_address && !service.subnets.is_empty() {
+            vec![ConnectionMatch { server_name: None, subnets: service.subnets.clone() }]
+        } else if is_tls && !has_own_address {
+            vec![ConnectionMatch::server_name(host.as_str())]
+        } else if self.client.is_captured() && service.discovery == Discovery::OfHeadless {
+            self.addresses_of_endpoints(service)
         } else {
-            ConnectionMatch::default()
+            vec![ConnectionMatch::default()]
         };
         let rule = self.viewpoint.destination_rule(self.index, service);
         let policy = Policy::of_rule(rule.and_then(|config| config.spec.as_destination_rule()), number, None);
-        targets.entry(rest).or_insert_with(|| target_of_service(&cluster, &policy));
+        for connection_match in rest {
+            targets.entry(connection_match).or_insert_with(|| target_of_service(&cluster, &policy));
+        }
         targets
+    }
+
+    /// Returns what tells connections to a headless service from those to others at the same port: the address of each
+    /// endpoint alone, so that an endpoint that comes or goes leaves the connections to the others as they are.
+    fn addresses_of_endpoints(&self, service: &Service) -> Vec<ConnectionMatch> {
+        let addresses: BTreeSet<IpAddr> = self.index.endpoints(&service.key).iter().filter_map(Endpoint::ip).collect();
+        let alone = |ip: IpAddr| ConnectionMatch { server_name: None, subnets: vec![ip.into()] };
+        addresses.into_iter().map(alone).collect()
     }
 
     /// Returns the hosts that a VirtualService sends to, looked up in what the clients see.
@@ -345,7 +366,8 @@ impl HostBuilder<'_> {
     fn add_grpc_listeners(&self, resources: &mut HostResources, service: &Service, port: u16) {
         let (host, domain) = (&service.key.host, &*self.index.settings().domain);
         let short_names = ShortNames::for_client(self.viewpoint.namespace, host, domain);
-        let names = domains(DomainInputs { host, addresses: &[], short_names, domain });
+        let is_headless = false;
+        let names = domains(DomainInputs { host, addresses: &[], is_headless, short_names, domain });
         let table = RouteTableName::Grpc(ClusterName::outbound(port, host));
         for name in names.iter().filter(|name| !name.ends_with('.')) {
             resources.claimed_listeners.push(encode_grpc_client(name, port, &table));

@@ -89,13 +89,13 @@ pub struct RouteDestination {
 }
 
 /// Reads addresses and ranges of addresses: `10.0.0.0/8`, or `10.0.0.1` for that address alone.
-fn subnets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+pub(crate) fn subnets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(from)?;
     texts.iter().map(|text| subnet(text).ok_or_else(|| refusal(text))).collect()
 }
 
 /// Returns a range of addresses, given as `10.0.0.0/8` or as one address, or `None` if it is neither.
-pub(crate) fn subnet(text: &str) -> Option<IpNet> {
+fn subnet(text: &str) -> Option<IpNet> {
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(net.trunc())
 }

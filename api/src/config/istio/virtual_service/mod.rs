@@ -16,6 +16,7 @@ pub use actions::{
 };
 pub(crate) use check::check;
 pub use check::grpc_status;
+pub(crate) use layer4::subnets;
 pub use layer4::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 pub use matches::{HttpMatch, StringMatch};
 

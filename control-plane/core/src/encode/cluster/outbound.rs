@@ -16,7 +16,7 @@ use crate::encode::endpoint;
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
-use crate::model::{Endpoint, Policy, Service, ServicePort};
+use crate::model::{Discovery, Endpoint, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
 /// The time between two questions to DNS.
@@ -33,6 +33,8 @@ pub struct ClusterInputs {
     pub dns_endpoints: Option<Shared<Vec<Endpoint>>>,
     /// The form in which the client takes clusters.
     pub form: ClusterForm,
+    /// Whether connections go to where the client goes: the service is so, and traffic has its original destination.
+    pub follows_client: bool,
 }
 
 /// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
@@ -44,6 +46,13 @@ pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
     if inputs.form == ClusterForm::Grpc && dns_endpoints.len() > 1 {
         return Box::default();
     }
+    if let Discovery::Passthrough(name) = &inputs.service.discovery
+        && name.starts_with('*')
+        && !inputs.follows_client
+    {
+        // Nobody could be asked where such hosts are.
+        return Box::default();
+    }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let mut clusters = Vec::new();
     for port in &inputs.service.ports {
@@ -51,7 +60,7 @@ pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
             let mut cluster = outbound_cluster(inputs, port, subset, dns_endpoints);
             match inputs.form {
                 ClusterForm::Sidecar => {}
-                ClusterForm::Grpc => reduce_to_grpc(&mut cluster, inputs.service.dns),
+                ClusterForm::Grpc => reduce_to_grpc(&mut cluster, !inputs.service.discovery.is_told()),
             }
             clusters.push(encoded(&cluster));
         }
@@ -77,18 +86,31 @@ fn outbound_cluster(
     metadata.extend(inputs.destination_rule.as_ref().map(|config| config_field(config)));
     metadata.extend(subset.map(|subset| ("subset", text_value(&subset.name))));
     cluster.metadata = Some(istio_metadata(metadata));
-    if cluster.lb_policy == pb::cluster::LbPolicy::ClusterProvided as i32 {
-        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::OriginalDst);
-    } else if service.dns {
-        discover_by_dns(&mut cluster);
-        cluster.load_assignment = Some(match dns_endpoints {
-            [] => endpoint::single_endpoint_assignment(&name, service.key.host.as_str(), port.number),
-            some => endpoint::load_assignment(&name, port.number, some, subset.map(|subset| &subset.labels)),
-        });
-    } else {
-        cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::Eds);
-        cluster.eds_cluster_config =
-            Some(pb::cluster::EdsClusterConfig { eds_config: Some(ads()), service_name: name.clone() });
+    let follows_client = inputs.follows_client || cluster.lb_policy == pb::cluster::LbPolicy::ClusterProvided as i32;
+    match &service.discovery {
+        _ if follows_client => {
+            cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::OriginalDst);
+            cluster.lb_policy = pb::cluster::LbPolicy::ClusterProvided as i32;
+            cluster.lb_config = None;
+        }
+        Discovery::Dns(dns_name) | Discovery::DnsRoundRobin(dns_name) | Discovery::Passthrough(dns_name) => {
+            discover_by_dns(&mut cluster);
+            let assignment = match dns_endpoints {
+                [] => endpoint::single_endpoint_assignment(&name, dns_name, port.target),
+                some => endpoint::load_assignment(&name, port.number, some, subset.map(|subset| &subset.labels)),
+            };
+            // Envoy wants one endpoint for it. A subset may have none.
+            let has_one = assignment.endpoints.iter().map(|locality| locality.lb_endpoints.len()).sum::<usize>() == 1;
+            if has_one && matches!(service.discovery, Discovery::DnsRoundRobin(_)) {
+                cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::LogicalDns);
+            }
+            cluster.load_assignment = Some(assignment);
+        }
+        Discovery::Told | Discovery::OfHeadless => {
+            cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::Eds);
+            cluster.eds_cluster_config =
+                Some(pb::cluster::EdsClusterConfig { eds_config: Some(ads()), service_name: name.clone() });
+        }
     }
     set_http(&mut cluster, port.protocol, &policy);
     cluster.name = name;

@@ -22,7 +22,7 @@ use crate::encode::inputs::Shared;
 use crate::encode::listener::CORS_FILTER;
 use crate::encode::wire::{config_field, istio_metadata};
 use crate::model::{
-    LookedUpDestination, Place, Policy, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of,
+    Discovery, LookedUpDestination, Place, Policy, RequestSource, RequestTarget, Route, RouteAction, Service, routes_of,
 };
 use crate::resource::EncodedResource;
 
@@ -64,6 +64,8 @@ pub(crate) struct DomainInputs<'a> {
     pub(crate) host: &'a Hostname,
     /// The virtual addresses of its service.
     pub(crate) addresses: &'a [IpAddr],
+    /// Whether single endpoints are asked for by names of their own below that of the service.
+    pub(crate) is_headless: bool,
     /// The short names that the client may use.
     pub(crate) short_names: ShortNames,
     /// The suffix of Kubernetes' service names.
@@ -112,7 +114,9 @@ pub fn encode_virtual_host(inputs: &VirtualHostInputs) -> EncodedResource {
         RouteTableForm::Split => resource_name.clone(),
     };
     let addresses = inputs.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default();
-    let domains = domains(DomainInputs { host, addresses, short_names: inputs.short_names, domain: &inputs.domain });
+    let is_headless = inputs.service.as_ref().is_some_and(|service| service.discovery == Discovery::OfHeadless);
+    let (short_names, domain) = (inputs.short_names, &inputs.domain);
+    let domains = domains(DomainInputs { host, addresses, is_headless, short_names, domain });
     let virtual_host = virtual_host(name, domains, routes);
     EncodedResource::new(ResourceType::VirtualHost, resource_name.into(), &virtual_host.encode_to_vec())
 }
@@ -139,16 +143,17 @@ pub(super) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<pb::R
 /// table in which two virtual hosts have one of these in common; `scope::refresh` sees to that.
 pub(crate) fn domains(inputs: DomainInputs<'_>) -> Vec<String> {
     let host = inputs.host.as_str();
-    let mut domains = vec![host.to_owned()];
-    if !inputs.host.is_wildcard() {
-        domains.push(format!("{host}."));
-    }
+    let mut domains = vec![host.to_owned(), format!("{host}.")];
     if let Some((name, namespace)) = inputs.host.kubernetes_parts(inputs.domain) {
         let (short, full) = (format!("{name}.{namespace}"), format!("{name}.{namespace}.svc"));
         match inputs.short_names {
             ShortNames::WithoutNamespace => domains.extend([name.to_owned(), full, short]),
             ShortNames::WithNamespace => domains.extend([short, full]),
         }
+    }
+    if inputs.is_headless {
+        let below: Vec<String> = domains.iter().map(|domain| format!("*.{domain}")).collect();
+        domains.extend(below);
     }
     domains.extend(inputs.addresses.iter().copied().map(ip_domain));
     domains

@@ -62,7 +62,8 @@ impl Refresh<'_> {
         let domain = &*index.settings().domain;
         let short_names = ShortNames::for_client(&self.scope.key.namespace, host, domain);
         let addresses = resources.addresses();
-        let mut taken = domains(DomainInputs { host, addresses, short_names, domain });
+        let is_headless = resources.is_headless();
+        let mut taken = domains(DomainInputs { host, addresses, is_headless, short_names, domain });
         taken.retain(|domain| domain.parse().is_ok_and(|rival| has_port(&rival)));
         for ip in addresses {
             let has_address = |rival: &Hostname| {

@@ -88,7 +88,7 @@ fn a_change_is_encoded_for_the_base_once_and_shown_to_every_scope_over_it() {
         .assert_eq(&scopes.put(&service("c", "10.9.0.3", HTTP)));
     expect!["changed 1 2 3 4 5; listeners moved none; 1 visits, 2 encodes, 0 tables"]
         .assert_eq(&scopes.put(&service_in("w", "d", "10.9.0.4", TCP)));
-    expect!["changed 1 2 3 4 5; listeners moved none; 6 visits, 0 encodes, 0 tables"]
+    expect!["changed 1 2 3 4 5; listeners moved none; 7 visits, 0 encodes, 0 tables"]
         .assert_eq(&scopes.delete(Kind::Service, "c"));
 }
 
@@ -128,13 +128,11 @@ fn a_namespace_may_see_a_definition_of_its_own_instead_of_the_bases() {
         own  cluster outbound|80||x.example.com is hidden
         base listener 0.0.0.0_80 with all to 80
         base listener virtualOutbound with all to BlackHoleCluster; all to PassthroughCluster
-        own  listener 0.0.0.0_3306 with all to 3306
+        own  listener 0.0.0.0_3306
         own  listener 0.0.0.0_80 is hidden
         base route 80 with allow_any for *
-        own  route 3306 with allow_any for *
         own  route 80 is hidden
         base virtualhost 80/x.example.com:80 for x.example.com x.example.com.
-        own  virtualhost 3306/x.example.com:3306 for x.example.com x.example.com.
         own  virtualhost 80/x.example.com:80 is hidden
     "#]]
     .assert_eq(&scopes.shown(bank));

@@ -229,8 +229,8 @@ fn a_removal_finds_the_scopes_that_had_the_object() {
     expect![[r#"
         EndpointSlice s: changed 1 2 3 5; listeners moved none; 4 visits, 1 encodes, 0 tables
         DestinationRule r: changed 1 2 5; listeners moved none; 3 visits, 3 encodes, 0 tables
-        Service b: changed 1 2 5; listeners moved none; 8 visits, 0 encodes, 0 tables
-        Service a: changed 1 2 3 5; listeners moved 3; 8 visits, 0 encodes, 1 tables
+        Service b: changed 1 2 5; listeners moved none; 9 visits, 0 encodes, 0 tables
+        Service a: changed 1 2 3 5; listeners moved 3; 9 visits, 0 encodes, 1 tables
         Service a: changed none; listeners moved none; 0 visits, 0 encodes, 0 tables"#]]
     .assert_eq(&lines.join("\n"));
 }

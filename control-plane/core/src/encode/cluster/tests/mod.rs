@@ -21,8 +21,14 @@ fn rule(spec: &str) -> String {
 fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let mesh = Mesh::new(text);
     let service = mesh.service(host);
-    let dns_endpoints = service.dns.then(|| mesh.endpoints(host));
-    let inputs = ClusterInputs { service, destination_rule: mesh.destination_rule(host), dns_endpoints, form };
+    let dns_endpoints = (!service.discovery.is_told()).then(|| mesh.endpoints(host));
+    let inputs = ClusterInputs {
+        service,
+        destination_rule: mesh.destination_rule(host),
+        dns_endpoints,
+        form,
+        follows_client: false,
+    };
     encode_clusters(&inputs).into_vec()
 }
 

@@ -140,14 +140,15 @@ fn domains_are_the_names_by_which_clients_of_a_namespace_may_call_a_host() {
     let addresses = ["10.9.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     let domains = |namespace: &str, host| {
         let short_names = ShortNames::for_client(namespace, host, "cluster.local");
-        domains(DomainInputs { host, addresses: &addresses, short_names, domain: "cluster.local" }).join(" ")
+        domains(DomainInputs { host, addresses: &addresses, is_headless: false, short_names, domain: "cluster.local" })
+            .join(" ")
     };
     let external = "*.x".parse().unwrap();
     let lines = [domains("default", &host), domains("client", &host), domains("client", &external)];
     expect![[r#"
         a.default.svc.cluster.local a.default.svc.cluster.local. a a.default.svc a.default 10.9.0.1 [fd00::1]
         a.default.svc.cluster.local a.default.svc.cluster.local. a.default a.default.svc 10.9.0.1 [fd00::1]
-        *.x 10.9.0.1 [fd00::1]"#]]
+        *.x *.x. 10.9.0.1 [fd00::1]"#]]
     .assert_eq(&lines.join("\n"));
 }
 
