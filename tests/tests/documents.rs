@@ -39,7 +39,7 @@ const fn block(document: &'static str, begins: &'static str, how: How) -> Block 
     Block { document, begins, how }
 }
 
-const BLOCKS: [Block; 10] = [
+const BLOCKS: [Block; 11] = [
     block("README.md", "make demo", How::Elsewhere("make demo has a test of its own, and make test runs this one")),
     block("README.md", "rutter serve", How::Server),
     block("README.md", "rutterctl apply -f examples/bookinfo/bookinfo.yaml", How::Run),
@@ -47,6 +47,7 @@ const BLOCKS: [Block; 10] = [
     block("README.md", "rutterctl apply -f examples/bookinfo/reviews-v3.yaml", How::Run),
     block("README.md", "rutterctl check -f my-mesh/", How::Run),
     block("README.md", "rutterctl -n shop bootstrap", How::Run),
+    block("README.md", "rutterctl apply -f examples/bookinfo/gateway.yaml", How::Run),
     block(
         "CONTRIBUTING.md",
         "cargo test -p rutter-core",
@@ -57,10 +58,11 @@ const BLOCKS: [Block; 10] = [
 ];
 
 /// Documents whose blocks of commands are run.
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/istio.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/proxy.md",

@@ -109,7 +109,7 @@ impl Kind {
     /// Returns the plural by which Kubernetes names the kind, in lower case.
     fn plural(self) -> String {
         let name = self.name().to_ascii_lowercase();
-        match name.strip_suffix('y') {
+        match name.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
             Some(stem) => format!("{stem}ies"),
             None => format!("{name}s"),
         }

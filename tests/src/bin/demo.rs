@@ -8,9 +8,13 @@ use anyhow::{Context, Result, bail};
 use rutter_server::shutdown_signal;
 use rutter_tests::apps::{App, BOOKINFO, start};
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload};
+use rutter_tests::tls::Authority;
 use rutter_tests::{http, root};
 use tokio::task::JoinSet;
 
+/// The address of the gateway, and the host of its certificate.
+const EDGE: &str = "127.0.10.1";
+const EDGE_HOST: &str = "bookinfo.example.com";
 /// The number of requests from which the shares are counted.
 const REQUESTS: usize = 200;
 
@@ -78,6 +82,10 @@ async fn story() -> Result<()> {
     step(7, "What productpage's sidecar holds now, and has acknowledged");
     print!("{}", plane.ctl(&["proxy-config", "productpage-v1.default", "route"]).await?);
 
+    step(8, "A gateway: another Envoy takes requests from outside, in the clear and over TLS");
+    let gateway = gateway(dir.path(), &plane, &file("gateway.yaml")).await?;
+    ask_gateway(&gateway).await?;
+
     println!("\nDone: the weights that were applied are the traffic that was seen.");
     if std::env::var("STAY").is_ok_and(|stay| stay == "1") {
         println!("Staying up until Ctrl-C. Try:");
@@ -99,6 +107,48 @@ async fn sidecars(dir: &Path, plane: &ControlPlane, proxy: Proxy) -> Result<Vec<
         envoy.wait_ready().await?;
     }
     Ok(envoys)
+}
+
+/// A gateway, and the authority that vouches for it.
+struct Edge {
+    _envoy: Sidecar,
+    authority: Authority,
+}
+
+/// Starts a gateway whose Gateway objects are those of the example, and one with a certificate.
+async fn gateway(dir: &Path, plane: &ControlPlane, example: &str) -> Result<Edge> {
+    let authority = Authority::new(dir)?;
+    authority.issue("edge", &[EDGE_HOST])?;
+    let labels = vec!["istio=ingressgateway".to_owned()];
+    let ip = EDGE.parse()?;
+    let workload = Workload { labels, is_gateway: true, ..Workload::new("edge-1", "istio-system", ip) };
+    let envoy = Sidecar::start(dir, plane, &workload).await?;
+    let (certificate, key) = (authority.path("edge.pem"), authority.path("edge.key"));
+    let encrypted = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: bookinfo-tls}}\n\
+         spec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: 8443, name: https, protocol: HTTPS}}, bind: {EDGE}, \
+         hosts: [{EDGE_HOST}], tls: {{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: bookinfo-tls}}\n\
+         spec: {{hosts: [{EDGE_HOST}], gateways: [bookinfo-tls], \
+         http: [{{route: [{{destination: {{host: productpage, port: {{number: 9080}}}}}}]}}]}}\n"
+    );
+    plane.ctl(&["apply", "-f", example, "--wait"]).await?;
+    plane.apply(&encrypted, &["--wait"]).await?;
+    print!("{}", plane.ctl(&["get", "gateways"]).await?);
+    Ok(Edge { _envoy: envoy, authority })
+}
+
+/// Asks the gateway for a page in both ways.
+async fn ask_gateway(edge: &Edge) -> Result<()> {
+    let plain = http::get(format!("{EDGE}:8080").parse()?, "/productpage", &[("host", EDGE_HOST)]).await?;
+    println!("   http://{EDGE}:8080/productpage answers {}: {}", plain.status, plain.body);
+    let stream = edge.authority.connect(format!("{EDGE}:8443").parse()?, EDGE_HOST, None).await?;
+    let encrypted = http::exchange(stream, ("GET", "/"), EDGE_HOST, &[]).await?;
+    println!("   https://{EDGE_HOST}:8443/ answers {}: {}", encrypted.status, encrypted.body);
+    if plain.status != 200 || encrypted.status != 200 {
+        bail!("want 200 from the gateway in both ways");
+    }
+    Ok(())
 }
 
 /// Returns the share of each version of reviews that answered, in percent.

@@ -1,5 +1,6 @@
 mod every_field;
 mod exported;
+mod published;
 mod text;
 
 use serde_json::Value;

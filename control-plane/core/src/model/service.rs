@@ -126,10 +126,9 @@ impl Protocol {
     /// Returns the protocol of a port of a service. What is not known is found out from the first bytes, but at ports of
     /// protocols in which the server speaks first.
     fn of_port(word: &str, number: u16) -> Self {
-        match Self::from_word(word) {
-            Self::Unknown if SERVER_FIRST_PORTS.contains(&number) => Self::Tcp,
-            protocol => protocol,
-        }
+        let protocol = Self::from_word(word);
+        let is_server_first = protocol == Self::Unknown && SERVER_FIRST_PORTS.contains(&number);
+        if is_server_first { Self::Tcp } else { protocol }
     }
 
     /// Reads Istio's word for a protocol, in any case. Other words mean that the protocol is not known.

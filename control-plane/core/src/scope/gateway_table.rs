@@ -1,31 +1,24 @@
-//! The route tables of a gateway, and what it has for a host.
+//! The route tables of a gateway.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use rutter_api::config::istio::ServerProtocol;
-use rutter_api::{Config, Hostname, RouteTableName};
+use rutter_api::{Hostname, RouteTableName};
 
-use super::host::{HostBuilder, HostResources};
-use crate::encode::listener::{ConnectionTargets, targets_of_routes};
-use crate::encode::route::{GatewayRoutes, GatewayVirtualHostInputs, encode_gateway_virtual_host};
 use crate::index::MeshIndex;
-use crate::model::{
-    GatewayAddress, GatewayServer, Place, RequestTarget, gateways_routing, servers_of, tcp_routes_of, tls_routes_of,
-};
+use crate::model::{GatewayAddress, GatewayServer, servers_of};
 use crate::visibility::Viewpoint;
 
 /// A route table of a gateway, and the servers whose requests come by it.
 #[derive(Debug)]
 pub(super) struct GatewayTable {
     pub(super) name: RouteTableName,
-    servers: Vec<GatewayServer>,
+    pub(super) servers: Vec<GatewayServer>,
 }
 
 impl GatewayTable {
     /// Returns whether requests to a host are answered with a redirect to HTTPS although no VirtualService routes it: a
     /// server that redirects names exactly this host.
-    fn redirects_without_routes(&self, host: &Hostname) -> bool {
+    pub(super) fn redirects_without_routes(&self, host: &Hostname) -> bool {
         let redirecting = self.servers.iter().filter(|server| server.redirects_to_https());
         redirecting.flat_map(|server| &server.server().hosts).any(|server_host| server_host.host == *host)
     }
@@ -48,87 +41,4 @@ pub(super) fn tables_of(servers: &BTreeMap<GatewayAddress, Vec<GatewayServer>>) 
         }
     }
     tables.into_iter().map(|(name, servers)| GatewayTable { name, servers }).collect()
-}
-
-impl HostBuilder<'_> {
-    /// Builds what a gateway has for a host: what leads to its service, if some route does, and its virtual hosts.
-    pub(super) fn build_for_gateway(&self, host: &Hostname) -> Option<HostResources> {
-        let service = self.viewpoint.service(self.index, host);
-        let mut resources = service.map(|service| self.build_clusters(service)).unwrap_or_default();
-        for table in self.gateway_tables {
-            let inputs = self.gateway_virtual_host_inputs(table, host);
-            if !inputs.virtual_services.is_empty() || table.redirects_without_routes(host) {
-                let encoded = self.encoder.gateway_virtual_hosts.get_or_encode(inputs, encode_gateway_virtual_host);
-                resources.gateway_virtual_hosts.push(encoded);
-            }
-        }
-        let is_empty = resources.service.is_none() && resources.gateway_virtual_hosts.is_empty();
-        (!is_empty).then_some(resources)
-    }
-
-    fn gateway_virtual_host_inputs(&self, table: &GatewayTable, host: &Hostname) -> GatewayVirtualHostInputs {
-        let mut routing: Vec<&Arc<Config>> = self.index.virtual_services_at_gateways(host).collect();
-        routing.sort_by_key(|config| (config.created, &config.key));
-        routing.dedup_by_key(|config| &config.key);
-        let virtual_services = routing.into_iter().filter_map(|config| {
-            let hosts = self.index.routed_hosts_of(config);
-            let gateways = gateways_routing(&table.servers, host, config, &hosts);
-            let is_seen = !gateways.is_empty() && self.viewpoint.sees_virtual_service(self.index, config);
-            let has_routes = config.spec.as_virtual_service().is_some_and(|spec| !spec.http.is_empty());
-            (is_seen && has_routes).then(|| GatewayRoutes {
-                virtual_service: config.into(),
-                destinations: self.looked_up_services(config),
-                source: self.source_for(config),
-                gateways,
-            })
-        });
-        let redirects = |server: &GatewayServer| {
-            server.redirects_to_https() && server.server().hosts.iter().any(|server_host| server_host.host.covers(host))
-        };
-        GatewayVirtualHostInputs {
-            host: host.clone(),
-            table: table.name.clone(),
-            port: table.servers.first().map_or(0, GatewayServer::port),
-            redirects_to_https: table.servers.iter().any(redirects),
-            virtual_services: virtual_services.collect(),
-            domain: self.index.settings().domain.clone(),
-            form: self.client.route_table_form(),
-        }
-    }
-
-    /// Returns where the connections of a server go that has no route table: where the VirtualServices say that are bound
-    /// to its Gateway object, the oldest first. Of two for the same connections the first counts.
-    pub(super) fn connections_of_server(&self, server: &GatewayServer) -> ConnectionTargets {
-        let mut targets = ConnectionTargets::new();
-        let is_passthrough = match server.protocol {
-            ServerProtocol::Http | ServerProtocol::Https => return targets,
-            ServerProtocol::Passthrough => true,
-            ServerProtocol::Tls | ServerProtocol::Tcp => false,
-        };
-        let mut bound: Vec<&Arc<Config>> = self.index.virtual_services_bound_to(&server.gateway.key).collect();
-        bound.retain(|config| self.viewpoint.sees_virtual_service(self.index, config));
-        bound.sort_by_key(|config| (config.created, &config.key));
-        let gateways = [server.gateway.key.clone()].into();
-        for config in bound {
-            let hosts = self.index.routed_hosts_of(config);
-            let common = server.hosts_in_common(&hosts, &config.key);
-            let Some(host) = common.first() else { continue };
-            let destinations = self.looked_up_destinations(config);
-            let source = self.source_for(config);
-            let domain = &self.index.settings().domain;
-            let place = Place::Gateways(&gateways);
-            let target = RequestTarget { host, port: server.port(), domain, source: &source, place };
-            let routes = if is_passthrough { tls_routes_of } else { tcp_routes_of }(config, target, &destinations);
-            for (mut connection_match, target) in targets_of_routes(&routes, config) {
-                // A host of every name is no condition.
-                connection_match.server_name = connection_match.server_name.filter(|name| name != "*");
-                let name = connection_match.server_name.as_ref().and_then(|name| name.parse::<Hostname>().ok());
-                let takes_name = |name: &Hostname| common.iter().any(|common| common.covers(name));
-                if name.is_none_or(|name| takes_name(&name)) {
-                    targets.entry(connection_match).or_insert(target);
-                }
-            }
-        }
-        targets
-    }
 }

@@ -17,6 +17,7 @@ mod bases;
 mod delta;
 mod domains;
 mod encoder;
+mod gateway_host;
 mod gateway_table;
 mod host;
 mod key;
