@@ -40,7 +40,9 @@ pub(crate) fn of_foreign(foreign: &Foreign) -> Vec<String> {
             mesh.iter().flat_map(mesh_config).collect()
         }
         "IstioOperator" => mesh_config(&document["spec"]["meshConfig"]),
-        "Ingress" if is_of_istio(document) => vec!["it serves this at its gateway; Rutter has none yet".to_owned()],
+        "Ingress" if is_of_istio(document) => {
+            vec!["it serves this at its gateway; Rutter takes no Ingress yet".to_owned()]
+        }
         _ => {
             let mut notes = of_pod(&document["metadata"]);
             notes.extend(of_pod(&document["spec"]["template"]["metadata"]));
