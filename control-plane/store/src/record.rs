@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn an_object_of_a_kind_that_is_not_known_is_none() {
-        let unknown = OLD.replace("VirtualService", "Gateway");
+        let unknown = OLD.replace("VirtualService", "EnvoyFilter");
         assert_eq!(serde_json::from_str::<Record>(&unknown).unwrap().stored(), None);
-        let deletion = EventRecord::Delete("Gateway".into(), "n".into(), "a".into());
+        let deletion = EventRecord::Delete("EnvoyFilter".into(), "n".into(), "a".into());
         assert_eq!(deletion.event(), None);
     }
 

@@ -32,7 +32,7 @@ async fn a_client_that_cannot_be_told_is_refused_with_the_reason() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().starts_with("node.id: want sidecar~IP~POD.NAMESPACE~"), "{status}");
     let status = refused(&process, request("waypoint~10.0.0.1~a.shop~x")).await;
-    assert!(status.message().contains("a node of type \"router\""), "{status}");
+    assert!(status.message().contains("a node of type \"waypoint\""), "{status}");
     let nobody = discovery::DeltaDiscoveryRequest { node: None, ..request("") };
     assert_eq!(refused(&process, nobody).await.code(), Code::InvalidArgument);
 }
