@@ -1,29 +1,100 @@
 //! DestinationRules by host.
 
-use rutter_api::{Config, ConfigKey, Hostname};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rutter_api::config::istio::DestinationRule;
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Spec};
 
 use super::by_host::ByHost;
 
+/// What rules have in common that count as one: the namespace, the full host, and to whom they are exported.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RuleGroup {
+    namespace: Arc<str>,
+    host: Hostname,
+    export_to: Vec<String>,
+}
+
+impl RuleGroup {
+    /// Returns the group of a DestinationRule, or `None` for other kinds.
+    pub(super) fn of(config: &Config, domain: &str) -> Option<Self> {
+        let rule = config.spec.as_destination_rule()?;
+        let mut export_to = rule.export_to.clone();
+        export_to.sort_unstable();
+        export_to.dedup();
+        Some(Self { namespace: config.key.namespace.clone(), host: rule_host(config, domain)?, export_to })
+    }
+}
+
+/// The rules of a group as they are written, the oldest first.
+type Rules = BTreeMap<(CreationTimestamp, ConfigKey), Arc<Config>>;
+
 /// The DestinationRules, by the full host that each is about. The host may be a wildcard.
+///
+/// Several rules of one group count as one, as in Istio: the oldest has the subsets of the others beside its own, and the
+/// policy of the first of them that has one if it has none itself. The others are not found by their host.
 #[derive(Debug, Default)]
-pub(super) struct DestinationRuleIndex(ByHost);
+pub(super) struct DestinationRuleIndex {
+    by_host: ByHost,
+    groups: BTreeMap<RuleGroup, Rules>,
+}
 
 impl DestinationRuleIndex {
-    pub(super) fn insert(&mut self, config: &Config, domain: &str) {
-        if let Some(host) = rule_host(config, domain) {
-            self.0.insert(host, config);
+    /// Adds a rule as it is written to its group.
+    pub(super) fn insert(&mut self, group: &RuleGroup, written: &Arc<Config>) {
+        let rules = self.groups.entry(group.clone()).or_default();
+        rules.insert((written.created, written.key.clone()), written.clone());
+    }
+
+    /// Removes a rule as it is written from its group.
+    pub(super) fn remove(&mut self, group: &RuleGroup, written: &Config) {
+        let Some(rules) = self.groups.get_mut(group) else { return };
+        rules.remove(&(written.created, written.key.clone()));
+        if rules.is_empty() {
+            self.groups.remove(group);
         }
     }
 
-    pub(super) fn remove(&mut self, config: &Config, domain: &str) {
-        if let Some(host) = rule_host(config, domain) {
-            self.0.remove(&host, config);
+    /// Returns the rule that a group counts as: the oldest, with what the others add to it. `None` means that there is no
+    /// rule in the group.
+    pub(super) fn merged(&self, group: &RuleGroup) -> Option<Arc<Config>> {
+        let mut rules = self.groups.get(group)?.values();
+        let oldest = rules.next()?;
+        let younger: Vec<&DestinationRule> = rules.filter_map(|rule| rule.spec.as_destination_rule()).collect();
+        let Some(spec) = oldest.spec.as_destination_rule().filter(|_| !younger.is_empty()) else {
+            return Some(oldest.clone());
+        };
+        let mut merged = spec.clone();
+        for rule in younger {
+            for subset in &rule.subsets {
+                if !merged.subsets.iter().any(|known| known.name == subset.name) {
+                    merged.subsets.push(subset.clone());
+                }
+            }
+            merged.traffic_policy = merged.traffic_policy.or_else(|| rule.traffic_policy.clone());
         }
+        Some(Arc::new(Config { spec: Spec::DestinationRule(merged), ..(**oldest).clone() }))
+    }
+
+    /// Returns the rules of a group as they are written.
+    pub(super) fn written(&self, group: &RuleGroup) -> impl Iterator<Item = &Arc<Config>> {
+        self.groups.get(group).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// Lets the rule that a group counts as be found by its host.
+    pub(super) fn show(&mut self, group: &RuleGroup, merged: &Config) {
+        self.by_host.insert(group.host.clone(), merged);
+    }
+
+    /// Lets the rule that a group counts as be found no longer.
+    pub(super) fn hide(&mut self, group: &RuleGroup, merged: &Config) {
+        self.by_host.remove(&group.host, merged);
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it, the most specific first.
     pub(super) fn about(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
-        self.0.covering(host)
+        self.by_host.covering(host)
     }
 }
 

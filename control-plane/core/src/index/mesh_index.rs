@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
 use super::delta::{ChangedDestinationRule, IndexDelta};
-use super::destination_rules::{self, DestinationRuleIndex};
+use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
 use super::endpoints::{EndpointIndex, service_key_of_slice};
 use super::exports::Exports;
 use super::host_suffixes::HostSuffixes;
@@ -84,13 +84,15 @@ impl MeshIndex {
         if key.kind == Kind::VirtualService {
             return self.replace_virtual_service(key, replacement.new, &mut progress.delta);
         }
+        if key.kind == Kind::DestinationRule {
+            return self.replace_destination_rule(key, replacement, &mut progress.delta);
+        }
         self.replace_object(key, replacement);
         match key.kind {
-            Kind::Namespace | Kind::VirtualService => {}
+            Kind::Namespace | Kind::VirtualService | Kind::DestinationRule => {}
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
-            Kind::DestinationRule => self.replace_destination_rule(replacement, &mut progress.delta),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
         }
@@ -230,19 +232,40 @@ impl MeshIndex {
         }
     }
 
-    fn replace_destination_rule(&mut self, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
-        if let Some(old) = replacement.old {
-            self.destination_rules.remove(old, &self.settings.domain);
-        }
-        if let Some(new) = replacement.new {
-            self.destination_rules.insert(new, &self.settings.domain);
-        }
-        for config in replacement.both() {
-            if let Some(host) = self.destination_rule_host(config) {
-                let namespace = config.key.namespace.clone();
-                let shapes_routes = config.spec.as_destination_rule().is_some_and(shapes_routes);
-                delta.destination_rules.insert(ChangedDestinationRule { host, namespace, shapes_routes });
+    /// Takes a DestinationRule over, and with it what the rules of its group come to.
+    fn replace_destination_rule(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
+        let domain = self.settings.domain.clone();
+        let groups: BTreeSet<RuleGroup> =
+            replacement.both().filter_map(|config| RuleGroup::of(config, &domain)).collect();
+        for group in &groups {
+            if let Some(merged) = self.destination_rules.merged(group) {
+                self.destination_rules.hide(group, &merged);
+                self.note_destination_rule(&merged, delta);
             }
+        }
+        self.replace_object(key, replacement);
+        if let Some(config) = replacement.old {
+            RuleGroup::of(config, &domain).iter().for_each(|group| self.destination_rules.remove(group, config));
+        }
+        if let Some(config) = replacement.new {
+            RuleGroup::of(config, &domain).iter().for_each(|group| self.destination_rules.insert(group, config));
+        }
+        for group in &groups {
+            let written: Vec<Arc<Config>> = self.destination_rules.written(group).cloned().collect();
+            written.into_iter().for_each(|config| self.objects.insert(config));
+            if let Some(merged) = self.destination_rules.merged(group) {
+                self.destination_rules.show(group, &merged);
+                self.note_destination_rule(&merged, delta);
+                self.objects.insert(merged);
+            }
+        }
+    }
+
+    fn note_destination_rule(&self, config: &Config, delta: &mut IndexDelta) {
+        if let Some(host) = self.destination_rule_host(config) {
+            let namespace = config.key.namespace.clone();
+            let shapes_routes = config.spec.as_destination_rule().is_some_and(shapes_routes);
+            delta.destination_rules.insert(ChangedDestinationRule { host, namespace, shapes_routes });
         }
     }
 
@@ -294,18 +317,40 @@ impl MeshIndex {
 
     /// Returns an object as it is written, or `None` if there is no such object.
     pub fn written(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
-        self.virtual_services.delegating(key).or_else(|| self.objects.get(key))
+        let config = self.objects.get(key)?;
+        Some(self.as_written(config))
+    }
+
+    /// Returns an object as it is written, without what others add to it.
+    fn as_written<'a>(&'a self, config: &'a Arc<Config>) -> &'a Arc<Config> {
+        match config.key.kind {
+            Kind::VirtualService => self.virtual_services.delegating(&config.key).unwrap_or(config),
+            Kind::DestinationRule => {
+                let group = RuleGroup::of(config, &self.settings.domain);
+                let written = group
+                    .and_then(|group| self.destination_rules.written(&group).find(|written| written.key == config.key));
+                written.unwrap_or(config)
+            }
+            Kind::Namespace
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::Gateway
+            | Kind::Sidecar => config,
+        }
     }
 
     /// Returns the object of a key, or `None` if there is no such object. A VirtualService has the routes of its
-    /// delegates in it; every lookup returns it so.
+    /// delegates in it, and the oldest of several DestinationRules about one host what the others add; every lookup
+    /// returns them so.
     pub fn config(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
         self.objects.get(key)
     }
 
     /// Returns every object as it is written, in the order of the keys.
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
-        self.objects.iter().map(|config| self.virtual_services.delegating(&config.key).unwrap_or(config))
+        self.objects.iter().map(|config| self.as_written(config))
     }
 
     /// Returns the number of objects.

@@ -389,6 +389,32 @@ fn routes_for_certain_clients_are_sent_to_those_and_to_nobody_else() {
 }
 
 #[test]
+fn several_rules_of_one_host_count_as_one_and_the_oldest_policy_holds() {
+    let mut driver = Driver::new();
+    let rule = |name: &str, spec: &str| Op::Put(istio("DestinationRule", "n0", name, &format!("host: s0, {spec}")));
+    let seen = |driver: &Driver| {
+        let (_, view) = driver.mesh.sidecars().find(|(node, _)| *node.pod == *"s1").unwrap();
+        let mut lines = Vec::new();
+        for cluster in view.iter(ResourceType::Cluster).filter(|cluster| cluster.name.contains("s0.n0")) {
+            let json = rutter_api::json::from_bytes(ResourceType::Cluster.type_url(), &cluster.body()).unwrap();
+            lines.push(format!("{} {}", cluster.name, json["lb_policy"]));
+        }
+        lines.sort();
+        lines.join(", ").replace("outbound|80|", "").replace("|s0.n0.svc.cluster.local", "").replace('"', "")
+    };
+    driver.run(&Op::Put(service("n0", "s0", 80, "http", "")));
+    driver.run(&rule("a", "subsets: [{name: v1, labels: {version: v1}}]"));
+    driver.run(&rule("b", "trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v1}, {name: v2}]"));
+    driver.run(&rule("c", "exportTo: ['.'], trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v3}]"));
+    assert_eq!(seen(&driver), "v1 RANDOM, v2 RANDOM,  RANDOM");
+    driver.run(&Op::Delete(Kind::DestinationRule, "n0".into(), "b".into()));
+    assert_eq!(seen(&driver), "v1 LEAST_REQUEST,  LEAST_REQUEST");
+    driver.run(&Op::Delete(Kind::DestinationRule, "n0".into(), "a".into()));
+    assert_eq!(seen(&driver), "v3 RANDOM,  RANDOM");
+    assert_eq!(driver.differences(), []);
+}
+
+#[test]
 fn a_change_of_a_delegate_reaches_the_routes_of_those_that_refer_to_it_and_nothing_else() {
     let mut driver = Driver::new();
     let delegate = |path: &str| {
