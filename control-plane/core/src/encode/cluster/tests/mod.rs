@@ -1,3 +1,4 @@
+mod policies;
 mod whole_messages;
 
 use expect_test::expect;

@@ -1,3 +1,4 @@
+mod gateway;
 mod whole_messages;
 
 use expect_test::expect;

@@ -1,3 +1,4 @@
+mod actions;
 mod whole_messages;
 
 use expect_test::expect;
