@@ -282,7 +282,7 @@ mod tests {
     fn the_objects_of_files_are_deleted_by_their_names() {
         let text = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\n\
                     {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
-                    {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}}\n---\n\
+                    {apiVersion: networking.istio.io/v1, kind: EnvoyFilter, metadata: {name: a}}\n---\n\
                     {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 0}]}}\n";
         let source = |text: &str| pb::Source { name: "a.yaml".into(), text: text.to_owned().into() };
         let keys = keys_of_files(&[source(text)], "shop").unwrap();

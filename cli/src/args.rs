@@ -764,17 +764,21 @@ mod tests {
                                                      HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
                                                      $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
                                                      --memory` in the folder for temporary files [env: RUTTER_SERVER]
-                      --pod <POD>                    Name of the pod
+                      --role <ROLE>                  What the proxy is for: to stand beside an application, or to be a gateway, which
+                                                     Gateway objects select by its labels [default: sidecar] [possible values: sidecar,
+                                                     gateway]
                       --token-file <FILE>            File with a token for HOST:PORT. Without it, the file tokens of the usual data
                                                      folders is taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                      --ip <IP>                      IP address of the pod
                   -n, --namespace <NAME>             Namespace of objects and sidecars. Default: every namespace for what is shown, and
                                                      "default" otherwise. An object of a file that names another one is refused
-                      --label <KEY=VALUE>            Label of the pod. Can be repeated
+                      --pod <POD>                    Name of the pod
+                      --ip <IP>                      IP address of the pod
                       --timeout <TIME>               How long the control plane may take to answer, and --wait for the sidecars: 30s,
                                                      5m, or a number of seconds. 0: for ever [default: 30s]
+                      --label <KEY=VALUE>            Label of the pod. Can be repeated
                       --interception <INTERCEPTION>  How traffic reaches the sidecar: redirected by iptables, or by listeners that are
-                                                     bound at --ip (none) [default: redirect] [possible values: redirect, none]
+                                                     bound at --ip (none). It says nothing to a gateway [default: redirect] [possible
+                                                     values: redirect, none]
                       --xds <ADDR>                   Address of the control plane for sidecars [default: 127.0.0.1:15010]
                       --admin <ADDR>                 Where the admin page of the proxy is: IP:PORT, or for an Envoy the path of a Unix
                                                      socket, which is made. Default: 127.0.0.1:15000 if traffic is redirected; otherwise

@@ -291,6 +291,16 @@ mod tests {
                   "resource_api_version": "V3"
                 }
               },
+              "layered_runtime": {
+                "layers": [
+                  {
+                    "name": "static",
+                    "static_layer": {
+                      "re2.max_program_size.error_level": 32768
+                    }
+                  }
+                ]
+              },
               "node": {
                 "cluster": "web-1.shop",
                 "id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",

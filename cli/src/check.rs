@@ -190,7 +190,8 @@ mod tests {
     const FILES: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n---\n\
         apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n\
         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n\
-        spec: {hosts: [a], http: [{fault: {}, retries: {}, route: [{destination: {host: a}}]}]}\n---\n\
+        spec: {hosts: [a], http: [{fault: {abort: {httpStatus: 500, http2Error: b}, delay: {fixedDelay: 1s, exponentialDelay: 1s}}, \
+        route: [{destination: {host: a}}]}]}\n---\n\
         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: a, hots: b}\n---\n\
         apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 81}]}\n";
 
@@ -208,8 +209,8 @@ mod tests {
         expect![[r#"
             a.yaml:1: service default/a: acted on
             a.yaml:10: virtualService default/v: not supported yet
-                spec.http[0].fault: not supported yet
-                spec.http[0].retries: not supported yet
+                spec.http[0].fault.abort.http2Error: not supported yet
+                spec.http[0].fault.delay.exponentialDelay: not supported yet
             a.yaml:15: destinationRule default/d: wrong
                 spec.hots: want a field of DestinationRule, got unknown field "hots"
             a.yaml:20: service default/a: wrong
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn json_has_the_same() {
         let report = report_json(&rows(FILES));
-        assert_eq!(report["objects"][2]["faults"][0]["path"], "spec.http[0].fault");
+        assert_eq!(report["objects"][2]["faults"][0]["path"], "spec.http[0].fault.abort.http2Error");
         assert_eq!(report["objects"][2]["faults"][0]["notSupportedYet"], true);
         assert_eq!(report["objects"][1]["verdict"], "no config of a mesh");
     }

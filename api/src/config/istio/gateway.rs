@@ -14,8 +14,6 @@ use crate::names::Hostname;
 pub(crate) const UNSUPPORTED: &[&str] = &[
     "spec.servers[].defaultEndpoint",
     "spec.servers[].port.targetPort",
-    "spec.servers[].tls.credentialName",
-    "spec.servers[].tls.credentialNames",
     "spec.servers[].tls.caCertCredentialName",
     "spec.servers[].tls.tlsCertificates",
     "spec.servers[].tls.caCrl",
@@ -90,6 +88,12 @@ pub struct ServerTls {
     /// Who shows a certificate.
     #[serde(default)]
     pub mode: ServerTlsMode,
+    /// The Secret with the certificate, which is refused as not supported yet.
+    #[serde(default)]
+    pub(crate) credential_name: Option<String>,
+    /// The Secrets with the certificates, which are refused as not supported yet.
+    #[serde(default)]
+    pub(crate) credential_names: Vec<String>,
     /// The file with the server's certificate, at the proxy.
     #[serde(default)]
     pub server_certificate: Option<String>,
@@ -237,6 +241,13 @@ fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
             faults.push(Invalid::new(format!("{path}.{name}"), want, "none"));
         }
     };
+    // What comes from Secrets comes from no files.
+    if tls.credential_name.is_some() {
+        return faults.push(Invalid::not_supported(format!("{path}.credentialName")));
+    }
+    if !tls.credential_names.is_empty() {
+        return faults.push(Invalid::not_supported(format!("{path}.credentialNames")));
+    }
     match tls.mode {
         ServerTlsMode::Passthrough => {}
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
@@ -303,6 +314,13 @@ mod tests {
         refused(
             "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: AUTO_PASSTHROUGH}",
             "tls.mode: not supported yet (it comes with identities)",
+        );
+        let only =
+            read(&server("port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, credentialName: c}"));
+        assert_eq!(
+            only.unwrap_err(),
+            "gateway default/x: spec.servers[0].tls.credentialName: not supported yet",
+            "nothing else is wrong, so that --skip-unsupported leaves the object out"
         );
         assert_refused(
             &istio("Gateway", "{servers: []}"),

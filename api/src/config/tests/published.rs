@@ -31,10 +31,13 @@ fn refused(kind: Kind) -> Option<&'static [&'static str]> {
 fn refused_values(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ServiceEntry => &["`spec.resolution: DYNAMIC_DNS`", "`spec.ports[].protocol: UDP`"],
-        Kind::Gateway => {
-            &["`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities"]
+        Kind::Gateway => &[
+            "`spec.servers[].tls.credentialName` and `credentialNames`",
+            "`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities",
+        ],
+        Kind::DestinationRule => {
+            &["`**.tls.credentialName`", "`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"]
         }
-        Kind::DestinationRule => &["`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"],
         Kind::Namespace
         | Kind::Service
         | Kind::EndpointSlice

@@ -166,7 +166,11 @@ fn check_outlier_detection(path: &str, detection: &OutlierDetection, faults: &mu
 }
 
 fn check_tls(path: &str, tls: &ClientTls, faults: &mut Faults) {
-    let ClientTls { mode, client_certificate, private_key, .. } = tls;
+    let ClientTls { mode, credential_name, client_certificate, private_key, .. } = tls;
+    // What comes from a Secret comes from no files.
+    if credential_name.is_some() {
+        return faults.push(Invalid::not_supported(format!("{path}.credentialName")));
+    }
     match mode {
         ClientTlsMode::Disable => {}
         ClientTlsMode::Simple => {

@@ -22,7 +22,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "**.outlierDetection.consecutiveErrors",
     "**.loadBalancer.localityLbSetting",
     "**.consistentHash.httpCookie.attributes",
-    "**.tls.credentialName",
     "**.tls.caCrl",
 ];
 

@@ -290,6 +290,9 @@ pub struct ClientTls {
     /// Who shows a certificate.
     #[serde(default)]
     pub mode: ClientTlsMode,
+    /// The Secret with the client's certificate, which is refused as not supported yet.
+    #[serde(default)]
+    pub(crate) credential_name: Option<String>,
     /// The file with the client's certificate, at the proxy. For `MUTUAL`.
     #[serde(default)]
     pub client_certificate: Option<String>,

@@ -51,6 +51,7 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
         subject_alt_names,
         sni,
         insecure_skip_verify,
+        ..
     } = settings;
     let files = client_certificate.as_deref().zip(private_key.as_deref());
     let validation = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {

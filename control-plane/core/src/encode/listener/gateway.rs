@@ -79,8 +79,21 @@ impl Chains {
         }
     }
 
-    fn push(&mut self, chain: pb::FilterChain) {
-        if self.taken.insert(format!("{:?}", chain.filter_chain_match)) {
+    /// Adds a chain for those of its connections that no other chain takes.
+    fn push(&mut self, mut chain: pb::FilterChain) {
+        let mut chain_match = chain.filter_chain_match.take().unwrap_or_default();
+        let rest = pb::FilterChainMatch { server_names: Vec::new(), ..chain_match.clone() };
+        let is_free = |name: &str, taken: &mut BTreeSet<String>| taken.insert(format!("{name} {rest:?}"));
+        if chain_match.server_names.is_empty() {
+            if is_free("", &mut self.taken) {
+                chain.filter_chain_match = (chain_match != pb::FilterChainMatch::default()).then_some(chain_match);
+                self.chains.push(chain);
+            }
+            return;
+        }
+        chain_match.server_names.retain(|name| is_free(name, &mut self.taken));
+        if !chain_match.server_names.is_empty() {
+            chain.filter_chain_match = Some(chain_match);
             self.chains.push(chain);
         }
     }
@@ -110,7 +123,7 @@ fn decrypted(
 }
 
 fn tls_socket(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
-    // A new field of these settings does not compile until it is encoded here.
+    // What is left out here is a Secret, which is refused.
     let ServerTls {
         https_redirect: _,
         mode,
@@ -123,6 +136,7 @@ fn tls_socket(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
         min_protocol_version,
         max_protocol_version,
         cipher_suites,
+        ..
     } = settings;
     let files = server_certificate.as_deref().zip(private_key.as_deref());
     let asks_client = match mode {

@@ -259,6 +259,19 @@ fn encrypted_requests() {
 }
 
 #[test]
+fn a_name_that_two_servers_have_is_taken_by_the_first() {
+    let server = |name: &str, hosts: &str| {
+        let files = "mode: SIMPLE, serverCertificate: /c, privateKey: /k";
+        format!("{{port: {{number: 8443, name: {name}, protocol: HTTPS}}, hosts: [{hosts}], tls: {{{files}}}}}")
+    };
+    let servers = [server("first", "a.x, b.x"), server("second", "b.x, c.x"), server("third", "a.x")].join(", ");
+    let listener: serde_json::Value = serde_json::from_str(&listener(&servers, &ConnectionTargets::new())).unwrap();
+    let names = listener["filter_chains"].as_array().unwrap().iter();
+    let names: Vec<String> = names.map(|chain| chain["filter_chain_match"]["server_names"].to_string()).collect();
+    assert_eq!(names, [r#"["a.x","b.x"]"#, r#"["c.x"]"#]);
+}
+
+#[test]
 fn connections() {
     let passthrough = "{port: {number: 443, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}";
     assert_eq!(listener(passthrough, &ConnectionTargets::new()), "none", "no route leads anywhere");
