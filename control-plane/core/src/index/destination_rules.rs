@@ -7,6 +7,7 @@ use rutter_api::config::istio::DestinationRule;
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Spec};
 
 use super::by_host::ByHost;
+use crate::model::shapes_routes;
 
 /// What rules have in common that count as one: the namespace, the full host, and to whom they are exported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,9 @@ type Rules = BTreeMap<(CreationTimestamp, ConfigKey), Arc<Config>>;
 pub(super) struct DestinationRuleIndex {
     by_host: ByHost,
     groups: BTreeMap<RuleGroup, Rules>,
+    /// The number of groups whose rule decides something of routes. It is zero in nearly every mesh, which then pays nothing
+    /// for it.
+    route_shaping: usize,
 }
 
 impl DestinationRuleIndex {
@@ -85,17 +89,28 @@ impl DestinationRuleIndex {
     /// Lets the rule that a group counts as be found by its host.
     pub(super) fn show(&mut self, group: &RuleGroup, merged: &Config) {
         self.by_host.insert(group.host.clone(), merged);
+        self.route_shaping += usize::from(is_route_shaping(merged));
     }
 
     /// Lets the rule that a group counts as be found no longer.
     pub(super) fn hide(&mut self, group: &RuleGroup, merged: &Config) {
         self.by_host.remove(&group.host, merged);
+        self.route_shaping -= usize::from(is_route_shaping(merged));
+    }
+
+    /// Returns whether routes depend on some rule.
+    pub(super) fn some_shape_routes(&self) -> bool {
+        self.route_shaping > 0
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it, the most specific first.
     pub(super) fn about(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
         self.by_host.covering(host)
     }
+}
+
+fn is_route_shaping(config: &Config) -> bool {
+    config.spec.as_destination_rule().is_some_and(shapes_routes)
 }
 
 /// Returns the full host of a DestinationRule, or `None` for other kinds.

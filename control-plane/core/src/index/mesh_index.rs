@@ -490,7 +490,8 @@ impl MeshIndex {
 
     /// Returns whether routes to a host depend on some DestinationRule about it.
     pub fn has_route_shaping_rule(&self, host: &Hostname) -> bool {
-        self.destination_rules_about(host).any(|rule| rule.spec.as_destination_rule().is_some_and(shapes_routes))
+        self.destination_rules.some_shape_routes()
+            && self.destination_rules_about(host).any(|rule| rule.spec.as_destination_rule().is_some_and(shapes_routes))
     }
 
     /// Returns the full host of a DestinationRule.

@@ -335,6 +335,9 @@ impl HostBuilder<'_> {
 
     /// Returns the DestinationRule of a service if routes to it depend on it.
     fn route_shaping_rule(&self, service: &Service) -> Option<&Arc<Config>> {
+        if !self.index.has_route_shaping_rule(&service.key.host) {
+            return None;
+        }
         let rule = self.viewpoint.destination_rule(self.index, service)?;
         rule.spec.as_destination_rule().filter(|rule| shapes_routes(rule)).map(|_| rule)
     }
