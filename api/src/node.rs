@@ -32,8 +32,8 @@ pub enum Role {
     Gateway,
 }
 
-/// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims; what is
-/// proved about a client is in the server's `Peer`. A new field of the node that decides what a client is sent belongs
+/// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims, but for the last
+/// field; what is proved about a client is in the server's `Peer`. A new field of the node that decides what a client is sent belongs
 /// here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarNode {
@@ -58,6 +58,9 @@ pub struct SidecarNode {
     /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS. It
     /// follows from the name and version of the client; decision 6 says what Envoys do.
     pub takes_virtual_hosts: bool,
+    /// Whether the client may be sent Secrets. It says nothing of it itself: the server sets it by what is proved of the
+    /// client.
+    pub may_be_sent_secrets: bool,
 }
 
 impl SidecarNode {
@@ -132,6 +135,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             version: version(node),
             proxyless,
             takes_virtual_hosts: takes_virtual_hosts(node),
+            may_be_sent_secrets: false,
         })
     }
 }

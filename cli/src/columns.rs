@@ -16,6 +16,7 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::EndpointSlice => &["PORTS", "ENDPOINTS"],
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
         Kind::WorkloadEntry => &["ADDRESS"],
+        Kind::Secret => &["TYPE", "DATA"],
         Kind::Gateway => &["SELECTOR", "PORTS", "HOSTS"],
         Kind::VirtualService => &["GATEWAYS", "HOSTS"],
         Kind::DestinationRule => &["HOST", "SUBSETS"],
@@ -43,6 +44,10 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
             vec![list(&spec["hosts"]), ports(&spec["ports"], "number"), location, resolution]
         }
         Kind::WorkloadEntry => vec![spec["address"].as_str().unwrap_or("-").to_owned()],
+        Kind::Secret => {
+            let secret_type = object["type"].as_str().filter(|text| !text.is_empty()).unwrap_or("Opaque");
+            vec![secret_type.to_owned(), list(&object["sealed"]["names"])]
+        }
         Kind::Gateway => {
             let servers = items(&spec["servers"]);
             let ports = servers.iter().map(|server| {

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cutter;
 pub mod dice;
 pub mod echo;
+pub mod edge;
 pub mod fleet;
 pub mod http;
 pub mod process;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -38,12 +38,38 @@ impl Authority {
     /// # Errors
     /// Fails if the files cannot be written.
     pub fn issue(&self, name: &str, hosts: &[&str]) -> Result<()> {
+        self.issue_until(name, hosts, 4096)
+    }
+
+    /// Writes a certificate for some DNS names that ends with the beginning of a year, and its key.
+    ///
+    /// # Errors
+    /// Fails if the files cannot be written.
+    pub fn issue_until(&self, name: &str, hosts: &[&str], year: i32) -> Result<()> {
         let key = KeyPair::generate()?;
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let certificate = CertificateParams::new(hosts)?.signed_by(&key, &self.issuer)?;
+        let mut params = CertificateParams::new(hosts)?;
+        params.not_after = date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer)?;
         std::fs::write(self.dir.join(format!("{name}.pem")), certificate.pem())?;
         std::fs::write(self.dir.join(format!("{name}.key")), key.serialize_pem())?;
         Ok(())
+    }
+
+    /// Returns a certificate that was issued.
+    ///
+    /// # Errors
+    /// Fails if there is none of this name.
+    pub fn certificate(&self, name: &str) -> Result<CertificateDer<'static>> {
+        Ok(CertificateDer::from_pem_file(self.dir.join(format!("{name}.pem")))?)
+    }
+
+    /// Returns the text of one of the files.
+    ///
+    /// # Errors
+    /// Fails if there is no such file.
+    pub fn text(&self, name: &str) -> Result<String> {
+        std::fs::read_to_string(self.dir.join(name)).with_context(|| name.to_owned())
     }
 
     /// Returns the path of one of the files.
@@ -66,7 +92,7 @@ impl Authority {
         let config = match client {
             None => config.with_no_client_auth(),
             Some(name) => {
-                let chain = vec![CertificateDer::from_pem_file(self.dir.join(format!("{name}.pem")))?];
+                let chain = vec![self.certificate(name)?];
                 config
                     .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(self.dir.join(format!("{name}.key")))?)?
             }

@@ -72,6 +72,7 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
             // istiod sends whole tables.
             proxyless: false,
             takes_virtual_hosts: false,
+            may_be_sent_secrets: false,
         }
     });
     (mesh, nodes.collect())

@@ -20,6 +20,8 @@ pub enum Kind {
     ServiceEntry,
     /// `networking.istio.io/v1 WorkloadEntry`
     WorkloadEntry,
+    /// `v1 Secret`, if TLS needs it
+    Secret,
     /// `networking.istio.io/v1 Gateway`
     Gateway,
     /// `networking.istio.io/v1 VirtualService`
@@ -67,6 +69,7 @@ impl Kind {
             Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
             Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),
             Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
+            Self::Secret => row("Secret", &["v1"], &[]),
             Self::Gateway => row("Gateway", ISTIO, &["gw"]),
             Self::VirtualService => row("VirtualService", ISTIO, &["vs"]),
             Self::DestinationRule => row("DestinationRule", ISTIO, &["dr"]),

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::kind::ConfigKey;
+use super::kind::{ConfigKey, Kind};
+use super::kubernetes::secret::is_for_tls;
 use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
 use crate::invalid::Invalid;
@@ -120,6 +121,10 @@ impl Content {
             Class::Refused(invalid) => {
                 let name = format!("{} {}", type_meta.kind, name_of(&document));
                 Self::Refused(Refused { faults: vec![invalid.of(name.clone())], key: None, name })
+            }
+            Class::Taken(Kind::Secret) if !is_for_tls(&document) => {
+                let name = name_of(&document);
+                Self::Foreign(Box::new(Foreign { type_meta, name, document }))
             }
             Class::Taken(kind) => {
                 let key = key_of_document(kind, &document, default_namespace).ok();

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::decode::decode_metadata;
 use super::kind::{ConfigKey, Kind};
+use super::kubernetes::SealedValues;
+use super::kubernetes::secret::with_sealed;
 use super::spec::Spec;
 use super::type_meta::{Class, TypeMeta};
 use crate::creation_timestamp::CreationTimestamp;
@@ -96,6 +98,20 @@ impl Object {
         let spec = Spec::from_document(kind, value).map_err(|faults| with_key(faults, &key))?;
         let config = Config { created: created.unwrap_or_default(), ..Config::new(key, metadata, spec) };
         Ok(Self { config: Arc::new(config), json: json.into(), revision, created })
+    }
+}
+
+impl Object {
+    /// Returns a Secret with its values sealed, in its text and in its typed form.
+    ///
+    /// # Errors
+    /// Fails if the sealed values are none.
+    pub fn with_sealed_values(&self, sealed: &SealedValues) -> Result<Self, Vec<Invalid>> {
+        let document: Value =
+            serde_json::from_str(&self.json).map_err(|_| vec![Invalid::new("", "JSON", "something else")])?;
+        let json = with_sealed(document, sealed).to_string();
+        let config = Config { created: self.config.created, ..Config::from_json(self.config.key.clone(), &json)? };
+        Ok(Self { config: Arc::new(config), json: json.into(), ..self.clone() })
     }
 }
 

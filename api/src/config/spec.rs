@@ -12,7 +12,7 @@ use super::decode::{Decoded, decode};
 use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
-use super::kubernetes::{EndpointSlice, KubernetesService, endpoint_slice, service};
+use super::kubernetes::{EndpointSlice, KubernetesService, Secret, endpoint_slice, secret, service};
 
 /// What a config object says. There is one variant for each [`Kind`].
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub enum Spec {
     ServiceEntry(ServiceEntry),
     /// A workload outside Kubernetes.
     WorkloadEntry(WorkloadEntry),
+    /// Certificates with their keys.
+    Secret(Secret),
     /// What gateways listen for.
     Gateway(Gateway),
     /// How requests to some hosts are routed.
@@ -47,6 +49,11 @@ impl Spec {
     /// Returns the routing rules, if the object is a VirtualService.
     pub fn as_virtual_service(&self) -> Option<&VirtualService> {
         if let Self::VirtualService(spec) = self { Some(spec) } else { None }
+    }
+
+    /// Returns the certificates, if the object is a Secret.
+    pub fn as_secret(&self) -> Option<&Secret> {
+        if let Self::Secret(spec) = self { Some(spec) } else { None }
     }
 
     /// Returns the servers, if the object is a Gateway.
@@ -94,6 +101,9 @@ fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
             workload_entry::check,
             Spec::WorkloadEntry,
         ),
+        Kind::Secret => checked(decode::<secret::SecretDocument>(kind, &[], document), secret::check, |full| {
+            Spec::Secret(full.into())
+        }),
         Kind::Gateway => checked(decode_istio(kind, gateway::UNSUPPORTED, document), gateway::check, Spec::Gateway),
         Kind::VirtualService => checked(
             decode_istio(kind, virtual_service::UNSUPPORTED, document),

@@ -157,7 +157,6 @@ mod tests {
             ("apps/v1", "Deployment"),
             ("v1", "ConfigMap"),
             ("v1", "ServiceAccount"),
-            ("v1", "Secret"),
             ("v1", "Endpoints"),
             ("serving.knative.dev/v1", "Service"),
             ("appmesh.k8s.aws/v1beta2", "VirtualService"),

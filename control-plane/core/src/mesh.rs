@@ -241,6 +241,7 @@ impl Mesh {
             sidecars,
             source_labels,
             gateways,
+            secrets: _,
             services: _,
             endpoints: _,
             addresses: _,

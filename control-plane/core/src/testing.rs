@@ -51,5 +51,6 @@ pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
         version: String::new(),
         proxyless: false,
         takes_virtual_hosts: true,
+        may_be_sent_secrets: false,
     }
 }

@@ -22,9 +22,10 @@ use crate::engine::Engine;
 use crate::identity::identify_sidecar;
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
+use crate::sealing::Sealer;
 use crate::settings::{LimitSettings, Settings, StoreSettings};
 use crate::shutdown::stopped;
-use crate::sources::folder::{Folder, FolderOptions};
+use crate::sources::folder::{Folder, FolderOptions, FolderTarget};
 use crate::sources::open_store;
 use crate::streams::OpenStreams;
 
@@ -64,6 +65,7 @@ impl App {
         let addresses = &settings.addresses;
         let xds = ads::listen(addresses.xds).with_context(|| format!("--xds: listening at {}", addresses.xds))?;
         let store = open(&settings.store)?;
+        let sealer = Arc::new(Sealer::new(settings.secret_key_file(), &*store).await?);
         let admin_sockets = admin::listen(&settings).await?;
         let admin_socket = settings.admin_socket();
         let metrics = Arc::new(Metrics::default());
@@ -72,11 +74,12 @@ impl App {
             settle: settings.store.config_settle_ms.0,
             poll: settings.store.config_poll_s.map(|poll| poll.0),
         };
+        let target = FolderTarget { store: store.clone(), sealer: sealer.clone(), metrics: metrics.clone() };
         let (folder, folder_handle) = match settings.store.config_dir {
-            Some(dir) => Some(Folder::open(dir, options, store.clone(), metrics.clone()).await?).unzip(),
+            Some(dir) => Some(Folder::open(dir, options, target).await?).unzip(),
             None => (None, None),
         };
-        let sources = vec![open_store(store.clone()).await?];
+        let sources = vec![open_store(store.clone(), sealer.clone()).await?];
         let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
         if *store.latest().borrow() > before {
             // Everything was listed by now, which fills the database's memory once more.
@@ -95,7 +98,8 @@ impl App {
         let gate = xds_gate(&settings.limits, metrics.clone());
         let stop = watch::Sender::new(false);
         let stopped = stop.subscribe();
-        let admin = AdminServer { store, engine: handle, streams, metrics, folder: folder_handle, stop: stopped };
+        let admin =
+            AdminServer { store, engine: handle, streams, metrics, folder: folder_handle, sealer, stop: stopped };
         Ok(Self {
             engine,
             tasks,

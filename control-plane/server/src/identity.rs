@@ -21,8 +21,10 @@ pub(crate) type Identify = fn(&Peer, &Node) -> Result<SidecarNode, Invalid>;
 /// Believes what a client says of itself. This is the place where the certificate will have to agree with it. Until
 /// then the admin and the xDS address must not be reachable for strangers (`--insecure`).
 pub(crate) fn identify_sidecar(peer: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
-    let Peer { address: _, certificate: _ } = peer;
-    SidecarNode::try_from(node)
+    let Peer { address, certificate: _ } = peer;
+    // Nothing is encrypted yet, so that keys must not leave the machine.
+    let may_be_sent_secrets = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
+    Ok(SidecarNode { may_be_sent_secrets, ..SidecarNode::try_from(node)? })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod admin;
 mod ads;
 mod app;
+mod certificates;
 mod descriptors;
 mod engine;
 mod identity;
@@ -24,6 +25,7 @@ mod oracle;
 mod parallel;
 mod process_metrics;
 pub mod scripted_server;
+mod sealing;
 mod settings;
 mod shutdown;
 mod sources;

@@ -212,6 +212,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         version: node.user_agent_name.clone(),
         proxyless: node.user_agent_name.starts_with("gRPC "),
         takes_virtual_hosts: true,
+        may_be_sent_secrets: false,
     })
 }
 

@@ -16,5 +16,6 @@ pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
         version: String::new(),
         proxyless: false,
         takes_virtual_hosts: true,
+        may_be_sent_secrets: false,
     }
 }

@@ -5,19 +5,17 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::credential_name::CredentialName;
 use crate::config::checks::{Faults, check_not_empty};
 use crate::invalid::Invalid;
 use crate::labels::Labels;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "spec.servers[].defaultEndpoint",
-    "spec.servers[].port.targetPort",
-    "spec.servers[].tls.caCertCredentialName",
-    "spec.servers[].tls.tlsCertificates",
-    "spec.servers[].tls.caCrl",
-];
+pub(crate) const UNSUPPORTED: &[&str] = &["spec.servers[].defaultEndpoint", "spec.servers[].port.targetPort"];
+
+/// The most certificates that a server may have: one for each type of key.
+const CERTIFICATES_MAX: usize = 2;
 
 /// What gateways listen for: the proxies of role `router` whose labels are selected.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -88,12 +86,18 @@ pub struct ServerTls {
     /// Who shows a certificate.
     #[serde(default)]
     pub mode: ServerTlsMode,
-    /// The Secret with the certificate, which is refused as not supported yet.
+    /// The Secret with the server's certificate, in the namespace of the gateway's pod. It takes the place of files.
     #[serde(default)]
-    pub(crate) credential_name: Option<String>,
-    /// The Secrets with the certificates, which are refused as not supported yet.
+    pub credential_name: Option<CredentialName>,
+    /// Several such Secrets, with certificates of different types of keys. They take the place of the one.
     #[serde(default)]
-    pub(crate) credential_names: Vec<String>,
+    pub credential_names: Vec<CredentialName>,
+    /// The Secret with the certificates that vouch for clients, if it is another than that with the certificate.
+    #[serde(default)]
+    pub ca_cert_credential_name: Option<CredentialName>,
+    /// Several certificates in files, with different types of keys. They take the place of the one.
+    #[serde(default)]
+    pub tls_certificates: Vec<CertificateFiles>,
     /// The file with the server's certificate, at the proxy.
     #[serde(default)]
     pub server_certificate: Option<String>,
@@ -103,6 +107,9 @@ pub struct ServerTls {
     /// The file with the certificates that vouch for clients, at the proxy. For `MUTUAL`.
     #[serde(default)]
     pub ca_certificates: Option<String>,
+    /// The file with the certificates of clients that are no longer valid, at the proxy.
+    #[serde(default)]
+    pub ca_crl: Option<String>,
     /// The names one of which the certificate of a client must have. Empty means any.
     #[serde(default)]
     pub subject_alt_names: Vec<String>,
@@ -121,6 +128,34 @@ pub struct ServerTls {
     /// The cipher suites of TLS up to 1.2. Empty means Envoy's own.
     #[serde(default)]
     pub cipher_suites: Vec<String>,
+}
+
+impl ServerTls {
+    /// Returns the Secrets with the certificates of the server. If there are some, no file counts.
+    pub fn credentials(&self) -> &[CredentialName] {
+        if self.credential_names.is_empty() { self.credential_name.as_slice() } else { &self.credential_names }
+    }
+
+    /// Returns whether clients are asked for a certificate.
+    pub fn asks_client(&self) -> bool {
+        match self.mode {
+            ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => true,
+            ServerTlsMode::Passthrough
+            | ServerTlsMode::Simple
+            | ServerTlsMode::AutoPassthrough
+            | ServerTlsMode::IstioMutual => false,
+        }
+    }
+}
+
+/// A certificate and its key, in files at the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFiles {
+    /// The file with the certificate.
+    pub server_certificate: String,
+    /// The file with its key.
+    pub private_key: String,
 }
 
 /// Who shows a certificate: Istio's `ServerTLSSettings.TLSmode`.
@@ -234,32 +269,35 @@ fn check_server(path: &str, server: &Server, faults: &mut Faults) {
 }
 
 fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
+    let has_secret = !tls.credentials().is_empty();
     let needs = |name: &str, file: &Option<String>, faults: &mut Faults| {
-        if file.as_ref().is_none_or(String::is_empty) {
-            let want = format!("a file, because the mode is {:?}", tls.mode).to_ascii_uppercase();
-            let want = want.replace("A FILE, BECAUSE THE MODE IS", "a file, because the mode is");
+        if file.as_ref().is_none_or(String::is_empty) && !has_secret {
+            let mode = format!("{:?}", tls.mode).to_ascii_uppercase().replace("OPTIONALMUTUAL", "OPTIONAL_MUTUAL");
+            let want = format!("a file or credentialName, because the mode is {mode}");
             faults.push(Invalid::new(format!("{path}.{name}"), want, "none"));
         }
     };
-    // What comes from Secrets comes from no files.
-    if tls.credential_name.is_some() {
-        return faults.push(Invalid::not_supported(format!("{path}.credentialName")));
-    }
-    if !tls.credential_names.is_empty() {
-        return faults.push(Invalid::not_supported(format!("{path}.credentialNames")));
-    }
     match tls.mode {
         ServerTlsMode::Passthrough => {}
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-            needs("serverCertificate", &tls.server_certificate, faults);
-            needs("privateKey", &tls.private_key, faults);
+            if tls.tls_certificates.is_empty() {
+                needs("serverCertificate", &tls.server_certificate, faults);
+                needs("privateKey", &tls.private_key, faults);
+            }
         }
         ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
             let hint = "it comes with identities";
             faults.push(Invalid::not_supported(format!("{path}.mode")).hint(hint));
         }
     }
-    if matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
+    for (name, number) in
+        [("credentialNames", tls.credential_names.len()), ("tlsCertificates", tls.tls_certificates.len())]
+    {
+        if number > CERTIFICATES_MAX {
+            faults.push(Invalid::new(format!("{path}.{name}"), format!("at most {CERTIFICATES_MAX}"), number));
+        }
+    }
+    if tls.asks_client() && tls.ca_cert_credential_name.is_none() {
         needs("caCertificates", &tls.ca_certificates, faults);
     }
     if tls.https_redirect {
@@ -284,6 +322,12 @@ mod tests {
              tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k, minProtocolVersion: TLSV1_2}",
             "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k, \
              caCertificates: /ca}",
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, credentialName: c}",
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialNames: ['kubernetes://c', d]}",
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k, \
+             caCertCredentialName: c, caCrl: /l}",
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], \
+             tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /c, privateKey: /k}]}",
             "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: PASSTHROUGH}",
             "port: {number: 31400, protocol: TCP}, hosts: ['*']",
         ] {
@@ -305,22 +349,19 @@ mod tests {
         refused("port: {number: 80, protocol: HTTP}, hosts: [a], tls: {mode: SIMPLE}", "tls: want no tls beside");
         refused(
             "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k}",
-            "tls.caCertificates: want a file, because the mode is MUTUAL, got none",
+            "tls.caCertificates: want a file or credentialName, because the mode is MUTUAL, got none",
         );
         refused(
-            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: c}",
-            "tls.credentialName: not supported yet",
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: 'sds://c'}",
+            "tls.credentialName: want the name of a Secret in the namespace of the pod, got \"sds://c\"",
+        );
+        refused(
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialNames: [a, b, c]}",
+            "tls.credentialNames: want at most 2, got 3",
         );
         refused(
             "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: AUTO_PASSTHROUGH}",
             "tls.mode: not supported yet (it comes with identities)",
-        );
-        let only =
-            read(&server("port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: MUTUAL, credentialName: c}"));
-        assert_eq!(
-            only.unwrap_err(),
-            "gateway default/x: spec.servers[0].tls.credentialName: not supported yet",
-            "nothing else is wrong, so that --skip-unsupported leaves the object out"
         );
         assert_refused(
             &istio("Gateway", "{servers: []}"),

@@ -1,6 +1,7 @@
 //! Istio's traffic kinds, of the group `networking.istio.io`: a module for each, with its fields, what of it is not
 //! supported yet, and its checks. Only fields that Rutter acts on have a place here.
 
+mod credential_name;
 pub mod destination_rule;
 pub mod gateway;
 pub mod resolution;
@@ -9,12 +10,15 @@ pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
 
+pub use credential_name::CredentialName;
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HttpSettings, LoadBalancer,
     OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset,
     TcpKeepalive, TcpSettings, TrafficPolicy, UpgradePolicy, Warmup,
 };
-pub use gateway::{Gateway, GatewayPort, Server, ServerHost, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion};
+pub use gateway::{
+    CertificateFiles, Gateway, GatewayPort, Server, ServerHost, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion,
+};
 pub use resolution::Resolution;
 pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};
 pub use sidecar::{

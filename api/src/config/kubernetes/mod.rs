@@ -2,7 +2,9 @@
 //! read and checked in that form and kept in a small one.
 
 pub mod endpoint_slice;
+pub mod secret;
 pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
+pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{KubernetesService, KubernetesServicePort};

@@ -347,8 +347,8 @@ fn destination_rule_fields() {
             spec.trafficPolicy.tls: taken
             spec.trafficPolicy.tls: taken
             spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficPolicy.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tls: taken
+            spec.trafficPolicy.tls: taken
             spec.trafficPolicy.portLevelSettings: taken
             spec.trafficPolicy.portLevelSettings: taken
             spec.trafficPolicy.tunnel: want a field that Rutter acts on, got one that is not supported yet

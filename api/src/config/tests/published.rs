@@ -17,7 +17,7 @@ for any fields before.
 
 fn refused(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Namespace | Kind::Service | Kind::EndpointSlice => None,
+        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret => None,
         Kind::ServiceEntry => Some(service_entry::UNSUPPORTED),
         Kind::WorkloadEntry => Some(workload_entry::UNSUPPORTED),
         Kind::Gateway => Some(gateway::UNSUPPORTED),
@@ -31,17 +31,15 @@ fn refused(kind: Kind) -> Option<&'static [&'static str]> {
 fn refused_values(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ServiceEntry => &["`spec.resolution: DYNAMIC_DNS`", "`spec.ports[].protocol: UDP`"],
-        Kind::Gateway => &[
-            "`spec.servers[].tls.credentialName` and `credentialNames`",
-            "`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities",
-        ],
-        Kind::DestinationRule => {
-            &["`**.tls.credentialName`", "`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"]
+        Kind::Gateway => {
+            &["`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities"]
         }
+        Kind::DestinationRule => &["`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"],
         Kind::Namespace
         | Kind::Service
         | Kind::EndpointSlice
         | Kind::WorkloadEntry
+        | Kind::Secret
         | Kind::VirtualService
         | Kind::Sidecar => &[],
     }

@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod inputs;
 pub mod listener;
 pub mod route;
+pub mod secret;
 mod subsets;
 #[cfg(test)]
 pub(crate) mod testing;

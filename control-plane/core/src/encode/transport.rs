@@ -6,6 +6,9 @@ use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 
+use super::wire::ads_of_secrets;
+use crate::model::Credential;
+
 /// Returns a file at the proxy as a source of data.
 pub(super) fn file(path: &str) -> core::DataSource {
     core::DataSource { specifier: Some(core::data_source::Specifier::Filename(path.to_owned())), ..Default::default() }
@@ -14,6 +17,27 @@ pub(super) fn file(path: &str) -> core::DataSource {
 /// Returns a certificate and its key, by their files at the proxy.
 pub(super) fn certificate(chain: &str, key: &str) -> tls::TlsCertificate {
     tls::TlsCertificate { certificate_chain: Some(file(chain)), private_key: Some(file(key)), ..Default::default() }
+}
+
+/// Returns by what name a proxy asks for a Secret on its stream.
+pub(super) fn sds(credential: &Credential) -> tls::SdsSecretConfig {
+    tls::SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads_of_secrets()) }
+}
+
+/// Returns how certificates of peers are checked: with those that are in a Secret, if there is one.
+pub(super) fn validation(
+    context: tls::CertificateValidationContext,
+    authorities: Option<&Credential>,
+) -> tls::common_tls_context::ValidationContextType {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    match authorities {
+        None => ValidationContextType::ValidationContext(context),
+        Some(credential) => ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+            default_validation_context: Some(context),
+            validation_context_sds_secret_config: Some(sds(credential)),
+            ..Default::default()
+        }),
+    }
 }
 
 /// Returns the matcher of a name in a certificate. What kind of name it is follows from its form.

@@ -1,10 +1,12 @@
 //! Protobuf messages that every encoder needs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message;
 use prost_types::{Any, ListValue, Struct, Value, value::Kind};
 use rutter_api::Config;
+use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::core::v3 as core;
 
 /// Returns a message in an `Any`, given the full name of its type.
@@ -21,6 +23,14 @@ pub(super) fn ads() -> core::ConfigSource {
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
         ..Default::default()
     }
+}
+
+/// How long a proxy waits for a Secret before it goes on without, so that a missing one holds nothing else up.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns the config source of Secrets, which may never come.
+pub(super) fn ads_of_secrets() -> core::ConfigSource {
+    core::ConfigSource { initial_fetch_timeout: Some(to_pb(SECRET_TIMEOUT)), ..ads() }
 }
 
 /// Returns the address of a socket. The host may be a DNS name where the message allows one.

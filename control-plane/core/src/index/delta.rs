@@ -28,6 +28,8 @@ pub struct IndexDelta {
     pub sidecars: BTreeSet<ConfigKey>,
     /// The Gateway objects that changed.
     pub gateways: BTreeSet<ConfigKey>,
+    /// The Secrets that changed.
+    pub secrets: BTreeSet<ConfigKey>,
     /// The label sets that came into or went out of the conditions of all VirtualServices (`sourceLabels`).
     pub source_labels: BTreeSet<Labels>,
 }

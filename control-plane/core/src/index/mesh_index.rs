@@ -93,6 +93,7 @@ impl MeshIndex {
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
         }
@@ -336,6 +337,7 @@ impl MeshIndex {
             | Kind::EndpointSlice
             | Kind::ServiceEntry
             | Kind::WorkloadEntry
+            | Kind::Secret
             | Kind::Gateway
             | Kind::Sidecar => config,
         }

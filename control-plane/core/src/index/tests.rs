@@ -45,6 +45,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         virtual_services,
         sidecars,
         gateways,
+        secrets,
         source_labels,
     } = delta;
     services.is_empty()
@@ -54,6 +55,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         && virtual_services.is_empty()
         && sidecars.is_empty()
         && gateways.is_empty()
+        && secrets.is_empty()
         && source_labels.is_empty()
 }
 

@@ -34,6 +34,7 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
         },
         Spec::Namespace
         | Spec::Service(_)
+        | Spec::Secret(_)
         | Spec::Gateway(_)
         | Spec::VirtualService(_)
         | Spec::DestinationRule(_)

@@ -34,7 +34,7 @@ fn sidecars() -> Vec<SidecarNode> {
     let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
     let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
     let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("s0", "n1", "10.0.1.8") };
-    let whole_gateway = SidecarNode { takes_virtual_hosts: false, ..gateway.clone() };
+    let whole_gateway = SidecarNode { takes_virtual_hosts: false, may_be_sent_secrets: true, ..gateway.clone() };
     let whole_gateway = SidecarNode { pod: "g".into(), namespace: "n0".into(), ..whole_gateway };
     nodes.extend([bound, whole, gateway, whole_gateway]);
     nodes
@@ -105,6 +105,15 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
                 istio("WorkloadEntry", namespace, name, &spec)
             })
             .boxed(),
+        Kind::Secret => (namespaces(), names(), 0u8..3, prop_oneof![Just("ca.crt"), Just("ca.crl")])
+            .prop_map(|(namespace, name, value, other)| {
+                let name = if value == 0 { format!("{name}-cacert") } else { name.to_owned() };
+                format!(
+                    "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+                     stringData: {{tls.crt: c{value}, tls.key: k{value}, {other}: a{value}}}"
+                )
+            })
+            .boxed(),
         Kind::Gateway => random_gateways().boxed(),
         Kind::VirtualService => random_virtual_services().boxed(),
         Kind::DestinationRule => random_destination_rules().boxed(),
@@ -172,6 +181,8 @@ fn random_gateways() -> impl Strategy<Value = String> {
             "{port: {number: 443, protocol: HTTPS}, hosts: [s0.n1.svc.cluster.local], tls: {mode: SIMPLE, \
              serverCertificate: /c, privateKey: /k}}"
         ),
+        Just("{port: {number: 443, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: s0}}"),
+        Just("{port: {number: 444, protocol: TLS}, hosts: ['*'], tls: {mode: MUTUAL, credentialName: s1}}"),
     ];
     let selectors = prop_oneof![2 => Just(""), 1 => Just("selector: {app: s0}, ")];
     (namespaces(), names(), prop::collection::vec(servers, 1..3), selectors).prop_map(
@@ -224,7 +235,11 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
         let hash = format!("loadBalancer: {{consistentHash: {{httpHeaderName: x-{header}}}}}");
         istio("DestinationRule", namespace, name, &format!("host: {host}, trafficPolicy: {{{hash}}}"))
     });
-    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing]
+    let encrypting = (namespaces(), names(), hosts(), names()).prop_map(|(namespace, name, host, secret)| {
+        let tls = format!("trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: {secret}}}}}");
+        istio("DestinationRule", namespace, name, &format!("host: {host}, {tls}"))
+    });
+    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing, 1 => encrypting]
 }
 
 fn random_sidecar_objects() -> impl Strategy<Value = String> {
@@ -246,7 +261,7 @@ fn ops() -> impl Strategy<Value = Op> {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
         Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
-        Kind::Namespace | Kind::WorkloadEntry => 1,
+        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
     let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())

@@ -43,9 +43,12 @@ impl ExportTo {
             Spec::ServiceEntry(entry) => Self::new(&entry.export_to, namespace),
             Spec::VirtualService(spec) => Self::new(&spec.export_to, namespace),
             Spec::DestinationRule(spec) => Self::new(&spec.export_to, namespace),
-            Spec::Namespace | Spec::EndpointSlice(_) | Spec::WorkloadEntry(_) | Spec::Gateway(_) | Spec::Sidecar(_) => {
-                Self::All
-            }
+            Spec::Namespace
+            | Spec::EndpointSlice(_)
+            | Spec::WorkloadEntry(_)
+            | Spec::Secret(_)
+            | Spec::Gateway(_)
+            | Spec::Sidecar(_) => Self::All,
         }
     }
 

@@ -7,6 +7,7 @@
 //!   value, not an error, because what becomes of such requests is a decision of its own.
 //! - [`ExportTo`]: the namespaces whose clients see an object.
 
+mod credential;
 mod delegate;
 mod endpoint;
 mod export_to;
@@ -15,6 +16,10 @@ mod policy;
 mod route;
 mod service;
 
+pub use credential::{
+    Credential, CredentialPart, client_authorities, client_certificate, credentials_of, rule_credentials,
+    server_authorities, server_credentials,
+};
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::{Endpoint, Locality};
 pub use export_to::ExportTo;

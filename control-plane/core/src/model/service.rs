@@ -153,6 +153,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         Spec::Namespace
         | Spec::EndpointSlice(_)
         | Spec::WorkloadEntry(_)
+        | Spec::Secret(_)
         | Spec::Gateway(_)
         | Spec::VirtualService(_)
         | Spec::DestinationRule(_)

@@ -51,7 +51,7 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
-    // Sidecar objects restrict scopes and Gateway objects make them, which `ScopeTable` follows itself; addresses and
+    // Sidecar objects restrict scopes, Gateway objects make them, and Secrets belong to gateways, which `ScopeTable` follows itself; addresses and
     // labels concern single sidecars.
     let IndexDelta {
         services,
@@ -61,6 +61,7 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
         virtual_services,
         sidecars: _,
         gateways: _,
+        secrets: _,
         source_labels: _,
     } = delta;
     let mut affected = Vec::new();

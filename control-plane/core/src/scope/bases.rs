@@ -56,7 +56,8 @@ impl Bases {
 
     fn build(&mut self, key: BaseKey, index: &MeshIndex, encoder: &mut Encoder) -> Scope {
         self.last_lineage += 1;
-        let nobody = ScopeKey { namespace: "".into(), client: key.client, objects: WorkloadObjects::default() };
+        let objects = WorkloadObjects::default();
+        let nobody = ScopeKey { namespace: "".into(), client: key.client, objects, takes_secrets: false };
         let mut base = Scope::new(nobody, index, BASE_LINEAGE | self.last_lineage);
         base.mode = key.mode;
         let hosts = index.hosts().chain(index.routed_hosts()).cloned().collect();

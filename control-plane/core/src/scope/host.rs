@@ -22,9 +22,10 @@ use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
-use crate::model::{Discovery, Endpoint, Protocol, Service, ServiceKey, ServicePort};
+use crate::model::{Credential, Discovery, Endpoint, Protocol, Service, ServiceKey, ServicePort};
 use crate::model::{
-    LookedUpDestination, Place, Policy, RequestSource, RequestTarget, shapes_routes, tcp_routes_of, tls_routes_of,
+    LookedUpDestination, Place, Policy, RequestSource, RequestTarget, rule_credentials, shapes_routes, tcp_routes_of,
+    tls_routes_of,
 };
 use crate::resource::EncodedResource;
 use crate::visibility::Viewpoint;
@@ -54,6 +55,8 @@ pub(super) struct HostResources {
     grpc_tables: Vec<Arc<EncodedVirtualHost>>,
     /// The virtual hosts of the host in the tables of a gateway.
     pub(super) gateway_virtual_hosts: Vec<Arc<EncodedGatewayVirtualHost>>,
+    /// What a gateway needs of Secrets for connections to the service.
+    pub(super) credentials: BTreeSet<Credential>,
 }
 
 impl HostResources {
@@ -203,7 +206,10 @@ impl HostBuilder<'_> {
         let destination_rule = self.viewpoint.destination_rule(self.index, service).map(Shared::from);
         let follows_client = self.client.is_captured() && service.discovery.follows_client();
         let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
+        let rule = destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+        let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
         let clusters = ClusterInputs {
+            takes_secrets: !credentials.is_empty(),
             service: service.into(),
             destination_rule: destination_rule.clone(),
             dns_endpoints: (!service.discovery.is_told()).then(|| endpoints.clone()),
@@ -215,6 +221,7 @@ impl HostBuilder<'_> {
             service: Some(service.clone()),
             clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
             endpoints: Some(self.encoder.endpoints.get_or_encode(assignments, encode_load_assignments)),
+            credentials,
             ..HostResources::default()
         }
     }

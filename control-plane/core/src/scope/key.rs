@@ -22,14 +22,18 @@ pub struct ScopeKey {
     pub client: ClientClass,
     /// The objects that are about the clients' workloads.
     pub objects: WorkloadObjects,
+    /// Whether the clients are gateways that may be sent Secrets.
+    pub takes_secrets: bool,
 }
 
 impl ScopeKey {
     /// Returns the key of the scope that a client is in.
     pub fn of_node(node: &SidecarNode, index: &MeshIndex) -> Self {
+        let client = ClientClass::new(node, index.settings());
         Self {
             namespace: node.namespace.clone(),
-            client: ClientClass::new(node, index.settings()),
+            client,
+            takes_secrets: client.is_gateway() && node.may_be_sent_secrets,
             objects: WorkloadObjects::of_node(index, node),
         }
     }

@@ -62,6 +62,10 @@ impl ReverseEdges {
         link(&mut self.of_namespace, namespace.clone(), id);
     }
 
+    pub(super) fn of_namespace(&self, namespace: &str) -> BTreeSet<ScopeId> {
+        self.of_namespace.get(namespace).cloned().unwrap_or_default()
+    }
+
     pub(super) fn link_egress(&mut self, egress: &Egress, id: ScopeId) {
         match egress.namespaces() {
             None => drop(self.watching_all.insert(id)),

@@ -11,6 +11,12 @@ use crate::visibility::WorkloadObjects;
 /// Returns the objects that a resource of a scope is made from, as its name tells: those of its host, or, for a
 /// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
+    if resource_type == ResourceType::Secret {
+        let named =
+            |key: &ConfigKey| name.strip_prefix("kubernetes://").is_some_and(|name| name.starts_with(&*key.name));
+        let secrets = index.of_namespace(rutter_api::Kind::Secret, &scope.key.namespace);
+        return secrets.map(|config| config.key.clone()).filter(named).collect();
+    }
     let Some(host) = host_of(resource_type, name) else {
         let WorkloadObjects { sidecar, source_labels: _, gateways } = &scope.key.objects;
         return sidecar.iter().chain(gateways).cloned().collect();

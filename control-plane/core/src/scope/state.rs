@@ -12,7 +12,7 @@ use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
 use crate::encode::listener::{BoundListener, OutboundPort};
 use crate::index::MeshIndex;
-use crate::model::{bound_gateways, hosts_at_gateway};
+use crate::model::{Credential, bound_gateways, hosts_at_gateway};
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
@@ -45,7 +45,9 @@ pub struct Scope {
     pub(super) tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
     /// The listeners that hosts claim for themselves, by the host. The first host in the order of the names has it.
     pub(super) claims: BTreeMap<ResourceName, BTreeMap<Hostname, EncodedResource>>,
-    /// The listeners and the route tables of a gateway.
+    /// What a gateway needs of Secrets for the connections that it makes, each with the number of hosts that need it.
+    pub(super) credentials: BTreeMap<Credential, usize>,
+    /// The listeners, the route tables and the Secrets of a gateway.
     pub(super) gateway_resources: BTreeSet<(ResourceType, ResourceName)>,
     /// Whether everything that depends on the mode has to be encoded again.
     pub(super) is_mode_new: bool,
@@ -68,6 +70,7 @@ impl Scope {
             merged: BTreeMap::new(),
             tables: BTreeMap::new(),
             claims: BTreeMap::new(),
+            credentials: BTreeMap::new(),
             gateway_resources: BTreeSet::new(),
             is_mode_new: true,
             snapshot: Arc::new(Snapshot::new(lineage)),
@@ -109,8 +112,8 @@ impl Scope {
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it. Routes for clients of certain labels are in no base.
-        let ScopeKey { namespace: _, client, objects: WorkloadObjects { sidecar: _, source_labels, gateways: _ } } =
-            &self.key;
+        let ScopeKey { namespace: _, client, objects, takes_secrets: _ } = &self.key;
+        let WorkloadObjects { sidecar: _, source_labels, gateways: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
         may_share.then_some(BaseKey { client: *client, mode: self.mode })
     }

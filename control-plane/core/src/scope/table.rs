@@ -144,6 +144,7 @@ impl ScopeTable {
             sidecars,
             virtual_services,
             gateways,
+            secrets,
             services: _,
             endpoints: _,
             addresses: _,
@@ -158,6 +159,13 @@ impl ScopeTable {
             for id in self.edges.of_gateway(gateway) {
                 let hosts = self.all_hosts(id, index);
                 stale.entry(id).or_default().extend(hosts);
+            }
+        }
+        for secret in secrets {
+            for id in self.edges.of_namespace(&secret.namespace) {
+                if self.scopes.get(&id).is_some_and(|scope| scope.key.takes_secrets) {
+                    stale.entry(id).or_default();
+                }
             }
         }
         for virtual_service in virtual_services {

@@ -160,6 +160,14 @@ impl AdsStream {
         }
     }
 
+    /// Returns whether the client has asked for a resource by its name, whether there is one or not.
+    pub fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {
+        match self {
+            Self::Delta(stream) => stream.asks_for(resource_type, name),
+            Self::Sotw(stream) => stream.asks_for(resource_type, name),
+        }
+    }
+
     /// Returns every resource of a type that the client was sent or is to be sent, in the order of the names.
     /// `rutterctl proxy-config` and client status discovery show these.
     pub fn resources(&self, resource_type: ResourceType) -> Vec<ResourceStatus> {

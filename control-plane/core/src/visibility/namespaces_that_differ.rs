@@ -64,7 +64,12 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
         match config.key.kind {
             Kind::Service | Kind::ServiceEntry => hosts.extend(index.hosts_defined_by(config)),
             Kind::VirtualService | Kind::DestinationRule => patterns.extend(hosts_about(index, config)),
-            Kind::Namespace | Kind::EndpointSlice | Kind::WorkloadEntry | Kind::Gateway | Kind::Sidecar => {}
+            Kind::Namespace
+            | Kind::EndpointSlice
+            | Kind::WorkloadEntry
+            | Kind::Secret
+            | Kind::Gateway
+            | Kind::Sidecar => {}
         }
     }
     // What is routed to hosts that differ, differs too.

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::sidecars::count;
 use super::wanted::selector;
+use crate::sealing::Sealer;
 use crate::sources::manifests;
 
 /// The number of faults of one apply that are listed.
@@ -31,6 +32,7 @@ pub(super) struct Sources {
 /// Reads the sources of a request.
 struct Reader<'a> {
     request: &'a pb::ApplyRequest,
+    sealer: &'a Sealer,
     prune: Option<LabelSelector>,
     /// Where each object stands.
     places: BTreeMap<ConfigKey, String>,
@@ -44,10 +46,11 @@ struct Reader<'a> {
 
 /// Returns what is in the sources of a request, or everything that is wrong with them, as a status whose message has a line
 /// for each fault, with its source, the line in it and the field. At most twenty are listed, and the others counted.
-pub(super) fn read_sources(request: &pb::ApplyRequest) -> Result<Sources, Status> {
+pub(super) fn read_sources(request: &pb::ApplyRequest, sealer: &Sealer) -> Result<Sources, Status> {
     let prune = Some(&request.prune).filter(|text| !text.is_empty()).map(|text| selector(text)).transpose()?;
     let mut reader = Reader {
         request,
+        sealer,
         prune,
         places: BTreeMap::new(),
         objects: Vec::new(),
@@ -73,7 +76,7 @@ impl Reader<'_> {
             }
         };
         let namespace = if self.request.namespace.is_empty() { "default" } else { &self.request.namespace };
-        match manifests::read(text, namespace) {
+        match manifests::read(text, namespace, self.sealer) {
             Ok(manifests) => manifests.into_iter().for_each(|manifest| self.manifest(name, manifest)),
             Err(error) => self.faults.push(format!("{name}: {error}")),
         }
@@ -195,8 +198,12 @@ mod tests {
         pb::ApplyRequest { sources: sources.collect(), ..Default::default() }
     }
 
+    fn read(request: &pb::ApplyRequest) -> Result<Sources, Status> {
+        read_sources(request, &Sealer::in_memory())
+    }
+
     fn refused(texts: &[&[u8]]) -> String {
-        read_sources(&request(texts)).unwrap_err().message().to_owned()
+        read(&request(texts)).unwrap_err().message().to_owned()
     }
 
     #[test]
@@ -204,7 +211,7 @@ mod tests {
         let other = SERVICE.replace("name: a", "name: b, namespace: bank");
         let mut both = request(&[SERVICE.as_bytes(), other.as_bytes()]);
         let keys = |request: &pb::ApplyRequest| {
-            let objects = read_sources(request).unwrap().objects;
+            let objects = read(request).unwrap().objects;
             objects.iter().map(|object| object.config.key.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(keys(&both), ["service default/a", "service bank/b"]);
@@ -212,7 +219,7 @@ mod tests {
         assert_eq!(keys(&both), ["service bank/a", "service bank/b"]);
         both.namespace = "shop".into();
         let want = "file2.yaml: line 1: service bank/b: want the namespace shop of --namespace, got bank";
-        assert_eq!(read_sources(&both).unwrap_err().message(), want);
+        assert_eq!(read(&both).unwrap_err().message(), want);
     }
 
     #[test]
@@ -250,11 +257,11 @@ mod tests {
         let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n";
         let text = format!("{SERVICE}{deployment}{deployment}");
         let mut some = request(&[text.as_bytes()]);
-        let sources = read_sources(&some).unwrap();
+        let sources = read(&some).unwrap();
         assert_eq!(sources.objects.len(), 1);
         assert_eq!(sources.passed_over, [pb::PassedOver { r#type: "apps/v1 Deployment".into(), count: 2 }]);
         some.strict = true;
-        let error = read_sources(&some).unwrap_err();
+        let error = read(&some).unwrap_err();
         let want =
             "file1.yaml: line 6: want config of a mesh, got apps/v1 Deployment (without --strict it is passed over)";
         assert_eq!(error.message().lines().next(), Some(want));
@@ -270,14 +277,14 @@ mod tests {
         let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: a, trafficPolicy: {tunnel: {}}}\n";
         let text = format!("{SERVICE}{gateway}{rule}");
         let mut some = request(&[text.as_bytes()]);
-        let error = read_sources(&some).unwrap_err();
+        let error = read(&some).unwrap_err();
         let last = error.message().lines().last().unwrap_or_default();
         assert_eq!(
             last,
             "2 objects would be taken if more were supported: --skip-unsupported leaves such objects out, whole"
         );
         some.skip_unsupported = true;
-        let sources = read_sources(&some).unwrap();
+        let sources = read(&some).unwrap();
         assert_eq!(sources.objects.len(), 1);
         let left_out: Vec<String> = sources
             .left_out
@@ -294,8 +301,7 @@ mod tests {
             left_out[0]
         );
         let wrong = format!("{text}{}", rule.replace("host", "hots"));
-        let error =
-            read_sources(&pb::ApplyRequest { skip_unsupported: true, ..request(&[wrong.as_bytes()]) }).unwrap_err();
+        let error = read(&pb::ApplyRequest { skip_unsupported: true, ..request(&[wrong.as_bytes()]) }).unwrap_err();
         assert!(error.message().contains("unknown field \"hots\""), "what is wrong is not left out: {error}");
     }
 
@@ -303,15 +309,15 @@ mod tests {
     fn objects_that_a_later_prune_would_not_find_are_refused() {
         let labelled = SERVICE.replace("name: a", "name: a, labels: {app: web}");
         let some = |text: &str| pb::ApplyRequest { prune: "app=web".into(), ..request(&[text.as_bytes()]) };
-        assert!(read_sources(&some(&labelled)).unwrap().prune.is_some());
+        assert!(read(&some(&labelled)).unwrap().prune.is_some());
         let want = "file1.yaml: line 1: service default/a: want labels that --prune selects (app=web), got others";
-        assert_eq!(read_sources(&some(SERVICE)).unwrap_err().message(), want);
+        assert_eq!(read(&some(SERVICE)).unwrap_err().message(), want);
     }
 
     #[test]
     fn a_write_expects_the_version_that_the_object_names() {
         let text = SERVICE.replace("name: a", "name: a, annotations: {rutter/revision: '7'}");
-        let sources = read_sources(&request(&[text.as_bytes(), SERVICE.replace("name: a", "name: b").as_bytes()]));
+        let sources = read(&request(&[text.as_bytes(), SERVICE.replace("name: a", "name: b").as_bytes()]));
         let writes: Vec<ConfigWrite> = sources.unwrap().objects.into_iter().map(write).collect();
         assert_eq!((writes[0].expected, writes[1].expected), (Expected::Revision(7), Expected::Any));
         assert_eq!((writes[0].key.kind, &writes[0].owner), (Kind::Service, &Owner::Api));

@@ -11,16 +11,15 @@ use rutter_api::pb::rutter::admin::v1::watch_response::Event;
 use rutter_store::{ConfigEvent, ConfigStore, StoreError, Stored, Watch};
 use tonic::Status;
 
-use super::objects;
+use super::objects::Display;
 use super::wanted::Wanted;
-use crate::streams::OpenStreams;
 
 /// The answer of a watch.
 pub(super) type Changes = BoxStream<'static, Result<pb::WatchResponse, Status>>;
 
 struct Watcher {
     watch: Watch,
-    streams: OpenStreams,
+    display: Display,
     wanted: Wanted,
     /// The objects that were shown, as they were shown.
     shown: BTreeMap<ConfigKey, Stored>,
@@ -32,7 +31,7 @@ struct Watcher {
 /// wanted is told as deleted.
 pub(super) async fn changes(
     store: Arc<dyn ConfigStore>,
-    streams: OpenStreams,
+    display: Display,
     wanted: Wanted,
 ) -> Result<Changes, StoreError> {
     let mut listing = store.list(&|key| wanted.has_key(key)).await?;
@@ -40,7 +39,7 @@ pub(super) async fn changes(
     listing.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let watcher = Watcher {
         watch: Watch::new(store, listing.revision),
-        streams,
+        display,
         wanted,
         due: listing.objects.iter().map(|stored| (Event::Listed, stored.clone())).collect(),
         shown: listing.objects.into_iter().map(|stored| (stored.key.clone(), stored)).collect(),
@@ -53,7 +52,7 @@ async fn next(watcher: Option<Watcher>) -> Option<(Result<pb::WatchResponse, Sta
     let mut watcher = watcher?;
     loop {
         if let Some((event, stored)) = watcher.due.pop_front() {
-            let object = objects::show(&[stored], &watcher.streams).await.pop();
+            let object = watcher.display.show(&[stored]).await.pop();
             return Some((Ok(pb::WatchResponse { event: event as i32, object }), Some(watcher)));
         }
         match watcher.watch.next().await {
@@ -93,6 +92,8 @@ mod tests {
     use rutter_store::{ConfigWrite, Expected, MemoryStore, Owner};
 
     use super::*;
+    use crate::sealing::Sealer;
+    use crate::streams::OpenStreams;
 
     fn stored(name: &str, app: &str) -> Stored {
         Stored {
@@ -105,12 +106,16 @@ mod tests {
         }
     }
 
+    fn display() -> Display {
+        Display { streams: OpenStreams::new(Arc::default()), sealer: Arc::new(Sealer::in_memory()) }
+    }
+
     fn watcher(kind: &str, selector: &str) -> Watcher {
         let wanted = pb::ObjectKey { kind: kind.into(), ..Default::default() };
         let request = pb::GetRequest { wanted: vec![wanted], selector: selector.into() };
         Watcher {
             watch: Watch::new(Arc::new(MemoryStore::default()), 0),
-            streams: OpenStreams::new(Arc::default()),
+            display: display(),
             wanted: Wanted::of_request(&request).unwrap(),
             shown: BTreeMap::new(),
             due: VecDeque::new(),
@@ -154,7 +159,7 @@ mod tests {
         };
         store.commit(vec![write("b", 0), write("a", 0)]).await.unwrap();
         let wanted = Wanted::of_pattern(None).unwrap();
-        let mut changes = changes(store.clone(), OpenStreams::new(Arc::default()), wanted).await.unwrap();
+        let mut changes = changes(store.clone(), display(), wanted).await.unwrap();
         let mut listed = Vec::new();
         for _ in 0..2 {
             let change = changes.next().await.unwrap().unwrap();

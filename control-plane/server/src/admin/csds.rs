@@ -15,6 +15,7 @@ use rutter_core::stream::{ResourceState, ResourceStatus};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::secrets::shown_body;
 use crate::shutdown::stopped;
 use crate::streams::{OpenStreams, StreamHandle};
 
@@ -139,7 +140,8 @@ fn config(resource_type: ResourceType, status: ResourceStatus, with_contents: bo
         type_url: type_url.into(),
         name: resource.name.to_string(),
         version_info: version_info.clone(),
-        xds_config: with_contents.then(|| Any { type_url: type_url.into(), value: resource.body().to_vec() }),
+        xds_config: with_contents
+            .then(|| Any { type_url: type_url.into(), value: shown_body(resource_type, &resource).to_vec() }),
         config_status: config_status as i32,
         error_state: error.map(failure),
         ..Default::default()

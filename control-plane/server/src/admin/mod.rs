@@ -10,6 +10,7 @@ mod folder;
 mod history;
 mod monitoring;
 mod objects;
+mod secrets;
 mod service;
 mod sidecars;
 mod socket;
@@ -77,7 +78,7 @@ async fn listen_tcp(setting: &str, address: SocketAddr) -> anyhow::Result<TcpLis
 /// Serves the admin API, metrics and health checks, until the server's `stop`.
 pub(crate) async fn serve(sockets: Sockets, server: AdminServer, xds_gate: Arc<Gate>) -> anyhow::Result<()> {
     let Sockets { monitoring, socket, tcp, tcp_door } = sockets;
-    let AdminServer { store, engine, streams: _, metrics, folder, stop } = server.clone();
+    let AdminServer { store, engine, streams: _, metrics, folder, sealer: _, stop } = server.clone();
     let router = monitoring::router(monitoring::Parts { metrics, engine, store, folder, gate: xds_gate });
     let watched =
         axum::serve(monitoring::Listener::new(monitoring), router).with_graceful_shutdown(stopped(stop.clone()));

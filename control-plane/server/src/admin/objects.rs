@@ -13,7 +13,9 @@ use rutter_core::stream::Refusal;
 use rutter_store::Stored;
 use serde_json::{Value, json};
 
+use super::secrets;
 use super::sidecars::count;
+use crate::sealing::Sealer;
 use crate::streams::{OpenStreams, SidecarRefusal};
 
 /// Returns the key of an object as the API has it.
@@ -45,11 +47,23 @@ pub(super) fn names(applied: &[pb::Applied]) -> String {
     names.join(", ")
 }
 
-/// Returns objects as the API shows them.
-pub(super) async fn show(stored: &[Stored], streams: &OpenStreams) -> Vec<pb::Object> {
-    let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
-    let sent = SentResources::ask(&refusals, streams).await;
-    stored.iter().zip(&refusals).map(|(stored, refusals)| object(stored, refusals, &sent)).collect()
+/// What objects are shown from, beside their texts.
+#[derive(Clone)]
+pub(super) struct Display {
+    pub(super) streams: OpenStreams,
+    pub(super) sealer: Arc<Sealer>,
+}
+
+impl Display {
+    /// Returns objects as the API shows them.
+    pub(super) async fn show(&self, stored: &[Stored]) -> Vec<pb::Object> {
+        let Self { streams, sealer } = self;
+        let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
+        let sent = SentResources::ask(&refusals, streams).await;
+        let conditions = join_all(stored.iter().map(|stored| secrets::conditions(stored, streams, sealer))).await;
+        let all = stored.iter().zip(&refusals).zip(conditions);
+        all.map(|((stored, refusals), conditions)| object(stored, conditions, refusals, &sent)).collect()
+    }
 }
 
 /// The number of refusals of an object that are named. More are only counted.
@@ -58,7 +72,12 @@ const REFUSALS_NAMED: usize = 3;
 /// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses
 /// something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
 /// the object meanwhile.
-fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentResources) -> pb::Object {
+fn object(
+    stored: &Stored,
+    mut conditions: Vec<Value>,
+    refusals: &[SidecarRefusal],
+    sent: &SentResources,
+) -> pb::Object {
     // The store keeps nothing but JSON.
     let mut json: Value = serde_json::from_str(&stored.json).unwrap_or_default();
     if let Some(Value::Object(meta)) = json.get_mut("metadata") {
@@ -71,8 +90,9 @@ fn object(stored: &Stored, refusals: &[SidecarRefusal], sent: &SentResources) ->
         meta.insert("creationTimestamp".into(), stored.created.to_string().into());
     }
     let spread = Spread::of(refusals, sent);
-    if let (Some(object), Some(condition)) = (json.as_object_mut(), condition(refusals, spread)) {
-        object.insert("status".into(), json!({"conditions": [condition]}));
+    conditions.extend(condition(refusals, spread));
+    if let Some(object) = json.as_object_mut().filter(|_| !conditions.is_empty()) {
+        object.insert("status".into(), json!({"conditions": conditions}));
     }
     let (key, owner) = (Some(key(&stored.key)), stored.owner.to_string());
     let Spread { refused_by, sent_to } = spread;
@@ -190,7 +210,7 @@ mod tests {
     }
 
     fn shown(refusals: &[SidecarRefusal]) -> String {
-        let object = object(&stored(), refusals, &SentResources::default());
+        let object = object(&stored(), Vec::new(), refusals, &SentResources::default());
         let json: Value = serde_json::from_slice(&object.json).unwrap();
         format!("{}: {}", object.owner, serde_json::to_string_pretty(&json).unwrap())
     }
@@ -254,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_and_no_json_is_shown_as_nothing() {
-        let object = object(&Stored { json: "{".into(), ..stored() }, &[], &SentResources::default());
+        let object = object(&Stored { json: "{".into(), ..stored() }, Vec::new(), &[], &SentResources::default());
         assert_eq!(&object.json[..], b"null");
     }
 

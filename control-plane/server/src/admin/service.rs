@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::StreamExt;
 use rutter_api::config::APPLY_BYTES_MAX;
@@ -16,11 +16,14 @@ use tracing::info;
 use super::apply::{Sources, deletion, read_sources, write};
 use super::caller::Caller;
 use super::changes::{Changes, changes};
+use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
 use super::{backup, folder, history, objects};
+use crate::certificates;
 use crate::engine::{Checked, EngineHandle};
 use crate::metrics::Metrics;
+use crate::sealing::Sealer;
 use crate::shutdown::stopped;
 use crate::sources::folder::FolderHandle;
 use crate::streams::{OpenStreams, StreamHandle};
@@ -41,6 +44,7 @@ pub(crate) struct AdminServer {
     pub(crate) metrics: Arc<Metrics>,
     /// The watched folder. `None` means that none is watched.
     pub(crate) folder: Option<FolderHandle>,
+    pub(crate) sealer: Arc<Sealer>,
     /// Turns true when the process ends.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -113,13 +117,13 @@ impl pb::admin_server::Admin for AdminServer {
         listing.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let found: Vec<&ConfigKey> = listing.objects.iter().map(|stored| &stored.key).collect();
         let missing = wanted.missing(&found);
-        let objects = objects::show(&listing.objects, &self.streams).await;
+        let objects = self.display().show(&listing.objects).await;
         Ok(Response::new(pb::GetResponse { objects, revision: listing.revision, missing }))
     }
 
     async fn watch(&self, request: Request<pb::GetRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let wanted = Wanted::of_request(request.get_ref())?;
-        let changes = changes(self.store.clone(), self.streams.clone(), wanted).await.map_err(unreadable)?;
+        let changes = changes(self.store.clone(), self.display(), wanted).await.map_err(unreadable)?;
         Ok(Response::new(changes.take_until(Box::pin(stopped(self.stop.clone()))).boxed()))
     }
 
@@ -244,6 +248,10 @@ impl pb::admin_server::Admin for AdminServer {
 }
 
 impl AdminServer {
+    fn display(&self) -> Display {
+        Display { streams: self.streams.clone(), sealer: self.sealer.clone() }
+    }
+
     async fn try_apply(&self, call: &Call, request: pb::ApplyRequest) -> Result<pb::ApplyResponse, Status> {
         let size: usize = request.sources.iter().map(|source| source.text.len()).sum();
         if size > APPLY_BYTES_MAX {
@@ -251,7 +259,7 @@ impl AdminServer {
                 "want at most {APPLY_BYTES_MAX} bytes in one apply, got {size}"
             )));
         }
-        let Sources { objects, passed_over, left_out, prune } = read_sources(&request)?;
+        let Sources { objects, passed_over, left_out, prune } = read_sources(&request, &self.sealer)?;
         let mut response = pb::ApplyResponse { passed_over, left_out, ..Default::default() };
         for object in &objects {
             let old = self.store.get(&object.config.key).await.map_err(unreadable)?;
@@ -266,6 +274,7 @@ impl AdminServer {
         }
         let checked = self.check(objects.iter().map(|object| object.config.clone()).collect()).await?;
         response.warnings = checked.warnings;
+        response.warnings.extend(objects.iter().flat_map(|object| self.certificate_warnings(&object.config)));
         let applied: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
         let mut writes: Vec<ConfigWrite> = objects.into_iter().map(write).collect();
         if let Some(prune) = prune {
@@ -276,6 +285,13 @@ impl AdminServer {
         }
         response.revision = self.change(call, writes).await?;
         Ok(response)
+    }
+
+    /// Returns what an operator should know of the certificates of a Secret.
+    fn certificate_warnings(&self, config: &Config) -> Vec<String> {
+        let Ok(opened) = self.sealer.opened(config.clone()) else { return Vec::new() };
+        let warnings = opened.spec.as_secret().map(|secret| certificates::warnings(secret, SystemTime::now()));
+        warnings.unwrap_or_default().into_iter().map(|warning| format!("{}: {warning}", config.key)).collect()
     }
 
     async fn try_delete(&self, call: &Call, request: &pb::DeleteRequest) -> Result<pb::ApplyResponse, Status> {

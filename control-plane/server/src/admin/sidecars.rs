@@ -8,6 +8,7 @@ use rutter_core::AdsStream;
 use rutter_core::stream::{Push, ResourceState, SyncStatus, TypeSync};
 use tonic::Status;
 
+use super::secrets::shown_body;
 use crate::engine::EngineHandle;
 use crate::streams::{LeftSidecar, OpenStreams, StreamHandle};
 
@@ -96,7 +97,7 @@ pub(super) fn resources(stream: &AdsStream, types: &[ResourceType]) -> Vec<pb::S
                 name: status.resource.name.to_string(),
                 version: status.resource.version.to_string(),
                 state: state as i32,
-                body: status.resource.body(),
+                body: shown_body(*resource_type, &status.resource),
                 error,
                 sources: Vec::new(),
             });

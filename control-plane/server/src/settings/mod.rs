@@ -170,6 +170,17 @@ impl Settings {
         named.or_else(in_data_folder).unwrap_or_else(|| std::env::temp_dir().join(MEMORY_ADMIN_SOCKET))
     }
 
+    /// Returns the path of the key with which Secrets are sealed: beside the data folder, so that a copy of that is of no
+    /// use alone. `None` means that the key is kept in memory, as the objects are.
+    pub(crate) fn secret_key_file(&self) -> Option<PathBuf> {
+        let beside_data_folder = || {
+            let mut path = self.store.data_dir.as_ref()?.components().as_path().as_os_str().to_owned();
+            path.push(".key");
+            Some(path.into())
+        };
+        self.store.secret_key_file.clone().or_else(beside_data_folder)
+    }
+
     /// Returns the path of the file with tokens.
     pub(crate) fn token_file(&self) -> PathBuf {
         let named = self.addresses.token_file.clone();
@@ -320,6 +331,12 @@ mod tests {
 
                       [env: RUTTER_MEMORY]
                       [possible values: true, false]
+
+                  --secret-key-file <FILE>
+                      File with the key with which Secrets are sealed, which is made for the first Secret. Default: the data folder
+                      with .key behind its name. Keep a copy, but not beside backups
+
+                      [env: RUTTER_SECRET_KEY_FILE]
 
                   --config-dir <DIR>
                       Folder of YAML files that is watched for changes. Objects in it can be changed only there
@@ -526,6 +543,7 @@ mod tests {
                 store: StoreSettings {
                     data_dir: None,
                     memory: true,
+                    secret_key_file: None,
                     config_dir: None,
                     config_settle_ms: Milliseconds(
                         200ms,
@@ -590,7 +608,7 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_given_in_the_file() {
-        let file = "data-dir = '/d'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\nmonitoring = '127.0.0.1:3'\n\
+        let file = "data-dir = '/d'\nsecret-key-file = '/k'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\nmonitoring = '127.0.0.1:3'\n\
                     admin-socket = '/s'\nadmin-group = 'g'\ntoken-file = '/t'\nadmin-hosts = 'a,b'\n\
                     admin-origins = 'https://c'\ninsecure = false\n\
                     root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\

@@ -18,6 +18,9 @@ pub struct StoreSettings {
     #[arg(long, env = "RUTTER_MEMORY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = StoreSettings::default().memory, hide_default_value = true, action = ArgAction::Set)]
     pub memory: bool,
+    /// File with the key with which Secrets are sealed, which is made for the first Secret. Default: the data folder with .key behind its name. Keep a copy, but not beside backups
+    #[arg(long, env = "RUTTER_SECRET_KEY_FILE", value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
     /// Folder of YAML files that is watched for changes. Objects in it can be changed only there
     #[arg(long, env = "RUTTER_CONFIG_DIR", value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
@@ -31,8 +34,14 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        let (data_dir, config_dir, config_poll_s) = (None, None, None);
-        Self { data_dir, memory: false, config_dir, config_settle_ms: Milliseconds::new(200), config_poll_s }
+        Self {
+            data_dir: None,
+            memory: false,
+            secret_key_file: None,
+            config_dir: None,
+            config_settle_ms: Milliseconds::new(200),
+            config_poll_s: None,
+        }
     }
 }
 

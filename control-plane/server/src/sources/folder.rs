@@ -32,6 +32,7 @@ use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::parallel;
+use crate::sealing::Sealer;
 use crate::shutdown::stopped;
 use file::{Outcome, ReadFile, read_file};
 use missing::{Missing, Verdict};
@@ -64,12 +65,20 @@ pub(crate) struct FolderOptions {
     pub(crate) poll: Option<Duration>,
 }
 
+/// Where what is in the folder goes.
+pub(crate) struct FolderTarget {
+    pub(crate) store: Arc<dyn ConfigStore>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 /// The watched folder. Every file that changed is read and committed to the store.
 pub(crate) struct Folder {
     root: PathBuf,
     settle: Duration,
     poll: Duration,
     store: Arc<dyn ConfigStore>,
+    sealer: Arc<Sealer>,
     metrics: Arc<Metrics>,
     files: BTreeMap<Arc<str>, FileState>,
     /// The files that have a fault, and which.
@@ -96,9 +105,9 @@ impl Folder {
     pub(crate) async fn open(
         root: PathBuf,
         options: FolderOptions,
-        store: Arc<dyn ConfigStore>,
-        metrics: Arc<Metrics>,
+        target: FolderTarget,
     ) -> anyhow::Result<(Self, FolderHandle)> {
+        let FolderTarget { store, sealer, metrics } = target;
         let (status, confirmations, handle) = status::channels(&root);
         let watcher = FolderWatcher::new(root.clone()).context("--config-dir")?;
         let poll = options.poll.unwrap_or_else(|| network::poll_interval(&root));
@@ -113,6 +122,7 @@ impl Folder {
             settle: options.settle,
             poll,
             store,
+            sealer,
             metrics,
             files,
             broken: BTreeMap::new(),
@@ -280,14 +290,14 @@ impl Folder {
 
     /// Reads some files. Returns those that waited for an object which a file no longer has.
     async fn take_in_part(&mut self, names: Vec<Arc<str>>) -> BTreeSet<Arc<str>> {
-        let root = self.root.clone();
+        let (root, sealer) = (self.root.clone(), self.sealer.clone());
         let known = |name: Arc<str>| {
             let identity = self.files.get(&name).and_then(|file| file.identity);
             (name, identity)
         };
         let wanted: Vec<(Arc<str>, Option<Identity>)> = names.into_iter().map(known).collect();
         let read = on_own_thread(move || {
-            let outcomes = parallel::map(&wanted, |(name, known)| read_file(&root, name, *known));
+            let outcomes = parallel::map(&wanted, |(name, known)| read_file(&root, name, *known, &sealer));
             wanted.into_iter().map(|(name, _)| name).zip(outcomes).collect::<Vec<_>>()
         });
         let mut freed = BTreeSet::new();

@@ -11,34 +11,47 @@ use tracing::error;
 
 use super::{Source, SourceCommit};
 use crate::parallel;
+use crate::sealing::Sealer;
 
 /// Reads everything in a store, and watches it from there.
-pub(crate) async fn open_store(store: Arc<dyn ConfigStore>) -> anyhow::Result<Source> {
+pub(crate) async fn open_store(store: Arc<dyn ConfigStore>, sealer: Arc<Sealer>) -> anyhow::Result<Source> {
     let listing = store.list(rutter_store::ALL).await.context("reading the store")?;
-    let configs = parallel::map(&listing.objects, read_stored).into_iter().flatten().collect();
+    let configs =
+        parallel::map(&listing.objects, |stored| read_stored(stored, &sealer)).into_iter().flatten().collect();
     let revision = listing.revision;
-    let commits = stream::try_unfold(Watch::new(store, revision), |mut watch| async {
+    let commits = stream::try_unfold((Watch::new(store, revision), sealer), |(mut watch, sealer)| async {
         let commits = watch.next().await.context("watching the store")?;
-        anyhow::Ok(Some((stream::iter(commits.iter().map(read_commit).map(Ok).collect::<Vec<_>>()), watch)))
+        let read: Vec<_> = commits.iter().map(|commit| Ok(read_commit(commit, &sealer))).collect();
+        anyhow::Ok(Some((stream::iter(read), (watch, sealer))))
     });
     Ok(Source { name: "store", configs, revision, commits: commits.try_flatten().boxed() })
 }
 
-fn read_commit(commit: &Commit) -> SourceCommit {
-    SourceCommit { revision: commit.revision, changes: commit.events.iter().filter_map(read_event).collect() }
+fn read_commit(commit: &Commit, sealer: &Sealer) -> SourceCommit {
+    let changes = commit.events.iter().filter_map(|event| read_event(event, sealer)).collect();
+    SourceCommit { revision: commit.revision, changes }
 }
 
-fn read_event(event: &ConfigEvent) -> Option<(ConfigKey, ConfigChange)> {
+fn read_event(event: &ConfigEvent, sealer: &Sealer) -> Option<(ConfigKey, ConfigChange)> {
     match event {
-        ConfigEvent::Put(stored) => read_stored(stored).map(|config| (config.key.clone(), ConfigChange::Put(config))),
+        ConfigEvent::Put(stored) => {
+            read_stored(stored, sealer).map(|config| (config.key.clone(), ConfigChange::Put(config)))
+        }
         ConfigEvent::Delete(key) => Some((key.clone(), ConfigChange::Delete)),
     }
 }
 
-/// Returns a stored object in its typed form. An object that this version no longer takes is left out, and logged.
-fn read_stored(stored: &Stored) -> Option<Arc<Config>> {
+/// Returns a stored object in its typed form, with its values if it is a Secret. An object that this version no longer
+/// takes is left out, and logged, and so is a Secret that cannot be opened.
+fn read_stored(stored: &Stored, sealer: &Sealer) -> Option<Arc<Config>> {
     match Config::from_json(stored.key.clone(), &stored.json) {
-        Ok(config) => Some(Arc::new(Config { created: stored.created, ..config })),
+        Ok(config) => match sealer.opened(Config { created: stored.created, ..config }) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                error!(object = %stored.key, %error, "a stored Secret cannot be opened and is left out");
+                None
+            }
+        },
         Err(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             error!(object = %stored.key, error = faults.join("; "), "a stored object is no longer valid and is left out");
@@ -78,7 +91,7 @@ mod tests {
     async fn a_source_begins_with_what_is_stored_and_goes_on_with_each_commit() {
         let store = Arc::new(MemoryStore::default());
         store.commit(vec![write("a", Some(&service("a")))]).await.unwrap();
-        let mut source = open_store(store.clone()).await.unwrap();
+        let mut source = open_store(store.clone(), Arc::new(Sealer::in_memory())).await.unwrap();
         assert_eq!((source.configs.len(), source.revision), (1, 1));
         assert_eq!(source.configs[0].created.microseconds(), 5, "the age is that of the store");
         store.commit(vec![write("b", Some(&service("b"))), write("a", None)]).await.unwrap();
@@ -99,7 +112,7 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let broken = service("b").replace("80", "0");
         store.commit(vec![write("a", Some(&service("a"))), write("b", Some(&broken))]).await.unwrap();
-        let mut source = open_store(store.clone()).await.unwrap();
+        let mut source = open_store(store.clone(), Arc::new(Sealer::in_memory())).await.unwrap();
         assert_eq!(source.configs.len(), 1);
         store.commit(vec![write("d", Some("{")), write("e", Some(&service("e")))]).await.unwrap();
         let commit = source.commits.next().await.unwrap().unwrap();

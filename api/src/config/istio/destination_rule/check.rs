@@ -167,10 +167,6 @@ fn check_outlier_detection(path: &str, detection: &OutlierDetection, faults: &mu
 
 fn check_tls(path: &str, tls: &ClientTls, faults: &mut Faults) {
     let ClientTls { mode, credential_name, client_certificate, private_key, .. } = tls;
-    // What comes from a Secret comes from no files.
-    if credential_name.is_some() {
-        return faults.push(Invalid::not_supported(format!("{path}.credentialName")));
-    }
     match mode {
         ClientTlsMode::Disable => {}
         ClientTlsMode::Simple => {
@@ -182,8 +178,12 @@ fn check_tls(path: &str, tls: &ClientTls, faults: &mut Faults) {
         }
         ClientTlsMode::Mutual => {
             for (name, file) in [("clientCertificate", client_certificate), ("privateKey", private_key)] {
-                if file.as_ref().is_none_or(String::is_empty) {
-                    faults.push(Invalid::new(format!("{path}.{name}"), "a file, because the mode is MUTUAL", "none"));
+                if file.as_ref().is_none_or(String::is_empty) && credential_name.is_none() {
+                    faults.push(Invalid::new(
+                        format!("{path}.{name}"),
+                        "a file or credentialName, because the mode is MUTUAL",
+                        "none",
+                    ));
                 }
             }
         }
@@ -256,7 +256,10 @@ mod tests {
             "outlierDetection: {consecutiveLocalOriginFailures: 1}",
             "outlierDetection.consecutiveLocalOriginFailures: want splitExternalLocalOriginErrors: true beside it",
         );
-        refused_policy("tls: {mode: MUTUAL, clientCertificate: a}", "tls.privateKey: want a file, because the mode");
+        refused_policy(
+            "tls: {mode: MUTUAL, clientCertificate: a}",
+            "tls.privateKey: want a file or credentialName, because the mode",
+        );
         refused_policy("tls: {mode: SIMPLE, privateKey: a}", "tls.privateKey: want mode MUTUAL beside it, got SIMPLE");
         refused_policy(
             "tls: {mode: ISTIO_MUTUAL}",
@@ -293,7 +296,7 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
         refused_policy("loadBalancer: {localityLbSetting: {}}", "loadBalancer.localityLbSetting: not supported yet");
-        refused_policy("tls: {mode: SIMPLE, credentialName: a}", "tls.credentialName: not supported yet");
+        refused_policy("tls: {mode: SIMPLE, credentialName: a/b}", "tls.credentialName: want the name of a Secret");
         refused("{host: a, trafficPolicy: {tunnel: {}}}", "spec.trafficPolicy.tunnel: not supported yet");
         refused("{host: a, workloadSelector: {}}", "spec.workloadSelector: not supported yet");
     }

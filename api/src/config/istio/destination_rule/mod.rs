@@ -22,7 +22,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "**.outlierDetection.consecutiveErrors",
     "**.loadBalancer.localityLbSetting",
     "**.consistentHash.httpCookie.attributes",
-    "**.tls.caCrl",
 ];
 
 /// How the endpoints of a host are used.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::istio::credential_name::CredentialName;
 use crate::config::istio::virtual_service::PortSelector;
 use crate::duration;
 
@@ -290,9 +291,10 @@ pub struct ClientTls {
     /// Who shows a certificate.
     #[serde(default)]
     pub mode: ClientTlsMode,
-    /// The Secret with the client's certificate, which is refused as not supported yet.
+    /// The Secret with the client's certificate and with those that vouch for endpoints, in the namespace of the pod. It
+    /// counts at gateways and takes the place of files there; sidecars use the files.
     #[serde(default)]
-    pub(crate) credential_name: Option<String>,
+    pub credential_name: Option<CredentialName>,
     /// The file with the client's certificate, at the proxy. For `MUTUAL`.
     #[serde(default)]
     pub client_certificate: Option<String>,
@@ -302,6 +304,9 @@ pub struct ClientTls {
     /// The file with the certificates that vouch for endpoints, at the proxy. Absent means those of the system.
     #[serde(default)]
     pub ca_certificates: Option<String>,
+    /// The file with the certificates of endpoints that are no longer valid, at the proxy.
+    #[serde(default)]
+    pub ca_crl: Option<String>,
     /// The names one of which the certificate of an endpoint must have. Empty means the host that is asked for.
     #[serde(default)]
     pub subject_alt_names: Vec<String>,

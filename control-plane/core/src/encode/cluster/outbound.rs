@@ -35,6 +35,8 @@ pub struct ClusterInputs {
     pub form: ClusterForm,
     /// Whether connections go to where the client goes: the service is so, and traffic has its original destination.
     pub follows_client: bool,
+    /// Whether the client asks for the Secrets that the rule names. It is false if the rule names none.
+    pub takes_secrets: bool,
 }
 
 /// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
@@ -80,7 +82,7 @@ fn outbound_cluster(
     let name = name.to_string();
     let policy = Policy::of_rule(rule, port.number, subset.map(|subset| &*subset.name));
     let mut cluster = cluster_with_policy(&policy);
-    cluster.transport_socket = transport_socket(&policy, port.protocol);
+    cluster.transport_socket = transport_socket(&policy, port.protocol, inputs.takes_secrets);
     cluster.alt_stat_name = format!("{name};");
     let mut metadata = vec![service_field(service)];
     metadata.extend(inputs.destination_rule.as_ref().map(|config| config_field(config)));

@@ -1,23 +1,34 @@
 //! Transport sockets of clusters: encryption, and the PROXY protocol.
 
+use std::borrow::Cow;
+
 use rutter_api::config::istio::{ClientTls, ClientTlsMode, PolicyProxyProtocol, ProxyProtocolVersion};
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use rutter_api::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use crate::encode::transport::{certificate, file, san_matcher, socket};
+use crate::encode::transport::{certificate, file, san_matcher, sds, socket, validation};
 use crate::encode::wire::any;
-use crate::model::{Policy, Protocol};
+use crate::model::{Policy, Protocol, client_authorities, client_certificate};
 
 /// The file with the certificates that a Debian system trusts, which is also where Envoy's images have them.
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Returns the transport socket of a cluster, or `None` if connections are plain.
-pub(super) fn transport_socket(policy: &Policy<'_>, protocol: Protocol) -> Option<core::TransportSocket> {
+pub(super) fn transport_socket(
+    policy: &Policy<'_>,
+    protocol: Protocol,
+    takes_secrets: bool,
+) -> Option<core::TransportSocket> {
     let encrypted = policy.tls.and_then(|settings| match settings.mode {
         ClientTlsMode::Disable | ClientTlsMode::IstioMutual => None,
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => Some(tls_socket(settings, policy, protocol)),
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            // Sidecars use the files, as in Istio.
+            let without_secret = || ClientTls { credential_name: None, ..settings.clone() };
+            let settings = if takes_secrets { Cow::Borrowed(settings) } else { Cow::Owned(without_secret()) };
+            Some(tls_socket(&settings, policy, protocol))
+        }
     });
     match policy.proxy_protocol {
         Some(proxy_protocol) => Some(proxy_protocol_socket(proxy_protocol, encrypted)),
@@ -45,17 +56,21 @@ pub(super) fn verifies_host_of_request(settings: &ClientTls) -> bool {
 fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> core::TransportSocket {
     let ClientTls {
         mode: _,
+        credential_name,
         client_certificate,
         private_key,
         ca_certificates,
         subject_alt_names,
         sni,
         insecure_skip_verify,
-        ..
+        ca_crl,
     } = settings;
-    let files = client_certificate.as_deref().zip(private_key.as_deref());
-    let validation = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {
-        trusted_ca: Some(file(ca_certificates.as_deref().unwrap_or(SYSTEM_CERTIFICATES))),
+    let files = client_certificate.as_deref().zip(private_key.as_deref()).filter(|_| credential_name.is_none());
+    let authorities = client_authorities(settings);
+    let trusted_ca = file(ca_certificates.as_deref().unwrap_or(SYSTEM_CERTIFICATES));
+    let context = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {
+        trusted_ca: Some(trusted_ca).filter(|_| authorities.is_none()),
+        crl: ca_crl.as_deref().map(file),
         match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
         ..Default::default()
     });
@@ -72,8 +87,9 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
             ..Default::default()
         }),
         tls_certificates: files.map(|(chain, key)| certificate(chain, key)).into_iter().collect(),
+        tls_certificate_sds_secret_configs: client_certificate_by_name(settings),
         alpn_protocols: if is_http2 { vec!["h2".into()] } else { Vec::new() },
-        validation_context_type: validation.map(tls::common_tls_context::ValidationContextType::ValidationContext),
+        validation_context_type: context.map(|context| validation(context, authorities.as_ref())),
         ..Default::default()
     };
     let context = tls::UpstreamTlsContext {
@@ -82,6 +98,10 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
         ..Default::default()
     };
     socket("envoy.transport_sockets.tls", any("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", &context))
+}
+
+fn client_certificate_by_name(settings: &ClientTls) -> Vec<tls::SdsSecretConfig> {
+    client_certificate(settings).iter().map(sds).collect()
 }
 
 fn proxy_protocol_socket(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rutter_api::config::istio::{ServerProtocol, ServerTls, ServerTlsMode, TlsVersion};
+use rutter_api::config::istio::{CertificateFiles, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion};
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -13,9 +13,9 @@ use super::connections::{ConnectionTargets, connection_chain};
 use super::listener_filters::tls_inspector;
 use super::outbound::ANY_ADDRESS;
 use super::{encoded, managers};
-use crate::encode::transport::{certificate, file, san_matcher, socket};
+use crate::encode::transport::{certificate, file, san_matcher, sds, socket, validation};
 use crate::encode::wire::{any, config_field, istio_metadata, socket_address};
-use crate::model::{GatewayAddress, GatewayServer};
+use crate::model::{Credential, CredentialPart, GatewayAddress, GatewayServer, server_authorities, server_credentials};
 use crate::resource::EncodedResource;
 
 /// A server of a listener, and where its connections go if they have no requests in them.
@@ -123,31 +123,28 @@ fn decrypted(
 }
 
 fn tls_socket(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
-    // What is left out here is a Secret, which is refused.
     let ServerTls {
         https_redirect: _,
         mode,
-        server_certificate,
-        private_key,
+        credential_name: _,
+        credential_names: _,
+        ca_cert_credential_name: _,
+        server_certificate: _,
+        private_key: _,
+        tls_certificates: _,
         ca_certificates,
+        ca_crl,
         subject_alt_names,
         verify_certificate_spki,
         verify_certificate_hash,
         min_protocol_version,
         max_protocol_version,
         cipher_suites,
-        ..
     } = settings;
-    let files = server_certificate.as_deref().zip(private_key.as_deref());
-    let asks_client = match mode {
-        ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => true,
-        ServerTlsMode::Passthrough
-        | ServerTlsMode::Simple
-        | ServerTlsMode::AutoPassthrough
-        | ServerTlsMode::IstioMutual => false,
-    };
-    let validation = asks_client.then(|| tls::CertificateValidationContext {
-        trusted_ca: ca_certificates.as_deref().map(file),
+    let authorities = server_authorities(settings);
+    let context = settings.asks_client().then(|| tls::CertificateValidationContext {
+        trusted_ca: ca_certificates.as_deref().filter(|_| authorities.is_none()).map(file),
+        crl: ca_crl.as_deref().map(file),
         match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
         verify_certificate_spki: verify_certificate_spki.clone(),
         verify_certificate_hash: verify_certificate_hash.clone(),
@@ -160,9 +157,10 @@ fn tls_socket(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
             cipher_suites: cipher_suites.clone(),
             ..Default::default()
         }),
-        tls_certificates: files.map(|(chain, key)| certificate(chain, key)).into_iter().collect(),
+        tls_certificates: certificates(settings),
+        tls_certificate_sds_secret_configs: certificates_by_name(settings).iter().map(sds).collect(),
         alpn_protocols: if is_http { vec!["h2".into(), "http/1.1".into()] } else { Vec::new() },
-        validation_context_type: validation.map(tls::common_tls_context::ValidationContextType::ValidationContext),
+        validation_context_type: context.map(|context| validation(context, authorities.as_ref())),
         ..Default::default()
     };
     let context = tls::DownstreamTlsContext {
@@ -172,6 +170,26 @@ fn tls_socket(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
     };
     const NAME: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
     socket("envoy.transport_sockets.tls", any(NAME, &context))
+}
+
+/// Returns the certificates of a server that are in files. Those in Secrets take their place.
+fn certificates(settings: &ServerTls) -> Vec<tls::TlsCertificate> {
+    if !settings.credentials().is_empty() {
+        return Vec::new();
+    }
+    let several = settings.tls_certificates.iter();
+    let several =
+        several.map(|CertificateFiles { server_certificate, private_key }| (&**server_certificate, &**private_key));
+    let one = settings.server_certificate.as_deref().zip(settings.private_key.as_deref());
+    let one = one.filter(|_| settings.tls_certificates.is_empty());
+    several.chain(one).map(|(chain, key)| certificate(chain, key)).collect()
+}
+
+/// Returns the certificates of a server that are in Secrets.
+fn certificates_by_name(settings: &ServerTls) -> Vec<Credential> {
+    let mut needed = server_credentials(settings);
+    needed.retain(|credential| credential.part == CredentialPart::Certificate);
+    needed
 }
 
 fn version(wanted: TlsVersion, default: TlsVersion) -> tls::tls_parameters::TlsProtocol {

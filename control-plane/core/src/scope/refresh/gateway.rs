@@ -1,17 +1,18 @@
-//! The listeners and the route tables of a gateway.
+//! The listeners, the route tables and the Secrets of a gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rutter_api::{ResourceType, RouteTableName};
 
 use super::super::gateway_table::{GatewayTable, servers_seen, tables_of};
-use super::super::host::HostBuilder;
+use super::super::host::{HostBuilder, HostChange};
 use super::super::writes::Wanted;
 use super::Refresh;
 use crate::client::RouteTableForm;
 use crate::encode::listener::{ServerOfListener, encode_gateway_listener};
 use crate::encode::route::{encode_gateway_head, encode_gateway_table};
-use crate::model::{GatewayAddress, GatewayServer};
+use crate::encode::secret::encode_secret;
+use crate::model::{Credential, GatewayAddress, GatewayServer, server_credentials};
 use crate::resource::EncodedResource;
 
 impl Refresh<'_> {
@@ -33,6 +34,7 @@ impl Refresh<'_> {
         let tables = tables_of(&servers);
         let mut resources = self.gateway_listeners(&servers, &tables);
         resources.extend(tables.iter().map(|table| (ResourceType::Route, self.gateway_table(&table.name))));
+        resources.extend(self.secrets(&servers).into_iter().map(|secret| (ResourceType::Secret, secret)));
         self.encoder.tables += 1;
         let names = resources.iter().map(|(resource_type, resource)| (*resource_type, resource.name.clone())).collect();
         for (resource_type, name) in std::mem::replace(&mut self.scope.gateway_resources, names) {
@@ -42,6 +44,36 @@ impl Refresh<'_> {
         }
         let resources = resources.into_iter();
         self.wanted.extend(resources.map(|(resource_type, resource)| Wanted::resource(resource_type, resource)));
+    }
+
+    /// Counts what connections to a host need of Secrets.
+    pub(super) fn count_credentials(&mut self, change: HostChange<'_>) {
+        for credential in change.new.into_iter().flat_map(|resources| &resources.credentials) {
+            *self.scope.credentials.entry(credential.clone()).or_default() += 1;
+        }
+        for credential in change.old.into_iter().flat_map(|resources| &resources.credentials) {
+            let left = self.scope.credentials.remove(credential).unwrap_or_default().saturating_sub(1);
+            if left > 0 {
+                self.scope.credentials.insert(credential.clone(), left);
+            }
+        }
+    }
+
+    /// Returns the Secrets that the listeners and the clusters of a gateway name, as far as they exist in the namespace
+    /// of its pod, and nothing if the gateway must not have any.
+    fn secrets(&self, servers: &BTreeMap<GatewayAddress, Vec<GatewayServer>>) -> Vec<EncodedResource> {
+        if !self.scope.key.takes_secrets {
+            return Vec::new();
+        }
+        let of_servers = servers.values().flatten().filter_map(|server| server.server().tls.as_deref());
+        let mut needed: BTreeSet<Credential> = of_servers.flat_map(server_credentials).collect();
+        needed.extend(self.scope.credentials.keys().cloned());
+        let encode = |credential: &Credential| {
+            let keys = credential.secrets(&self.scope.key.namespace).into_iter();
+            let mut configs = keys.filter_map(|key| self.surroundings.index.config(&key));
+            configs.find_map(|config| encode_secret(credential, config.spec.as_secret()?))
+        };
+        needed.iter().filter_map(encode).collect()
     }
 
     fn gateway_listeners(

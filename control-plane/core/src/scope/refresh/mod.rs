@@ -178,6 +178,7 @@ impl Refresh<'_> {
         let own_change =
             HostChange { old: old.as_ref().and_then(Option::as_ref), new: now.as_ref().and_then(Option::as_ref) };
         self.count_uses(host, own_change, in_base);
+        self.count_credentials(own_change);
         self.register_claims(host, own_change);
     }
 

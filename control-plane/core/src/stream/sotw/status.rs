@@ -24,6 +24,11 @@ impl SotwStream {
         self.types.values().all(TypeState::is_settled)
     }
 
+    /// Returns whether the client has asked for a resource by its name, whether there is one or not.
+    pub fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {
+        self.types[resource_type].names.contains(name)
+    }
+
     /// Returns every resource of a type that the client was sent or is to be sent, in the order of the names.
     pub fn resources(&self, resource_type: ResourceType) -> Vec<ResourceStatus> {
         let state = &self.types[resource_type];

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rutter_api::config::{APPLY_BYTES_MAX, Content, Manifest, Object};
 
 use super::walk::Identity;
+use crate::sealing::Sealer;
 use crate::sources::manifests;
 
 /// An object, and where it stands.
@@ -54,15 +55,15 @@ pub(super) enum Outcome {
 }
 
 /// Reads a file of a folder, if it is not the one that is known.
-pub(super) fn read_file(root: &Path, name: &Arc<str>, known: Option<Identity>) -> Outcome {
-    match try_read(&root.join(&**name), name, known) {
+pub(super) fn read_file(root: &Path, name: &Arc<str>, known: Option<Identity>, sealer: &Sealer) -> Outcome {
+    match try_read(&root.join(&**name), name, known, sealer) {
         Ok(outcome) => outcome,
         Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Gone,
         Err(error) => Outcome::Unreadable(error.to_string()),
     }
 }
 
-fn try_read(path: &Path, name: &Arc<str>, known: Option<Identity>) -> std::io::Result<Outcome> {
+fn try_read(path: &Path, name: &Arc<str>, known: Option<Identity>, sealer: &Sealer) -> std::io::Result<Outcome> {
     // A pipe is never opened, because that waits for somebody who writes to it.
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
@@ -86,16 +87,16 @@ fn try_read(path: &Path, name: &Arc<str>, known: Option<Identity>) -> std::io::R
         return Ok(Outcome::Changing);
     }
     match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Outcome::Read(read(parse_documents(text, "default"), text.trim().is_empty()))),
+        Ok(text) => Ok(Outcome::Read(read(parse_documents(text, "default", sealer), text.trim().is_empty()))),
         Err(error) => faulty(format!("want UTF-8, got another byte at {}", error.valid_up_to())),
     }
 }
 
 /// Returns the objects of a text that are valid, and everything that is wrong with the others. What is no config of a mesh
 /// is passed over. A text that is no YAML has one fault and no object.
-pub(crate) fn parse_documents(text: &str, default_namespace: &str) -> Parsed {
+pub(crate) fn parse_documents(text: &str, default_namespace: &str, sealer: &Sealer) -> Parsed {
     let mut parsed = Parsed::default();
-    let manifests = match manifests::read(text, default_namespace) {
+    let manifests = match manifests::read(text, default_namespace, sealer) {
         Ok(manifests) => manifests,
         Err(error) => {
             parsed.faults.push(error.to_string());
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn every_fault_of_a_text_is_named_with_its_line_and_the_other_documents_are_taken() {
         let text = service("a") + "kind: 7\n---\n" + &service("b").replace("80", "0") + &service("a") + &service("c");
-        let Parsed { objects, faults } = parse_documents(&text, "default");
+        let Parsed { objects, faults } = parse_documents(&text, "default", &Sealer::in_memory());
         let want = [
             "line 6: apiVersion: want a string, got nothing",
             "line 8: service default/b: spec.ports[0].port: want 1..=65535, got 0",
@@ -146,13 +147,18 @@ mod tests {
         assert_eq!(keys, ["service default/a", "service default/c"]);
         assert_eq!(objects[1].line, 18);
         let foreign = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n".to_owned() + &service("d");
-        let Parsed { objects, faults } = parse_documents(&foreign, "default");
+        let Parsed { objects, faults } = parse_documents(&foreign, "default", &Sealer::in_memory());
         assert_eq!((objects.len(), faults.len()), (1, 0), "what is no config of a mesh is passed over");
-        assert_eq!(parse_documents("a: [", "default").faults.len(), 1);
+        assert_eq!(parse_documents("a: [", "default", &Sealer::in_memory()).faults.len(), 1);
     }
 
     fn outcome(path: &Path, known: Option<Identity>) -> Outcome {
-        read_file(path.parent().unwrap(), &path.file_name().unwrap().to_str().unwrap().into(), known)
+        read_file(
+            path.parent().unwrap(),
+            &path.file_name().unwrap().to_str().unwrap().into(),
+            known,
+            &Sealer::in_memory(),
+        )
     }
 
     /// Returns the faults of a file that was read.

@@ -25,6 +25,10 @@ struct Watched {
 /// Nothing is left alone for a while, so that a test need not wait.
 const AT_ONCE: FolderOptions = FolderOptions { settle: Duration::ZERO, poll: None };
 
+fn target(store: Arc<MemoryStore>, metrics: Arc<Metrics>) -> FolderTarget {
+    FolderTarget { store, sealer: Arc::new(Sealer::in_memory()), metrics }
+}
+
 impl Watched {
     /// Writes files, then opens the folder.
     async fn open(files: &[(&str, String)]) -> Self {
@@ -36,7 +40,7 @@ impl Watched {
 
     async fn reopen(dir: tempfile::TempDir, store: Arc<MemoryStore>) -> Self {
         let metrics: Arc<Metrics> = Arc::default();
-        let opened = Folder::open(dir.path().to_owned(), AT_ONCE, store.clone(), metrics.clone()).await;
+        let opened = Folder::open(dir.path().to_owned(), AT_ONCE, target(store.clone(), metrics.clone())).await;
         let (folder, handle) = opened.unwrap();
         Self { dir, store, metrics, folder, handle }
     }
@@ -191,7 +195,7 @@ async fn an_object_is_in_one_file_only() {
 async fn an_object_that_was_applied_by_hand_is_not_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(MemoryStore::default());
-    let object = super::file::parse_documents(&service("a"), "default").objects.remove(0).object;
+    let object = super::file::parse_documents(&service("a"), "default", &Sealer::in_memory()).objects.remove(0).object;
     let by_hand = ConfigWrite { json: Some(object.json), owner: Owner::Api, ..deletion(object.config.key.clone()) };
     store.commit(vec![by_hand]).await.unwrap();
     write_all(dir.path(), &[("a.yaml", service("a")), ("b.yaml", service("b"))]);
@@ -230,7 +234,7 @@ async fn a_file_that_is_broken_at_the_start_keeps_what_the_store_has_of_it() {
 #[tokio::test]
 async fn a_folder_that_does_not_exist_is_named() {
     let root = PathBuf::from("/nowhere/at/all");
-    let opened = Folder::open(root, AT_ONCE, Arc::new(MemoryStore::default()), Arc::default()).await;
+    let opened = Folder::open(root, AT_ONCE, target(Arc::default(), Arc::default())).await;
     let error = opened.err().unwrap();
     assert!(format!("{error:#}").starts_with("--config-dir /nowhere/at/all: "), "{error:#}");
 }

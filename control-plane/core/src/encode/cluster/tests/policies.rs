@@ -18,6 +18,7 @@ fn check(port: &str, policy: &str, want: Expect) {
     );
     let mesh = Mesh::new(&text);
     let inputs = ClusterInputs {
+        takes_secrets: false,
         service: mesh.service("e.x"),
         destination_rule: mesh.destination_rule("e.x"),
         dns_endpoints: None,
