@@ -15,6 +15,7 @@ use crate::args::{Diff, History, Output};
 use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print, table, yaml};
+use crate::secrets;
 use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
 
@@ -147,6 +148,7 @@ fn text_of(json: &[u8]) -> Result<String> {
 /// Compares the objects of files with those of the control plane.
 async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<Vec<Pair>> {
     let sources = read(&wanted.files)?;
+    let asked_namespace = namespace;
     let namespace = if namespace.is_empty() { "default" } else { namespace };
     let mut files = BTreeMap::new();
     let mut faults = Vec::new();
@@ -158,7 +160,7 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
                 Content::Taken(object) => {
                     let key = api_key(&object.config.key);
                     let name = display_name(&key);
-                    if files.insert(name.clone(), (key, object.json)).is_some() {
+                    if files.insert(name.clone(), (key, object)).is_some() {
                         faults
                             .push(format!("{}: line {line}: {name}: want each object once, got it twice", source.name));
                     }
@@ -179,15 +181,23 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
     }
     let request =
         pb::GetRequest { wanted: files.values().map(|(key, _)| key.clone()).collect(), selector: String::new() };
+    // Only the control plane can tell whether the values of a Secret are those that it has.
+    let has_secrets = files.values().any(|(_, object)| secrets::is_open(object));
+    let actions = if has_secrets { secrets::actions(admin, sources, asked_namespace).await? } else { BTreeMap::new() };
     let mut live = BTreeMap::new();
     for object in admin.get(request).await?.into_inner().objects {
         let name = display_name(&object.key.clone().unwrap_or_default());
         live.insert(name, without_server_fields(&object.json)?);
     }
     let mut pairs = Vec::new();
-    for (name, (_, json)) in files {
+    for (name, (_, object)) in files {
         let (from, to) = ("live".to_owned(), "file".to_owned());
         let before = live.get(&name).cloned().unwrap_or_default();
+        let is_changed = actions.get(&name).is_some_and(|action| *action != pb::applied::Action::Unchanged);
+        let json = match secrets::is_open(&object) {
+            true => secrets::hide(&object, is_changed)?,
+            false => secrets::hide_sealed(&object.json),
+        };
         pairs.push(Pair { from, to, before, after: text_of(json.as_bytes())?, name });
     }
     Ok(pairs)
@@ -198,7 +208,7 @@ fn without_server_fields(json: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(json);
     let manifests = read_manifests(&text, "default")?;
     match manifests.into_iter().next().map(|manifest| manifest.content) {
-        Some(Content::Taken(object)) => text_of(object.json.as_bytes()),
+        Some(Content::Taken(object)) => text_of(secrets::hide_sealed(&object.json).as_bytes()),
         Some(Content::Foreign(_) | Content::Refused(_)) | None => {
             bail!(
                 "the control plane has an object that this program does not take (see rutterctl version): {}",

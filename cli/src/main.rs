@@ -17,6 +17,7 @@ mod jsonpath;
 mod output;
 mod proxy_config;
 mod pushes;
+mod secrets;
 mod sidecars;
 mod targets;
 mod usage;

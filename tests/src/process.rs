@@ -227,6 +227,16 @@ impl ControlPlane {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
     }
 
+    /// Runs rutterctl against this control plane, and returns everything that it says, whether it fails or not.
+    ///
+    /// # Errors
+    /// Fails if it cannot be run.
+    pub async fn said(&self, args: &[&str]) -> Result<String> {
+        let output =
+            Command::new(binary("rutterctl")?).arg("--server").arg(self.admin_socket()).args(args).output().await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    }
+
     /// Applies a YAML text by `rutterctl apply`.
     ///
     /// # Errors

@@ -32,6 +32,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_do_not_leave_the_machine() {
+        let node = Node { id: "router~10.0.0.1~edge-1.shop~shop.svc.cluster.local".into(), ..Node::default() };
+        let may = |address: &str| {
+            let peer = Peer { address: address.parse().ok(), certificate: None };
+            identify_sidecar(&peer, &node).unwrap().may_be_sent_secrets
+        };
+        assert!(may("127.0.0.1:1") && may("[::1]:1") && may("[::ffff:127.0.0.1]:1"));
+        assert!(!may("10.0.0.1:1") && !may("unknown"));
+    }
+
+    #[test]
     fn a_client_without_a_node_id_is_refused() {
         let error = identify_sidecar(&Peer::default(), &Node::default()).unwrap_err();
         assert!(error.to_string().starts_with("node"), "{error}");

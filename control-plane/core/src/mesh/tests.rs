@@ -697,3 +697,39 @@ fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise
         assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
     }
 }
+
+#[test]
+fn a_secret_goes_to_gateways_of_its_namespace_that_may_have_it_and_costs_no_host() {
+    let mut mesh = Mesh::new(MeshSettings::default());
+    let servers =
+        "servers: [{port: {number: 443, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}]";
+    mesh.apply(&batch(configs(&istio("Gateway", "n1", "g", servers))));
+    let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("g", "n0", "10.0.0.1") };
+    let own = SidecarNode { may_be_sent_secrets: true, ..gateway.clone() };
+    let elsewhere = SidecarNode { namespace: "n1".into(), ..own.clone() };
+    let sidecar = SidecarNode { may_be_sent_secrets: true, ..node("s", "n0", "10.0.0.2") };
+    let [own, remote, elsewhere, sidecar] = [own, gateway, elsewhere, sidecar].map(|node| mesh.connect(node));
+    let secret = |value: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: c, namespace: n0}}\n\
+             stringData: {{tls.crt: {value}, tls.key: k, password: p}}"
+        );
+        batch(configs(&text))
+    };
+    let before = mesh.work();
+    assert_eq!(mesh.apply(&secret("a")), [own].into());
+    assert_eq!(mesh.apply(&secret("b")), [own].into());
+    let Work { visits, encodes, tables: _, sidecars } = mesh.work();
+    assert_eq!((visits, encodes, sidecars), (before.visits, before.encodes, before.sidecars));
+    let names = |id: NodeId| {
+        let secrets = mesh.view(id).unwrap().iter(ResourceType::Secret);
+        secrets.map(|secret| secret.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(own), ["kubernetes://c"]);
+    for other in [remote, elsewhere, sidecar] {
+        assert!(names(other).is_empty());
+    }
+    assert_eq!(mesh.sources(own, ResourceType::Secret, "kubernetes://c").len(), 1);
+    assert_eq!(mesh.apply(&delete(Kind::Secret, "n0", "c")), [own].into());
+    assert_eq!(mesh.view(own).unwrap().iter(ResourceType::Secret).count(), 0);
+}

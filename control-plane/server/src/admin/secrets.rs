@@ -98,7 +98,50 @@ async fn delivery(key: &ConfigKey, streams: &OpenStreams) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rutter_api::SidecarNode;
+    use rutter_api::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+    use rutter_core::stream::Limits;
+    use rutter_core::{AdsStream, NodeId, Variant, View};
+
     use super::*;
+    use crate::streams::Questions;
+    use crate::testing::node;
+
+    #[tokio::test]
+    async fn a_gateway_that_asks_in_vain_is_named_with_the_reason() {
+        let streams = OpenStreams::new(Arc::default());
+        let gateway = Arc::new(SidecarNode { role: Role::Gateway, ..node("edge-1", "shop") });
+        let questions = Arc::new(Questions::default());
+        let place = streams.enter(&gateway, "10.1.1.1".parse().ok(), 1).unwrap();
+        let _registered = streams.add(place, NodeId(1), gateway, questions.clone());
+        let limits = Limits { names_max: 10, resource_bytes_max: usize::MAX };
+        let mut stream = AdsStream::new(Variant::Delta, View::default(), limits);
+        let request = DeltaDiscoveryRequest {
+            type_url: ResourceType::Secret.type_url().into(),
+            resource_names_subscribe: vec!["kubernetes://web-cacert".into()],
+            ..Default::default()
+        };
+        #[expect(clippy::disallowed_methods, reason = "no time passes")]
+        stream.on_request(std::time::Instant::now(), &request.encode_to_vec()).unwrap();
+        let said = async |name: &str| {
+            let key = ConfigKey::new(Kind::Secret, "shop", name);
+            let answering = async {
+                questions.next().await.into_iter().for_each(|question| question(&stream));
+            };
+            tokio::join!(delivery(&key, &streams), answering).0
+        };
+        for name in ["web", "web-cacert"] {
+            let condition = said(name).await.unwrap();
+            let message = condition["message"].as_str().unwrap();
+            assert!(
+                message.starts_with("not sent to edge-1.shop at 10.1.1.1: until connections are encrypted"),
+                "{message}"
+            );
+        }
+        assert_eq!(said("other").await, None);
+    }
 
     #[test]
     fn a_private_key_is_never_shown() {
