@@ -32,6 +32,15 @@ pub enum Role {
     Gateway,
 }
 
+/// Where something is: its region, zone and sub-zone. A part that is not known is empty.
+pub type Locality = [Box<str>; 3];
+
+/// Returns the locality of a text `region/zone/sub-zone`, the later parts of which may be missing.
+pub fn locality_of_text(text: &str) -> Locality {
+    let mut parts = text.splitn(3, '/');
+    std::array::from_fn(|_| parts.next().unwrap_or_default().into())
+}
+
 /// A client of xDS as it describes itself: a sidecar, or the gRPC library in an application. These are claims, but for the last
 /// field; what is proved about a client is in the server's `Peer`. A new field of the node that decides what a client is sent belongs
 /// here.
@@ -47,6 +56,8 @@ pub struct SidecarNode {
     pub addresses: Vec<IpAddr>,
     /// The labels of the pod, by which Sidecar objects select workloads.
     pub labels: Labels,
+    /// Where the client is: Envoy's `locality`, or else Istio's label `istio-locality`.
+    pub locality: Locality,
     /// Istio's `CLUSTER_ID`. It is empty if the client does not say it.
     pub cluster_id: String,
     /// How traffic reaches the sidecar. It is `None` for the gRPC library, which cannot take captured traffic.
@@ -119,12 +130,14 @@ impl TryFrom<&core::Node> for SidecarNode {
         if role == Role::Gateway && proxyless {
             return Err(Invalid::new("node.id", "sidecar, for a gRPC library", "router"));
         }
+        let labels = metadata.texts("LABELS");
         Ok(Self {
             role,
             pod: pod.into(),
             namespace: namespace.into(),
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
-            labels: metadata.texts("LABELS"),
+            locality: locality(node, &labels),
+            labels,
             cluster_id: brief(metadata.text("CLUSTER_ID").unwrap_or_default()),
             // A library has nothing that could take captured traffic.
             interception: if proxyless {
@@ -138,6 +151,15 @@ impl TryFrom<&core::Node> for SidecarNode {
             may_be_sent_secrets: false,
         })
     }
+}
+
+/// Returns where a client is. In the label dots stand for the slashes that no label may have.
+fn locality(node: &core::Node, labels: &Labels) -> Locality {
+    const LABEL: &str = "istio-locality";
+    let named = node.locality.as_ref().map(|core::Locality { region, zone, sub_zone }| [region, zone, sub_zone]);
+    let named = named.filter(|parts| parts.iter().any(|part| !part.is_empty()));
+    let named = named.map(|parts| parts.map(|part| brief(part).into()));
+    named.unwrap_or_else(|| locality_of_text(&labels.get(LABEL).unwrap_or_default().replace('.', "/")))
 }
 
 fn addresses(first: IpAddr, instance_ips: &str) -> Result<Vec<IpAddr>, Invalid> {

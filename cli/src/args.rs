@@ -351,6 +351,10 @@ pub(crate) struct Bootstrap {
     /// envoy-POD.NAMESPACE.sock in the folder for temporary files
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<String>,
+    /// Where the proxy is, for rules that send requests to the nearest endpoints: REGION, REGION/ZONE or
+    /// REGION/ZONE/SUB-ZONE
+    #[arg(long, default_value = "", value_name = "LOCALITY", hide_default_value = true)]
+    pub(crate) locality: String,
     /// Name of the Kubernetes cluster
     #[arg(long, default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
@@ -784,6 +788,8 @@ mod tests {
                                                      socket, which is made. Default: 127.0.0.1:15000 if traffic is redirected; otherwise
                                                      port 15000 of --ip if that is in 127.0.0.0/8, and else the socket
                                                      envoy-POD.NAMESPACE.sock in the folder for temporary files
+                      --locality <LOCALITY>          Where the proxy is, for rules that send requests to the nearest endpoints: REGION,
+                                                     REGION/ZONE or REGION/ZONE/SUB-ZONE
                       --cluster-id <CLUSTER_ID>      Name of the Kubernetes cluster [default: Kubernetes]
                   -h, --help                         Print help (see more with '--help')"#]],
         );

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
+use rutter_api::node::locality_of_text;
 use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
 
@@ -50,6 +51,9 @@ fn check(wanted: &Bootstrap, namespace: &str) -> Result<()> {
     checked.map_err(|invalid| usage(invalid.to_string()))?;
     if wanted.labels.iter().any(|(name, _)| name.contains(char::is_whitespace)) {
         return Err(usage("--label: want a name without blanks"));
+    }
+    if wanted.locality.split('/').count() > 3 {
+        return Err(usage(format!("--locality: want REGION/ZONE/SUB-ZONE, got {:?}", wanted.locality)));
     }
     if wanted.ip.is_unspecified() {
         return Err(usage(format!("--ip {}: want the address of the pod", wanted.ip)));
@@ -135,8 +139,10 @@ fn rutter(wanted: &Bootstrap, namespace: &str, page: &AdminPage) -> Result<Value
 fn grpc(wanted: &Bootstrap, namespace: &str) -> Value {
     let mut node = node(wanted, namespace);
     node["metadata"]["GENERATOR"] = "grpc".into();
-    // grpc-js refuses a node without one.
-    node["locality"] = json!({});
+    if node.get("locality").is_none() {
+        // grpc-js refuses a node without one.
+        node["locality"] = json!({});
+    }
     json!({
         "xds_servers": [{
             "server_uri": wanted.xds,
@@ -161,7 +167,7 @@ fn node(wanted: &Bootstrap, namespace: &str) -> Value {
         // Istio's word for a gateway.
         Role::Gateway => "router",
     };
-    json!({
+    let mut node = json!({
         "id": format!("{role}~{}~{}.{namespace}~{namespace}.svc.cluster.local", wanted.ip, wanted.pod),
         "cluster": format!("{}.{namespace}", wanted.pod),
         "metadata": {
@@ -171,7 +177,12 @@ fn node(wanted: &Bootstrap, namespace: &str) -> Value {
             "INSTANCE_IPS": wanted.ip.to_string(),
             "INTERCEPTION_MODE": mode,
         },
-    })
+    });
+    if !wanted.locality.is_empty() {
+        let [region, zone, sub_zone] = locality_of_text(&wanted.locality);
+        node["locality"] = json!({"region": region, "zone": zone, "sub_zone": sub_zone});
+    }
+    node
 }
 
 /// Where a proxy connects to.

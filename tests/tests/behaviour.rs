@@ -4,7 +4,7 @@
 //! One Envoy stands in front of two applications, `a` and `b`. Each case has a host of its own, so that all of them are
 //! applied at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
@@ -385,6 +385,103 @@ fn service_entry(hosts: &str, ips: [IpAddr; 2]) -> String {
     )
 }
 
+/// The policy of a host, the localities of `a` and `b`, which applications answer a client in eu/z1, and which do when one
+/// answer was an error.
+struct Near {
+    field: &'static str,
+    policy: &'static str,
+    places: [&'static str; 2],
+    first: &'static str,
+    after_error: &'static str,
+}
+
+/// What leaves an endpoint out after one error.
+const DETECTION: &str =
+    "outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}";
+
+const NEAR: &[Near] = &[
+    Near {
+        field: "localityLbSetting.distribute",
+        policy: "loadBalancer: {localityLbSetting: {distribute: [{from: us, to: {eu: 100}}, {from: eu/*, to: {eu/z2: 100}}]}}",
+        places: ["eu/z1", "eu/z2"],
+        first: "b",
+        after_error: "b",
+    },
+    Near {
+        field: "localityLbSetting.distribute, of other clients",
+        policy: "loadBalancer: {localityLbSetting: {distribute: [{from: us, to: {eu/z1: 100}}]}}",
+        places: ["eu/z1", "eu/z2"],
+        first: "ab",
+        after_error: "ab",
+    },
+    Near {
+        field: "outlierDetection alone",
+        policy: "DETECTION",
+        places: ["eu/z1", "eu/z2"],
+        first: "a",
+        after_error: "b",
+    },
+    Near {
+        field: "localityLbSetting.enabled",
+        policy: "DETECTION, loadBalancer: {localityLbSetting: {enabled: false}}",
+        places: ["eu/z1", "eu/z2"],
+        first: "ab",
+        after_error: "a or b",
+    },
+    Near {
+        field: "localityLbSetting.failover",
+        policy: "DETECTION, loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}",
+        places: ["asia/z1", "us/z1"],
+        first: "b",
+        after_error: "a",
+    },
+    Near {
+        field: "localityLbSetting.failoverPriority",
+        policy: "DETECTION, loadBalancer: {localityLbSetting: {failoverPriority: [version=b, topology.kubernetes.io/zone]}}",
+        places: ["eu/z1", "eu/z2"],
+        first: "b",
+        after_error: "a",
+    },
+];
+
+/// The hosts of [`NEAR`], `n0.test` and so on, each with a service and a rule.
+fn near(ips: [IpAddr; 2]) -> String {
+    let mut config = String::new();
+    for (number, Near { policy, places: [a, b], .. }) in NEAR.iter().enumerate() {
+        let entry = service_entry(&format!("n{number}.test"), ips);
+        let entry = entry.replace("version: a}", &format!("version: a}}, locality: {a}"));
+        config.push_str(&entry.replace("version: b}", &format!("version: b}}, locality: {b}")));
+        let policy = policy.replace("DETECTION", DETECTION);
+        config.push_str(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: n{number}}}\n\
+             spec: {{host: n{number}.test, trafficPolicy: {{{policy}}}}}\n---\n"
+        ));
+    }
+    config
+}
+
+async fn check_near(envoy: SocketAddr) -> Result<()> {
+    for (number, Near { field, first, after_error, .. }) in NEAR.iter().enumerate() {
+        let host = format!("n{number}.test");
+        let answering = async || -> Result<String> {
+            let mut backends = BTreeSet::new();
+            for _ in 0..20 {
+                backends.insert(send(envoy, &host, "GET /").await?.header("x-backend").unwrap_or("-").to_owned());
+            }
+            Ok(backends.into_iter().collect())
+        };
+        let got = answering().await?;
+        ensure!(got == *first, "{field}: want answers of {first}, got {got}");
+        send(envoy, &host, "GET / x-status=500").await?;
+        let got = answering().await?;
+        ensure!(
+            after_error.split(" or ").any(|want| got == want),
+            "{field}, after an error: want {after_error}, got {got}"
+        );
+    }
+    Ok(())
+}
+
 /// Returns the applications that answer requests of some forms, each asked for several times.
 async fn backends(envoy: SocketAddr, host: &str, asks: &[String]) -> Result<Vec<Vec<String>>> {
     let mut all = Vec::new();
@@ -404,7 +501,7 @@ async fn check_sticky(envoy: SocketAddr, host: &str, form: &str) -> Result<()> {
     let asks: Vec<String> = (0..12).map(|value| form.replace('N', &value.to_string())).collect();
     let backends = backends(envoy, host, &asks).await?;
     ensure!(backends.iter().all(|backends| backends.len() == 1), "{host}: {backends:?}");
-    let used: std::collections::BTreeSet<&String> = backends.iter().flatten().collect();
+    let used: BTreeSet<&String> = backends.iter().flatten().collect();
     ensure!(used.len() == 2, "{host}: all requests go to {used:?}");
     Ok(())
 }
@@ -479,6 +576,7 @@ fn config(ips: [IpAddr; 2]) -> String {
         service_entry(&hosts.join(", "), ips),
     );
     config.push_str(&policies(ips));
+    config.push_str(&near(ips));
     config.push_str(&services(ips));
     for (host, case) in cases() {
         let http = case.http.replace("TO_A", "route: [{destination: {host: HOST, subset: a}}]").replace("REST", REST);
@@ -540,8 +638,11 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     drop(local);
     plane.apply(&config([a, b]), &[]).await?;
     let proxy = Proxy::Envoy(release, rutter_core::Variant::Delta);
-    let workload =
-        Workload { proxy, labels: vec!["app=client".into()], ..Workload::new("client-1", "default", client) };
+    let workload = Workload {
+        proxy,
+        labels: vec!["app=client".into(), "istio-locality=eu.z1".into()],
+        ..Workload::new("client-1", "default", client)
+    };
     let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
     let address = SocketAddr::new(client, PORT);
     let mut wrong = Vec::new();
@@ -557,6 +658,7 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     }
     assert!(wrong.is_empty(), "{release:?}:\n{}", wrong.join("\n"));
     check_policies(address, &asked).await?;
+    check_near(address).await?;
     check_services(address).await?;
     eventually("copies of both mirrored requests", async || {
         ["/copied", "/former-copied"].iter().all(|path| asked["b"].count(path) == 1)

@@ -241,6 +241,7 @@ impl Mesh {
             sidecars,
             source_labels,
             gateways,
+            locality_needs,
             secrets: _,
             services: _,
             endpoints: _,
@@ -249,7 +250,7 @@ impl Mesh {
             virtual_services: _,
         } = delta;
         let namespaces: BTreeSet<&Arc<str>> = sidecars.iter().map(|key| &key.namespace).collect();
-        if namespaces.contains(&self.index.settings().root_namespace) {
+        if *locality_needs || namespaces.contains(&self.index.settings().root_namespace) {
             return self.nodes.keys().copied().collect();
         }
         let of_namespaces = namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();

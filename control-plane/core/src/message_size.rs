@@ -11,7 +11,7 @@ use rutter_api::{ClusterName, Config, ConfigKey, Hostname, Invalid};
 
 use crate::client::{ClientClass, RouteTableForm};
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::encode::endpoint::load_assignment;
+use crate::encode::endpoint::load_assignment_of_all;
 use crate::encode::inputs::Shared;
 use crate::encode::route::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host};
 use crate::index::MeshIndex;
@@ -117,7 +117,7 @@ pub fn check_endpoints(index: &MeshIndex, coming: &[Arc<Config>]) -> Vec<Invalid
 fn check_assignment(index: &MeshIndex, service: &ServiceKey, slice: &ConfigKey) -> Option<Invalid> {
     let port = index.service(service)?.ports.first()?.number;
     let name = ClusterName::outbound(port, &service.host).to_string();
-    let got = load_assignment(&name, port, index.endpoints(service), None).encoded_len();
+    let got = load_assignment_of_all(&name, port, index.endpoints(service)).encoded_len();
     (got > BYTES_MAX).then(|| Invalid::new(&name, want("a load assignment"), got).of(slice.to_string()))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rutter_api::config::Object;
-use rutter_api::node::{Interception, Role};
+use rutter_api::node::{Interception, Locality, Role};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, SidecarNode, yaml};
 
 use crate::debounce::{ConfigBatch, ConfigChange};
@@ -46,6 +46,7 @@ pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
         namespace: namespace.into(),
         addresses: vec![ip.parse().unwrap()],
         labels: [("app".to_owned(), pod.to_owned())].into_iter().collect(),
+        locality: Locality::default(),
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
-use rutter_api::node::{Interception, Role};
+use rutter_api::node::{Interception, Locality, Role};
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, Labels, ResourceType, SidecarNode};
 use rutter_core::resource::ResourceName;
@@ -207,6 +207,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         namespace: "".into(),
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         labels: Labels::default(),
+        locality: Locality::default(),
         cluster_id: String::new(),
         interception: Interception::None,
         version: node.user_agent_name.clone(),

@@ -1,6 +1,6 @@
 //! What the tests of several modules share.
 
-use rutter_api::node::{Interception, Role};
+use rutter_api::node::{Interception, Locality, Role};
 use rutter_api::{Labels, SidecarNode};
 
 /// Returns a captured sidecar.
@@ -11,6 +11,7 @@ pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
         namespace: namespace.into(),
         addresses: vec!["10.0.0.1".parse().unwrap()],
         labels: Labels::default(),
+        locality: Locality::default(),
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),

@@ -24,6 +24,16 @@ struct NodeFile {
     id: String,
     cluster: String,
     metadata: serde_json::Map<String, Value>,
+    #[serde(default)]
+    locality: Option<Locality>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Locality {
+    region: String,
+    zone: String,
+    sub_zone: String,
 }
 
 /// The settings of one sidecar.
@@ -42,6 +52,11 @@ impl Bootstrap {
             id: file.node.id,
             cluster: file.node.cluster,
             metadata: Some(Struct { fields: metadata }),
+            locality: file.node.locality.map(|Locality { region, zone, sub_zone }| core::Locality {
+                region,
+                zone,
+                sub_zone,
+            }),
             user_agent_name: "rutter-proxy".into(),
             user_agent_version_type: Some(version),
             ..Default::default()

@@ -13,8 +13,9 @@ pub mod workload_entry;
 pub use credential_name::CredentialName;
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HttpSettings, LoadBalancer,
-    OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset,
-    TcpKeepalive, TcpSettings, TrafficPolicy, UpgradePolicy, Warmup,
+    LocalityDistribution, LocalityFailover, LocalityLbSetting, OutlierDetection, PolicyProxyProtocol,
+    PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset, TcpKeepalive, TcpSettings, TrafficPolicy,
+    UpgradePolicy, Warmup,
 };
 pub use gateway::{
     CertificateFiles, Gateway, GatewayPort, Server, ServerHost, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion,

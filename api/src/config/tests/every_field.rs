@@ -320,7 +320,7 @@ fn destination_rule_fields() {
             spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
-            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.connectionPool.tcp.maxConnections: taken

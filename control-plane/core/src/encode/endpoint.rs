@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost::Message;
+use rutter_api::node::Locality;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
 use rutter_api::{ClusterName, Config, Labels, ResourceType};
@@ -11,7 +12,7 @@ use rutter_api::{ClusterName, Config, Labels, ResourceType};
 use super::inputs::Shared;
 use super::subsets::all_and_each_subset;
 use super::wire::socket_address;
-use crate::model::{Endpoint, Locality, Service};
+use crate::model::{ClientLocality, Endpoint, LocalityPlan, Policy, Service, consecutive};
 use crate::resource::EncodedResource;
 
 /// Everything that the load assignments of a service depend on.
@@ -25,6 +26,8 @@ pub struct EndpointInputs {
     pub endpoints: Shared<Vec<Endpoint>>,
     /// Whether connections go to where the client goes, so that nobody asks for endpoints.
     pub follows_client: bool,
+    /// Where the client is. `None` means that it does not matter.
+    pub locality: Option<Arc<ClientLocality>>,
 }
 
 /// Encodes a load assignment for each cluster of a service, unless sidecars ask DNS for its endpoints. A cluster
@@ -41,8 +44,14 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
         for subset in all_and_each_subset(rule) {
             let name = ClusterName::outbound(port.number, &service.key.host);
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
-            let labels = subset.map(|subset| &subset.labels);
-            let assignment = load_assignment(&name, port.number, &inputs.endpoints, labels);
+            let policy = Policy::of_rule(rule, port.number, subset.map(|subset| &*subset.name));
+            let choice = EndpointChoice {
+                port: port.number,
+                labels: subset.map(|subset| &subset.labels),
+                plan: LocalityPlan::of_policy(&policy),
+                client: inputs.locality.as_deref(),
+            };
+            let assignment = load_assignment(&name, &inputs.endpoints, &choice);
             assignments.push(encoded(&name, &assignment));
         }
     }
@@ -53,25 +62,63 @@ fn encoded(name: &str, assignment: &pb::ClusterLoadAssignment) -> EncodedResourc
     EncodedResource::new(ResourceType::Endpoint, Arc::from(name), &assignment.encode_to_vec())
 }
 
-/// Returns the load assignment of a cluster for a port of the service: the endpoints that serve the port and have the
-/// labels, by locality. Localities come in the order of their names, so that equal endpoints have equal bytes.
-pub(crate) fn load_assignment(
+/// Which endpoints of a service a cluster has, and how they share its requests.
+pub(super) struct EndpointChoice<'a> {
+    /// The port of the service.
+    pub(super) port: u16,
+    /// The labels of the subset. `None` means every endpoint.
+    pub(super) labels: Option<&'a Labels>,
+    /// How requests are divided among localities.
+    pub(super) plan: LocalityPlan<'a>,
+    /// Where the client is. `None` means that it does not matter.
+    pub(super) client: Option<&'a ClientLocality>,
+}
+
+/// Returns the load assignment of a cluster: the endpoints that serve the port and have the labels, by locality. Localities
+/// come in the order of their names, so that equal endpoints have equal bytes.
+pub(super) fn load_assignment(
     cluster: &str,
-    service_port: u16,
     endpoints: &[Endpoint],
-    labels: Option<&Labels>,
+    choice: &EndpointChoice<'_>,
 ) -> pb::ClusterLoadAssignment {
-    let mut localities: BTreeMap<&Locality, Vec<pb::LbEndpoint>> = BTreeMap::new();
+    let EndpointChoice { port, labels, plan, client } = choice;
+    let anywhere = ClientLocality::default();
+    let client = client.unwrap_or(&anywhere);
+    let mut groups: BTreeMap<(&Locality, u32), Vec<pb::LbEndpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         if labels.is_some_and(|labels| !labels.selects(&endpoint.labels)) {
             continue;
         }
-        let Some(target) = endpoint.target(service_port) else { continue };
+        let Some(target) = endpoint.target(*port) else { continue };
         let address = socket_address(&endpoint.address, target);
-        localities.entry(&endpoint.locality).or_default().push(lb_endpoint(address, endpoint.weight));
+        let group = (&*endpoint.locality, plan.label_rank(endpoint, client));
+        groups.entry(group).or_default().push(lb_endpoint(address, endpoint.weight));
     }
-    let endpoints = localities.into_iter().map(|(locality, endpoints)| locality_endpoints(locality, endpoints));
-    pb::ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
+    let priorities: Vec<u32> = groups.keys().map(|(locality, rank)| plan.priority(*rank, locality, client)).collect();
+    let consecutive = consecutive(&priorities);
+    let mut localities: Vec<pb::LocalityLbEndpoints> = Vec::new();
+    for (((locality, _), endpoints), priority) in groups.iter_mut().zip(priorities) {
+        let priority = consecutive.get(&priority).copied().unwrap_or_default();
+        localities
+            .push(pb::LocalityLbEndpoints { priority, ..locality_endpoints(locality, std::mem::take(endpoints)) });
+    }
+    let weights: Vec<(&Locality, u32)> = groups
+        .keys()
+        .zip(&localities)
+        .map(|((locality, _), endpoints)| (*locality, endpoints.load_balancing_weight.unwrap_or_default()))
+        .collect();
+    if let Some(shares) = plan.shares(&weights, client) {
+        for (locality, share) in localities.iter_mut().zip(shares) {
+            locality.load_balancing_weight = Some(share);
+        }
+        localities.retain(|locality| locality.load_balancing_weight != Some(0));
+    }
+    pb::ClusterLoadAssignment { cluster_name: cluster.to_owned(), endpoints: localities, ..Default::default() }
+}
+
+/// Returns the load assignment of a port with all endpoints of a service.
+pub(crate) fn load_assignment_of_all(cluster: &str, port: u16, endpoints: &[Endpoint]) -> pb::ClusterLoadAssignment {
+    load_assignment(cluster, endpoints, &EndpointChoice { port, labels: None, plan: LocalityPlan::Alike, client: None })
 }
 
 /// Encodes a load assignment without endpoints, for a cluster that does not exist.
@@ -137,6 +184,7 @@ mod tests {
             destination_rule: mesh.destination_rule("e.x"),
             endpoints: mesh.endpoints("e.x"),
             follows_client: false,
+            locality: None,
         };
         summaries(ResourceType::Endpoint, &encode_load_assignments(&inputs), |assignment| {
             let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();

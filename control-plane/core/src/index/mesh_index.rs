@@ -11,12 +11,13 @@ use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
 use super::endpoints::{EndpointIndex, service_key_of_slice};
 use super::exports::Exports;
 use super::host_suffixes::HostSuffixes;
+use super::localities::LocalityIndex;
 use super::objects::Objects;
 use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::model::{Endpoint, Service, ServiceKey, services_of, shapes_routes, with_delegates};
+use crate::model::{Endpoint, LocalityNeeds, Service, ServiceKey, services_of, shapes_routes, with_delegates};
 use crate::settings::MeshSettings;
 
 /// Every object of the mesh, and the lookups that the engine needs.
@@ -29,6 +30,7 @@ pub struct MeshIndex {
     endpoints: EndpointIndex,
     virtual_services: VirtualServiceIndex,
     destination_rules: DestinationRuleIndex,
+    localities: LocalityIndex,
     exports: Exports,
     host_suffixes: HostSuffixes,
 }
@@ -235,6 +237,8 @@ impl MeshIndex {
 
     /// Takes a DestinationRule over, and with it what the rules of its group come to.
     fn replace_destination_rule(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
+        delta.locality_needs |=
+            self.localities.replace(replacement.old.map(|old| &**old), replacement.new.map(|new| &**new));
         let domain = self.settings.domain.clone();
         let groups: BTreeSet<RuleGroup> =
             replacement.both().filter_map(|config| RuleGroup::of(config, &domain)).collect();
@@ -314,6 +318,11 @@ impl MeshIndex {
     /// Returns the settings of the mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// Returns what has to be known of the places of clients.
+    pub fn locality_needs(&self) -> &LocalityNeeds {
+        self.localities.needs()
     }
 
     /// Returns an object as it is written, or `None` if there is no such object.

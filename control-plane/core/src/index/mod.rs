@@ -9,6 +9,7 @@
 //! endpoints          endpoints by service, EndpointSlices by service, services by the address of their endpoints
 //! virtual_services   VirtualServices by the hosts that they route, and by the hosts that they send to
 //! destination_rules  DestinationRules by host
+//! localities         what DestinationRules have to know of the places of clients
 //! exports            objects by the namespaces that their `exportTo` names
 //! host_suffixes      every known host, ordered from its end, for wildcards
 //! ```
@@ -21,6 +22,7 @@ mod destination_rules;
 mod endpoints;
 mod exports;
 mod host_suffixes;
+mod localities;
 mod mesh_index;
 mod objects;
 mod services;

@@ -46,6 +46,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         sidecars,
         gateways,
         secrets,
+        locality_needs,
         source_labels,
     } = delta;
     services.is_empty()
@@ -56,6 +57,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         && sidecars.is_empty()
         && gateways.is_empty()
         && secrets.is_empty()
+        && !locality_needs
         && source_labels.is_empty()
 }
 

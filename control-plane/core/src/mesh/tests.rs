@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use rutter_api::node::{Interception, Role};
+use rutter_api::node::{Interception, Role, locality_of_text};
 use rutter_api::{Config, CreationTimestamp, Kind};
 
 use super::*;
@@ -31,7 +31,9 @@ fn sidecars() -> Vec<SidecarNode> {
         node("s0", "n1", "10.0.1.1"),
         node("x", "n2", "10.0.2.9"),
     ];
+    nodes[1].locality = locality_of_text("r/z1");
     let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
+    let bound = SidecarNode { locality: locality_of_text("r/z2"), ..bound };
     let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
     let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("s0", "n1", "10.0.1.8") };
     let whole_gateway = SidecarNode { takes_virtual_hosts: false, may_be_sent_secrets: true, ..gateway.clone() };
@@ -101,7 +103,9 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
         Kind::ServiceEntry => random_service_entries().boxed(),
         Kind::WorkloadEntry => (namespaces(), names(), 0u8..4, 1u32..3)
             .prop_map(|(namespace, name, ip, weight)| {
-                let spec = format!("address: 10.0.0.{ip}, weight: {weight}, labels: {{app: {name}, version: v{ip}}}");
+                let spec = format!(
+                    "address: 10.0.0.{ip}, weight: {weight}, labels: {{app: {name}, version: v{ip}}}, locality: r/z{ip}"
+                );
                 istio("WorkloadEntry", namespace, name, &spec)
             })
             .boxed(),
@@ -239,7 +243,15 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
         let tls = format!("trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: {secret}}}}}");
         istio("DestinationRule", namespace, name, &format!("host: {host}, {tls}"))
     });
-    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing, 1 => encrypting]
+    let settings = prop_oneof![
+        2 => Just("outlierDetection: {}"),
+        1 => Just("loadBalancer: {localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
+        1 => Just("outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [app, version]}}"),
+    ];
+    let near = (namespaces(), names(), hosts(), settings).prop_map(|(namespace, name, host, setting)| {
+        istio("DestinationRule", namespace, name, &format!("host: {host}, trafficPolicy: {{{setting}}}"))
+    });
+    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing, 1 => encrypting, 2 => near]
 }
 
 fn random_sidecar_objects() -> impl Strategy<Value = String> {
@@ -335,8 +347,10 @@ proptest! {
             let changed = driver.run(op);
             // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
             let may_move = match op {
-                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
-                Op::Delete(kind, ..) => matches!(kind, Kind::Sidecar | Kind::VirtualService | Kind::Gateway),
+                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway", "DestinationRule"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
+                Op::Delete(kind, ..) => {
+                    matches!(kind, Kind::Sidecar | Kind::VirtualService | Kind::Gateway | Kind::DestinationRule)
+                }
                 Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => false,
             };
             for (id, now) in driver.views() {

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use rutter_api::config::istio::WorkloadEntry;
 use rutter_api::config::kubernetes::EndpointSlice;
+use rutter_api::node::{Locality, locality_of_text};
 use rutter_api::{Labels, config::kubernetes::SlicePort};
 
 use super::service::Service;
-
-/// Where an endpoint is: its region, zone and sub-zone. A part that is not known is empty.
-pub type Locality = [Box<str>; 3];
 
 /// One place where a service is reached. A mesh has more of these than of anything else, so endpoints of a service
 /// share what they have in common. The locality, the ports and the labels are counted references for that reason.
@@ -41,8 +39,7 @@ impl Endpoint {
 
     /// Returns the endpoint that a workload is for a service.
     pub(crate) fn of_workload(entry: &WorkloadEntry, service: &Service) -> Self {
-        let mut locality = entry.locality.splitn(3, '/');
-        let locality: Locality = std::array::from_fn(|_| locality.next().unwrap_or_default().into());
+        let locality = locality_of_text(&entry.locality);
         let ports = service.ports.iter().map(|port| {
             let target = entry.ports.get(&port.name).map_or(port.target, |target| target.get());
             (port.number, target)

@@ -12,6 +12,7 @@ mod delegate;
 mod endpoint;
 mod export_to;
 mod gateway;
+mod locality;
 mod policy;
 mod route;
 mod service;
@@ -21,12 +22,13 @@ pub use credential::{
     server_authorities, server_credentials,
 };
 pub use delegate::{delegates_of, with_delegates};
-pub use endpoint::{Endpoint, Locality};
+pub use endpoint::Endpoint;
 pub use export_to::ExportTo;
 pub use gateway::{
     GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
     redirecting_hosts, servers_of,
 };
+pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};
 pub use policy::{Policy, shapes_routes};
 pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,

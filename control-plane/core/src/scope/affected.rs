@@ -62,6 +62,7 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
         sidecars: _,
         gateways: _,
         secrets: _,
+        locality_needs: _,
         source_labels: _,
     } = delta;
     let mut affected = Vec::new();

@@ -33,20 +33,20 @@ pub(super) struct Bases {
 }
 
 impl Bases {
-    pub(super) fn get(&self, key: BaseKey) -> Option<&Scope> {
-        self.bases.get(&key)
+    pub(super) fn get(&self, key: &BaseKey) -> Option<&Scope> {
+        self.bases.get(key)
     }
 
     /// Lays a new scope over a base, which is built if there is none yet.
     pub(super) fn lay_over(&mut self, id: ScopeId, scope: &mut Scope, index: &MeshIndex, encoder: &mut Encoder) {
-        let Some(key) = scope.base else { return };
+        let Some(key) = scope.base.clone() else { return };
         if !self.bases.contains_key(&key) {
-            let base = self.build(key, index, encoder);
-            self.bases.insert(key, base);
+            let base = self.build(&key, index, encoder);
+            self.bases.insert(key.clone(), base);
         }
         let namespace = scope.key.namespace.clone();
         let hosts = hosts_that_differ(index, &namespace);
-        link(&mut self.over, key, id);
+        link(&mut self.over, key.clone(), id);
         link(&mut self.of_namespace, namespace, id);
         let base_changes = &Refreshed::default();
         let surroundings = Surroundings { index, base: self.bases.get(&key), base_changes };
@@ -54,10 +54,11 @@ impl Bases {
         self.note_differences(id, scope, &refreshed);
     }
 
-    fn build(&mut self, key: BaseKey, index: &MeshIndex, encoder: &mut Encoder) -> Scope {
+    fn build(&mut self, key: &BaseKey, index: &MeshIndex, encoder: &mut Encoder) -> Scope {
         self.last_lineage += 1;
         let objects = WorkloadObjects::default();
-        let nobody = ScopeKey { namespace: "".into(), client: key.client, objects, takes_secrets: false };
+        let locality = key.locality.clone();
+        let nobody = ScopeKey { namespace: "".into(), client: key.client, objects, locality, takes_secrets: false };
         let mut base = Scope::new(nobody, index, BASE_LINEAGE | self.last_lineage);
         base.mode = key.mode;
         let hosts = index.hosts().chain(index.routed_hosts()).cloned().collect();
@@ -106,7 +107,7 @@ impl Bases {
             return delta;
         }
         let hosts = hosts_of(affected);
-        let keys: Vec<BaseKey> = self.bases.keys().copied().collect();
+        let keys: Vec<BaseKey> = self.bases.keys().cloned().collect();
         for key in keys {
             let Some(base) = self.bases.get_mut(&key) else { continue };
             let alone = Surroundings { index, base: None, base_changes: &Refreshed::default() };
@@ -114,7 +115,7 @@ impl Bases {
             for id in self.over.get(&key).into_iter().flatten() {
                 delta.note(*id, &base_changes);
             }
-            for (id, hosts) in self.stale_over(key, &hosts, &base_changes, index) {
+            for (id, hosts) in self.stale_over(&key, &hosts, &base_changes, index) {
                 let Some(scope) = scopes.get_mut(&id) else { continue };
                 let over = Surroundings { index, base: self.bases.get(&key), base_changes: &base_changes };
                 let refreshed = refresh(scope, &hosts, over, encoder);
@@ -128,13 +129,13 @@ impl Bases {
     /// Returns the scopes over a base that have to look at some hosts again.
     fn stale_over(
         &self,
-        key: BaseKey,
+        key: &BaseKey,
         hosts: &BTreeSet<Hostname>,
         base_changes: &Refreshed,
         index: &MeshIndex,
     ) -> StaleHosts {
         let mut stale = StaleHosts::new();
-        let Some(over) = self.over.get(&key) else { return stale };
+        let Some(over) = self.over.get(key) else { return stale };
         let mut mark = |ids: Option<&BTreeSet<ScopeId>>, host: &Hostname| {
             for id in ids.into_iter().flatten().filter(|id| over.contains(id)) {
                 stale.entry(*id).or_default().insert(host.clone());

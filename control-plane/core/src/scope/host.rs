@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use rutter_api::config::istio::DestinationRule;
 use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
 use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedGatewayVirtualHost, EncodedVirtualHost, Encoder};
@@ -22,7 +23,10 @@ use crate::encode::route::{
     DomainInputs, LookedUpService, ShortNames, VirtualHostInputs, domains, encode_own_table, encode_virtual_host,
 };
 use crate::index::MeshIndex;
-use crate::model::{Credential, Discovery, Endpoint, Protocol, Service, ServiceKey, ServicePort};
+use crate::model::{
+    ClientLocality, Credential, Discovery, Endpoint, LocalityNeeds, Protocol, Service, ServiceKey, ServicePort,
+    rule_locality_needs,
+};
 use crate::model::{
     LookedUpDestination, Place, Policy, RequestSource, RequestTarget, rule_credentials, shapes_routes, tcp_routes_of,
     tls_routes_of,
@@ -132,6 +136,8 @@ pub(super) struct HostBuilder<'a> {
     pub(super) client: ClientClass,
     /// The label sets of conditions that the clients have.
     pub(super) source_labels: &'a BTreeSet<Labels>,
+    /// What matters of where the clients are.
+    pub(super) locality: &'a Arc<ClientLocality>,
     /// The route tables of a gateway. A sidecar has none.
     pub(super) gateway_tables: &'a [GatewayTable],
     pub(super) encoder: &'a Encoder,
@@ -208,7 +214,9 @@ impl HostBuilder<'_> {
         let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
         let rule = destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
         let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
+        let locality = self.locality_for(rule, &endpoints);
         let clusters = ClusterInputs {
+            locality: locality.clone().filter(|_| !service.discovery.is_told()),
             takes_secrets: !credentials.is_empty(),
             service: service.into(),
             destination_rule: destination_rule.clone(),
@@ -216,7 +224,8 @@ impl HostBuilder<'_> {
             form: self.client.cluster_form(),
             follows_client,
         };
-        let assignments = EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client };
+        let assignments =
+            EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client, locality };
         HostResources {
             service: Some(service.clone()),
             clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
@@ -224,6 +233,15 @@ impl HostBuilder<'_> {
             credentials,
             ..HostResources::default()
         }
+    }
+
+    /// Returns where the clients are if that matters for some endpoints: a rule divides requests among localities, or goes
+    /// by labels, and there are several of them.
+    fn locality_for(&self, rule: Option<&DestinationRule>, endpoints: &[Endpoint]) -> Option<Arc<ClientLocality>> {
+        let LocalityNeeds { is_locality_needed, label_keys } = rule_locality_needs(rule?);
+        let first = endpoints.first()?;
+        let are_apart = || endpoints.iter().any(|endpoint| endpoint.locality != first.locality);
+        (is_locality_needed && (!label_keys.is_empty() || are_apart())).then(|| self.locality.clone())
     }
 
     fn virtual_host(

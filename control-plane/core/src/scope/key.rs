@@ -7,6 +7,7 @@ use rutter_api::config::istio::OutboundMode;
 
 use crate::client::ClientClass;
 use crate::index::MeshIndex;
+use crate::model::ClientLocality;
 use crate::visibility::WorkloadObjects;
 
 /// Names a scope for as long as it lives.
@@ -22,6 +23,8 @@ pub struct ScopeKey {
     pub client: ClientClass,
     /// The objects that are about the clients' workloads.
     pub objects: WorkloadObjects,
+    /// What matters of where the clients are.
+    pub locality: Arc<ClientLocality>,
     /// Whether the clients are gateways that may be sent Secrets.
     pub takes_secrets: bool,
 }
@@ -33,6 +36,7 @@ impl ScopeKey {
         Self {
             namespace: node.namespace.clone(),
             client,
+            locality: Arc::new(index.locality_needs().of_client(node)),
             takes_secrets: client.is_gateway() && node.may_be_sent_secrets,
             objects: WorkloadObjects::of_node(index, node),
         }
@@ -40,10 +44,12 @@ impl ScopeKey {
 }
 
 /// What makes two scopes that restrict nothing lie over the same base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct BaseKey {
     /// The class of the clients.
     pub(super) client: ClientClass,
     /// What becomes of traffic to unknown destinations.
     pub(super) mode: OutboundMode,
+    /// What matters of where the clients are.
+    pub(super) locality: Arc<ClientLocality>,
 }

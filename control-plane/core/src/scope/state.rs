@@ -112,10 +112,10 @@ impl Scope {
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it. Routes for clients of certain labels are in no base.
-        let ScopeKey { namespace: _, client, objects, takes_secrets: _ } = &self.key;
+        let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
         let WorkloadObjects { sidecar: _, source_labels, gateways: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
-        may_share.then_some(BaseKey { client: *client, mode: self.mode })
+        may_share.then(|| BaseKey { client: *client, mode: self.mode, locality: locality.clone() })
     }
 
     /// Returns from where the clients of the scope look at the mesh.

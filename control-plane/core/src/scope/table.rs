@@ -78,7 +78,7 @@ impl ScopeTable {
 
     /// Returns the base that a scope lies over.
     pub(crate) fn base_of(&self, id: ScopeId) -> Option<&Scope> {
-        self.bases.get(self.scopes.get(&id)?.base?)
+        self.bases.get(self.scopes.get(&id)?.base.as_ref()?)
     }
 
     /// Returns the scope of a key, which is built if there is none yet.
@@ -145,6 +145,7 @@ impl ScopeTable {
             virtual_services,
             gateways,
             secrets,
+            locality_needs: _,
             services: _,
             endpoints: _,
             addresses: _,

@@ -123,7 +123,6 @@ mod tests {
             resource_names_subscribe: vec!["kubernetes://web-cacert".into()],
             ..Default::default()
         };
-        #[expect(clippy::disallowed_methods, reason = "no time passes")]
         stream.on_request(std::time::Instant::now(), &request.encode_to_vec()).unwrap();
         let said = async |name: &str| {
             let key = ConfigKey::new(Kind::Secret, "shop", name);

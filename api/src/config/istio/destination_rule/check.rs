@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::DestinationRule;
 use super::policy::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, LoadBalancer, OutlierDetection, PortTrafficPolicy,
     SimpleLb, TrafficPolicy,
 };
+use super::{DestinationRule, locality};
 use crate::config::checks::{Faults, check_export_to};
 use crate::invalid::Invalid;
 
@@ -83,7 +83,10 @@ fn check_parts(path: &str, parts: &Parts<'_>, faults: &mut Faults) {
 }
 
 fn check_load_balancer(path: &str, load_balancer: &LoadBalancer, faults: &mut Faults) {
-    let LoadBalancer { simple, consistent_hash, warmup, warmup_duration_secs } = load_balancer;
+    let LoadBalancer { simple, consistent_hash, warmup, warmup_duration_secs, locality_lb_setting } = load_balancer;
+    if let Some(setting) = locality_lb_setting {
+        locality::check(&format!("{path}.localityLbSetting"), setting, faults);
+    }
     if simple.is_some() && consistent_hash.is_some() {
         faults.push(Invalid::new(path, "one of simple and consistentHash", "both"));
     }
@@ -295,7 +298,6 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
-        refused_policy("loadBalancer: {localityLbSetting: {}}", "loadBalancer.localityLbSetting: not supported yet");
         refused_policy("tls: {mode: SIMPLE, credentialName: a/b}", "tls.credentialName: want the name of a Secret");
         refused("{host: a, trafficPolicy: {tunnel: {}}}", "spec.trafficPolicy.tunnel: not supported yet");
         refused("{host: a, workloadSelector: {}}", "spec.workloadSelector: not supported yet");

@@ -1,11 +1,13 @@
 //! `DestinationRule`: how the endpoints of a host are divided into subsets, and how connections to them are made.
 
 mod check;
+mod locality;
 mod policy;
 
 use serde::Deserialize;
 
 pub(crate) use check::check;
+pub use locality::{LocalityDistribution, LocalityFailover, LocalityLbSetting};
 pub use policy::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, HashCookie, HttpSettings, LoadBalancer, Maglev,
     OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, RingHash, SimpleLb,
@@ -20,7 +22,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "spec.workloadSelector",
     "**.tunnel",
     "**.outlierDetection.consecutiveErrors",
-    "**.loadBalancer.localityLbSetting",
     "**.consistentHash.httpCookie.attributes",
 ];
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::locality::LocalityLbSetting;
 use crate::config::istio::credential_name::CredentialName;
 use crate::config::istio::virtual_service::PortSelector;
 use crate::duration;
@@ -71,6 +72,10 @@ pub struct LoadBalancer {
     /// The former form of `warmup`: its duration.
     #[serde(default, deserialize_with = "duration::optional")]
     pub warmup_duration_secs: Option<Duration>,
+    /// How requests are divided among localities. Absent means that with outlier detection the nearest healthy endpoints
+    /// are used, and otherwise all alike.
+    #[serde(default)]
+    pub locality_lb_setting: Option<Box<LocalityLbSetting>>,
 }
 
 /// How the endpoints of a cluster are chosen: Istio's `LoadBalancerSettings.SimpleLB`.

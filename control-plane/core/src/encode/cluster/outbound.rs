@@ -1,5 +1,6 @@
 //! Clusters of services.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Value;
@@ -12,11 +13,11 @@ use super::policy::{cluster_with_policy, set_http};
 use super::transport::transport_socket;
 use super::{discovery_type, encoded};
 use crate::client::ClusterForm;
-use crate::encode::endpoint;
+use crate::encode::endpoint::{self, EndpointChoice};
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
-use crate::model::{Discovery, Endpoint, Policy, Service, ServicePort};
+use crate::model::{ClientLocality, Discovery, Endpoint, LocalityPlan, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
 /// The time between two questions to DNS.
@@ -35,6 +36,8 @@ pub struct ClusterInputs {
     pub form: ClusterForm,
     /// Whether connections go to where the client goes: the service is so, and traffic has its original destination.
     pub follows_client: bool,
+    /// Where the client is. `None` means that it does not matter.
+    pub locality: Option<Arc<ClientLocality>>,
     /// Whether the client asks for the Secrets that the rule names. It is false if the rule names none.
     pub takes_secrets: bool,
 }
@@ -99,7 +102,15 @@ fn outbound_cluster(
             discover_by_dns(&mut cluster);
             let assignment = match dns_endpoints {
                 [] => endpoint::single_endpoint_assignment(&name, dns_name, port.target),
-                some => endpoint::load_assignment(&name, port.number, some, subset.map(|subset| &subset.labels)),
+                some => {
+                    let choice = EndpointChoice {
+                        port: port.number,
+                        labels: subset.map(|subset| &subset.labels),
+                        plan: LocalityPlan::of_policy(&policy),
+                        client: inputs.locality.as_deref(),
+                    };
+                    endpoint::load_assignment(&name, some, &choice)
+                }
             };
             // Envoy wants one endpoint for it. A subset may have none.
             let has_one = assignment.endpoints.iter().map(|locality| locality.lb_endpoints.len()).sum::<usize>() == 1;

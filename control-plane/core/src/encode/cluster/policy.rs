@@ -15,7 +15,7 @@ use upstream::http_protocol_options::{self as options, UpstreamProtocolOptions};
 
 use super::transport::{names_host_of_request, verifies_host_of_request};
 use crate::encode::wire::any;
-use crate::model::{Policy, Protocol};
+use crate::model::{LocalityPlan, Policy, Protocol};
 
 /// Istio's default for the time that a connection may take to be established.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>) -> pb::Cluster {
         outlier_detection: outlier_detection.map(encode_outlier_detection),
         common_lb_config: Some(pb::cluster::CommonLbConfig {
             healthy_panic_threshold: Some(panic_threshold),
+            locality_config_specifier: locality_weights(policy),
             ..Default::default()
         }),
         upstream_connection_options: tcp_keepalive.as_ref().map(|keepalive| pb::UpstreamConnectionOptions {
@@ -52,6 +53,15 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>) -> pb::Cluster {
     };
     balance(&mut cluster, load_balancer.unwrap_or(&LoadBalancer::default()));
     cluster
+}
+
+/// Returns whether the weights of localities count, which are then their shares.
+fn locality_weights(policy: &Policy<'_>) -> Option<pb::cluster::common_lb_config::LocalityConfigSpecifier> {
+    use pb::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
+    match LocalityPlan::of_policy(policy) {
+        LocalityPlan::Alike | LocalityPlan::Priorities { .. } => None,
+        LocalityPlan::Shares(_) => Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
+    }
 }
 
 fn encode_keepalive(keepalive: &TcpKeepalive) -> core::TcpKeepalive {
@@ -66,7 +76,7 @@ fn encode_keepalive(keepalive: &TcpKeepalive) -> core::TcpKeepalive {
 /// Sets how an endpoint is chosen.
 fn balance(cluster: &mut pb::Cluster, load_balancer: &LoadBalancer) {
     use pb::cluster::{LbConfig, LbPolicy};
-    let LoadBalancer { simple, consistent_hash, warmup, warmup_duration_secs } = load_balancer;
+    let LoadBalancer { simple, consistent_hash, warmup, warmup_duration_secs, locality_lb_setting: _ } = load_balancer;
     if let Some(hash) = consistent_hash {
         return balance_by_hash(cluster, hash);
     }

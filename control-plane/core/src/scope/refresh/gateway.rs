@@ -86,6 +86,7 @@ impl Refresh<'_> {
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,
             source_labels: &self.scope.key.objects.source_labels,
+            locality: &self.scope.key.locality,
             gateway_tables: tables,
             encoder: self.encoder,
         };

@@ -118,6 +118,7 @@ impl Refresh<'_> {
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,
             source_labels: &self.scope.key.objects.source_labels,
+            locality: &self.scope.key.locality,
             encoder: self.encoder,
         };
         let resources = builder.build_all(&built);

@@ -25,6 +25,7 @@ fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let dns_endpoints = (!service.discovery.is_told()).then(|| mesh.endpoints(host));
     let inputs = ClusterInputs {
         takes_secrets: false,
+        locality: None,
         service,
         destination_rule: mesh.destination_rule(host),
         dns_endpoints,

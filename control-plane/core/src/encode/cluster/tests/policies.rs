@@ -19,6 +19,7 @@ fn check(port: &str, policy: &str, want: Expect) {
     let mesh = Mesh::new(&text);
     let inputs = ClusterInputs {
         takes_secrets: false,
+        locality: None,
         service: mesh.service("e.x"),
         destination_rule: mesh.destination_rule("e.x"),
         dns_endpoints: None,
