@@ -58,6 +58,8 @@ pub struct SidecarNode {
     pub labels: Labels,
     /// Where the client is: Envoy's `locality`, or else Istio's label `istio-locality`.
     pub locality: Locality,
+    /// The name of the Kubernetes node of the pod: Istio's `NODE_NAME`. It is empty if the client does not say it.
+    pub node_name: Box<str>,
     /// Istio's `CLUSTER_ID`. It is empty if the client does not say it.
     pub cluster_id: String,
     /// How traffic reaches the sidecar. It is `None` for the gRPC library, which cannot take captured traffic.
@@ -137,6 +139,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             namespace: namespace.into(),
             addresses: addresses(ip, metadata.text("INSTANCE_IPS").unwrap_or_default())?,
             locality: locality(node, &labels),
+            node_name: brief(metadata.text("NODE_NAME").unwrap_or_default()).into(),
             labels,
             cluster_id: brief(metadata.text("CLUSTER_ID").unwrap_or_default()),
             // A library has nothing that could take captured traffic.

@@ -11,8 +11,8 @@ const POD_PREFIXES: [&str; 5] =
     ["sidecar.istio.io/", "traffic.sidecar.istio.io/", "proxy.istio.io/", "inject.istio.io/", "istio.io/"];
 /// The beginnings of the annotations of services that Istio acts on.
 const SERVICE_PREFIXES: [&str; 4] = ["networking.istio.io/", "traffic.istio.io/", "auth.istio.io/", "istio.io/"];
-/// The annotation of services that Rutter acts on.
-const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// The annotations of services that Rutter acts on.
+const ACTED_ON: [&str; 2] = ["networking.istio.io/exportTo", "networking.istio.io/traffic-distribution"];
 
 /// Returns what Istio does with an object that Rutter takes, and Rutter does not.
 pub(crate) fn of_taken(config: &Config) -> Vec<String> {
@@ -23,7 +23,7 @@ pub(crate) fn of_taken(config: &Config) -> Vec<String> {
         ));
     }
     for (name, _) in config.annotations.iter() {
-        if name != EXPORT_TO && SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        if !ACTED_ON.contains(&name) && SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             notes.push(format!("it acts on the annotation {name}; Rutter does not yet"));
         }
     }
@@ -101,10 +101,10 @@ mod tests {
         let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {istio-injection: enabled}}}";
         assert!(notes(namespace)[0].starts_with("the label istio-injection makes it inject sidecars"));
         let service = "{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {networking.istio.io/exportTo: '*', \
-                       networking.istio.io/traffic-distribution: any}}, spec: {ports: [{port: 80}]}}";
+                       networking.istio.io/service-scope: any}}, spec: {ports: [{port: 80}]}}";
         assert_eq!(
             notes(service),
-            ["it acts on the annotation networking.istio.io/traffic-distribution; Rutter does not yet"]
+            ["it acts on the annotation networking.istio.io/service-scope; Rutter does not yet"]
         );
         let deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {template: {metadata: \
                           {annotations: {proxy.istio.io/config: x}, labels: {sidecar.istio.io/inject: 'false', app: a}}}}}";

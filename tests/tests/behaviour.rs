@@ -460,20 +460,22 @@ fn near(ips: [IpAddr; 2]) -> String {
     config
 }
 
+/// Returns the applications that answer for a host.
+async fn answering(envoy: SocketAddr, host: &str) -> Result<String> {
+    let mut backends = BTreeSet::new();
+    for _ in 0..20 {
+        backends.insert(send(envoy, host, "GET /").await?.header("x-backend").unwrap_or("-").to_owned());
+    }
+    Ok(backends.into_iter().collect())
+}
+
 async fn check_near(envoy: SocketAddr) -> Result<()> {
     for (number, Near { field, first, after_error, .. }) in NEAR.iter().enumerate() {
         let host = format!("n{number}.test");
-        let answering = async || -> Result<String> {
-            let mut backends = BTreeSet::new();
-            for _ in 0..20 {
-                backends.insert(send(envoy, &host, "GET /").await?.header("x-backend").unwrap_or("-").to_owned());
-            }
-            Ok(backends.into_iter().collect())
-        };
-        let got = answering().await?;
+        let got = answering(envoy, &host).await?;
         ensure!(got == *first, "{field}: want answers of {first}, got {got}");
         send(envoy, &host, "GET / x-status=500").await?;
-        let got = answering().await?;
+        let got = answering(envoy, &host).await?;
         ensure!(
             after_error.split(" or ").any(|want| got == want),
             "{field}, after an error: want {after_error}, got {got}"
@@ -530,7 +532,7 @@ async fn check_policies(envoy: SocketAddr, asked: &BTreeMap<&str, Asked>) -> Res
 }
 
 /// Services of sorts that lead to an application by other ways than a list of addresses that the object holds.
-fn services([a, _]: [IpAddr; 2]) -> String {
+fn services([a, b]: [IpAddr; 2]) -> String {
     let (port, app) = (PORT, PORT + 1);
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: headless}}\n\
@@ -546,7 +548,37 @@ fn services([a, _]: [IpAddr; 2]) -> String {
          spec: {{hosts: ['*.wild.test'], resolution: STATIC, ports: [{{number: {port}, name: http, targetPort: {app}}}], \
          endpoints: [{{address: '{a}'}}]}}\n---\n",
         LOCAL_PORT, LOCAL_PORT
-    )
+    ) + &used_otherwise([a, b])
+}
+
+/// Services that say how their endpoints are used: what each says, what its slice says of `a` and `b`, and which
+/// applications answer.
+const USED: &[(&str, [&str; 2], &str)] = &[
+    ("sessionAffinity: ClientIP", ["", ""], "a or b"),
+    ("sessionAffinity: None", ["", ""], "ab"),
+    ("internalTrafficPolicy: Local", ["nodeName: n2", "nodeName: n1"], "b"),
+    ("internalTrafficPolicy: Cluster", ["nodeName: n2", "nodeName: n1"], "ab"),
+    ("trafficDistribution: PreferClose", ["zone: z2", "zone: z1"], "b"),
+    ("trafficDistribution: PreferSameNode", ["nodeName: n1, zone: z1", "nodeName: n2, zone: z1"], "a"),
+    ("publishNotReadyAddresses: true", ["conditions: {ready: false}", ""], "ab"),
+    ("publishNotReadyAddresses: false", ["conditions: {ready: false}", ""], "b"),
+    ("publishNotReadyAddresses: false", ["conditions: {ready: false, serving: true, terminating: true}", ""], "b"),
+];
+
+fn used_otherwise([a, b]: [IpAddr; 2]) -> String {
+    let mut config = String::new();
+    for (number, (says, [of_a, of_b], _)) in USED.iter().enumerate() {
+        let (name, port, app) = (format!("used-{number}"), PORT, PORT + 1);
+        config.push_str(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+             spec: {{{says}, ports: [{{name: http, port: {port}, targetPort: {app}}}]}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\n\
+             endpoints: [{{addresses: ['{a}'], {of_a}}}, {{addresses: ['{b}'], {of_b}}}]\n\
+             ports: [{{name: http, port: {app}}}]\n---\n"
+        ));
+    }
+    config
 }
 
 async fn check_services(envoy: SocketAddr) -> Result<()> {
@@ -560,6 +592,10 @@ async fn check_services(envoy: SocketAddr) -> Result<()> {
     for (host, want) in asks {
         let answer = send(envoy, host, "GET /").await?;
         ensure!(answer.header("x-backend") == Some(want), "{host}: {} {}", answer.status, answer.body);
+    }
+    for (number, (says, _, want)) in USED.iter().enumerate() {
+        let got = answering(envoy, &format!("used-{number}")).await?;
+        ensure!(want.split(" or ").any(|want| got == want), "{says}: want {want}, got {got}");
     }
     Ok(())
 }
@@ -640,7 +676,7 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     let proxy = Proxy::Envoy(release, rutter_core::Variant::Delta);
     let workload = Workload {
         proxy,
-        labels: vec!["app=client".into(), "istio-locality=eu.z1".into()],
+        labels: vec!["app=client".into(), "istio-locality=eu.z1".into(), "kubernetes.io/hostname=n1".into()],
         ..Workload::new("client-1", "default", client)
     };
     let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;

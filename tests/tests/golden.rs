@@ -70,6 +70,7 @@ fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
                 .get(4)
                 .map(|word| locality_of_text(word.trim_start_matches("locality=")))
                 .unwrap_or_default(),
+            node_name: "".into(),
             cluster_id: String::new(),
             interception: Interception::Redirect,
             version: String::new(),

@@ -90,6 +90,7 @@ fn example_service(host: &Hostname, origin: &Config) -> Service {
         discovery: Discovery::Told,
         external: false,
         selector: None,
+        endpoint_use: Default::default(),
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn node(pod: &str, namespace: &str, ip: &str) -> SidecarNode {
         addresses: vec![ip.parse().unwrap()],
         labels: [("app".to_owned(), pod.to_owned())].into_iter().collect(),
         locality: Locality::default(),
+        node_name: "".into(),
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),

@@ -208,6 +208,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         labels: Labels::default(),
         locality: Locality::default(),
+        node_name: "".into(),
         cluster_id: String::new(),
         interception: Interception::None,
         version: node.user_agent_name.clone(),

@@ -12,6 +12,7 @@ pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
         addresses: vec!["10.0.0.1".parse().unwrap()],
         labels: Labels::default(),
         locality: Locality::default(),
+        node_name: "".into(),
         cluster_id: String::new(),
         interception: Interception::Redirect,
         version: String::new(),

@@ -34,6 +34,8 @@ pub struct SliceEndpoint {
     pub ready: bool,
     /// The zone. Empty means that it is not known.
     pub zone: Arc<str>,
+    /// The name of the node. Empty means that it is not known.
+    pub node: Arc<str>,
 }
 
 impl EndpointSlice {
@@ -45,9 +47,9 @@ impl EndpointSlice {
 
 impl From<discovery::EndpointSlice> for EndpointSlice {
     fn from(slice: discovery::EndpointSlice) -> Self {
-        let mut zones = Vec::new();
+        let mut known = Vec::new();
         let ports = slice.ports.iter().flatten().filter_map(slice_port).collect();
-        let endpoints = slice.endpoints.iter().flatten().map(|endpoint| slice_endpoint(endpoint, &mut zones)).collect();
+        let endpoints = slice.endpoints.iter().flatten().map(|endpoint| slice_endpoint(endpoint, &mut known)).collect();
         Self { ports, endpoints }
     }
 }
@@ -56,21 +58,22 @@ fn slice_port(port: &discovery::EndpointPort) -> Option<SlicePort> {
     Some(SlicePort { name: port.name.clone().unwrap_or_default(), number: u16::try_from(port.port?).ok()? })
 }
 
-fn slice_endpoint(endpoint: &discovery::Endpoint, zones: &mut Vec<Arc<str>>) -> SliceEndpoint {
+fn slice_endpoint(endpoint: &discovery::Endpoint, known: &mut Vec<Arc<str>>) -> SliceEndpoint {
     SliceEndpoint {
         addresses: endpoint.addresses.iter().map(|address| address.as_str().into()).collect(),
         ready: endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true),
-        zone: shared_zone(endpoint.zone.as_deref().unwrap_or_default(), zones),
+        zone: shared(endpoint.zone.as_deref().unwrap_or_default(), known),
+        node: shared(endpoint.node_name.as_deref().unwrap_or_default(), known),
     }
 }
 
-/// Returns the zone's one allocation: endpoints are many and zones are few.
-fn shared_zone(zone: &str, zones: &mut Vec<Arc<str>>) -> Arc<str> {
-    if let Some(known) = zones.iter().find(|known| ***known == *zone) {
+/// Returns the one allocation of a name of a zone or a node, of which there are fewer than endpoints.
+fn shared(name: &str, known: &mut Vec<Arc<str>>) -> Arc<str> {
+    if let Some(known) = known.iter().find(|known| ***known == *name) {
         return known.clone();
     }
-    let shared: Arc<str> = zone.into();
-    zones.push(shared.clone());
+    let shared: Arc<str> = name.into();
+    known.push(shared.clone());
     shared
 }
 

@@ -7,4 +7,4 @@ pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
-pub use service::{KubernetesService, KubernetesServicePort};
+pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

@@ -24,7 +24,48 @@ pub struct KubernetesService {
     pub is_headless: bool,
     /// The DNS name that the service stands for, if its type is `ExternalName`.
     pub external_name: Option<Box<str>>,
+    /// How clients use the endpoints.
+    pub endpoint_use: EndpointUse,
 }
+
+/// How clients use the endpoints of a service, as the service itself says. A DestinationRule may say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointUse {
+    /// Whether a client stays with one endpoint: `sessionAffinity: ClientIP`.
+    pub has_session_affinity: bool,
+    /// Whether clients use only endpoints on their own node: `internalTrafficPolicy: Local`.
+    pub is_node_local: bool,
+    /// Whether endpoints that are not ready are used as well: `publishNotReadyAddresses`.
+    pub with_not_ready: bool,
+    /// Which endpoints come first.
+    pub distribution: TrafficDistribution,
+}
+
+/// Which endpoints of a service come first: `trafficDistribution`, or Istio's annotation
+/// `networking.istio.io/traffic-distribution`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TrafficDistribution {
+    /// All are alike.
+    #[default]
+    Alike,
+    /// Those in the zone of the client: `PreferClose` or `PreferSameZone`.
+    SameZone,
+    /// Those on the node of the client, then those in its zone: `PreferSameNode`.
+    SameNode,
+}
+
+impl TrafficDistribution {
+    fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "PreferClose" | "PreferSameZone" => Some(Self::SameZone),
+            "PreferSameNode" => Some(Self::SameNode),
+            _ => None,
+        }
+    }
+}
+
+/// Istio's annotation, which counts where the field is absent.
+const DISTRIBUTION_ANNOTATION: &str = "networking.istio.io/traffic-distribution";
 
 /// A port of a [`KubernetesService`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +83,27 @@ pub struct KubernetesServicePort {
 /// The cluster address of a service that has none.
 const HEADLESS: &str = "None";
 
+/// Returns the word that says which endpoints come first, if there is one.
+fn distribution_word(service: &core::Service) -> Option<&str> {
+    let of_field = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+    let annotations = service.metadata.annotations.as_ref();
+    of_field.or_else(|| annotations?.get(DISTRIBUTION_ANNOTATION).map(String::as_str))
+}
+
+fn endpoint_use(service: &core::Service) -> EndpointUse {
+    let spec = service.spec.as_ref();
+    let says = |value: Option<&String>, word: &str| value.is_some_and(|value| value == word);
+    EndpointUse {
+        has_session_affinity: says(spec.and_then(|spec| spec.session_affinity.as_ref()), "ClientIP"),
+        is_node_local: says(spec.and_then(|spec| spec.internal_traffic_policy.as_ref()), "Local"),
+        with_not_ready: spec.and_then(|spec| spec.publish_not_ready_addresses).unwrap_or_default(),
+        distribution: distribution_word(service).and_then(TrafficDistribution::of_word).unwrap_or_default(),
+    }
+}
+
 impl From<core::Service> for KubernetesService {
     fn from(service: core::Service) -> Self {
+        let endpoint_use = endpoint_use(&service);
         let spec = service.spec.unwrap_or_default();
         let mut ports: Vec<KubernetesServicePort> =
             spec.ports.iter().flatten().filter(|port| is_tcp(port)).filter_map(tcp_port).collect();
@@ -59,6 +119,7 @@ impl From<core::Service> for KubernetesService {
             selector: spec.selector.map(Labels::from),
             is_headless: spec.cluster_ip.as_deref() == Some(HEADLESS),
             external_name: spec.external_name.filter(|_| is_external).map(Into::into),
+            endpoint_use,
         }
     }
 }
@@ -84,20 +145,18 @@ pub(crate) fn check(service: &core::Service) -> Faults {
     let Some(spec) = &service.spec else {
         return vec![Invalid::new("spec", "the service's ports", "nothing")];
     };
-    let unsupported_values = [
-        ("spec.sessionAffinity", spec.session_affinity.as_deref(), "ClientIP"),
-        ("spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref(), "Local"),
+    let words = [
+        ("spec.sessionAffinity", spec.session_affinity.as_deref(), ["ClientIP", "None"]),
+        ("spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref(), ["Local", "Cluster"]),
     ];
-    for (path, value, unsupported) in unsupported_values {
-        if value == Some(unsupported) {
-            faults.push(Invalid::not_supported(path).hint(unsupported));
+    for (path, value, [one, other]) in words {
+        if let Some(value) = value.filter(|value| ![one, other].contains(value)) {
+            faults.push(Invalid::new(path, format!("{one} or {other}"), format!("{value:?}")));
         }
     }
-    if spec.publish_not_ready_addresses == Some(true) {
-        faults.push(Invalid::not_supported("spec.publishNotReadyAddresses"));
-    }
-    if spec.traffic_distribution.is_some() {
-        faults.push(Invalid::not_supported("spec.trafficDistribution"));
+    if let Some(word) = distribution_word(service).filter(|word| TrafficDistribution::of_word(word).is_none()) {
+        let want = "PreferClose, PreferSameZone or PreferSameNode";
+        faults.push(Invalid::new("spec.trafficDistribution", want, format!("{word:?}")));
     }
     let ports = spec.ports.as_deref().unwrap_or_default();
     if spec.type_.as_deref() == Some("ExternalName") {
@@ -172,15 +231,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acted_on_is_refused_by_name() {
-        let refused = |field: &str, name: &str, hint: &str| {
-            let want = format!("service default/a: spec.{name}: not supported yet{hint}");
-            assert_refused(&text(&format!("{{{field}, ports: [{{port: 80}}]}}")), &want);
+    fn how_endpoints_are_used_is_read() {
+        let used = |fields: &str| service(&format!("{{{fields}, ports: [{{port: 80}}]}}")).endpoint_use;
+        assert_eq!(used("sessionAffinity: None, internalTrafficPolicy: Cluster"), EndpointUse::default());
+        let all = used("sessionAffinity: ClientIP, internalTrafficPolicy: Local, publishNotReadyAddresses: true");
+        assert!(all.has_session_affinity && all.is_node_local && all.with_not_ready);
+        for (word, want) in
+            [("PreferClose", TrafficDistribution::SameZone), ("PreferSameNode", TrafficDistribution::SameNode)]
+        {
+            assert_eq!(used(&format!("trafficDistribution: {word}")).distribution, want);
+        }
+        let annotated = "{name: a, annotations: {networking.istio.io/traffic-distribution: PreferClose}}";
+        let text = text("{ports: [{port: 80}]}").replace("{name: a}", annotated);
+        let Spec::Service(service) = &read(&text).unwrap().config.spec else { panic!() };
+        assert_eq!(service.endpoint_use.distribution, TrafficDistribution::SameZone);
+    }
+
+    #[test]
+    fn words_that_kubernetes_does_not_know_are_refused() {
+        let refused = |field: &str, want: &str| {
+            assert_refused(
+                &super::tests::text(&format!("{{{field}, ports: [{{port: 80}}]}}")),
+                &format!("service default/a: spec.{want}"),
+            );
         };
-        refused("sessionAffinity: ClientIP", "sessionAffinity", " (ClientIP)");
-        refused("internalTrafficPolicy: Local", "internalTrafficPolicy", " (Local)");
-        refused("publishNotReadyAddresses: true", "publishNotReadyAddresses", "");
-        refused("trafficDistribution: PreferClose", "trafficDistribution", "");
+        refused("sessionAffinity: Cookie", "sessionAffinity: want ClientIP or None, got \"Cookie\"");
+        refused("internalTrafficPolicy: local", "internalTrafficPolicy: want Local or Cluster");
+        refused("trafficDistribution: Far", "trafficDistribution: want PreferClose, PreferSameZone or PreferSameNode");
     }
 
     #[test]

@@ -563,11 +563,11 @@ fn kubernetes_service_fields() {
             spec.externalIPs: taken
             spec.ipFamilies: taken
             spec.sessionAffinity: taken
-            spec.sessionAffinity: want a field that Rutter acts on, got one that is not supported yet
+            spec.sessionAffinity: taken
             spec.internalTrafficPolicy: taken
-            spec.internalTrafficPolicy: want a field that Rutter acts on, got one that is not supported yet
-            spec.publishNotReadyAddresses: want a field that Rutter acts on, got one that is not supported yet
-            spec.trafficDistribution: want a field that Rutter acts on, got one that is not supported yet
+            spec.internalTrafficPolicy: taken
+            spec.publishNotReadyAddresses: taken
+            spec.trafficDistribution: taken
             spec.ports.0.protocol: taken
             spec.ports.0.protocol: taken
             spec.ports.0.appProtocol: taken

@@ -57,10 +57,6 @@ fn what_is_not_acted_on_is_refused() {
         &istio("DestinationRule", "{host: a, trafficPolicy: {tunnel: {protocol: CONNECT}}}"),
         "destinationRule default/x: spec.trafficPolicy.tunnel: not supported yet",
     );
-    let error = object(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {sessionAffinity: ClientIP, ports: [{port: 80}]}",
-    );
-    assert!(error.unwrap_err().contains("spec.sessionAffinity: not supported yet"));
     let error = object("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}").unwrap_err();
     assert_eq!(error, "kind: want config of a mesh, got apps/v1 Deployment");
 }

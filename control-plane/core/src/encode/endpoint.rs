@@ -44,11 +44,12 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
         for subset in all_and_each_subset(rule) {
             let name = ClusterName::outbound(port.number, &service.key.host);
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
-            let policy = Policy::of_rule(rule, port.number, subset.map(|subset| &*subset.name));
+            let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name));
             let choice = EndpointChoice {
                 port: port.number,
                 labels: subset.map(|subset| &subset.labels),
-                plan: LocalityPlan::of_policy(&policy),
+                plan: LocalityPlan::of_policy(&policy, service),
+                is_node_local: service.endpoint_use.is_node_local,
                 client: inputs.locality.as_deref(),
             };
             let assignment = load_assignment(&name, &inputs.endpoints, &choice);
@@ -70,6 +71,8 @@ pub(super) struct EndpointChoice<'a> {
     pub(super) labels: Option<&'a Labels>,
     /// How requests are divided among localities.
     pub(super) plan: LocalityPlan<'a>,
+    /// Whether only the endpoints on the node of the client count.
+    pub(super) is_node_local: bool,
     /// Where the client is. `None` means that it does not matter.
     pub(super) client: Option<&'a ClientLocality>,
 }
@@ -81,12 +84,15 @@ pub(super) fn load_assignment(
     endpoints: &[Endpoint],
     choice: &EndpointChoice<'_>,
 ) -> pb::ClusterLoadAssignment {
-    let EndpointChoice { port, labels, plan, client } = choice;
+    let EndpointChoice { port, labels, plan, is_node_local, client } = choice;
     let anywhere = ClientLocality::default();
     let client = client.unwrap_or(&anywhere);
     let mut groups: BTreeMap<(&Locality, u32), Vec<pb::LbEndpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         if labels.is_some_and(|labels| !labels.selects(&endpoint.labels)) {
+            continue;
+        }
+        if *is_node_local && !client.is_on_node_of(endpoint) {
             continue;
         }
         let Some(target) = endpoint.target(*port) else { continue };
@@ -118,7 +124,12 @@ pub(super) fn load_assignment(
 
 /// Returns the load assignment of a port with all endpoints of a service.
 pub(crate) fn load_assignment_of_all(cluster: &str, port: u16, endpoints: &[Endpoint]) -> pb::ClusterLoadAssignment {
-    load_assignment(cluster, endpoints, &EndpointChoice { port, labels: None, plan: LocalityPlan::Alike, client: None })
+    let plan = LocalityPlan::Alike;
+    load_assignment(
+        cluster,
+        endpoints,
+        &EndpointChoice { port, labels: None, plan, is_node_local: false, client: None },
+    )
 }
 
 /// Encodes a load assignment without endpoints, for a cluster that does not exist.

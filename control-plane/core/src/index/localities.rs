@@ -1,12 +1,12 @@
-//! What DestinationRules have to know of the places of clients.
+//! What DestinationRules and services have to know of the places of clients.
 
 use std::collections::BTreeMap;
 
 use rutter_api::Config;
 
-use crate::model::{LocalityNeeds, rule_locality_needs};
+use crate::model::{LocalityNeeds, Service, rule_locality_needs};
 
-/// The needs of all rules, counted. They are empty in many meshes, in which the places of clients then cost nothing.
+/// The needs of all rules and services, counted. They are empty in many meshes, in which the places of clients then cost nothing.
 #[derive(Debug, Default)]
 pub(super) struct LocalityIndex {
     needing: usize,
@@ -16,12 +16,26 @@ pub(super) struct LocalityIndex {
 
 impl LocalityIndex {
     /// Takes in that a rule changed, and returns whether other clients than before can see the same.
-    pub(super) fn replace(&mut self, old: Option<&Config>, new: Option<&Config>) -> bool {
-        let [old, new] = [old, new].map(|config| {
+    pub(super) fn replace_rule(&mut self, old: Option<&Config>, new: Option<&Config>) -> bool {
+        let needs = |config: Option<&Config>| {
             let rule = config.and_then(|config| config.spec.as_destination_rule());
             rule.map(rule_locality_needs).unwrap_or_default()
-        });
-        if old == new {
+        };
+        self.replace(&needs(old), needs(new))
+    }
+
+    /// Takes in that a service came or went, and returns the same.
+    pub(super) fn replace_service(&mut self, old: Option<&Service>, new: Option<&Service>) -> bool {
+        let needs = |service: Option<&Service>| {
+            let mut needs = LocalityNeeds::default();
+            service.into_iter().for_each(|service| needs.add_service(service));
+            needs
+        };
+        self.replace(&needs(old), needs(new))
+    }
+
+    fn replace(&mut self, old: &LocalityNeeds, new: LocalityNeeds) -> bool {
+        if *old == new {
             return false;
         }
         self.needing += usize::from(new.is_locality_needed);
@@ -29,10 +43,10 @@ impl LocalityIndex {
         for key in new.label_keys {
             *self.keys.entry(key).or_default() += 1;
         }
-        for key in old.label_keys {
-            let left = self.keys.remove(&key).unwrap_or_default().saturating_sub(1);
+        for key in &old.label_keys {
+            let left = self.keys.remove(key).unwrap_or_default().saturating_sub(1);
             if left > 0 {
-                self.keys.insert(key, left);
+                self.keys.insert(key.clone(), left);
             }
         }
         let needs =

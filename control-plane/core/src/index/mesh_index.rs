@@ -139,6 +139,7 @@ impl MeshIndex {
     }
 
     fn insert_service(&mut self, service: Service, delta: &mut IndexDelta) {
+        delta.locality_needs |= self.localities.replace_service(None, Some(&service));
         let service = Arc::new(service);
         self.note_service(&service, delta);
         self.workloads.insert_service(&service);
@@ -149,6 +150,7 @@ impl MeshIndex {
 
     fn remove_service(&mut self, service: &Service, delta: &mut IndexDelta) {
         let Some(removed) = self.services.remove(&service.key) else { return };
+        delta.locality_needs |= self.localities.replace_service(Some(&removed), None);
         self.note_host(&service.key.host);
         self.note_service(&removed, delta);
         self.workloads.remove_service(&removed);
@@ -238,7 +240,7 @@ impl MeshIndex {
     /// Takes a DestinationRule over, and with it what the rules of its group come to.
     fn replace_destination_rule(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
         delta.locality_needs |=
-            self.localities.replace(replacement.old.map(|old| &**old), replacement.new.map(|new| &**new));
+            self.localities.replace_rule(replacement.old.map(|old| &**old), replacement.new.map(|new| &**new));
         let domain = self.settings.domain.clone();
         let groups: BTreeSet<RuleGroup> =
             replacement.both().filter_map(|config| RuleGroup::of(config, &domain)).collect();

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rutter_api::Labels;
 use rutter_api::config::istio::WorkloadEntry;
-use rutter_api::config::kubernetes::EndpointSlice;
+use rutter_api::config::kubernetes::{EndpointSlice, EndpointUse, SlicePort, TrafficDistribution};
 use rutter_api::node::{Locality, locality_of_text};
-use rutter_api::{Labels, config::kubernetes::SlicePort};
 
 use super::service::Service;
 
@@ -62,7 +62,10 @@ impl Endpoint {
             service.ports.iter().filter_map(|port| Some((port.number, slice_target(&slice.ports, &port.name)?)));
         let ports: Arc<[(u16, u16)]> = ports.collect();
         let mut endpoints = Vec::new();
-        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+        let EndpointUse { with_not_ready, is_node_local, distribution, .. } = service.endpoint_use;
+        let is_node_needed = is_node_local || distribution == TrafficDistribution::SameNode;
+        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready || with_not_ready) {
+            let labels = if is_node_needed { with_node(&labels, &endpoint.node) } else { labels.clone() };
             let locality: Arc<Locality> = Arc::new(["".into(), (*endpoint.zone).into(), "".into()]);
             for address in &endpoint.addresses {
                 endpoints.push(Self {
@@ -89,6 +92,15 @@ impl Endpoint {
             self.labels = neighbour.labels.clone();
         }
     }
+}
+
+/// The label that says on which node a workload is.
+pub(super) const NODE_LABEL: &str = "kubernetes.io/hostname";
+
+/// Adds the node to the labels of an endpoint, for services whose clients look for endpoints on their own.
+fn with_node(labels: &Labels, node: &str) -> Labels {
+    let labels = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    labels.chain([(NODE_LABEL.to_owned(), node.to_owned())]).collect()
 }
 
 fn is_kubernetes_label(key: &str) -> bool {

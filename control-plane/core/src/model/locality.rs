@@ -1,16 +1,19 @@
 //! How the requests of a client are divided among the places where endpoints are: Istio's `localityLbSetting`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rutter_api::config::istio::{
     DestinationRule, LocalityDistribution, LocalityFailover, LocalityLbSetting, OutlierDetection, PortTrafficPolicy,
     TrafficPolicy,
 };
+use rutter_api::config::kubernetes::TrafficDistribution;
 use rutter_api::node::Locality;
 use rutter_api::{Labels, SidecarNode};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, NODE_LABEL};
 use super::policy::Policy;
+use super::service::Service;
 
 /// The labels that the locality of a workload stands for.
 const LOCALITY_LABELS: [&str; 3] =
@@ -28,6 +31,14 @@ pub struct ClientLocality {
     pub labels: Labels,
 }
 
+impl ClientLocality {
+    /// Returns whether an endpoint is on the node of the client. Where either is not known, they are not together.
+    pub fn is_on_node_of(&self, endpoint: &Endpoint) -> bool {
+        let node = self.labels.get(NODE_LABEL).unwrap_or_default();
+        !node.is_empty() && endpoint.labels.get(NODE_LABEL) == Some(node)
+    }
+}
+
 /// What rules have to know of clients to divide their requests among localities.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LocalityNeeds {
@@ -43,8 +54,21 @@ impl LocalityNeeds {
         if !self.is_locality_needed {
             return ClientLocality::default();
         }
-        let labels = self.label_keys.iter().filter_map(|key| Some((key.clone(), node.labels.get(key)?.to_owned())));
+        let label = |key: &String| match node.labels.get(key) {
+            None if key == NODE_LABEL => Some(&*node.node_name).filter(|name| !name.is_empty()),
+            label => label,
+        };
+        let labels = self.label_keys.iter().filter_map(|key| Some((key.clone(), label(key)?.to_owned())));
         ClientLocality { locality: node.locality.clone(), labels: labels.collect() }
+    }
+
+    /// Adds what is needed for the endpoints of a service by itself.
+    pub fn add_service(&mut self, service: &Service) {
+        if service.endpoint_use.is_node_local {
+            self.is_locality_needed = true;
+            self.label_keys.insert(NODE_LABEL.to_owned());
+        }
+        self.add(&LocalityPlan::of_service(service));
     }
 
     fn add(&mut self, plan: &LocalityPlan<'_>) {
@@ -53,7 +77,8 @@ impl LocalityNeeds {
             LocalityPlan::Shares(_) => self.is_locality_needed = true,
             LocalityPlan::Priorities { labels, failover: _ } => {
                 self.is_locality_needed = true;
-                self.label_keys.extend(labels.iter().map(|label| key_of(label).to_owned()));
+                let keys = labels.iter().map(|label| key_of(label));
+                self.label_keys.extend(keys.filter(|key| !LOCALITY_LABELS.contains(key)).map(str::to_owned));
             }
         }
     }
@@ -69,18 +94,34 @@ pub enum LocalityPlan<'a> {
     /// The nearest healthy endpoints are used.
     Priorities {
         /// The labels of which endpoints that have more in common with the client come first.
-        labels: &'a [String],
+        labels: &'a [Cow<'static, str>],
         /// The regions that take over.
         failover: &'a [LocalityFailover],
     },
 }
 
 impl<'a> LocalityPlan<'a> {
-    /// Returns the plan of a policy. Nearness counts only with outlier detection, without which nobody knows that an
+    /// Returns the plan of a service and of a policy for it, which counts more. Nearness counts only with outlier detection, without which nobody knows that an
     /// endpoint is unhealthy.
-    pub fn of_policy(policy: &Policy<'a>) -> Self {
+    pub fn of_policy(policy: &Policy<'a>, service: &Service) -> Self {
         let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_deref());
-        Self::new(setting, policy.outlier_detection)
+        match Self::of_service(service) {
+            Self::Alike => Self::new(setting, policy.outlier_detection),
+            _ if setting.is_some() => Self::new(setting, policy.outlier_detection),
+            of_service => of_service,
+        }
+    }
+
+    /// Returns what a service itself says.
+    fn of_service(service: &Service) -> Self {
+        const ZONE: &[Cow<'static, str>] = &[Cow::Borrowed(LOCALITY_LABELS[0]), Cow::Borrowed(LOCALITY_LABELS[1])];
+        const NODE: &[Cow<'static, str>] =
+            &[Cow::Borrowed(LOCALITY_LABELS[0]), Cow::Borrowed(LOCALITY_LABELS[1]), Cow::Borrowed(NODE_LABEL)];
+        match service.endpoint_use.distribution {
+            TrafficDistribution::Alike => Self::Alike,
+            TrafficDistribution::SameZone => Self::Priorities { labels: ZONE, failover: &[] },
+            TrafficDistribution::SameNode => Self::Priorities { labels: NODE, failover: &[] },
+        }
     }
 
     fn new(setting: Option<&'a LocalityLbSetting>, outlier_detection: Option<&OutlierDetection>) -> Self {
@@ -96,8 +137,13 @@ impl<'a> LocalityPlan<'a> {
     /// Returns how much an endpoint has not in common with a client, of the labels that count. 0 is best.
     pub fn label_rank(&self, endpoint: &Endpoint, client: &ClientLocality) -> u32 {
         let Self::Priorities { labels, .. } = self else { return 0 };
-        let is_common = |label: &&String| {
+        let [region, zone, _] = &*endpoint.locality;
+        let is_region_unknown = region.is_empty() && !zone.is_empty();
+        let is_common = |label: &&Cow<'static, str>| {
             let key = key_of(label);
+            if key == LOCALITY_LABELS[0] && is_region_unknown {
+                return true;
+            }
             let of_client = || labelled(&client.locality, &client.labels, key);
             let want = label.split_once('=').map_or_else(of_client, |(_, value)| value);
             labelled(&endpoint.locality, &endpoint.labels, key) == want
@@ -213,6 +259,11 @@ mod tests {
         config(&text).spec.as_destination_rule().unwrap().clone()
     }
 
+    fn service() -> Service {
+        let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}";
+        crate::model::services_of(&config(text), "x").remove(0)
+    }
+
     fn client(locality: &str) -> ClientLocality {
         ClientLocality { locality: locality_of_text(locality), labels: Labels::default() }
     }
@@ -236,7 +287,7 @@ mod tests {
         let failover = "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}";
         let spec = rule(&format!("{DETECTION}, {failover}"));
         let policy = Policy::of_rule(Some(&spec), 80, None);
-        let plan = LocalityPlan::of_policy(&policy);
+        let plan = LocalityPlan::of_policy(&policy, &service());
         let priority = |locality: &str| plan.priority(0, &locality_of_text(locality), &client("eu/z1/s1"));
         let places = ["eu/z1/s1", "eu/z1/s2", "eu/z2/s1", "us/z1/s1", "asia/z1/s1"];
         assert_eq!(places.map(priority), [0, 1, 2, 3, 4]);
@@ -250,7 +301,7 @@ mod tests {
             "loadBalancer: {localityLbSetting: {failoverPriority: [topology.kubernetes.io/region, rack, version=v1]}}";
         let spec = rule(&format!("{DETECTION}, {setting}"));
         let policy = Policy::of_rule(Some(&spec), 80, None);
-        let plan = LocalityPlan::of_policy(&policy);
+        let plan = LocalityPlan::of_policy(&policy, &service());
         let labels = |pairs: &[(&str, &str)]| -> Labels {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
@@ -273,7 +324,7 @@ mod tests {
         let setting = "loadBalancer: {localityLbSetting: {distribute: [{from: eu/z1, to: {eu: 80, us/*: 20}}]}}";
         let spec = rule(setting);
         let policy = Policy::of_rule(Some(&spec), 80, None);
-        let plan = LocalityPlan::of_policy(&policy);
+        let plan = LocalityPlan::of_policy(&policy, &service());
         let localities = ["asia", "eu/z1", "eu/z2", "us/z1"].map(locality_of_text);
         let weights: Vec<(&Locality, u32)> = localities.iter().zip([1, 3, 1, 5]).collect();
         assert_eq!(plan.shares(&weights, &client("eu/z1/s")), Some(vec![0, 60, 20, 20]));

@@ -1,9 +1,20 @@
 //! The policy that holds for the connections to a port or to a subset at it.
 
+use std::sync::LazyLock;
+
 use rutter_api::config::istio::{
     ClientTls, ConnectionPool, ConsistentHash, DestinationRule, LoadBalancer, OutlierDetection, PolicyProxyProtocol,
     PortTrafficPolicy, RetryBudget, TrafficPolicy,
 };
+
+use super::service::Service;
+
+/// The balancer of a service with session affinity: a sidecar speaks for one client, so that the address of the client is
+/// always the same, and with it the endpoint.
+static STAY_WITH_ENDPOINT: LazyLock<LoadBalancer> = LazyLock::new(|| LoadBalancer {
+    consistent_hash: Some(ConsistentHash { use_source_ip: Some(true), ..ConsistentHash::default() }),
+    ..LoadBalancer::default()
+});
 
 /// The parts of a DestinationRule that hold for the connections to a port, or to a subset at it. What is absent is
 /// Istio's default.
@@ -39,6 +50,16 @@ impl<'a> Policy<'a> {
         if let Some(of_subset) = subset.and_then(|subset| subset.traffic_policy.as_ref()) {
             policy.lay_over(of_subset);
             policy.lay_port_over(of_subset, port);
+        }
+        policy
+    }
+
+    /// Returns the policy for a port of a service, or for a subset at it: that of the rule, and what the service itself says
+    /// where the rule says nothing.
+    pub fn new(service: &Service, rule: Option<&'a DestinationRule>, port: u16, subset: Option<&str>) -> Self {
+        let mut policy = Self::of_rule(rule, port, subset);
+        if service.endpoint_use.has_session_affinity {
+            policy.load_balancer = policy.load_balancer.or(Some(&STAY_WITH_ENDPOINT));
         }
         policy
     }

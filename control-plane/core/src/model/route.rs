@@ -14,6 +14,7 @@ use rutter_api::{ClusterName, Config, ConfigKey, Hostname, Labels};
 
 use super::gateway::Place;
 use super::policy::Policy;
+use super::service::Service;
 
 /// What requests are for, a host and a port, as the client names them, and what matters of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +79,8 @@ pub fn sources_of(config: &Config) -> impl Iterator<Item = (&Labels, Option<&str
 pub struct LookedUpDestination {
     /// The full name of the host.
     pub host: Hostname,
-    /// The port numbers of the service. `None` means that the client sees no service of that host.
-    pub ports: Option<Vec<u16>>,
+    /// The service. `None` means that the client sees no service of that host.
+    pub service: Option<Arc<Service>>,
     /// The DestinationRule of the service, if routes depend on it, see [`shapes_routes`](super::shapes_routes).
     pub rule: Option<Arc<Config>>,
 }
@@ -88,7 +89,10 @@ impl LookedUpDestination {
     /// Returns the policy for connections to a port or to a subset of the destination.
     fn policy(&self, cluster: &ClusterName) -> Policy<'_> {
         let rule = self.rule.as_ref().and_then(|config| config.spec.as_destination_rule());
-        Policy::of_rule(rule, cluster.port, cluster.subset.as_deref())
+        match &self.service {
+            Some(service) => Policy::new(service, rule, cluster.port, cluster.subset.as_deref()),
+            None => Policy::of_rule(rule, cluster.port, cluster.subset.as_deref()),
+        }
     }
 }
 
@@ -405,9 +409,9 @@ impl Lookup<'_> {
     fn cluster(&self, destination: &Destination) -> Option<ClusterName> {
         let host = self.full_host(destination);
         let looked_up = self.destinations.iter().find(|looked_up| looked_up.host == host)?;
-        let port = match (&destination.port, looked_up.ports.as_deref()?) {
+        let port = match (&destination.port, &looked_up.service.as_ref()?.ports[..]) {
             (Some(port), _) => port.number.get(),
-            (None, [only]) => *only,
+            (None, [only]) => only.number,
             (None, _) => self.target.port,
         };
         Some(ClusterName::outbound(port, &host).with_subset(destination.subset.as_deref()))
@@ -422,7 +426,17 @@ mod tests {
     const HOST: &str = "a.default.svc.cluster.local";
 
     fn destination(host: &str, ports: Option<&[u16]>) -> LookedUpDestination {
-        LookedUpDestination { host: host.parse().unwrap(), ports: ports.map(<[u16]>::to_vec), rule: None }
+        let service = ports.map(|ports| {
+            let ports: Vec<String> =
+                ports.iter().map(|port| format!("{{number: {port}, name: http-{port}}}")).collect();
+            let text = format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s}}\n\
+                 spec: {{hosts: [{host}], resolution: STATIC, ports: [{}]}}",
+                ports.join(", ")
+            );
+            Arc::new(crate::model::services_of(&config(&text), "cluster.local").remove(0))
+        });
+        LookedUpDestination { host: host.parse().unwrap(), service, rule: None }
     }
 
     /// The rules as text: condition's path, clusters with weights or the missing hosts.

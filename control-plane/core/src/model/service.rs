@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rutter_api::config::istio::{Location, Resolution, ServiceEntry};
-use rutter_api::config::kubernetes::KubernetesService;
+use rutter_api::config::kubernetes::{EndpointUse, KubernetesService};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels, Spec};
 
 use super::export_to::ExportTo;
@@ -41,6 +41,8 @@ pub struct Service {
     /// The labels of the WorkloadEntry objects, in the namespace of the origin, that are endpoints. `None` means that
     /// the service selects no workloads.
     pub selector: Option<Labels>,
+    /// How clients use the endpoints, unless a DestinationRule says otherwise.
+    pub endpoint_use: EndpointUse,
 }
 
 /// How sidecars find the endpoints of a service.
@@ -183,6 +185,7 @@ fn from_kubernetes(config: &Config, service: &KubernetesService, domain: &str) -
         },
         external: false,
         selector: service.selector.clone(),
+        endpoint_use: service.endpoint_use,
     }
 }
 
@@ -212,6 +215,7 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         },
         external: entry.location == Location::MeshExternal,
         selector: entry.workload_selector.as_ref().map(|selector| selector.labels.clone()),
+        endpoint_use: EndpointUse::default(),
     }
 }
 

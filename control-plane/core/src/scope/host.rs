@@ -214,7 +214,7 @@ impl HostBuilder<'_> {
         let endpoints: Shared<_> = self.index.endpoints(&service.key).into();
         let rule = destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
         let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
-        let locality = self.locality_for(rule, &endpoints);
+        let locality = self.locality_for(service, rule, &endpoints);
         let clusters = ClusterInputs {
             locality: locality.clone().filter(|_| !service.discovery.is_told()),
             takes_secrets: !credentials.is_empty(),
@@ -237,8 +237,15 @@ impl HostBuilder<'_> {
 
     /// Returns where the clients are if that matters for some endpoints: a rule divides requests among localities, or goes
     /// by labels, and there are several of them.
-    fn locality_for(&self, rule: Option<&DestinationRule>, endpoints: &[Endpoint]) -> Option<Arc<ClientLocality>> {
-        let LocalityNeeds { is_locality_needed, label_keys } = rule_locality_needs(rule?);
+    fn locality_for(
+        &self,
+        service: &Service,
+        rule: Option<&DestinationRule>,
+        endpoints: &[Endpoint],
+    ) -> Option<Arc<ClientLocality>> {
+        let mut needs = rule.map(rule_locality_needs).unwrap_or_default();
+        needs.add_service(service);
+        let LocalityNeeds { is_locality_needed, label_keys } = needs;
         let first = endpoints.first()?;
         let are_apart = || endpoints.iter().any(|endpoint| endpoint.locality != first.locality);
         (is_locality_needed && (!label_keys.is_empty() || are_apart())).then(|| self.locality.clone())
@@ -331,7 +338,8 @@ impl HostBuilder<'_> {
             vec![ConnectionMatch::default()]
         };
         let rule = self.viewpoint.destination_rule(self.index, service);
-        let policy = Policy::of_rule(rule.and_then(|config| config.spec.as_destination_rule()), number, None);
+        let rule = rule.and_then(|config| config.spec.as_destination_rule());
+        let policy = Policy::new(service, rule, number, None);
         for connection_match in rest {
             targets.entry(connection_match).or_insert_with(|| target_of_service(&cluster, &policy));
         }
@@ -354,8 +362,7 @@ impl HostBuilder<'_> {
     fn looked_up(&self, host: Hostname) -> LookedUpDestination {
         let service = self.viewpoint.service(self.index, &host);
         let rule = service.and_then(|service| self.route_shaping_rule(service)).cloned();
-        let ports = service.map(|service| service.ports.iter().map(|port| port.number).collect());
-        LookedUpDestination { ports, rule, host }
+        LookedUpDestination { service: service.cloned(), rule, host }
     }
 
     /// Returns the DestinationRule of a service if routes to it depend on it.

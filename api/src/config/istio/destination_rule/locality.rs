@@ -1,5 +1,6 @@
 //! `localityLbSetting`: how requests are divided among the places where endpoints are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -21,7 +22,7 @@ pub struct LocalityLbSetting {
     /// The labels, `KEY` or `KEY=VALUE`, of which endpoints that have more at the beginning of the list in common with the
     /// client come first. It needs outlier detection.
     #[serde(default)]
-    pub failover_priority: Vec<String>,
+    pub failover_priority: Vec<Cow<'static, str>>,
     /// Whether localities matter at all. Absent means yes.
     #[serde(default)]
     pub enabled: Option<bool>,

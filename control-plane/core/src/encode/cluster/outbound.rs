@@ -83,8 +83,8 @@ fn outbound_cluster(
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let name = ClusterName::outbound(port.number, &service.key.host).with_subset(subset.map(|subset| &*subset.name));
     let name = name.to_string();
-    let policy = Policy::of_rule(rule, port.number, subset.map(|subset| &*subset.name));
-    let mut cluster = cluster_with_policy(&policy);
+    let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name));
+    let mut cluster = cluster_with_policy(&policy, service);
     cluster.transport_socket = transport_socket(&policy, port.protocol, inputs.takes_secrets);
     cluster.alt_stat_name = format!("{name};");
     let mut metadata = vec![service_field(service)];
@@ -106,7 +106,8 @@ fn outbound_cluster(
                     let choice = EndpointChoice {
                         port: port.number,
                         labels: subset.map(|subset| &subset.labels),
-                        plan: LocalityPlan::of_policy(&policy),
+                        plan: LocalityPlan::of_policy(&policy, service),
+                        is_node_local: service.endpoint_use.is_node_local,
                         client: inputs.locality.as_deref(),
                     };
                     endpoint::load_assignment(&name, some, &choice)

@@ -15,7 +15,7 @@ use upstream::http_protocol_options::{self as options, UpstreamProtocolOptions};
 
 use super::transport::{names_host_of_request, verifies_host_of_request};
 use crate::encode::wire::any;
-use crate::model::{LocalityPlan, Policy, Protocol};
+use crate::model::{LocalityPlan, Policy, Protocol, Service};
 
 /// Istio's default for the time that a connection may take to be established.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const RING_SIZE_MIN: u64 = 1024;
 const WARMUP_PERCENT_MIN: f64 = 10.0;
 
 /// Returns a cluster that has no more than a policy, or Istio's defaults where the policy says nothing.
-pub(super) fn cluster_with_policy(policy: &Policy<'_>) -> pb::Cluster {
+pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb::Cluster {
     // A new part of a policy does not compile until it is encoded here. Encryption and the PROXY protocol are the
     // transport socket's, and the versions of HTTP depend on the protocol of the port.
     let Policy { load_balancer, connection_pool, outlier_detection, tls: _, retry_budget, proxy_protocol: _ } = policy;
@@ -42,7 +42,7 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>) -> pb::Cluster {
         outlier_detection: outlier_detection.map(encode_outlier_detection),
         common_lb_config: Some(pb::cluster::CommonLbConfig {
             healthy_panic_threshold: Some(panic_threshold),
-            locality_config_specifier: locality_weights(policy),
+            locality_config_specifier: locality_weights(policy, service),
             ..Default::default()
         }),
         upstream_connection_options: tcp_keepalive.as_ref().map(|keepalive| pb::UpstreamConnectionOptions {
@@ -56,9 +56,12 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>) -> pb::Cluster {
 }
 
 /// Returns whether the weights of localities count, which are then their shares.
-fn locality_weights(policy: &Policy<'_>) -> Option<pb::cluster::common_lb_config::LocalityConfigSpecifier> {
+fn locality_weights(
+    policy: &Policy<'_>,
+    service: &Service,
+) -> Option<pb::cluster::common_lb_config::LocalityConfigSpecifier> {
     use pb::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
-    match LocalityPlan::of_policy(policy) {
+    match LocalityPlan::of_policy(policy, service) {
         LocalityPlan::Alike | LocalityPlan::Priorities { .. } => None,
         LocalityPlan::Shares(_) => Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
     }

@@ -169,7 +169,11 @@ fn default_route(inputs: &VirtualHostInputs) -> pb::Route {
     let (host, port) = (&inputs.host, inputs.port);
     let mut action = forward_to(ClusterName::outbound(port, host).to_string());
     let rule = inputs.rule.as_ref().and_then(|config| config.spec.as_destination_rule());
-    hash_requests(&mut action, Policy::of_rule(rule, port, None).consistent_hash());
+    let policy = match &inputs.service {
+        Some(service) => Policy::new(service, rule, port, None),
+        None => Policy::of_rule(rule, port, None),
+    };
+    hash_requests(&mut action, policy.consistent_hash());
     pb::Route {
         name: "default".into(),
         r#match: Some(prefix("/")),
@@ -210,9 +214,9 @@ fn reduce_to_grpc(route: &mut pb::Route) {
 }
 
 fn looked_up(destination: &LookedUpService) -> LookedUpDestination {
-    let ports = destination.service.as_ref().map(|service| service.ports.iter().map(|port| port.number).collect());
+    let service = destination.service.as_ref().map(|service| service.as_arc().clone());
     let rule = destination.rule.as_ref().map(|rule| rule.as_arc().clone());
-    LookedUpDestination { host: destination.host.clone(), ports, rule }
+    LookedUpDestination { host: destination.host.clone(), service, rule }
 }
 
 fn encode_route(route: &Route<'_>, virtual_service: &Config, port: u16) -> pb::Route {
