@@ -288,7 +288,7 @@ impl Mesh {
         let Some(node) = self.nodes.get(&id) else { return false };
         let Some(scope) = self.scopes.get(node.scope) else { return false };
         let listeners = || scope.bound_listeners(self.scopes.base_of(node.scope));
-        let sidecar = scope.sidecar(&self.index);
+        let sidecar = scope.sidecar_config(&self.index);
         let resources = self.sidecar_encoder.encode(&self.index, &node.node, sidecar, listeners);
         let Some(node) = self.nodes.get_mut(&id) else { return false };
         let differs = resources.snapshot.differs_from(&node.view.sidecar);

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use rutter_api::config::istio::{IngressEndpoint, IngressListener, Sidecar};
-use rutter_api::{ResourceType, SidecarNode};
+use rutter_api::config::istio::{CaptureMode, ConnectionPool, IngressEndpoint, IngressListener, Sidecar};
+use rutter_api::node::Interception;
+use rutter_api::{Config, ResourceType, SidecarNode};
 
 use crate::client::ClientClass;
-use crate::encode::cluster::{ApplicationAddress, encode_inbound_cluster};
+use crate::encode::cluster::{ApplicationAddress, InboundClusterInputs, encode_inbound_cluster};
 use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
 use crate::encode::{Cache, Encoded, Shared};
 use crate::index::MeshIndex;
@@ -26,6 +27,10 @@ struct ApplicationPort {
     service: Option<Shared<Service>>,
     /// Where the application listens.
     address: ApplicationAddress,
+    /// The address at which the port is bound, if its traffic is not redirected.
+    bound: Option<IpAddr>,
+    /// The Sidecar object that limits connections to the port.
+    limits: Option<Shared<Config>>,
 }
 
 /// Everything that the resources of a captured sidecar depend on. Sidecars of one service are alike in it, as far as
@@ -61,18 +66,18 @@ impl SidecarEncoder {
         &mut self,
         index: &MeshIndex,
         node: &SidecarNode,
-        sidecar: Option<&Sidecar>,
-        listeners: impl FnOnce() -> BTreeMap<u16, BoundListener>,
+        sidecar: Option<&Arc<Config>>,
+        listeners: impl FnOnce() -> BTreeMap<(Option<IpAddr>, u16), BoundListener>,
     ) -> SidecarResources {
         match ClientClass::new(node, index.settings()) {
             ClientClass::CapturedSidecar(_) => {
-                let inputs = CapturedInputs { ports: application_ports(index, node, sidecar) };
+                let inputs = CapturedInputs { ports: limited_ports(index, node, sidecar) };
                 let encoded = self.captured.get_or_encode(inputs, encode_captured);
                 SidecarResources { snapshot: encoded.value.clone(), _shared: Some(encoded) }
             }
             ClientClass::BoundSidecar(_) => {
                 self.bound += 1;
-                let ports = application_ports(index, node, sidecar);
+                let ports = limited_ports(index, node, sidecar);
                 let listeners = bound_listeners(node.ip(), listeners(), &ports);
                 SidecarResources { snapshot: snapshot(&ports, listeners), _shared: None }
             }
@@ -84,16 +89,28 @@ impl SidecarEncoder {
 }
 
 fn encode_captured(inputs: &CapturedInputs) -> Arc<Snapshot> {
-    let ports: Vec<InboundPort> = inputs.ports.iter().map(|port| port.port.clone()).collect();
-    snapshot(&inputs.ports, vec![encode_virtual_inbound(&ports)])
+    let (bound, redirected): (Vec<&ApplicationPort>, Vec<&ApplicationPort>) =
+        inputs.ports.iter().partition(|port| port.bound.is_some());
+    let redirected: Vec<InboundPort> = redirected.into_iter().map(|port| port.port.clone()).collect();
+    let mut listeners = vec![encode_virtual_inbound(&redirected)];
+    for port in bound {
+        let listener = BoundListener::Inbound(port.port.clone());
+        listeners.extend(port.bound.map(|ip| encode_bound(ip, port.port.port, &listener)));
+    }
+    snapshot(&inputs.ports, listeners)
 }
 
 /// Returns the snapshot of a sidecar's clusters and listeners. It belongs to no lineage, because sidecars change from
 /// one to another. It is small, so that comparing it name by name costs little.
 fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<Snapshot> {
     let clusters = ports.iter().map(|port| {
-        let InboundPort { port: number, protocol, .. } = port.port;
-        let cluster = encode_inbound_cluster(number, protocol, port.service.as_deref(), port.address);
+        let cluster = encode_inbound_cluster(&InboundClusterInputs {
+            port: port.port.port,
+            protocol: port.port.protocol,
+            service: port.service.as_deref(),
+            address: port.address,
+            connection_pool: port.connection_pool(),
+        });
         ResourceWrite::Put(ResourceType::Cluster, cluster)
     });
     let listeners = listeners.into_iter().map(|listener| ResourceWrite::Put(ResourceType::Listener, listener));
@@ -104,18 +121,46 @@ fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<S
 /// because peers depend on it. Decision 4 says why the application cannot reach a service at such a port then.
 fn bound_listeners(
     ip: IpAddr,
-    mut listeners: BTreeMap<u16, BoundListener>,
+    listeners: BTreeMap<(Option<IpAddr>, u16), BoundListener>,
     ports: &[ApplicationPort],
 ) -> Vec<EncodedResource> {
-    let inbound = ports.iter().map(|port| (port.port.port, BoundListener::Inbound(port.port.clone())));
-    listeners.extend(inbound);
-    listeners.iter().map(|(port, listener)| encode_bound(ip, *port, listener)).collect()
+    let mut placed: BTreeMap<(IpAddr, u16), BoundListener> = BTreeMap::new();
+    placed.extend(listeners.into_iter().map(|((own, port), listener)| ((own.unwrap_or(ip), port), listener)));
+    let inbound = ports.iter().map(|port| {
+        let place = (port.bound.unwrap_or(ip), port.port.port);
+        (place, BoundListener::Inbound(port.port.clone()))
+    });
+    placed.extend(inbound);
+    placed.iter().map(|((ip, port), listener)| encode_bound(*ip, *port, listener)).collect()
 }
 
 fn application_ports(index: &MeshIndex, node: &SidecarNode, sidecar: Option<&Sidecar>) -> Vec<ApplicationPort> {
     match sidecar.map(|sidecar| sidecar.ingress.as_slice()) {
         None | Some([]) => ports_of_services(index, node),
         Some(ingress) => ingress.iter().map(|ingress| ingress_port(node, ingress)).collect(),
+    }
+}
+
+/// Returns the ports of the application with the limits on connections to them.
+fn limited_ports(index: &MeshIndex, node: &SidecarNode, config: Option<&Arc<Config>>) -> Vec<ApplicationPort> {
+    let sidecar = config.and_then(|config| config.spec.as_sidecar());
+    let mut ports = application_ports(index, node, sidecar);
+    if let Some(config) = config.filter(|_| sidecar.is_some_and(has_limits)) {
+        ports.iter_mut().for_each(|port| port.limits = Some(config.into()));
+    }
+    ports
+}
+
+fn has_limits(sidecar: &Sidecar) -> bool {
+    sidecar.inbound_connection_pool.is_some() || sidecar.ingress.iter().any(|ingress| ingress.connection_pool.is_some())
+}
+
+impl ApplicationPort {
+    /// Returns the limits on connections to the port: its own, or those of all ports.
+    fn connection_pool(&self) -> Option<&ConnectionPool> {
+        let sidecar = self.limits.as_ref()?.spec.as_sidecar()?;
+        let own = sidecar.ingress.iter().find(|ingress| ingress.port.number.get() == self.port.port);
+        own.and_then(|ingress| ingress.connection_pool.as_ref()).or(sidecar.inbound_connection_pool.as_ref())
     }
 }
 
@@ -133,6 +178,13 @@ fn ingress_port(node: &SidecarNode, ingress: &IngressListener) -> ApplicationPor
         port: InboundPort { port, service_port: port, protocol, host: node.id() },
         service: None,
         address: ApplicationAddress::Fixed(SocketAddr::new(ip, target)),
+        bound: match ingress.capture_mode {
+            CaptureMode::Default | CaptureMode::Iptables => {
+                ingress.bind.filter(|_| node.interception == Interception::None)
+            }
+            CaptureMode::None => Some(ingress.bind.unwrap_or_else(|| node.ip())),
+        },
+        limits: None,
     }
 }
 
@@ -162,6 +214,8 @@ fn ports_of_services(index: &MeshIndex, node: &SidecarNode) -> Vec<ApplicationPo
                     } else {
                         ApplicationAddress::Fixed(SocketAddr::new(LOCALHOST, target))
                     },
+                    bound: None,
+                    limits: None,
                 });
             }
         }

@@ -23,7 +23,8 @@ pub use gateway::{
 pub use resolution::Resolution;
 pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};
 pub use sidecar::{
-    EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar, SidecarPort,
+    CaptureMode, EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar,
+    SidecarPort,
 };
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, HeaderOperations, Headers, HttpAbort, HttpDelay, HttpDirectResponse, HttpFault,

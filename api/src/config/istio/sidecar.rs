@@ -1,27 +1,19 @@
 //! `Sidecar`: what the sidecars of some workloads may see, and how their applications are reached.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use serde::Deserialize;
 
+use super::destination_rule::ConnectionPool;
 use super::workload_entry::WorkloadSelector;
 use crate::config::checks::{Faults, check_not_empty, check_protocol};
 use crate::invalid::Invalid;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "spec.egress[].port",
-    "spec.egress[].bind",
-    "spec.egress[].captureMode",
-    "spec.ingress[].bind",
-    "spec.ingress[].captureMode",
-    "spec.ingress[].tls",
-    "spec.ingress[].connectionPool",
-    "spec.inboundConnectionPool",
-    "spec.outboundTrafficPolicy.egressProxy",
-];
+pub(crate) const UNSUPPORTED: &[&str] = &["spec.ingress[].tls", "spec.outboundTrafficPolicy.egressProxy"];
 
 /// What the sidecars of some workloads may see, and how their applications are reached.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -40,11 +32,37 @@ pub struct Sidecar {
     /// What happens to traffic to unknown destinations. Absent means that it passes.
     #[serde(default)]
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    /// Limits on the connections to the application, for ports that have none of their own.
+    #[serde(default)]
+    pub inbound_connection_pool: Option<ConnectionPool>,
+}
+
+/// How traffic reaches a listener: Istio's `CaptureMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CaptureMode {
+    /// As it reaches the sidecar.
+    #[default]
+    Default,
+    /// It is redirected.
+    Iptables,
+    /// The application connects to the listener, which is bound.
+    None,
 }
 
 /// A part of what may be seen.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EgressListener {
+    /// The port. Only services that have such a port are seen, and of those this port alone. Absent means every port.
+    #[serde(default)]
+    pub port: Option<SidecarPort>,
+    /// The address of the listener. Absent means those of the services, or 127.0.0.1 if `capture_mode` is `NONE`.
+    #[serde(default)]
+    pub bind: Option<IpAddr>,
+    /// How traffic reaches the listener.
+    #[serde(default)]
+    pub capture_mode: CaptureMode,
     /// Patterns of the form `namespace/dnsName`. The namespace may be `.` for the own one, `*` for all or `~` for none;
     /// the name may be a wildcard. `./*` is the whole own namespace, and `*/*.example.com` every such host wherever it
     /// is defined.
@@ -61,6 +79,15 @@ pub struct IngressListener {
     /// means the same port at 127.0.0.1.
     #[serde(default)]
     pub default_endpoint: Option<String>,
+    /// The address of the listener, if it is bound. Absent means that of the workload.
+    #[serde(default)]
+    pub bind: Option<IpAddr>,
+    /// How requests reach the listener.
+    #[serde(default)]
+    pub capture_mode: CaptureMode,
+    /// Limits on the connections to the application.
+    #[serde(default)]
+    pub connection_pool: Option<ConnectionPool>,
 }
 
 /// A port of a [`Sidecar`].
@@ -117,7 +144,15 @@ impl IngressEndpoint {
 /// Returns what is wrong in a Sidecar that has the right types.
 pub(crate) fn check(spec: &Sidecar) -> Faults {
     let mut faults = Vec::new();
+    let mut places = BTreeSet::new();
     for (index, egress) in spec.egress.iter().enumerate() {
+        let path = format!("spec.egress[{index}]");
+        if let Some(port) = &egress.port {
+            check_protocol(&format!("{path}.port.protocol"), &port.protocol, &mut faults);
+            if !places.insert((port.number, egress.bind)) {
+                faults.push(Invalid::new(format!("{path}.port.number"), "a port used once", port.number));
+            }
+        }
         check_not_empty(&format!("spec.egress[{index}].hosts"), egress.hosts.len(), &mut faults);
         for (number, host) in egress.hosts.iter().enumerate() {
             let pattern = host.split_once('/').filter(|(namespace, _)| !namespace.is_empty());
@@ -197,7 +232,21 @@ mod tests {
 
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
-        let want = "spec.egress[0].port: not supported yet";
-        refused("{egress: [{hosts: ['./*'], port: {number: 80}}]}", want);
+        let want = "spec.ingress[0].tls: not supported yet";
+        refused("{ingress: [{port: {number: 80, protocol: HTTP}, tls: {mode: SIMPLE}}]}", want);
+    }
+
+    #[test]
+    fn listeners_are_somewhere_and_for_something() {
+        let port = "port: {number: 80, protocol: HTTP}, hosts: ['./*']";
+        read(&istio("Sidecar", &format!("{{egress: [{{{port}, bind: 127.0.0.1, captureMode: NONE}}, {{{port}}}]}}")))
+            .unwrap();
+        refused(
+            &format!("{{egress: [{{{port}}}, {{{port}}}]}}"),
+            "spec.egress[1].port.number: want a port used once, got 80",
+        );
+        refused("{egress: [{hosts: ['./*'], bind: 'unix:///x'}]}", "spec.egress[0].bind: want");
+        let unknown = "{egress: [{hosts: ['./*'], port: {number: 80, protocol: X}}]}";
+        refused(unknown, "spec.egress[0].port.protocol: want HTTP, HTTP2");
     }
 }

@@ -487,18 +487,18 @@ fn sidecar_fields() {
             spec.workloadSelector: taken
             spec.egress.0.hosts: taken
             spec.egress.0.hosts: want namespace/dnsName, such as ./* or prod/api.example.com, got "a"
-            spec.egress.0.port: want a field that Rutter acts on, got one that is not supported yet
-            spec.egress.0.bind: want a field that Rutter acts on, got one that is not supported yet
-            spec.egress.0.captureMode: want a field that Rutter acts on, got one that is not supported yet
+            spec.egress.0.port: taken
+            spec.egress.0.bind: taken
+            spec.egress.0.captureMode: taken
             spec.ingress.0.defaultEndpoint: taken
             spec.ingress.0.defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got "unix:///a"
-            spec.ingress.0.bind: want a field that Rutter acts on, got one that is not supported yet
-            spec.ingress.0.captureMode: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.bind: taken
+            spec.ingress.0.captureMode: taken
             spec.ingress.0.tls: want a field that Rutter acts on, got one that is not supported yet
-            spec.ingress.0.connectionPool: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.connectionPool: taken
             spec.ingress.0.port.name: taken
             spec.ingress.0.port.protocol: taken
-            spec.inboundConnectionPool: want a field that Rutter acts on, got one that is not supported yet
+            spec.inboundConnectionPool: taken
             spec.outboundTrafficPolicy.mode: taken
             spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got one that is not supported yet
             spec.nothing: want a field of Sidecar, got unknown field "nothing""#]],

@@ -1,6 +1,6 @@
 //! Endpoints of clusters, grouped by locality.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
@@ -26,6 +26,8 @@ pub struct EndpointInputs {
     pub endpoints: Shared<Vec<Endpoint>>,
     /// Whether connections go to where the client goes, so that nobody asks for endpoints.
     pub follows_client: bool,
+    /// The ports of the service that the client sees. `None` means all.
+    pub ports: Option<BTreeSet<u16>>,
     /// Where the client is. `None` means that it does not matter.
     pub locality: Option<Arc<ClientLocality>>,
 }
@@ -40,7 +42,7 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
     }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let mut assignments = Vec::new();
-    for port in &service.ports {
+    for port in service.ports.iter().filter(|port| takes_port(&inputs.ports, port.number)) {
         for subset in all_and_each_subset(rule) {
             let name = ClusterName::outbound(port.number, &service.key.host);
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
@@ -57,6 +59,11 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
         }
     }
     assignments.into()
+}
+
+/// Returns whether a client that sees some ports, or all, sees one of them.
+pub(super) fn takes_port(ports: &Option<BTreeSet<u16>>, port: u16) -> bool {
+    ports.as_ref().is_none_or(|ports| ports.contains(&port))
 }
 
 fn encoded(name: &str, assignment: &pb::ClusterLoadAssignment) -> EncodedResource {
@@ -195,6 +202,7 @@ mod tests {
             destination_rule: mesh.destination_rule("e.x"),
             endpoints: mesh.endpoints("e.x"),
             follows_client: false,
+            ports: None,
             locality: None,
         };
         summaries(ResourceType::Endpoint, &encode_load_assignments(&inputs), |assignment| {

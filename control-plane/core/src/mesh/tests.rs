@@ -256,12 +256,21 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
 
 fn random_sidecar_objects() -> impl Strategy<Value = String> {
     let egress = prop_oneof![Just("./*"), Just("n1/*"), Just("*/s0.n0.svc.cluster.local"), Just("~/*"), Just("*/*")];
-    (namespaces(), names(), egress, any::<bool>(), any::<bool>()).prop_map(
-        |(namespace, name, egress, selects, is_closed)| {
+    let places = prop_oneof![
+        4 => Just(""),
+        1 => Just("port: {number: 80, protocol: HTTP}, "),
+        1 => Just("port: {number: 81, protocol: TCP}, bind: 127.0.0.9, captureMode: NONE, "),
+        1 => Just("bind: 10.9.9.9, "),
+    ];
+    let limits = prop_oneof![3 => Just(""), 1 => Just("inboundConnectionPool: {http: {http2MaxRequests: 9}}, ")];
+    (namespaces(), names(), egress, (any::<bool>(), any::<bool>()), places, limits).prop_map(
+        |(namespace, name, egress, (selects, is_closed), place, limits)| {
             let selector =
                 if selects { format!("workloadSelector: {{labels: {{app: {name}}}}}, ") } else { String::new() };
             let mode = if is_closed { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
-            let spec = format!("{selector}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{hosts: ['{egress}']}}]");
+            let spec = format!(
+                "{selector}{limits}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{{place}hosts: ['{egress}']}}]"
+            );
             istio("Sidecar", namespace, name, &spec)
         },
     )

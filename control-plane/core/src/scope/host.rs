@@ -32,7 +32,7 @@ use crate::model::{
     tls_routes_of,
 };
 use crate::resource::EncodedResource;
-use crate::visibility::Viewpoint;
+use crate::visibility::{PlacedListener, Viewpoint};
 
 /// The number of hosts below which a second thread costs more than it saves.
 const SPREAD_MIN: usize = 256;
@@ -112,9 +112,15 @@ enum PortRole {
     Unreachable,
 }
 
-fn port_role(client: ClientClass, service: &Service, port: &ServicePort) -> PortRole {
-    let has_own_address = client.is_captured() && !service.addresses.is_empty();
-    match (client.route_table_form(), port.protocol) {
+fn port_role(client: ClientClass, service: &Service, port: &ServicePort, placed: Option<&PlacedListener>) -> PortRole {
+    let is_elsewhere = placed.is_some_and(|listener| listener.ip.is_some());
+    let has_own_address = client.is_captured() && !service.addresses.is_empty() && !is_elsewhere;
+    let protocol = match placed.and_then(|listener| listener.is_http) {
+        Some(true) => Protocol::Http,
+        Some(false) if port.protocol.is_http() || port.protocol == Protocol::Unknown => Protocol::Tcp,
+        Some(false) | None => port.protocol,
+    };
+    match (client.route_table_form(), protocol) {
         (RouteTableForm::PerHost, Protocol::Tls | Protocol::Tcp) => PortRole::Unreachable,
         (RouteTableForm::PerHost, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown) => {
             PortRole::ByName
@@ -184,9 +190,12 @@ impl HostBuilder<'_> {
 
     fn build_service(&self, service: &Arc<Service>, virtual_service: Option<&Arc<Config>>) -> HostResources {
         let mut resources = self.build_clusters(service);
-        for port in &service.ports {
+        let seen = self.viewpoint.ports(service);
+        let is_seen = |port: &&ServicePort| seen.as_ref().is_none_or(|seen| seen.contains(&port.number));
+        for port in service.ports.iter().filter(is_seen) {
             let target = HostPort::new(&service.key.host, port.number);
-            match port_role(self.client, service, port) {
+            let placed = self.viewpoint.egress.listeners(port.number).next();
+            match port_role(self.client, service, port, placed) {
                 PortRole::Routed => {
                     let virtual_host = self.virtual_host(target, Some(service), virtual_service);
                     resources.virtual_hosts.insert(port.number, virtual_host);
@@ -215,8 +224,10 @@ impl HostBuilder<'_> {
         let rule = destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
         let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
         let locality = self.locality_for(service, rule, &endpoints);
+        let ports = if self.client.is_gateway() { None } else { self.viewpoint.ports(service) };
         let clusters = ClusterInputs {
             locality: locality.clone().filter(|_| !service.discovery.is_told()),
+            ports: ports.clone(),
             takes_secrets: !credentials.is_empty(),
             service: service.into(),
             destination_rule: destination_rule.clone(),
@@ -225,7 +236,7 @@ impl HostBuilder<'_> {
             follows_client,
         };
         let assignments =
-            EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client, locality };
+            EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client, ports, locality };
         HostResources {
             service: Some(service.clone()),
             clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),

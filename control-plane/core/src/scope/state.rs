@@ -1,6 +1,7 @@
 //! The state of one scope.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::config::istio::{OutboundMode, Sidecar};
@@ -41,6 +42,8 @@ pub struct Scope {
     pub(super) ports: BTreeMap<u16, PortUses>,
     /// What those ports came to the last time, with the uses of the base.
     pub(super) merged: BTreeMap<u16, OutboundPort>,
+    /// The listeners of each port that a Sidecar object has put somewhere.
+    pub(super) placed: BTreeMap<u16, BTreeSet<ResourceName>>,
     /// The virtual hosts of each port, if they are in the tables.
     pub(super) tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
     /// The listeners that hosts claim for themselves, by the host. The first host in the order of the names has it.
@@ -68,6 +71,7 @@ impl Scope {
             contested: BTreeMap::new(),
             ports: BTreeMap::new(),
             merged: BTreeMap::new(),
+            placed: BTreeMap::new(),
             tables: BTreeMap::new(),
             claims: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -85,9 +89,12 @@ impl Scope {
     }
 
     /// Returns the Sidecar object that the scope is made from.
-    pub fn sidecar<'i>(&self, index: &'i MeshIndex) -> Option<&'i Sidecar> {
-        let key = self.key.objects.sidecar.as_ref()?;
-        index.config(key)?.spec.as_sidecar()
+    pub fn sidecar_config<'i>(&self, index: &'i MeshIndex) -> Option<&'i Arc<Config>> {
+        index.config(self.key.objects.sidecar.as_ref()?)
+    }
+
+    fn sidecar<'i>(&self, index: &'i MeshIndex) -> Option<&'i Sidecar> {
+        self.sidecar_config(index)?.spec.as_sidecar()
     }
 
     /// Takes the egress and the mode over from the Sidecar object.
@@ -165,18 +172,23 @@ impl Scope {
         first.map(|(_, listener)| listener.clone())
     }
 
-    /// Returns the listeners that a sidecar without capture has to bind, by port.
-    pub fn bound_listeners(&self, base: Option<&Scope>) -> BTreeMap<u16, BoundListener> {
+    /// Returns the listeners that a sidecar without capture has to bind, by address and port. Without an address it is the
+    /// sidecar's own.
+    pub fn bound_listeners(&self, base: Option<&Scope>) -> BTreeMap<(Option<IpAddr>, u16), BoundListener> {
         let ports = self.ports.keys().chain(base.into_iter().flat_map(|base| base.ports.keys()));
         let ports: BTreeSet<u16> = ports.copied().collect();
-        let listeners = ports.into_iter().filter_map(|port| {
-            let listener = match self.merge_port(base, port)? {
-                OutboundPort { http: true, .. } => BoundListener::Routes(port.to_string()),
-                OutboundPort { http: false, connections } => BoundListener::Connections(connections),
-            };
-            Some((port, listener))
-        });
-        listeners.collect()
+        let mut listeners = BTreeMap::new();
+        for port in ports {
+            let Some(merged) = self.merge_port(base, port) else { continue };
+            let listener = BoundListener::of_port(port, &merged);
+            let mut addresses: Vec<Option<IpAddr>> =
+                self.egress.listeners(port).map(|listener| listener.ip).filter(Option::is_some).collect();
+            if addresses.is_empty() {
+                addresses.push(None);
+            }
+            listeners.extend(addresses.into_iter().map(|ip| ((ip, port), listener.clone())));
+        }
+        listeners
     }
 
     /// Returns the hosts under which the clients of the scope may be asked for what a VirtualService routes, but for

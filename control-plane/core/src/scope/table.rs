@@ -272,7 +272,8 @@ impl ScopeTable {
     /// Gives a scope another egress and mode, and returns the hosts that it has or may have.
     fn restrict_again(&mut self, id: ScopeId, fresh: Scope, index: &MeshIndex) -> BTreeSet<Hostname> {
         let Some(scope) = self.scopes.get_mut(&id) else { return BTreeSet::new() };
-        scope.is_mode_new |= scope.mode != fresh.mode;
+        // Where listeners are is looked at for each port again, as with another mode.
+        scope.is_mode_new |= scope.mode != fresh.mode || scope.egress != fresh.egress;
         scope.mode = fresh.mode;
         self.edges.unlink_egress(&scope.egress, id);
         scope.egress = fresh.egress;

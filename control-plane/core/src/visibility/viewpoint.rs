@@ -31,9 +31,23 @@ impl Viewpoint<'_> {
     pub fn service<'i>(&self, index: &'i MeshIndex, host: &Hostname) -> Option<&'i Arc<Service>> {
         let is_inferred = self.inferred_hosts.contains_key(host);
         let seen = index.definitions(host).iter().filter(|service| {
-            service.export_to.reaches(self.namespace) && (is_inferred || self.egress.admits(service.namespace(), host))
+            service.export_to.reaches(self.namespace)
+                && (is_inferred || self.egress.admits(service.namespace(), host) && self.sees_some_port(service))
         });
         seen.min_by_key(|service| (!service.is_kubernetes(), **service.namespace() != *self.namespace, service.age()))
+    }
+
+    /// Returns the ports of a service that are seen, or `None` if all are: those that the egress admits, unless some route
+    /// leads to the service.
+    pub fn ports(&self, service: &Service) -> Option<BTreeSet<u16>> {
+        let host = &service.key.host;
+        let is_inferred = self.inferred_hosts.contains_key(host);
+        if is_inferred { None } else { self.egress.ports(service.namespace(), host) }
+    }
+
+    fn sees_some_port(&self, service: &Service) -> bool {
+        let ports = self.ports(service);
+        ports.is_none_or(|ports| service.ports.iter().any(|port| ports.contains(&port.number)))
     }
 
     /// Returns the VirtualService that routes a host here: the most specific one. Of equally specific ones, one that is

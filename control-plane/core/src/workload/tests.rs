@@ -152,7 +152,7 @@ fn a_sidecar_without_capture_binds_a_listener_for_each_port() {
 #[test]
 fn of_an_inbound_and_an_outbound_listener_at_one_port_the_inbound_one_is_bound() {
     let text = format!("{SERVICE}{}", slice("10.0.0.1"));
-    let outbound = || [(8080, BoundListener::Routes("8080".into())), (80, BoundListener::Routes("80".into()))].into();
+    let outbound = || [8080, 80].map(|port| ((None, port), BoundListener::Routes(port.to_string()))).into();
     let resources = SidecarEncoder::default().encode(&index(&text), &bound(), None, outbound);
     let directions: Vec<String> = resources
         .snapshot

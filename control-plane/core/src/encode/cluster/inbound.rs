@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use rutter_api::ClusterName;
+use rutter_api::config::istio::ConnectionPool;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use super::outbound::service_field;
 use super::passthrough::{INBOUND_SOURCE, original_destination};
-use super::policy::set_protocol;
+use super::policy::{limit_connections, set_protocol};
 use super::{discovery_type, encoded};
 use crate::encode::endpoint::locality_with_one_address;
 use crate::encode::wire::{istio_metadata, socket_address};
@@ -24,15 +25,25 @@ pub enum ApplicationAddress {
     Fixed(SocketAddr),
 }
 
-/// Encodes the cluster that leads to a port of the own application. `service` is the service that is reached by the
-/// port; it is named in the metadata only. Without capture it is a cluster of one fixed address, since there is no
-/// original destination.
-pub fn encode_inbound_cluster(
-    port: u16,
-    protocol: Protocol,
-    service: Option<&Service>,
-    address: ApplicationAddress,
-) -> EncodedResource {
+/// What the cluster of a port of the own application is made from.
+#[derive(Debug)]
+pub struct InboundClusterInputs<'a> {
+    /// The port to which peers connect.
+    pub port: u16,
+    /// The protocol that is spoken.
+    pub protocol: Protocol,
+    /// The service that is reached by the port; it is named in the metadata only.
+    pub service: Option<&'a Service>,
+    /// Where the application listens.
+    pub address: ApplicationAddress,
+    /// Limits on the connections to the application.
+    pub connection_pool: Option<&'a ConnectionPool>,
+}
+
+/// Encodes the cluster that leads to a port of the own application. Without capture it is a cluster of one fixed address,
+/// since there is no original destination.
+pub fn encode_inbound_cluster(inputs: &InboundClusterInputs<'_>) -> EncodedResource {
+    let InboundClusterInputs { port, protocol, service, address, connection_pool } = *inputs;
     let name = ClusterName::inbound(port).to_string();
     let mut cluster = original_destination(&name, Some(INBOUND_SOURCE));
     if let ApplicationAddress::Fixed(address) = address {
@@ -48,6 +59,9 @@ pub fn encode_inbound_cluster(
     cluster.alt_stat_name = format!("{name};");
     cluster.common_lb_config = Some(Default::default());
     cluster.metadata = service.map(|service| istio_metadata(vec![service_field(service)]));
-    set_protocol(&mut cluster, protocol);
+    match connection_pool {
+        Some(pool) => limit_connections(&mut cluster, protocol, pool),
+        None => set_protocol(&mut cluster, protocol),
+    }
     encoded(&cluster)
 }

@@ -12,7 +12,7 @@ use rutter_api::pb::envoy::config::cluster::v3 as pb;
 
 use crate::resource::EncodedResource;
 
-pub use inbound::{ApplicationAddress, encode_inbound_cluster};
+pub use inbound::{ApplicationAddress, InboundClusterInputs, encode_inbound_cluster};
 pub use outbound::{ClusterInputs, encode_clusters};
 pub use passthrough::{
     BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, encode_capture_clusters, unknown_destination_cluster,

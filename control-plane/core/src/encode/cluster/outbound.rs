@@ -1,5 +1,6 @@
 //! Clusters of services.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::policy::{cluster_with_policy, set_http};
 use super::transport::transport_socket;
 use super::{discovery_type, encoded};
 use crate::client::ClusterForm;
-use crate::encode::endpoint::{self, EndpointChoice};
+use crate::encode::endpoint::{self, EndpointChoice, takes_port};
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
@@ -36,6 +37,8 @@ pub struct ClusterInputs {
     pub form: ClusterForm,
     /// Whether connections go to where the client goes: the service is so, and traffic has its original destination.
     pub follows_client: bool,
+    /// The ports of the service that the client sees. `None` means all.
+    pub ports: Option<BTreeSet<u16>>,
     /// Where the client is. `None` means that it does not matter.
     pub locality: Option<Arc<ClientLocality>>,
     /// Whether the client asks for the Secrets that the rule names. It is false if the rule names none.
@@ -60,7 +63,7 @@ pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
     }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let mut clusters = Vec::new();
-    for port in &inputs.service.ports {
+    for port in inputs.service.ports.iter().filter(|port| takes_port(&inputs.ports, port.number)) {
         for subset in all_and_each_subset(rule) {
             let mut cluster = outbound_cluster(inputs, port, subset, dns_endpoints);
             match inputs.form {

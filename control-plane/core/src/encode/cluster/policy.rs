@@ -208,6 +208,18 @@ pub(super) fn set_protocol(cluster: &mut pb::Cluster, protocol: Protocol) {
     set_http(cluster, protocol, &Policy::default());
 }
 
+/// Sets the limits on connections to a cluster that has no other policy.
+pub(super) fn limit_connections(cluster: &mut pb::Cluster, protocol: Protocol, pool: &ConnectionPool) {
+    cluster.circuit_breakers = Some(circuit_breakers(pool, None));
+    if let Some(timeout) = pool.tcp.connect_timeout {
+        cluster.connect_timeout = Some(to_pb(timeout));
+    }
+    cluster.upstream_connection_options = pool.tcp.tcp_keepalive.as_ref().map(|keepalive| {
+        pb::UpstreamConnectionOptions { tcp_keepalive: Some(encode_keepalive(keepalive)), ..Default::default() }
+    });
+    set_http(cluster, protocol, &Policy { connection_pool: Some(pool), ..Policy::default() });
+}
+
 /// Sets the HTTP version in which endpoints are spoken to, and what a policy says of connections for HTTP.
 pub(super) fn set_http(cluster: &mut pb::Cluster, protocol: Protocol, policy: &Policy<'_>) {
     let no_limits = ConnectionPool::default();

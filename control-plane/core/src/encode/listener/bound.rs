@@ -10,6 +10,7 @@ use super::chains::{ConnectionTarget, cluster_chain, http_chain, tcp_chain};
 use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
 use super::inbound_port::InboundPort;
 use super::listener_filters::tls_inspector;
+use super::outbound::OutboundPort;
 use super::{encoded, managers};
 use crate::encode::wire::socket_address;
 use crate::resource::EncodedResource;
@@ -26,6 +27,14 @@ pub enum BoundListener {
 }
 
 impl BoundListener {
+    /// Returns the listener of a port that services share.
+    pub fn of_port(port: u16, uses: &OutboundPort) -> Self {
+        match uses {
+            OutboundPort { http: true, .. } => Self::Routes(port.to_string()),
+            OutboundPort { http: false, connections } => Self::Connections(connections.clone()),
+        }
+    }
+
     /// Returns a listener whose connections all go to one cluster.
     pub fn cluster(name: impl Into<String>) -> Self {
         Self::Connections([(ConnectionMatch::default(), ConnectionTarget::cluster(name))].into())

@@ -36,7 +36,9 @@ pub use grpc::{encode_grpc_client, encode_grpc_server};
 pub use inbound::encode_virtual_inbound;
 pub use inbound_port::InboundPort;
 pub use managers::{CORS_FILTER, FAULT_FILTER};
-pub use outbound::{OutboundPort, encode_outbound_address, encode_outbound_port, encode_virtual_outbound};
+pub use outbound::{
+    OutboundPort, encode_outbound_address, encode_outbound_port, encode_outbound_port_at, encode_virtual_outbound,
+};
 
 /// The port at which captured outbound traffic arrives.
 pub const OUTBOUND_PORT: u16 = 15001;

@@ -30,7 +30,12 @@ pub struct OutboundPort {
 /// Encodes the listener of captured traffic to a port, whatever the address. What is neither HTTP nor TLS of a known
 /// name goes to the TCP cluster, or to where `mode` says.
 pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) -> EncodedResource {
-    let name = ListenerName::Address { ip: ANY_ADDRESS, port };
+    encode_outbound_port_at(ANY_ADDRESS, port, uses, mode)
+}
+
+/// Encodes the listener of captured traffic to a port of one address.
+pub fn encode_outbound_port_at(ip: IpAddr, port: u16, uses: &OutboundPort, mode: OutboundMode) -> EncodedResource {
+    let name = ListenerName::Address { ip, port };
     let mut chains = Vec::new();
     let mut inspectors = Vec::new();
     if uses.http {
@@ -48,10 +53,11 @@ pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) 
     };
     let rest_name = match uses.connections.get(&ConnectionMatch::default()) {
         Some(_) => String::new(),
-        None => format!("{}FilterChain", unknown_destination_cluster(mode).trim_end_matches("Cluster")),
+        // Istio's name, whether what is unknown passes or not.
+        None => "PassthroughFilterChain".to_owned(),
     };
     let listener = pb::Listener {
-        address: Some(socket_address(&ANY_ADDRESS.to_string(), port)),
+        address: Some(socket_address(&ip.to_string(), port)),
         filter_chains: chains,
         default_filter_chain: Some(pb::FilterChain { name: rest_name, ..rest }),
         listener_filters: inspectors,

@@ -1,6 +1,6 @@
 //! The listener and the route table that all hosts of a port share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use rutter_api::{ListenerName, ResourceType, RouteTableName};
@@ -9,7 +9,9 @@ use super::super::state::Scope;
 use super::super::writes::Wanted;
 use super::Refresh;
 use crate::client::RouteTableForm;
-use crate::encode::listener::{OutboundPort, encode_outbound_port};
+use crate::encode::listener::{
+    BoundListener, OutboundPort, encode_bound, encode_outbound_port, encode_outbound_port_at,
+};
 use crate::encode::route::{encode_head, encode_table};
 use crate::resource::{EncodedResource, ResourceName};
 
@@ -32,6 +34,7 @@ impl Refresh<'_> {
                 Some(_) | None => {
                     self.encoder.tables += 1;
                     self.wanted.extend(encode_port(self.scope, port, merged.as_ref()));
+                    self.want_placed_listeners(port, merged.as_ref());
                 }
             }
             match merged {
@@ -39,6 +42,29 @@ impl Refresh<'_> {
                 None => self.scope.merged.remove(&port),
             };
         }
+    }
+}
+
+impl Refresh<'_> {
+    /// Adds the listeners of a port that a Sidecar object has put somewhere, and takes away those that are there no longer.
+    fn want_placed_listeners(&mut self, port: u16, merged: Option<&OutboundPort>) {
+        let Scope { egress, key, mode, placed, .. } = &mut *self.scope;
+        let mut listeners = BTreeMap::new();
+        for listener in egress.listeners(port).filter(|_| key.client.is_captured()) {
+            let (Some(ip), Some(merged)) = (listener.ip, merged) else { continue };
+            let encoded = match listener.is_bound {
+                true => encode_bound(ip, port, &BoundListener::of_port(port, merged)),
+                false => encode_outbound_port_at(ip, port, merged, *mode),
+            };
+            listeners.insert(encoded.name.clone(), encoded);
+        }
+        let names: BTreeSet<ResourceName> = listeners.keys().cloned().collect();
+        let before = if names.is_empty() { placed.remove(&port) } else { placed.insert(port, names) };
+        for name in before.into_iter().flatten().filter(|name| !listeners.contains_key(name)) {
+            self.wanted.push(Wanted::nothing(ResourceType::Listener, name));
+        }
+        let listeners = listeners.into_values().map(|listener| Wanted::resource(ResourceType::Listener, listener));
+        self.wanted.extend(listeners);
     }
 }
 
@@ -50,7 +76,8 @@ fn resource_names(port: u16) -> [(ResourceType, ResourceName); 2] {
 
 /// Returns the listener and the route table of a port.
 fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>) -> [Wanted; 2] {
-    let listener = merged.filter(|_| scope.key.client.is_captured());
+    let is_elsewhere = scope.egress.listeners(port).any(|listener| listener.ip.is_some());
+    let listener = merged.filter(|_| scope.key.client.is_captured() && !is_elsewhere);
     let listener = listener.map(|merged| encode_outbound_port(port, merged, scope.mode));
     let table = merged.filter(|merged| merged.http).map(|_| encode_port_table(scope, port));
     let [(listener_type, listener_name), (table_type, table_name)] = resource_names(port);

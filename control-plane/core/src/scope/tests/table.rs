@@ -207,7 +207,7 @@ fn a_change_finds_the_scopes_that_it_concerns_and_no_others() {
         routes of every host of bank: changed 1 2 5; listeners moved none; 12 visits, 6 encodes, 0 tables
         a namespace with labels: changed none; listeners moved none; 0 visits, 0 encodes, 0 tables
         a Sidecar object that selects nobody here: changed none; listeners moved none; 0 visits, 0 encodes, 0 tables
-        the restriction of 3: changed 3; listeners moved none; 4 visits, 0 encodes, 0 tables"#]]
+        the restriction of 3: changed 3; listeners moved none; 4 visits, 0 encodes, 1 tables"#]]
     .assert_eq(&lines.join("\n"));
     assert_eq!(scopes.put(&steps[14].1), "changed none; listeners moved none; 0 visits, 0 encodes, 0 tables");
 }
@@ -256,7 +256,7 @@ fn a_scope_that_begins_to_restrict_is_built_anew_when_its_clients_come_to_it() {
 fn a_restriction_that_changes_is_carried_out_in_place() {
     let mut scopes = Scopes::new(&(three_services() + &sidecar("./*")));
     let id = scopes.enter(&captured("shop"));
-    expect!["changed 1; listeners moved none; 3 visits, 3 encodes, 0 tables"]
+    expect!["changed 1; listeners moved none; 3 visits, 3 encodes, 1 tables"]
         .assert_eq(&scopes.put(&sidecar("bank/*")));
     expect![[r#"
         own  endpoint outbound|80||c.bank.svc.cluster.local

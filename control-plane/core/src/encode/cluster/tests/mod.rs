@@ -1,13 +1,15 @@
 mod policies;
 mod whole_messages;
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use rutter_api::config::istio::OutboundMode;
 
 use super::*;
 use crate::client::ClusterForm;
 use crate::encode::testing::{Mesh, json_of, pretty, summaries};
-use crate::model::Protocol;
+use crate::model::{Protocol, Service};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
     spec: {ports: [{name: http, port: 80}, {name: grpc, port: 81}, {name: tcp, port: 82}]}\n---\n";
@@ -19,6 +21,12 @@ fn rule(spec: &str) -> String {
     )
 }
 
+/// Returns the cluster of port 8080 of an application, without limits.
+fn inbound_cluster(protocol: Protocol, service: Option<&Arc<Service>>, address: ApplicationAddress) -> EncodedResource {
+    let service = service.map(|service| &**service);
+    encode_inbound_cluster(&InboundClusterInputs { port: 8080, protocol, service, address, connection_pool: None })
+}
+
 fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let mesh = Mesh::new(text);
     let service = mesh.service(host);
@@ -26,6 +34,7 @@ fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let inputs = ClusterInputs {
         takes_secrets: false,
         locality: None,
+        ports: None,
         service,
         destination_rule: mesh.destination_rule(host),
         dns_endpoints,
@@ -173,9 +182,9 @@ fn an_inbound_cluster_leads_to_where_the_caller_addressed_or_to_a_fixed_address(
     let mesh = Mesh::new(SERVICE);
     let service = mesh.service(HOST);
     let addressed = ApplicationAddress::AsAddressed;
-    let captured = encode_inbound_cluster(8080, Protocol::Http, Some(service.as_arc()), addressed);
+    let captured = inbound_cluster(Protocol::Http, Some(service.as_arc()), addressed);
     let fixed = ApplicationAddress::Fixed("127.0.0.1:9000".parse().unwrap());
-    let bound = encode_inbound_cluster(8080, Protocol::Tcp, None, fixed);
+    let bound = inbound_cluster(Protocol::Tcp, None, fixed);
     let lines = summaries(ResourceType::Cluster, &[captured, bound], |cluster| {
         let source = &cluster["upstream_bind_config"]["source_address"]["address"];
         let name = &cluster["metadata"]["filter_metadata"]["istio"]["services"][0]["name"];

@@ -5,7 +5,7 @@
 use expect_test::expect;
 use rutter_api::ResourceType;
 
-use super::{DNS, HOST, SERVICE, clusters, rule};
+use super::{DNS, HOST, SERVICE, clusters, inbound_cluster, rule};
 use crate::client::ClusterForm;
 use crate::encode::cluster::*;
 use crate::encode::testing::{Mesh, pretty};
@@ -518,7 +518,7 @@ fn clusters_of_every_captured_sidecar() {
 fn inbound_cluster_of_a_captured_sidecar() {
     let mesh = Mesh::new(SERVICE);
     let service = mesh.service(HOST);
-    let inbound = encode_inbound_cluster(8080, Protocol::Http, Some(service.as_arc()), ApplicationAddress::AsAddressed);
+    let inbound = inbound_cluster(Protocol::Http, Some(service.as_arc()), ApplicationAddress::AsAddressed);
     expect![[r#"
         {
           "alt_stat_name": "inbound|8080||;",
@@ -611,5 +611,5 @@ fn inbound_cluster_at_a_fixed_address() {
             }
           }
         }"#]]
-    .assert_eq(&cluster(&encode_inbound_cluster(8080, Protocol::Grpc, None, address)));
+    .assert_eq(&cluster(&inbound_cluster(Protocol::Grpc, None, address)));
 }

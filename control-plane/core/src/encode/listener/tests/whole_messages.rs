@@ -170,7 +170,7 @@ fn outbound_port_from_which_nothing_unknown_goes_on() {
                 }
               }
             ],
-            "name": "BlackHoleFilterChain"
+            "name": "PassthroughFilterChain"
           },
           "filter_chains": [
             {
