@@ -105,11 +105,11 @@ impl<'a> LocalityPlan<'a> {
     /// endpoint is unhealthy.
     pub fn of_policy(policy: &Policy<'a>, service: &Service) -> Self {
         let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_deref());
-        match Self::of_service(service) {
-            Self::Alike => Self::new(setting, policy.outlier_detection),
-            _ if setting.is_some() => Self::new(setting, policy.outlier_detection),
-            of_service => of_service,
+        let of_service = Self::of_service(service);
+        if setting.is_some() || of_service == Self::Alike {
+            return Self::new(setting, policy.outlier_detection);
         }
+        of_service
     }
 
     /// Returns what a service itself says.

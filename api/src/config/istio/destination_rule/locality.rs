@@ -56,7 +56,8 @@ const PARTS_MAX: usize = 3;
 /// Adds what is wrong in a setting at `path`.
 pub(super) fn check(path: &str, setting: &LocalityLbSetting, faults: &mut Faults) {
     let LocalityLbSetting { distribute, failover, failover_priority, enabled: _ } = setting;
-    if !distribute.is_empty() && !(failover.is_empty() && failover_priority.is_empty()) {
+    let has_priorities = !failover.is_empty() || !failover_priority.is_empty();
+    if has_priorities && !distribute.is_empty() {
         let want = "distribute, or failover and failoverPriority";
         faults.push(Invalid::new(path, want, "both"));
     }
