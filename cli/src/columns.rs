@@ -17,6 +17,7 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
         Kind::WorkloadEntry => &["ADDRESS"],
         Kind::Secret => &["TYPE", "DATA"],
+        Kind::Ingress => &["CLASS", "HOSTS"],
         Kind::Gateway => &["SELECTOR", "PORTS", "HOSTS"],
         Kind::VirtualService => &["GATEWAYS", "HOSTS"],
         Kind::DestinationRule => &["HOST", "SUBSETS"],
@@ -47,6 +48,10 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
         Kind::Secret => {
             let secret_type = object["type"].as_str().filter(|text| !text.is_empty()).unwrap_or("Opaque");
             vec![secret_type.to_owned(), list(&object["sealed"]["names"])]
+        }
+        Kind::Ingress => {
+            let hosts = items(&spec["rules"]).iter().map(|rule| rule["host"].as_str().unwrap_or("*"));
+            vec![spec["ingressClassName"].as_str().unwrap_or("istio").to_owned(), joined(hosts)]
         }
         Kind::Gateway => {
             let servers = items(&spec["servers"]);

@@ -40,9 +40,6 @@ pub(crate) fn of_foreign(foreign: &Foreign) -> Vec<String> {
             mesh.iter().flat_map(mesh_config).collect()
         }
         "IstioOperator" => mesh_config(&document["spec"]["meshConfig"]),
-        "Ingress" if is_of_istio(document) => {
-            vec!["it serves this at its gateway; Rutter takes no Ingress yet".to_owned()]
-        }
         _ => {
             let mut notes = of_pod(&document["metadata"]);
             notes.extend(of_pod(&document["spec"]["template"]["metadata"]));
@@ -65,11 +62,6 @@ fn mesh_config(config: &Value) -> Vec<String> {
         (name, _) => format!("its mesh config has {name}; Rutter does not act on it yet"),
     };
     settings.map(note).collect()
-}
-
-fn is_of_istio(ingress: &Value) -> bool {
-    let class = ingress["spec"]["ingressClassName"].as_str();
-    class.or(ingress["metadata"]["annotations"]["kubernetes.io/ingress.class"].as_str()) == Some("istio")
 }
 
 /// Returns a note for each annotation or label of a pod that Istio acts on.
@@ -115,10 +107,6 @@ mod tests {
                 "it acts on the label sidecar.istio.io/inject of pods; Rutter does not see pods",
             ]
         );
-        let ingress =
-            "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: a}, spec: {ingressClassName: istio}}";
-        assert_eq!(notes(ingress).len(), 1);
-        assert!(notes(&ingress.replace("istio}", "nginx}")).is_empty());
     }
 
     #[test]

@@ -196,3 +196,59 @@ async fn gateways_come_and_go_under_their_virtual_services() -> Result<()> {
     assert!(edge.backend(8080, "h.test", "/").await.is_err(), "it selects no gateway that is here");
     edge.nothing_refused().await
 }
+
+#[tokio::test]
+async fn an_ingress_is_served_in_plain_text_and_in_tls_behind_a_service() -> Result<()> {
+    let edge = Edge::start(Release::V1_40, 66).await?;
+    edge.authority.issue("web", &["a.test"])?;
+    let indented = |text: String| text.replace('\n', "\n    ");
+    // The ports of the gateway's pod are those that its service leads to.
+    let objects = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: edge, namespace: istio-system}}\n\
+         spec: {{ports: [{{name: http, port: 80, targetPort: 8080}}, {{name: https, port: 443, targetPort: 8443}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: edge, namespace: istio-system, \
+         labels: {{kubernetes.io/service-name: edge}}}}\naddressType: IPv4\nendpoints: [{{addresses: [BIND]}}]\n\
+         ports: [{{name: http, port: 8080}}, {{name: https, port: 8443}}]\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: web, namespace: istio-system}}\nstringData:\n  tls.crt: |\n    {}\n  \
+         tls.key: |\n    {}\n---\n",
+        indented(edge.authority.text("web.pem")?),
+        indented(edge.authority.text("web.key")?),
+    );
+    let path = |path: &str, path_type: &str, backend: &str| {
+        format!(
+            "{{path: {path}, pathType: {path_type}, backend: {{service: {{name: {backend}, port: {{name: http}}}}}}}}"
+        )
+    };
+    let ingress = |name: &str, paths: &[String]| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{ingressClassName: istio, tls: [{{hosts: [a.test], secretName: web}}], \
+             rules: [{{host: a.test, http: {{paths: [{}]}}}}]}}\n---\n",
+            paths.join(", ")
+        )
+    };
+    let paths = [path("/", "Prefix", "a"), path("/b", "Prefix", "b"), path("/exact", "Exact", "b")];
+    let said = edge.apply(&[objects, ingress("web", &paths)].concat()).await?;
+    ensure!(said.contains("ingress shop/web created"), "{said}");
+    let asks = [
+        ("a.test/", "a"),
+        ("a.test/b", "b"),
+        ("a.test/b/c", "b"),
+        ("a.test/bc", "a"),
+        ("a.test/exact", "b"),
+        ("a.test/exact/", "a"),
+        ("other.test/", "404"),
+    ];
+    eventually("the ingress is served", async || edge.backend(8080, "a.test", "/").await.is_ok_and(|got| got == "a"))
+        .await?;
+    edge.expect(8080, &asks).await?;
+    eventually("it is served in TLS", async || edge.ask_encrypted(8443, "a.test", None).await.is_ok()).await?;
+    // Another one adds to the same host, and one that is deleted takes its paths with it.
+    edge.apply(&ingress("more", &[path("/more", "Prefix", "b")])).await?;
+    edge.expect(8080, &[("a.test/more", "b"), ("a.test/", "a")]).await?;
+    edge.plane.ctl(&["delete", "ingress", "web", "-n", "shop", "--wait"]).await?;
+    edge.expect(8080, &[("a.test/more", "b"), ("a.test/", "404")]).await?;
+    let table = edge.plane.ctl(&["get", "ing", "-A"]).await?;
+    ensure!(table.contains("istio") && table.contains("a.test"), "{table}");
+    edge.nothing_refused().await
+}

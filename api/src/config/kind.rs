@@ -24,6 +24,8 @@ pub enum Kind {
     Secret,
     /// `networking.istio.io/v1 Gateway`
     Gateway,
+    /// `networking.k8s.io/v1 Ingress`, if it is for Istio's gateways
+    Ingress,
     /// `networking.istio.io/v1 VirtualService`
     VirtualService,
     /// `networking.istio.io/v1 DestinationRule`
@@ -71,6 +73,7 @@ impl Kind {
             Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
             Self::Secret => row("Secret", &["v1"], &[]),
             Self::Gateway => row("Gateway", ISTIO, &["gw"]),
+            Self::Ingress => row("Ingress", &["networking.k8s.io/v1"], &["ing"]),
             Self::VirtualService => row("VirtualService", ISTIO, &["vs"]),
             Self::DestinationRule => row("DestinationRule", ISTIO, &["dr"]),
             Self::Sidecar => row("Sidecar", ISTIO, &[]),
@@ -114,6 +117,7 @@ impl Kind {
         let name = self.name().to_ascii_lowercase();
         match name.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
             Some(stem) => format!("{stem}ies"),
+            None if name.ends_with('s') => format!("{name}es"),
             None => format!("{name}s"),
         }
     }

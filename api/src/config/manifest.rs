@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::kind::{ConfigKey, Kind};
+use super::kubernetes::ingress::is_for_gateways;
 use super::kubernetes::secret::is_for_tls;
 use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
@@ -122,7 +123,7 @@ impl Content {
                 let name = format!("{} {}", type_meta.kind, name_of(&document));
                 Self::Refused(Refused { faults: vec![invalid.of(name.clone())], key: None, name })
             }
-            Class::Taken(Kind::Secret) if !is_for_tls(&document) => {
+            Class::Taken(kind) if !is_for_mesh(kind, &document) => {
                 let name = name_of(&document);
                 Self::Foreign(Box::new(Foreign { type_meta, name, document }))
             }
@@ -137,6 +138,23 @@ impl Content {
                 }
             }
         }
+    }
+}
+
+/// Returns whether an object of a kind that Rutter takes is config of a mesh. Of some kinds only some objects are.
+fn is_for_mesh(kind: Kind, document: &Value) -> bool {
+    match kind {
+        Kind::Secret => is_for_tls(document),
+        Kind::Ingress => is_for_gateways(document),
+        Kind::Namespace
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::ServiceEntry
+        | Kind::WorkloadEntry
+        | Kind::Gateway
+        | Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::Sidecar => true,
     }
 }
 

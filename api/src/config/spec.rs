@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use super::decode::{Decoded, decode};
 use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
-use super::kubernetes::{EndpointSlice, KubernetesService, Secret, endpoint_slice, secret, service};
+use super::kubernetes::{EndpointSlice, Ingress, KubernetesService, Secret, endpoint_slice, ingress, secret, service};
 
 /// What a config object says. There is one variant for each [`Kind`].
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub enum Spec {
     Secret(Secret),
     /// What gateways listen for.
     Gateway(Gateway),
+    /// What gateways serve of an Ingress.
+    Ingress(Ingress),
     /// How requests to some hosts are routed.
     VirtualService(VirtualService),
     /// How the endpoints of a host are used.
@@ -54,6 +57,11 @@ impl Spec {
     /// Returns the certificates, if the object is a Secret.
     pub fn as_secret(&self) -> Option<&Secret> {
         if let Self::Secret(spec) = self { Some(spec) } else { None }
+    }
+
+    /// Returns the rules, if the object is an Ingress.
+    pub fn as_ingress(&self) -> Option<&Ingress> {
+        if let Self::Ingress(spec) = self { Some(spec) } else { None }
     }
 
     /// Returns the servers, if the object is a Gateway.
@@ -105,6 +113,9 @@ fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
             Spec::Secret(full.into())
         }),
         Kind::Gateway => checked(decode_istio(kind, gateway::UNSUPPORTED, document), gateway::check, Spec::Gateway),
+        Kind::Ingress => checked(decode::<networking::Ingress>(kind, &[], document), ingress::check, |full| {
+            Spec::Ingress(full.into())
+        }),
         Kind::VirtualService => checked(
             decode_istio(kind, virtual_service::UNSUPPORTED, document),
             virtual_service::check,

@@ -160,7 +160,7 @@ mod tests {
             ("v1", "Endpoints"),
             ("serving.knative.dev/v1", "Service"),
             ("appmesh.k8s.aws/v1beta2", "VirtualService"),
-            ("networking.k8s.io/v1", "Ingress"),
+            ("networking.k8s.io/v1", "NetworkPolicy"),
             ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
         ] {
             assert_eq!(class(api_version, kind), "foreign", "{api_version} {kind}");

@@ -245,7 +245,7 @@ impl Mesh {
             secrets: _,
             services: _,
             endpoints: _,
-            addresses: _,
+            addresses,
             destination_rules: _,
             virtual_services: _,
         } = delta;
@@ -258,6 +258,9 @@ impl Mesh {
         if !gateways.is_empty() {
             nodes.extend(&self.gateways);
         }
+        // The ports of a gateway follow from the services in front of it.
+        let at_addresses = addresses.iter().filter_map(|ip| self.by_address.get(ip)).flatten();
+        nodes.extend(at_addresses.filter(|id| self.gateways.contains(id)));
         if !source_labels.is_empty() {
             let has_labels = |node: &Node| source_labels.iter().any(|labels| labels.selects(&node.node.labels));
             nodes.extend(self.nodes.iter().filter(|(_, node)| has_labels(node)).map(|(id, _)| *id));

@@ -2,9 +2,11 @@
 //! read and checked in that form and kept in a small one.
 
 pub mod endpoint_slice;
+pub mod ingress;
 pub mod secret;
 pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
+pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPort, IngressRule, IngressTls};
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

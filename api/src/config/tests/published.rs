@@ -17,7 +17,7 @@ for any fields before.
 
 fn refused(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret => None,
+        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret | Kind::Ingress => None,
         Kind::ServiceEntry => Some(service_entry::UNSUPPORTED),
         Kind::WorkloadEntry => Some(workload_entry::UNSUPPORTED),
         Kind::Gateway => Some(gateway::UNSUPPORTED),
@@ -40,6 +40,7 @@ fn refused_values(kind: Kind) -> &'static [&'static str] {
         | Kind::EndpointSlice
         | Kind::WorkloadEntry
         | Kind::Secret
+        | Kind::Ingress
         | Kind::VirtualService
         | Kind::Sidecar => &[],
     }

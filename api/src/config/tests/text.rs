@@ -111,6 +111,7 @@ fn keys_print_as_in_messages_and_as_in_istios_metadata() {
         workloadEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/workload-entry/a
         secret shop/a /api/v1/namespaces/shop/secret/a
         gateway shop/a /apis/networking.istio.io/v1/namespaces/shop/gateway/a
+        ingress shop/a /apis/networking.k8s.io/v1/namespaces/shop/ingress/a
         virtualService shop/a /apis/networking.istio.io/v1/namespaces/shop/virtual-service/a
         destinationRule shop/a /apis/networking.istio.io/v1/namespaces/shop/destination-rule/a
         sidecar shop/a /apis/networking.istio.io/v1/namespaces/shop/sidecar/a"#]]
@@ -135,6 +136,7 @@ fn kinds_have_the_words_of_kubectl() {
         WorkloadEntry [we] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         Secret [] v1
         Gateway [] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
+        Ingress [] networking.k8s.io/v1
         VirtualService [vs] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         DestinationRule [dr] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         Sidecar [sidecar sidecars] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3"#]]

@@ -17,7 +17,9 @@ use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::model::{Endpoint, LocalityNeeds, Service, ServiceKey, services_of, shapes_routes, with_delegates};
+use crate::model::{
+    Endpoint, LocalityNeeds, Service, ServiceKey, objects_of_ingress, services_of, shapes_routes, with_delegates,
+};
 use crate::settings::MeshSettings;
 
 /// Every object of the mesh, and the lookups that the engine needs.
@@ -32,6 +34,8 @@ pub struct MeshIndex {
     destination_rules: DestinationRuleIndex,
     localities: LocalityIndex,
     exports: Exports,
+    /// The objects that nobody has written: those that Ingresses mean.
+    derived: BTreeSet<ConfigKey>,
     host_suffixes: HostSuffixes,
 }
 
@@ -95,9 +99,31 @@ impl MeshIndex {
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::Ingress => self.replace_ingress(replacement, progress),
             Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
+        }
+    }
+
+    /// Takes an Ingress over, and with it the objects that it means.
+    fn replace_ingress(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        let [old, new] = [replacement.old, replacement.new]
+            .map(|config| config.map(|config| objects_of_ingress(config)).unwrap_or_default());
+        for gone in old.iter().filter(|gone| !new.iter().any(|object| object.key == gone.key)) {
+            self.derived.remove(&gone.key);
+            self.replace_derived(&gone.key, None, progress);
+        }
+        for object in new {
+            self.derived.insert(object.key.clone());
+            self.replace_derived(&object.key, Some(&object), progress);
+        }
+    }
+
+    fn replace_derived(&mut self, key: &ConfigKey, new: Option<&Arc<Config>>, progress: &mut Progress) {
+        let old = self.written(key).cloned();
+        if old.as_ref() != new {
+            self.replace(key, &Replacement { old: old.as_ref(), new }, progress);
         }
     }
 
@@ -349,6 +375,7 @@ impl MeshIndex {
             | Kind::ServiceEntry
             | Kind::WorkloadEntry
             | Kind::Secret
+            | Kind::Ingress
             | Kind::Gateway
             | Kind::Sidecar => config,
         }
@@ -363,12 +390,13 @@ impl MeshIndex {
 
     /// Returns every object as it is written, in the order of the keys.
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
-        self.objects.iter().map(|config| self.as_written(config))
+        let written = self.objects.iter().filter(|config| !self.derived.contains(&config.key));
+        written.map(|config| self.as_written(config))
     }
 
     /// Returns the number of objects.
     pub fn len(&self) -> usize {
-        self.objects.len()
+        self.objects.len() - self.derived.len()
     }
 
     /// Returns whether there is no object.

@@ -35,6 +35,7 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
         Spec::Namespace
         | Spec::Service(_)
         | Spec::Secret(_)
+        | Spec::Ingress(_)
         | Spec::Gateway(_)
         | Spec::VirtualService(_)
         | Spec::DestinationRule(_)

@@ -36,6 +36,9 @@ fn sidecars() -> Vec<SidecarNode> {
     let bound = SidecarNode { locality: locality_of_text("r/z2"), ..bound };
     let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
     let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("s0", "n1", "10.0.1.8") };
+    let ingress_labels = [("app", "s0"), ("istio", "ingressgateway")];
+    let labels = ingress_labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let gateway = SidecarNode { labels, ..gateway };
     let whole_gateway = SidecarNode { takes_virtual_hosts: false, may_be_sent_secrets: true, ..gateway.clone() };
     let whole_gateway = SidecarNode { pod: "g".into(), namespace: "n0".into(), ..whole_gateway };
     nodes.extend([bound, whole, gateway, whole_gateway]);
@@ -115,6 +118,15 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
                 format!(
                     "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
                      stringData: {{tls.crt: c{value}, tls.key: k{value}, {other}: a{value}}}"
+                )
+            })
+            .boxed(),
+        Kind::Ingress => (namespaces(), names(), names(), prop_oneof![Just("number: 80"), Just("name: http")])
+            .prop_map(|(namespace, name, service, port)| {
+                format!(
+                    "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+                     spec: {{ingressClassName: istio, rules: [{{host: {service}.test, http: {{paths: [{{path: /a, pathType: Prefix, \
+                     backend: {{service: {{name: {service}, port: {{{port}}}}}}}}}]}}}}], tls: [{{secretName: s0}}]}}"
                 )
             })
             .boxed(),
@@ -282,7 +294,7 @@ fn ops() -> impl Strategy<Value = Op> {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
         Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
-        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret => 1,
+        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret | Kind::Ingress => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
     let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())
@@ -356,9 +368,12 @@ proptest! {
             let changed = driver.run(op);
             // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
             let may_move = match op {
-                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway", "DestinationRule"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
+                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway", "Ingress", "DestinationRule"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
                 Op::Delete(kind, ..) => {
-                    matches!(kind, Kind::Sidecar | Kind::VirtualService | Kind::Gateway | Kind::DestinationRule)
+                    matches!(
+                        kind,
+                        Kind::Sidecar | Kind::VirtualService | Kind::Gateway | Kind::Ingress | Kind::DestinationRule
+                    )
                 }
                 Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => false,
             };

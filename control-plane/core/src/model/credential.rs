@@ -106,6 +106,7 @@ pub fn credentials_of(config: &Config) -> BTreeSet<Credential> {
         | Spec::ServiceEntry(_)
         | Spec::WorkloadEntry(_)
         | Spec::Secret(_)
+        | Spec::Ingress(_)
         | Spec::VirtualService(_)
         | Spec::Sidecar(_) => BTreeSet::new(),
     }

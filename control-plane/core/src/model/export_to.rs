@@ -47,6 +47,7 @@ impl ExportTo {
             | Spec::EndpointSlice(_)
             | Spec::WorkloadEntry(_)
             | Spec::Secret(_)
+            | Spec::Ingress(_)
             | Spec::Gateway(_)
             | Spec::Sidecar(_) => Self::All,
         }

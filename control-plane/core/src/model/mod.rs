@@ -12,6 +12,7 @@ mod delegate;
 mod endpoint;
 mod export_to;
 mod gateway;
+mod ingress;
 mod locality;
 mod policy;
 mod route;
@@ -28,6 +29,7 @@ pub use gateway::{
     GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
     redirecting_hosts, servers_of,
 };
+pub use ingress::objects_of_ingress;
 pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};
 pub use policy::{Policy, shapes_routes};
 pub use route::{

@@ -409,7 +409,12 @@ impl Lookup<'_> {
     fn cluster(&self, destination: &Destination) -> Option<ClusterName> {
         let host = self.full_host(destination);
         let looked_up = self.destinations.iter().find(|looked_up| looked_up.host == host)?;
-        let port = match (&destination.port, &looked_up.service.as_ref()?.ports[..]) {
+        let ports = &looked_up.service.as_ref()?.ports;
+        if let Some(name) = &destination.port_name {
+            let port = ports.iter().find(|port| *port.name == **name)?;
+            return Some(ClusterName::outbound(port.number, &host));
+        }
+        let port = match (&destination.port, &ports[..]) {
             (Some(port), _) => port.number.get(),
             (None, [only]) => only.number,
             (None, _) => self.target.port,

@@ -156,6 +156,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         | Spec::EndpointSlice(_)
         | Spec::WorkloadEntry(_)
         | Spec::Secret(_)
+        | Spec::Ingress(_)
         | Spec::Gateway(_)
         | Spec::VirtualService(_)
         | Spec::DestinationRule(_)

@@ -18,7 +18,7 @@ pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, na
         return secrets.map(|config| config.key.clone()).filter(named).collect();
     }
     let Some(host) = host_of(resource_type, name) else {
-        let WorkloadObjects { sidecar, source_labels: _, gateways } = &scope.key.objects;
+        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
         return sidecar.iter().chain(gateways).cloned().collect();
     };
     if scope.key.client.is_gateway() && resource_type == ResourceType::VirtualHost {

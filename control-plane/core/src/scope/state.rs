@@ -120,7 +120,7 @@ impl Scope {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it. Routes for clients of certain labels are in no base.
         let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
-        let WorkloadObjects { sidecar: _, source_labels, gateways: _ } = objects;
+        let WorkloadObjects { sidecar: _, source_labels, gateways: _, target_ports: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
         may_share.then(|| BaseKey { client: *client, mode: self.mode, locality: locality.clone() })
     }

@@ -89,7 +89,7 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
-        let WorkloadObjects { sidecar, source_labels: _, gateways } = &key.objects;
+        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.link_sidecar(sidecar, id);
         }
@@ -126,7 +126,7 @@ impl ScopeTable {
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
-        let WorkloadObjects { sidecar, source_labels: _, gateways } = &scope.key.objects;
+        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
         if let Some(sidecar) = sidecar {
             self.edges.unlink_sidecar(sidecar, id);
         }

@@ -68,6 +68,7 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
             | Kind::EndpointSlice
             | Kind::WorkloadEntry
             | Kind::Secret
+            | Kind::Ingress
             | Kind::Gateway
             | Kind::Sidecar => {}
         }

@@ -1,12 +1,13 @@
 //! The objects that are about a workload: found by its namespace and its labels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rutter_api::node::Role;
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind, Labels, SidecarNode};
 
 use crate::index::MeshIndex;
+use crate::model::{Endpoint, Service};
 
 /// The objects that decide, by the namespace and the labels of a workload, what its client is sent. They are a part
 /// of the scope's key: clients for which other objects are selected are in other scopes.
@@ -21,18 +22,47 @@ pub struct WorkloadObjects {
     pub source_labels: BTreeSet<Labels>,
     /// The Gateway objects of a gateway. A sidecar has none.
     pub gateways: BTreeSet<ConfigKey>,
+    /// Where a gateway listens for ports of the services in front of it, if that is another port.
+    pub target_ports: BTreeMap<u16, u16>,
 }
 
 impl WorkloadObjects {
     /// Finds the objects that are about a workload.
     pub fn of_node(index: &MeshIndex, node: &SidecarNode) -> Self {
         let source_labels = index.source_labels().filter(|labels| labels.selects(&node.labels));
-        let (sidecar, gateways) = match node.role {
-            Role::Sidecar => (sidecar_of(index, node).map(|config| config.key.clone()), BTreeSet::new()),
-            Role::Gateway => (None, gateways_of(index, node)),
-        };
-        Self { sidecar, source_labels: source_labels.cloned().collect(), gateways }
+        let source_labels = source_labels.cloned().collect();
+        match node.role {
+            Role::Sidecar => {
+                let sidecar = sidecar_of(index, node).map(|config| config.key.clone());
+                Self { sidecar, source_labels, ..Self::default() }
+            }
+            Role::Gateway => {
+                let gateways = gateways_of(index, node);
+                Self { source_labels, gateways, target_ports: target_ports(index, node), ..Self::default() }
+            }
+        }
     }
+}
+
+/// Returns the ports of the services that reach a gateway at other ports of its pod: clients ask for port 80 of the
+/// service, and the pod, which may not open that, has 8080. Of several services the oldest counts.
+fn target_ports(index: &MeshIndex, node: &SidecarNode) -> BTreeMap<u16, u16> {
+    let mut services: Vec<&Arc<Service>> = node.addresses.iter().flat_map(|ip| index.services_at(ip)).collect();
+    services.retain(|service| *service.namespace() == node.namespace && service.is_kubernetes());
+    services.sort_by_key(|service| service.age());
+    let mut targets = BTreeMap::new();
+    for service in services {
+        let is_here = |endpoint: &&Endpoint| endpoint.ip().is_some_and(|ip| node.addresses.contains(&ip));
+        for endpoint in index.endpoints(&service.key).iter().filter(is_here) {
+            for port in &service.ports {
+                if let Some(target) = endpoint.target(port.number) {
+                    targets.entry(port.number).or_insert(target);
+                }
+            }
+        }
+    }
+    targets.retain(|port, target| port != target);
+    targets
 }
 
 /// Returns the Gateway objects, of whatever namespace, whose selector a gateway has.

@@ -178,6 +178,9 @@ pub struct Destination {
     /// The port. Absent means the only port of the service or, if it has several, the port of the request.
     #[serde(default)]
     pub port: Option<PortSelector>,
+    /// The name of the port, which the backend of an Ingress may give instead of its number. No VirtualService has it.
+    #[serde(skip)]
+    pub port_name: Option<Box<str>>,
 }
 
 /// A port, chosen by its number.

@@ -1,0 +1,257 @@
+//! `networking.k8s.io/v1 Ingress`, of the class that Istio serves.
+
+use k8s_openapi::api::networking::v1 as networking;
+use serde_json::Value;
+
+use crate::config::checks::Faults;
+use crate::config::istio::CredentialName;
+use crate::invalid::Invalid;
+use crate::names::Hostname;
+
+/// The class of Istio's gateways.
+const CLASS: &str = "istio";
+/// The former place of the class.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// What gateways serve of an Ingress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingress {
+    /// The rules.
+    pub rules: Vec<IngressRule>,
+    /// Where requests go that no rule takes.
+    pub default_backend: Option<IngressBackend>,
+    /// The hosts that are served in TLS.
+    pub tls: Vec<IngressTls>,
+}
+
+/// The paths of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressRule {
+    /// The host; `*` means any.
+    pub host: Hostname,
+    /// The paths, as they are written.
+    pub paths: Vec<IngressPath>,
+}
+
+/// A path, and where requests for it go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressPath {
+    /// The path, which begins with a slash.
+    pub path: String,
+    /// Whether what is below the path is taken as well.
+    pub is_prefix: bool,
+    /// Where requests go.
+    pub backend: IngressBackend,
+}
+
+/// A port of a service in the namespace of the Ingress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressBackend {
+    /// The name of the service.
+    pub service: String,
+    /// The port.
+    pub port: IngressPort,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngressPort {
+    /// By its number.
+    Number(u16),
+    /// By its name.
+    Name(String),
+}
+
+/// Hosts that are served in TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressTls {
+    /// The hosts. Empty means any.
+    pub hosts: Vec<Hostname>,
+    /// The Secret with the certificate, in the namespace of the gateway's pod.
+    pub secret: String,
+}
+
+/// Returns whether a document of an Ingress is for Istio's gateways. Those of other classes, and of none, are no config of a
+/// mesh.
+pub(crate) fn is_for_gateways(document: &Value) -> bool {
+    let class = document["spec"]["ingressClassName"].as_str();
+    let annotation = document["metadata"]["annotations"][CLASS_ANNOTATION].as_str();
+    // The annotation counts more, as in Istio.
+    annotation.or(class) == Some(CLASS)
+}
+
+fn paths_of(rule: &networking::IngressRule) -> &[networking::HTTPIngressPath] {
+    rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default()
+}
+
+/// Returns what is wrong in an Ingress that has the right types.
+pub(crate) fn check(ingress: &networking::Ingress) -> Faults {
+    let mut faults = Vec::new();
+    let Some(spec) = &ingress.spec else {
+        return vec![Invalid::new("spec", "rules or a default backend", "nothing")];
+    };
+    if spec.rules.as_ref().is_none_or(Vec::is_empty) && spec.default_backend.is_none() {
+        faults.push(Invalid::new("spec.rules", "at least one, or defaultBackend", "none"));
+    }
+    if let Some(backend) = &spec.default_backend {
+        check_backend("spec.defaultBackend", backend, &mut faults);
+    }
+    for (index, rule) in spec.rules.iter().flatten().enumerate() {
+        let path = format!("spec.rules[{index}]");
+        check_host(&format!("{path}.host"), rule.host.as_deref().unwrap_or_default(), &mut faults);
+        for (number, entry) in paths_of(rule).iter().enumerate() {
+            let path = format!("{path}.http.paths[{number}]");
+            check_path(&path, entry, &mut faults);
+            check_backend(&format!("{path}.backend"), &entry.backend, &mut faults);
+        }
+    }
+    for (index, tls) in spec.tls.iter().flatten().enumerate() {
+        let path = format!("spec.tls[{index}]");
+        let secret = tls.secret_name.as_deref().unwrap_or_default();
+        if secret.parse::<CredentialName>().is_err() {
+            faults.push(Invalid::new(format!("{path}.secretName"), "the name of a Secret", format!("{secret:?}")));
+        }
+        for (number, host) in tls.hosts.iter().flatten().enumerate() {
+            check_host(&format!("{path}.hosts[{number}]"), host, &mut faults);
+        }
+    }
+    faults
+}
+
+fn check_host(path: &str, host: &str, faults: &mut Faults) {
+    if !host.is_empty() && host.parse::<Hostname>().is_err() {
+        faults.push(Invalid::new(path, "a host", format!("{host:?}")));
+    }
+}
+
+fn check_path(path: &str, entry: &networking::HTTPIngressPath, faults: &mut Faults) {
+    if !matches!(entry.path_type.as_str(), "Exact" | "Prefix" | "ImplementationSpecific") {
+        let want = "Exact, Prefix or ImplementationSpecific";
+        faults.push(Invalid::new(format!("{path}.pathType"), want, format!("{:?}", entry.path_type)));
+    }
+    let text = entry.path.as_deref().unwrap_or("/");
+    if !text.starts_with('/') {
+        faults.push(Invalid::new(format!("{path}.path"), "a path that begins with /", format!("{text:?}")));
+    }
+}
+
+fn check_backend(path: &str, backend: &networking::IngressBackend, faults: &mut Faults) {
+    if backend.resource.is_some() {
+        faults.push(Invalid::not_supported(format!("{path}.resource")));
+    }
+    match &backend.service {
+        None if backend.resource.is_some() => {}
+        None => faults.push(Invalid::new(format!("{path}.service"), "a service", "none")),
+        Some(_) if backend_of(backend).is_none() => {
+            faults.push(Invalid::new(format!("{path}.service.port"), "a number from 1 to 65535, or a name", "neither"));
+        }
+        Some(_) => {}
+    }
+}
+
+fn backend_of(backend: &networking::IngressBackend) -> Option<IngressBackend> {
+    let service = backend.service.as_ref()?;
+    let port = service.port.as_ref()?;
+    let name = port.name.clone().filter(|name| !name.is_empty()).map(IngressPort::Name);
+    let number = || port.number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0);
+    let port = name.or_else(|| number().map(IngressPort::Number))?;
+    Some(IngressBackend { service: service.name.clone(), port })
+}
+
+fn host_of(text: &str) -> Option<Hostname> {
+    if text.is_empty() { "*" } else { text }.parse().ok()
+}
+
+fn path_of(entry: &networking::HTTPIngressPath) -> Option<IngressPath> {
+    let path = entry.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    // Of the paths that are left to the implementation, Istio takes all as prefixes, with or without a star behind.
+    let path = if entry.path_type == "ImplementationSpecific" { path.trim_end_matches('*') } else { path };
+    Some(IngressPath {
+        path: path.to_owned(),
+        is_prefix: entry.path_type != "Exact",
+        backend: backend_of(&entry.backend)?,
+    })
+}
+
+impl From<networking::Ingress> for Ingress {
+    fn from(ingress: networking::Ingress) -> Self {
+        let spec = ingress.spec.unwrap_or_default();
+        let rules = spec.rules.iter().flatten().filter_map(|rule| {
+            let host = host_of(rule.host.as_deref().unwrap_or_default())?;
+            Some(IngressRule { host, paths: paths_of(rule).iter().filter_map(path_of).collect() })
+        });
+        let tls = spec.tls.iter().flatten().map(|tls| IngressTls {
+            hosts: tls.hosts.iter().flatten().filter_map(|host| host_of(host)).collect(),
+            secret: tls.secret_name.clone().unwrap_or_default(),
+        });
+        Self {
+            rules: rules.collect(),
+            default_backend: spec.default_backend.as_ref().and_then(backend_of),
+            tls: tls.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{assert_refused, read};
+    use crate::config::{Content, read_manifests};
+
+    fn text(spec: &str) -> String {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: a}}\nspec: {{ingressClassName: istio, {spec}}}"
+        )
+    }
+
+    const BACKEND: &str = "backend: {service: {name: s, port: {name: http}}}";
+
+    #[test]
+    fn rules_and_secrets_are_read() {
+        let paths = format!(
+            "[{{path: /a, pathType: Exact, {BACKEND}}}, {{path: /b/*, pathType: ImplementationSpecific, {BACKEND}}}, {{pathType: Prefix, {BACKEND}}}]"
+        );
+        let object = read(&text(&format!(
+            "rules: [{{http: {{paths: {paths}}}}}], tls: [{{hosts: ['*.x.test'], secretName: web}}], \
+             defaultBackend: {{service: {{name: d, port: {{number: 80}}}}}}"
+        )))
+        .unwrap();
+        let ingress = object.config.spec.as_ingress().unwrap();
+        let paths: Vec<(&str, bool)> =
+            ingress.rules[0].paths.iter().map(|path| (path.path.as_str(), path.is_prefix)).collect();
+        assert_eq!((ingress.rules[0].host.as_str(), paths), ("*", vec![("/a", false), ("/b/", true), ("/", true)]));
+        assert_eq!(ingress.tls[0].secret, "web");
+        assert!(ingress.default_backend.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let refused = |spec: &str, want: &str| assert_refused(&text(spec), &format!("ingress default/a: spec.{want}"));
+        let path = |entry: &str| format!("rules: [{{http: {{paths: [{{{entry}}}]}}}}]");
+        refused("rules: []", "rules: want at least one, or defaultBackend, got none");
+        refused(&path(&format!("path: a, pathType: Exact, {BACKEND}")), "rules[0].http.paths[0].path: want a path");
+        refused(&path(&format!("path: /a, pathType: Any, {BACKEND}")), "rules[0].http.paths[0].pathType: want Exact");
+        let no_port = "pathType: Prefix, backend: {service: {name: s}}";
+        refused(
+            &path(no_port),
+            "rules[0].http.paths[0].backend.service.port: want a number from 1 to 65535, or a name",
+        );
+        refused("defaultBackend: {resource: {kind: a, name: b}}", "defaultBackend.resource: not supported yet");
+        refused(
+            &format!("defaultBackend: {{}}, tls: [{{hosts: [a]}}], rules: []"),
+            "defaultBackend.service: want a service",
+        );
+    }
+
+    #[test]
+    fn ingresses_of_other_classes_are_no_config_of_a_mesh() {
+        let is_taken = |text: &str| {
+            let manifest = read_manifests(text, "default").unwrap().remove(0);
+            matches!(manifest.content, Content::Taken(_))
+        };
+        let ingress = text("defaultBackend: {service: {name: d, port: {number: 80}}}");
+        assert!(is_taken(&ingress) && !is_taken(&ingress.replace("istio,", "nginx,")));
+        assert!(!is_taken(&ingress.replace("ingressClassName: istio, ", "")));
+        let annotated = ingress.replace("{name: a}", "{name: a, annotations: {kubernetes.io/ingress.class: nginx}}");
+        assert!(!is_taken(&annotated) && is_taken(&annotated.replace("nginx", "istio").replace("istio,", "x,")));
+    }
+}
