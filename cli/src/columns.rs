@@ -12,6 +12,7 @@ pub(crate) type Endpoints = BTreeMap<(String, String), (usize, usize)>;
 pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Namespace => &[],
+        Kind::ConfigMap => &["DATA"],
         Kind::Service => &["CLUSTER-IP", "PORTS", "ENDPOINTS"],
         Kind::EndpointSlice => &["PORTS", "ENDPOINTS"],
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
@@ -30,6 +31,9 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
     let spec = &object["spec"];
     match kind {
         Kind::Namespace => Vec::new(),
+        Kind::ConfigMap => {
+            vec![joined(object["data"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()))]
+        }
         Kind::Service => {
             let ip = spec["clusterIP"].as_str().unwrap_or("-").to_owned();
             let ready = endpoints.map_or_else(|| "-".to_owned(), |endpoints| ready_of_service(object, endpoints));

@@ -1,7 +1,6 @@
 //! What Istio acts on beside the kinds of its API, for those who come from it.
 
 use rutter_api::config::{Config, Foreign};
-use rutter_api::yaml;
 use serde_json::Value;
 
 /// The labels of namespaces by which Istio injects sidecars.
@@ -27,6 +26,8 @@ pub(crate) fn of_taken(config: &Config) -> Vec<String> {
             notes.push(format!("it acts on the annotation {name}; Rutter does not yet"));
         }
     }
+    let mesh_config = config.spec.as_mesh_config();
+    notes.extend(mesh_config.into_iter().flat_map(|mesh| &mesh.ignored).map(mesh_config_field));
     notes
 }
 
@@ -34,12 +35,12 @@ pub(crate) fn of_taken(config: &Config) -> Vec<String> {
 pub(crate) fn of_foreign(foreign: &Foreign) -> Vec<String> {
     let (kind, document) = (foreign.type_meta.kind.as_str(), &foreign.document);
     match kind {
-        "ConfigMap" => {
-            let mesh = document["data"]["mesh"].as_str().map(|text| yaml::parse(text).unwrap_or_default());
-            let mesh = mesh.and_then(|mut documents| documents.pop()).map(|document| document.value);
-            mesh.iter().flat_map(mesh_config).collect()
+        "IstioOperator" if document["spec"].get("meshConfig").is_some() => {
+            vec![
+                "it takes meshConfig from it; for Rutter that stands in the ConfigMap istio of the root namespace"
+                    .to_owned(),
+            ]
         }
-        "IstioOperator" => mesh_config(&document["spec"]["meshConfig"]),
         _ => {
             let mut notes = of_pod(&document["metadata"]);
             notes.extend(of_pod(&document["spec"]["template"]["metadata"]));
@@ -48,20 +49,12 @@ pub(crate) fn of_foreign(foreign: &Foreign) -> Vec<String> {
     }
 }
 
-/// Returns a note for each setting of a mesh config.
-fn mesh_config(config: &Value) -> Vec<String> {
-    let settings = config.as_object().into_iter().flatten();
-    let note = |(name, value): (&String, &Value)| match (name.as_str(), value) {
-        ("rootNamespace", Value::String(namespace)) => {
-            format!("its mesh config has rootNamespace: for Rutter it is rutter serve --root-namespace {namespace}")
-        }
-        ("outboundTrafficPolicy", _) => {
-            "its mesh config has outboundTrafficPolicy: for Rutter it stands in the Sidecar of the root namespace"
-                .to_owned()
-        }
-        (name, _) => format!("its mesh config has {name}; Rutter does not act on it yet"),
-    };
-    settings.map(note).collect()
+/// Returns a note for a field of the mesh config that Rutter does not act on.
+fn mesh_config_field(name: &String) -> String {
+    match name.as_str() {
+        "rootNamespace" => "it acts on rootNamespace; for Rutter it is rutter serve --root-namespace".to_owned(),
+        name => format!("it acts on {name}; Rutter does not yet"),
+    }
 }
 
 /// Returns a note for each annotation or label of a pod that Istio acts on.
@@ -113,9 +106,15 @@ mod tests {
     fn the_mesh_config_is_told_setting_by_setting() {
         let config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n    \
                           rootNamespace: mesh\n    accessLogFile: /dev/stdout\n    outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n";
-        let notes = notes(config_map);
-        assert_eq!(notes[0], "its mesh config has accessLogFile; Rutter does not act on it yet");
-        assert!(notes[1].contains("outboundTrafficPolicy: for Rutter"), "{notes:?}");
-        assert!(notes[2].ends_with("rutter serve --root-namespace mesh"), "{notes:?}");
+        assert_eq!(
+            notes(config_map),
+            [
+                "it acts on accessLogFile; Rutter does not yet",
+                "it acts on rootNamespace; for Rutter it is rutter serve --root-namespace",
+            ]
+        );
+        let operator = "{apiVersion: install.istio.io/v1alpha1, kind: IstioOperator, metadata: {name: a}, \
+                        spec: {meshConfig: {accessLogFile: x}}}";
+        assert!(notes(operator)[0].contains("ConfigMap istio of the root namespace"));
     }
 }

@@ -508,11 +508,32 @@ async fn check_sticky(envoy: SocketAddr, host: &str, form: &str) -> Result<()> {
     Ok(())
 }
 
+/// A rule for everybody, one that chooses the client of the test, and one that chooses another.
+fn chosen(ips: [IpAddr; 2]) -> String {
+    let mut config = service_entry("chosen.test", ips);
+    for (name, labels, policy) in [
+        ("all", "", "loadBalancer: {simple: RANDOM}"),
+        (
+            "own",
+            "workloadSelector: {matchLabels: {app: client}}, ",
+            "loadBalancer: {consistentHash: {httpHeaderName: x-user}}",
+        ),
+        ("other", "workloadSelector: {matchLabels: {app: another}}, ", "connectionPool: {http: {http2MaxRequests: 1}}"),
+    ] {
+        config.push_str(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: chosen-{name}}}\n\
+             spec: {{host: chosen.test, {labels}trafficPolicy: {{{policy}}}}}\n---\n"
+        ));
+    }
+    config
+}
+
 async fn check_policies(envoy: SocketAddr, asked: &BTreeMap<&str, Asked>) -> Result<()> {
     check_sticky(envoy, "p0.test", "GET / x-user=N").await?;
     check_sticky(envoy, "p1.test", "GET / cookie=session=N").await?;
     check_sticky(envoy, "p2.test", "GET /?user=N").await?;
     check_sticky(envoy, "p6.test", "GET / x-user=N").await?;
+    check_sticky(envoy, "chosen.test", "GET / x-user=N").await?;
     let fresh = send(envoy, "p1.test", "GET /").await?;
     let cookie = fresh.header("set-cookie").unwrap_or_default().to_owned();
     ensure!(cookie.starts_with("session=") && cookie.contains("Max-Age=60"), "the proxy sets the cookie: {cookie:?}");
@@ -615,6 +636,7 @@ fn config(ips: [IpAddr; 2]) -> String {
         service_entry(&hosts.join(", "), ips),
     );
     config.push_str(&policies(ips));
+    config.push_str(&chosen(ips));
     config.push_str(&near(ips));
     config.push_str(&services(ips));
     for (host, case) in cases() {
@@ -775,4 +797,38 @@ async fn listeners_of_sidecar_objects_are_bound_where_they_say_with_the_latest_e
 #[tokio::test]
 async fn listeners_of_sidecar_objects_are_bound_where_they_say_with_the_oldest_envoy() -> Result<()> {
     listeners_of_sidecars(Release::V1_36, 44).await
+}
+
+#[tokio::test]
+async fn the_mesh_config_says_what_holds_where_nothing_else_does() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    let [a, client] = [1, 3].map(|last| IpAddr::from([127, 0, 45, last]));
+    let mut apps = JoinSet::new();
+    let asked = echo::start("a", SocketAddr::new(a, PORT + 1), &mut apps).await?;
+    plane.apply(&service_entry("mesh.test", [a, a]), &[]).await?;
+    let proxy = Proxy::Envoy(Release::V1_40, rutter_core::Variant::Delta);
+    let workload = Workload { proxy, ..Workload::new("client-1", "default", client) };
+    let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
+    let config_map = |mesh: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {mesh}\n"
+        )
+    };
+    let tries = async |path: &str| -> Result<usize> {
+        send(SocketAddr::new(client, PORT), "mesh.test", &format!("GET {path} x-status=500")).await?;
+        Ok(asked.count(path))
+    };
+    ensure!(tries("/before").await? == 1, "a 500 is not tried again");
+    let retries =
+        config_map("{defaultHttpRetryPolicy: {attempts: 2, retryOn: 5xx, backoff: 1ms}, accessLogFile: /dev/stdout}");
+    let said = plane.apply(&retries, &["--wait"]).await?;
+    ensure!(said.contains("configMap istio-system/istio: not acted on yet: accessLogFile"), "{said}");
+    ensure!(tries("/with").await? == 3, "it is tried twice again");
+    let error = plane.apply(&config_map("{connectTimeout: soon}"), &[]).await.unwrap_err().to_string();
+    ensure!(error.contains("data.mesh.connectTimeout"), "{error}");
+    plane.ctl(&["delete", "configmap", "istio", "-n", "istio-system", "--wait"]).await?;
+    ensure!(tries("/after").await? == 1, "without it Istio's defaults hold");
+    ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    Ok(())
 }

@@ -133,15 +133,16 @@ async fn clients_and_servers_are_checked_with_secrets() -> Result<()> {
         spec: {hosts: [a.test], resolution: STATIC, ports: [{number: 80, targetPort: 8443, name: http, protocol: HTTP}], \
         endpoints: [{address: BIND}]}\n---\n\
         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: itself, namespace: shop}\n\
-        spec: {host: a.test, trafficPolicy: {tls: {mode: MUTUAL, credentialName: client, sni: a.test, \
-        subjectAltNames: [a.test]}}}\n---\n";
+        spec: {host: a.test, trafficPolicy: {tls: {mode: MUTUAL, credentialName: client, sni: a.test}}}\n---\n";
+    let named =
+        |name: &str| itself.replace("resolution: STATIC", &format!("subjectAltNames: [{name}], resolution: STATIC"));
     let to_itself = "{match: [{uri: {prefix: /through}}], rewrite: {authority: a.test}, \
         route: [{destination: {host: a.test, port: {number: 80}}}]}";
     let objects = [
         secret(&edge, "web", "web", true)?,
         secret(&edge, "client", "client", true)?,
         gateway("edge", &servers.join(", ")),
-        itself.to_owned(),
+        named("a.test"),
         virtual_service("a", &format!("hosts: [a.test], gateways: [edge], http: [{{{TO_A}}}]")),
         virtual_service("b", &format!("hosts: [b.test], gateways: [edge], http: [{to_itself}, {{{TO_B}}}]")),
     ];
@@ -155,6 +156,9 @@ async fn clients_and_servers_are_checked_with_secrets() -> Result<()> {
         Ok(answer.status == 200 && answer.header("x-backend") == Some("a"))
     };
     eventually("the gateway shows its certificate", async || through().await.unwrap_or_default()).await?;
+    // The entry says what the name of the server is.
+    edge.apply(&named("another.test")).await?;
+    eventually("the server has another name", async || !through().await.unwrap_or(true)).await?;
     edge.nothing_refused().await
 }
 

@@ -12,6 +12,8 @@ use crate::spelling::nearest;
 pub enum Kind {
     /// `v1 Namespace`
     Namespace,
+    /// `v1 ConfigMap`, if it is Istio's mesh config
+    ConfigMap,
     /// `v1 Service`
     Service,
     /// `discovery.k8s.io/v1 EndpointSlice`
@@ -67,6 +69,7 @@ impl Kind {
         }
         match self {
             Self::Namespace => Row { is_namespaced: false, ..row("Namespace", &["v1"], &["ns"]) },
+            Self::ConfigMap => row("ConfigMap", &["v1"], &["cm"]),
             Self::Service => row("Service", &["v1"], &["svc"]),
             Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
             Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),

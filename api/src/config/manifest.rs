@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::kind::{ConfigKey, Kind};
 use super::kubernetes::ingress::is_for_gateways;
+use super::kubernetes::mesh_config::is_mesh_config;
 use super::kubernetes::secret::is_for_tls;
 use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
@@ -146,6 +147,7 @@ fn is_for_mesh(kind: Kind, document: &Value) -> bool {
     match kind {
         Kind::Secret => is_for_tls(document),
         Kind::Ingress => is_for_gateways(document),
+        Kind::ConfigMap => is_mesh_config(document),
         Kind::Namespace
         | Kind::Service
         | Kind::EndpointSlice

@@ -13,13 +13,18 @@ use super::decode::{Decoded, decode};
 use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
 use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
-use super::kubernetes::{EndpointSlice, Ingress, KubernetesService, Secret, endpoint_slice, ingress, secret, service};
+use super::kubernetes::{
+    EndpointSlice, Ingress, KubernetesService, MeshConfig, Secret, endpoint_slice, ingress, mesh_config, secret,
+    service,
+};
 
 /// What a config object says. There is one variant for each [`Kind`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spec {
     /// A Kubernetes namespace, of which only the metadata counts.
     Namespace,
+    /// What is the same for the whole mesh.
+    MeshConfig(Box<MeshConfig>),
     /// A Kubernetes service: its ports, addresses and selector.
     Service(KubernetesService),
     /// Some endpoints of a Kubernetes service.
@@ -64,6 +69,11 @@ impl Spec {
         if let Self::Ingress(spec) = self { Some(spec) } else { None }
     }
 
+    /// Returns the mesh config, if the object is one.
+    pub fn as_mesh_config(&self) -> Option<&MeshConfig> {
+        if let Self::MeshConfig(spec) = self { Some(spec) } else { None }
+    }
+
     /// Returns the servers, if the object is a Gateway.
     pub fn as_gateway(&self) -> Option<&Gateway> {
         if let Self::Gateway(spec) = self { Some(spec) } else { None }
@@ -93,6 +103,11 @@ impl Spec {
 fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
     match kind {
         Kind::Namespace => checked(decode::<core::Namespace>(kind, &[], document), |_| Vec::new(), |_| Spec::Namespace),
+        Kind::ConfigMap => {
+            checked(decode::<mesh_config::MeshConfigDocument>(kind, &[], document), mesh_config::check, |full| {
+                Spec::MeshConfig(Box::new(full.into()))
+            })
+        }
         Kind::Service => {
             checked(decode::<core::Service>(kind, &[], document), service::check, |full| Spec::Service(full.into()))
         }

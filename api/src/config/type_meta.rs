@@ -155,7 +155,6 @@ mod tests {
         assert_eq!(class("networking.istio.io/v1beta1", "VirtualService"), "taken: VirtualService");
         for (api_version, kind) in [
             ("apps/v1", "Deployment"),
-            ("v1", "ConfigMap"),
             ("v1", "ServiceAccount"),
             ("v1", "Endpoints"),
             ("serving.knative.dev/v1", "Service"),

@@ -63,6 +63,7 @@ fn example_inputs(virtual_service: &Arc<Config>, host: &Hostname) -> VirtualHost
         host,
     });
     VirtualHostInputs {
+        mesh: None,
         host: host.resolve(namespace, EXAMPLE_DOMAIN),
         port: EXAMPLE_PORT,
         service: None,
@@ -91,6 +92,7 @@ fn example_service(host: &Hostname, origin: &Config) -> Service {
         external: false,
         selector: None,
         endpoint_use: Default::default(),
+        subject_alt_names: Vec::new(),
     }
 }
 

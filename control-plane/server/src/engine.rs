@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use rutter_api::{Config, ConfigKey, Invalid, Kind, ResourceType, SidecarNode};
+use rutter_api::{Config, ConfigKey, Invalid, ResourceType, SidecarNode};
 use rutter_core::index::urgency_of;
 use rutter_core::message_size::check_endpoints;
-use rutter_core::model::credentials_of;
-use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, MeshIndex, MeshSettings, NodeId, View};
+use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, MeshSettings, NodeId, View};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, sleep_until};
 use tracing::debug;
@@ -21,6 +20,7 @@ use crate::oracle::Oracle;
 use crate::parallel;
 use crate::settings::MeshOptions;
 use crate::sources::{Source, SourceCommit};
+use crate::warnings;
 
 /// The time between two sweeps. A scope without sidecars is dropped at the second sweep that finds it so.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -231,7 +231,7 @@ impl Engine {
             }
             Call::Check(configs, reply) => {
                 let faults = check_endpoints(self.mesh.index(), &configs);
-                let _ = reply.send(Checked { faults, warnings: warnings_of(self.mesh.index(), &configs) });
+                let _ = reply.send(Checked { faults, warnings: warnings::of_objects(self.mesh.index(), &configs) });
             }
         }
         self.update_metrics();
@@ -248,50 +248,6 @@ impl Engine {
         self.metrics.encodes.set(gauge(self.mesh.work().encodes));
         self.metrics.scopes.set(gauge(self.mesh.scopes() as u64));
     }
-}
-
-fn warnings_of(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let mut warnings = unknown_destinations(index, configs);
-    warnings.extend(unknown_secrets(index, configs));
-    warnings
-}
-
-/// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.
-fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for config in configs {
-        for credential in credentials_of(config) {
-            let mut keys = index.of_kind(Kind::Secret).chain(configs).map(|config| &config.key);
-            let is_meant = |key: &ConfigKey| credential.secrets(&key.namespace).contains(key);
-            if !keys.any(is_meant) {
-                let (key, name) = (&config.key, &credential.name);
-                let warning = format!(
-                    "{key}: no Secret {name} is known; connections that need it fail until the gateway's namespace has one"
-                );
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
-        }
-    }
-    warnings
-}
-
-/// Returns a warning for each destination of the objects that neither exists nor comes with them.
-fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let mut coming = MeshIndex::new(index.settings().clone());
-    let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
-    coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
-    let mut warnings = Vec::new();
-    for config in configs {
-        for host in index.destinations_of(config) {
-            if index.definitions(&host).is_empty() && coming.definitions(&host).is_empty() {
-                let key = &config.key;
-                warnings.push(format!("{key}: no service {host} is known; requests sent there are answered 503"));
-            }
-        }
-    }
-    warnings
 }
 
 fn gauge(value: u64) -> i64 {

@@ -32,6 +32,7 @@ mod sources;
 mod streams;
 #[cfg(test)]
 mod testing;
+mod warnings;
 
 use rutter_api::LogWriter;
 

@@ -11,6 +11,7 @@ pub mod virtual_service;
 pub mod workload_entry;
 
 pub use credential_name::CredentialName;
+pub(super) use destination_rule::check_locality_setting;
 pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HttpSettings, LoadBalancer,
     LocalityDistribution, LocalityFailover, LocalityLbSetting, OutlierDetection, PolicyProxyProtocol,

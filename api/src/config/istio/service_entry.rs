@@ -14,8 +14,7 @@ use crate::invalid::Invalid;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] =
-    &["spec.subjectAltNames", "spec.endpoints[].network", "spec.endpoints[].serviceAccount"];
+pub(crate) const UNSUPPORTED: &[&str] = &["spec.endpoints[].network", "spec.endpoints[].serviceAccount"];
 
 /// A service that Kubernetes does not know: outside the mesh, or on machines beside the cluster.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -44,6 +43,10 @@ pub struct ServiceEntry {
     /// The namespaces whose clients see the object: `.` for its own, `*`, or names. Empty means every namespace.
     #[serde(default)]
     pub export_to: Vec<String>,
+    /// The names one of which the certificate of an endpoint must have, if a DestinationRule has connections encrypted and
+    /// names none itself.
+    #[serde(default)]
+    pub subject_alt_names: Vec<String>,
 }
 
 /// A port of a [`ServiceEntry`].

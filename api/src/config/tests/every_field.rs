@@ -305,7 +305,7 @@ fn destination_rule_fields() {
         expect![[r#"
             spec.host: taken
             spec.exportTo: taken
-            spec.workloadSelector: want a field that Rutter acts on, got one that is not supported yet
+            spec.workloadSelector: taken
             spec.subsets.0.labels: taken
             spec.subsets.0.trafficPolicy: taken
             spec.trafficPolicy.loadBalancer: taken
@@ -407,7 +407,7 @@ fn service_entry_fields() {
             spec.resolution: want a field that Rutter acts on, got one that is not supported yet
             spec.exportTo: taken
             spec.exportTo: want ".", "*" or a namespace, got "~"
-            spec.subjectAltNames: want a field that Rutter acts on, got one that is not supported yet
+            spec.subjectAltNames: taken
             spec.workloadSelector: want one of endpoints and workloadSelector, got both
             spec.ports.0.protocol: taken
             spec.ports.0.protocol: want a field that Rutter acts on, got one that is not supported yet

@@ -17,7 +17,7 @@ for any fields before.
 
 fn refused(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret | Kind::Ingress => None,
+        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret | Kind::Ingress | Kind::ConfigMap => None,
         Kind::ServiceEntry => Some(service_entry::UNSUPPORTED),
         Kind::WorkloadEntry => Some(workload_entry::UNSUPPORTED),
         Kind::Gateway => Some(gateway::UNSUPPORTED),
@@ -41,6 +41,7 @@ fn refused_values(kind: Kind) -> &'static [&'static str] {
         | Kind::WorkloadEntry
         | Kind::Secret
         | Kind::Ingress
+        | Kind::ConfigMap
         | Kind::VirtualService
         | Kind::Sidecar => &[],
     }

@@ -105,6 +105,7 @@ fn keys_print_as_in_messages_and_as_in_istios_metadata() {
         .collect();
     expect![[r#"
         namespace a /api/v1/namespaces//namespace/a
+        configMap shop/a /api/v1/namespaces/shop/config-map/a
         service shop/a /api/v1/namespaces/shop/service/a
         endpointSlice shop/a /apis/discovery.k8s.io/v1/namespaces/shop/endpoint-slice/a
         serviceEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/service-entry/a
@@ -130,6 +131,7 @@ fn kinds_have_the_words_of_kubectl() {
         .collect();
     expect![[r#"
         Namespace [ns] v1
+        ConfigMap [] v1
         Service [svc services] v1
         EndpointSlice [] discovery.k8s.io/v1
         ServiceEntry [se serviceentries] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3

@@ -26,6 +26,8 @@ pub struct EndpointInputs {
     pub endpoints: Shared<Vec<Endpoint>>,
     /// Whether connections go to where the client goes, so that nobody asks for endpoints.
     pub follows_client: bool,
+    /// The mesh config.
+    pub mesh: Option<Shared<Config>>,
     /// The ports of the service that the client sees. `None` means all.
     pub ports: Option<BTreeSet<u16>>,
     /// Where the client is. `None` means that it does not matter.
@@ -41,12 +43,13 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
         return Box::default();
     }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
+    let mesh = inputs.mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
     let mut assignments = Vec::new();
     for port in service.ports.iter().filter(|port| takes_port(&inputs.ports, port.number)) {
         for subset in all_and_each_subset(rule) {
             let name = ClusterName::outbound(port.number, &service.key.host);
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
-            let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name));
+            let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name)).in_mesh(mesh);
             let choice = EndpointChoice {
                 port: port.number,
                 labels: subset.map(|subset| &subset.labels),
@@ -202,6 +205,7 @@ mod tests {
             destination_rule: mesh.destination_rule("e.x"),
             endpoints: mesh.endpoints("e.x"),
             follows_client: false,
+            mesh: None,
             ports: None,
             locality: None,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rutter_api::{Config, ConfigKey, Hostname, ResourceType, json};
+use rutter_api::{Config, ConfigKey, Hostname, Labels, ResourceType, json};
 use serde_json::Value;
 
 use super::inputs::Shared;
@@ -19,13 +19,15 @@ pub(crate) struct Mesh {
     egress: Egress,
     inferred_hosts: BTreeMap<Hostname, usize>,
     gateways: BTreeSet<ConfigKey>,
+    labels: BTreeSet<Labels>,
 }
 
 impl Mesh {
     pub(crate) fn new(text: &str) -> Self {
         let mut index = MeshIndex::new(MeshSettings::default());
         index.apply(&batch(configs(text)));
-        Self { index, egress: Egress::everything(), inferred_hosts: BTreeMap::new(), gateways: BTreeSet::new() }
+        let (inferred_hosts, gateways, labels) = Default::default();
+        Self { index, egress: Egress::everything(), inferred_hosts, gateways, labels }
     }
 
     fn viewpoint(&self) -> Viewpoint<'_> {
@@ -34,6 +36,7 @@ impl Mesh {
             egress: &self.egress,
             inferred_hosts: &self.inferred_hosts,
             gateways: &self.gateways,
+            labels: &self.labels,
         }
     }
 

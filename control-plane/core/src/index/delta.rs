@@ -30,6 +30,8 @@ pub struct IndexDelta {
     pub gateways: BTreeSet<ConfigKey>,
     /// The Secrets that changed.
     pub secrets: BTreeSet<ConfigKey>,
+    /// Whether the mesh config changed, which may change anything.
+    pub mesh_config: bool,
     /// Whether rules have to know something else of the places of clients.
     pub locality_needs: bool,
     /// The label sets that came into or went out of the conditions of all VirtualServices (`sourceLabels`).

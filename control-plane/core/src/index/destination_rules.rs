@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rutter_api::config::istio::DestinationRule;
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Spec};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Labels, Spec};
 
 use super::by_host::ByHost;
 use crate::model::shapes_routes;
 
-/// What rules have in common that count as one: the namespace, the full host, and to whom they are exported.
+/// What rules have in common that count as one: the namespace, the full host, to whom they are exported, and the workloads
+/// that they choose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RuleGroup {
     namespace: Arc<str>,
     host: Hostname,
     export_to: Vec<String>,
+    selector: Option<Labels>,
 }
 
 impl RuleGroup {
@@ -24,7 +26,8 @@ impl RuleGroup {
         let mut export_to = rule.export_to.clone();
         export_to.sort_unstable();
         export_to.dedup();
-        Some(Self { namespace: config.key.namespace.clone(), host: rule_host(config, domain)?, export_to })
+        let selector = workload_labels(config).cloned();
+        Some(Self { namespace: config.key.namespace.clone(), host: rule_host(config, domain)?, export_to, selector })
     }
 }
 
@@ -107,6 +110,11 @@ impl DestinationRuleIndex {
     pub(super) fn about(&self, host: &Hostname) -> impl Iterator<Item = &ConfigKey> + use<'_> {
         self.by_host.covering(host)
     }
+}
+
+/// Returns the labels by which a rule chooses clients of its namespace. `None` means that it is for all.
+pub(super) fn workload_labels(config: &Config) -> Option<&Labels> {
+    Some(&config.spec.as_destination_rule()?.workload_selector.as_ref()?.match_labels)
 }
 
 fn is_route_shaping(config: &Config) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rutter_api::Config;
+use rutter_api::config::kubernetes::MeshConfig;
 
 use crate::model::{LocalityNeeds, Service, rule_locality_needs};
 
@@ -11,6 +12,7 @@ use crate::model::{LocalityNeeds, Service, rule_locality_needs};
 pub(super) struct LocalityIndex {
     needing: usize,
     keys: BTreeMap<String, usize>,
+    of_mesh: LocalityNeeds,
     needs: LocalityNeeds,
 }
 
@@ -34,6 +36,13 @@ impl LocalityIndex {
         self.replace(&needs(old), needs(new))
     }
 
+    /// Takes in that the mesh has other defaults.
+    pub(super) fn replace_mesh(&mut self, mesh: Option<&MeshConfig>) {
+        self.of_mesh = LocalityNeeds::default();
+        mesh.into_iter().for_each(|mesh| self.of_mesh.add_mesh(mesh));
+        self.sum_up();
+    }
+
     fn replace(&mut self, old: &LocalityNeeds, new: LocalityNeeds) -> bool {
         if *old == new {
             return false;
@@ -49,8 +58,15 @@ impl LocalityIndex {
                 self.keys.insert(key.clone(), left);
             }
         }
-        let needs =
-            LocalityNeeds { is_locality_needed: self.needing > 0, label_keys: self.keys.keys().cloned().collect() };
+        self.sum_up()
+    }
+
+    fn sum_up(&mut self) -> bool {
+        let keys = self.keys.keys().chain(&self.of_mesh.label_keys);
+        let needs = LocalityNeeds {
+            is_locality_needed: self.needing > 0 || self.of_mesh.is_locality_needed,
+            label_keys: keys.cloned().collect(),
+        };
         let differs = needs != self.needs;
         self.needs = needs;
         differs

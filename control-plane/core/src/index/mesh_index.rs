@@ -11,6 +11,7 @@ use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
 use super::endpoints::{EndpointIndex, service_key_of_slice};
 use super::exports::Exports;
 use super::host_suffixes::HostSuffixes;
+use super::label_sets::LabelSets;
 use super::localities::LocalityIndex;
 use super::objects::Objects;
 use super::services::ServiceIndex;
@@ -22,6 +23,9 @@ use crate::model::{
 };
 use crate::settings::MeshSettings;
 
+/// The name of the ConfigMap with the mesh config.
+const MESH_CONFIG: &str = "istio";
+
 /// Every object of the mesh, and the lookups that the engine needs.
 #[derive(Debug, Default)]
 pub struct MeshIndex {
@@ -32,8 +36,12 @@ pub struct MeshIndex {
     endpoints: EndpointIndex,
     virtual_services: VirtualServiceIndex,
     destination_rules: DestinationRuleIndex,
+    /// The label sets by which DestinationRules choose clients.
+    rule_labels: LabelSets,
     localities: LocalityIndex,
     exports: Exports,
+    /// The mesh config of the root namespace.
+    mesh_config: Option<Arc<Config>>,
     /// The objects that nobody has written: those that Ingresses mean.
     derived: BTreeSet<ConfigKey>,
     host_suffixes: HostSuffixes,
@@ -99,10 +107,22 @@ impl MeshIndex {
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::ConfigMap => self.read_mesh_config(&mut progress.delta),
             Kind::Ingress => self.replace_ingress(replacement, progress),
             Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
+        }
+    }
+
+    /// Takes over what the mesh config in the root namespace says now.
+    fn read_mesh_config(&mut self, delta: &mut IndexDelta) {
+        let key = ConfigKey::new(Kind::ConfigMap, &self.settings.root_namespace, MESH_CONFIG);
+        let config = self.objects.get(&key).cloned();
+        if config != self.mesh_config {
+            self.localities.replace_mesh(config.as_ref().and_then(|config| config.spec.as_mesh_config()));
+            self.mesh_config = config;
+            delta.mesh_config = true;
         }
     }
 
@@ -267,6 +287,12 @@ impl MeshIndex {
     fn replace_destination_rule(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
         delta.locality_needs |=
             self.localities.replace_rule(replacement.old.map(|old| &**old), replacement.new.map(|new| &**new));
+        if let Some(labels) = replacement.old.and_then(|old| destination_rules::workload_labels(old)) {
+            self.rule_labels.remove(labels, delta);
+        }
+        if let Some(labels) = replacement.new.and_then(|new| destination_rules::workload_labels(new)) {
+            self.rule_labels.add(labels, delta);
+        }
         let domain = self.settings.domain.clone();
         let groups: BTreeSet<RuleGroup> =
             replacement.both().filter_map(|config| RuleGroup::of(config, &domain)).collect();
@@ -348,6 +374,11 @@ impl MeshIndex {
         &self.settings
     }
 
+    /// Returns the mesh config. `None` means that there is none.
+    pub fn mesh_config(&self) -> Option<&Arc<Config>> {
+        self.mesh_config.as_ref()
+    }
+
     /// Returns what has to be known of the places of clients.
     pub fn locality_needs(&self) -> &LocalityNeeds {
         self.localities.needs()
@@ -376,6 +407,7 @@ impl MeshIndex {
             | Kind::WorkloadEntry
             | Kind::Secret
             | Kind::Ingress
+            | Kind::ConfigMap
             | Kind::Gateway
             | Kind::Sidecar => config,
         }
@@ -518,9 +550,9 @@ impl MeshIndex {
         self.virtual_services.for_clients_of(namespace).filter_map(|key| self.objects.get(key))
     }
 
-    /// Returns the label sets that conditions of VirtualServices ask of clients.
+    /// Returns the label sets by which conditions of VirtualServices, and DestinationRules, choose clients.
     pub fn source_labels(&self) -> impl Iterator<Item = &Labels> {
-        self.virtual_services.source_labels()
+        self.virtual_services.source_labels().chain(self.rule_labels.iter())
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it: the most specific first, and of

@@ -22,6 +22,7 @@ mod destination_rules;
 mod endpoints;
 mod exports;
 mod host_suffixes;
+mod label_sets;
 mod localities;
 mod mesh_index;
 mod objects;

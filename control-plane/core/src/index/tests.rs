@@ -47,6 +47,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         gateways,
         secrets,
         locality_needs,
+        mesh_config,
         source_labels,
     } = delta;
     services.is_empty()
@@ -58,6 +59,7 @@ fn is_empty(delta: &IndexDelta) -> bool {
         && gateways.is_empty()
         && secrets.is_empty()
         && !locality_needs
+        && !mesh_config
         && source_labels.is_empty()
 }
 

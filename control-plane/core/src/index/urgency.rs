@@ -34,6 +34,7 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
         },
         Spec::Namespace
         | Spec::Service(_)
+        | Spec::MeshConfig(_)
         | Spec::Secret(_)
         | Spec::Ingress(_)
         | Spec::Gateway(_)

@@ -8,6 +8,7 @@ use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use super::by_host::ByHost;
 use super::delta::IndexDelta;
+use super::label_sets::LabelSets;
 use crate::edges::{link, unlink};
 use crate::model::{bound_gateways, delegates_of, is_for_mesh, sources_of};
 
@@ -23,8 +24,8 @@ pub(super) struct VirtualServiceIndex {
     sending_to: ByHost,
     /// The VirtualServices with a condition for clients of a namespace.
     for_clients_of: HashMap<Box<str>, BTreeSet<ConfigKey>>,
-    /// The label sets that conditions ask of clients, each with the number of conditions.
-    source_labels: BTreeMap<Labels, usize>,
+    /// The label sets that conditions ask of clients.
+    source_labels: LabelSets,
     /// The VirtualServices that delegate, as they are written.
     delegating: BTreeMap<ConfigKey, Arc<Config>>,
     /// Those that delegate to a VirtualService, which need not exist.
@@ -45,13 +46,7 @@ impl VirtualServiceIndex {
             if let Some(namespace) = namespace {
                 link(&mut self.for_clients_of, namespace.into(), config.key.clone());
             }
-            if !labels.is_empty() {
-                let count = self.source_labels.entry(labels.clone()).or_default();
-                *count += 1;
-                if *count == 1 {
-                    delta.source_labels.insert(labels.clone());
-                }
-            }
+            self.source_labels.add(labels, delta);
         }
     }
 
@@ -64,12 +59,7 @@ impl VirtualServiceIndex {
             if let Some(namespace) = namespace {
                 unlink(&mut self.for_clients_of, &namespace.into(), &config.key);
             }
-            let Some(count) = self.source_labels.get_mut(labels) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.source_labels.remove(labels);
-                delta.source_labels.insert(labels.clone());
-            }
+            self.source_labels.remove(labels, delta);
         }
     }
 
@@ -134,7 +124,7 @@ impl VirtualServiceIndex {
 
     /// Returns the label sets that conditions ask of clients.
     pub(super) fn source_labels(&self) -> impl Iterator<Item = &Labels> {
-        self.source_labels.keys()
+        self.source_labels.iter()
     }
 }
 

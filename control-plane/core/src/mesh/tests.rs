@@ -130,6 +130,7 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
                 )
             })
             .boxed(),
+        Kind::ConfigMap => random_mesh_configs().boxed(),
         Kind::Gateway => random_gateways().boxed(),
         Kind::VirtualService => random_virtual_services().boxed(),
         Kind::DestinationRule => random_destination_rules().boxed(),
@@ -184,6 +185,22 @@ fn random_service_entries() -> impl Strategy<Value = String> {
             istio("ServiceEntry", namespace, name, &spec)
         },
     )
+}
+
+/// Mesh configs, most of them where they count.
+fn random_mesh_configs() -> impl Strategy<Value = String> {
+    let texts = prop_oneof![
+        Just("{connectTimeout: 3s}"),
+        Just("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"),
+        Just("{defaultHttpRetryPolicy: {attempts: 5}, h2UpgradePolicy: UPGRADE}"),
+        Just("{localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
+        Just("{localityLbSetting: {enabled: false}, dnsRefreshRate: 9s}"),
+    ];
+    (prop_oneof![4 => Just("istio-system"), 1 => Just("n0")], texts).prop_map(|(namespace, text)| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: {namespace}}}\ndata: {{mesh: '{text}'}}"
+        )
+    })
 }
 
 /// Some of these share ports and hosts, and some are of other protocols.
@@ -263,7 +280,12 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
     let near = (namespaces(), names(), hosts(), settings).prop_map(|(namespace, name, host, setting)| {
         istio("DestinationRule", namespace, name, &format!("host: {host}, trafficPolicy: {{{setting}}}"))
     });
-    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing, 1 => encrypting, 2 => near]
+    let chosen = (namespaces(), names(), hosts(), names(), 1u32..3).prop_map(|(namespace, name, host, app, max)| {
+        let limit = format!("trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {max}}}}}}}");
+        let selector = format!("workloadSelector: {{matchLabels: {{app: {app}}}}}");
+        istio("DestinationRule", namespace, name, &format!("host: {host}, {selector}, {limit}"))
+    });
+    prop_oneof![2 => of_host, 1 => of_all, 1 => hashing, 1 => encrypting, 2 => near, 1 => chosen]
 }
 
 fn random_sidecar_objects() -> impl Strategy<Value = String> {
@@ -294,7 +316,7 @@ fn ops() -> impl Strategy<Value = Op> {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
         Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
-        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret | Kind::Ingress => 1,
+        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret | Kind::Ingress | Kind::ConfigMap => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
     let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())
@@ -368,7 +390,7 @@ proptest! {
             let changed = driver.run(op);
             // Those whose content differs are named, and only those, but for a move to a scope that happens to be equal.
             let may_move = match op {
-                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway", "Ingress", "DestinationRule"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
+                Op::Put(text) => ["Sidecar", "VirtualService", "Gateway", "Ingress", "DestinationRule", "ConfigMap"].iter().any(|kind| text.contains(&format!("kind: {kind}"))),
                 Op::Delete(kind, ..) => {
                     matches!(
                         kind,
@@ -734,6 +756,19 @@ fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise
         assert_eq!(own.sum::<usize>(), 2, "{namespaces}");
         assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
     }
+}
+
+#[test]
+fn a_mesh_config_that_goes_leaves_everything_as_it_was() {
+    let mut driver = Driver::new();
+    driver.run(&Op::Put(service("n0", "s0", 80, "http", "")));
+    let before = driver.views();
+    let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: '{connectTimeout: 3s}'}";
+    assert!(!driver.run(&Op::Put(config.into())).is_empty());
+    assert_ne!(driver.views(), before);
+    assert!(!driver.run(&Op::Delete(Kind::ConfigMap, "istio-system".into(), "istio".into())).is_empty());
+    assert_eq!(driver.views(), before);
+    assert!(driver.differences().is_empty());
 }
 
 #[test]

@@ -105,6 +105,7 @@ pub fn credentials_of(config: &Config) -> BTreeSet<Credential> {
         | Spec::EndpointSlice(_)
         | Spec::ServiceEntry(_)
         | Spec::WorkloadEntry(_)
+        | Spec::MeshConfig(_)
         | Spec::Secret(_)
         | Spec::Ingress(_)
         | Spec::VirtualService(_)

@@ -46,6 +46,7 @@ impl ExportTo {
             Spec::Namespace
             | Spec::EndpointSlice(_)
             | Spec::WorkloadEntry(_)
+            | Spec::MeshConfig(_)
             | Spec::Secret(_)
             | Spec::Ingress(_)
             | Spec::Gateway(_)

@@ -7,6 +7,8 @@ use rutter_api::config::istio::{
     PortTrafficPolicy, RetryBudget, TrafficPolicy,
 };
 
+use rutter_api::config::kubernetes::MeshConfig;
+
 use super::service::Service;
 
 /// The balancer of a service with session affinity: a sidecar speaks for one client, so that the address of the client is
@@ -32,6 +34,10 @@ pub struct Policy<'a> {
     pub retry_budget: Option<&'a RetryBudget>,
     /// Whether endpoints are told the address of the client.
     pub proxy_protocol: Option<&'a PolicyProxyProtocol>,
+    /// The names one of which the certificate of an endpoint must have, if `tls` names none.
+    pub service_names: &'a [String],
+    /// What holds where nothing else says anything.
+    pub mesh: Option<&'a MeshConfig>,
 }
 
 impl<'a> Policy<'a> {
@@ -56,12 +62,18 @@ impl<'a> Policy<'a> {
 
     /// Returns the policy for a port of a service, or for a subset at it: that of the rule, and what the service itself says
     /// where the rule says nothing.
-    pub fn new(service: &Service, rule: Option<&'a DestinationRule>, port: u16, subset: Option<&str>) -> Self {
-        let mut policy = Self::of_rule(rule, port, subset);
+    pub fn new(service: &'a Service, rule: Option<&'a DestinationRule>, port: u16, subset: Option<&str>) -> Self {
+        let mut policy = Self { service_names: &service.subject_alt_names, ..Self::of_rule(rule, port, subset) };
         if service.endpoint_use.has_session_affinity {
             policy.load_balancer = policy.load_balancer.or(Some(&STAY_WITH_ENDPOINT));
         }
         policy
+    }
+
+    /// Returns the policy in a mesh that has defaults of its own.
+    #[must_use]
+    pub fn in_mesh(self, mesh: Option<&'a MeshConfig>) -> Self {
+        Self { mesh, ..self }
     }
 
     fn lay_over(&mut self, over: &'a TrafficPolicy) {
@@ -91,6 +103,12 @@ impl<'a> Policy<'a> {
         self.connection_pool = connection_pool.as_ref();
         self.outlier_detection = outlier_detection.as_ref();
         self.tls = tls.as_ref();
+    }
+
+    /// Returns the names one of which the certificate of an endpoint must have. Empty means the host that is asked for.
+    pub fn certificate_names(&self) -> &'a [String] {
+        let of_rule = self.tls.map(|tls| tls.subject_alt_names.as_slice()).unwrap_or_default();
+        if of_rule.is_empty() { self.service_names } else { of_rule }
     }
 
     /// Returns what is hashed to choose an endpoint, if something is.

@@ -43,6 +43,8 @@ pub struct Service {
     pub selector: Option<Labels>,
     /// How clients use the endpoints, unless a DestinationRule says otherwise.
     pub endpoint_use: EndpointUse,
+    /// The names one of which the certificate of an endpoint must have, if connections are encrypted and no rule names any.
+    pub subject_alt_names: Vec<String>,
 }
 
 /// How sidecars find the endpoints of a service.
@@ -155,6 +157,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         Spec::Namespace
         | Spec::EndpointSlice(_)
         | Spec::WorkloadEntry(_)
+        | Spec::MeshConfig(_)
         | Spec::Secret(_)
         | Spec::Ingress(_)
         | Spec::Gateway(_)
@@ -187,6 +190,7 @@ fn from_kubernetes(config: &Config, service: &KubernetesService, domain: &str) -
         external: false,
         selector: service.selector.clone(),
         endpoint_use: service.endpoint_use,
+        subject_alt_names: Vec::new(),
     }
 }
 
@@ -217,6 +221,7 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         external: entry.location == Location::MeshExternal,
         selector: entry.workload_selector.as_ref().map(|selector| selector.labels.clone()),
         endpoint_use: EndpointUse::default(),
+        subject_alt_names: entry.subject_alt_names.clone(),
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
         gateways: _,
         secrets: _,
         locality_needs: _,
+        mesh_config: _,
         source_labels: _,
     } = delta;
     let mut affected = Vec::new();

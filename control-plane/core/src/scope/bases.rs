@@ -88,6 +88,11 @@ impl Bases {
         }
     }
 
+    /// Drops every base.
+    pub(super) fn drop_all(&mut self) {
+        *self = Self { last_lineage: self.last_lineage, ..Self::default() };
+    }
+
     /// Drops the bases that no scope lies over.
     pub(super) fn drop_unused(&mut self) {
         let over = &self.over;

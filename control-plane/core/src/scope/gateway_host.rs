@@ -7,6 +7,7 @@ use rutter_api::{Config, Hostname};
 
 use super::gateway_table::GatewayTable;
 use super::host::{HostBuilder, HostResources};
+use crate::encode::inputs::Shared;
 use crate::encode::listener::{ConnectionTargets, targets_of_routes};
 use crate::encode::route::{GatewayRoutes, GatewayVirtualHostInputs, encode_gateway_virtual_host};
 use crate::model::{GatewayServer, Place, RequestTarget, gateways_routing, tcp_routes_of, tls_routes_of};
@@ -54,6 +55,7 @@ impl HostBuilder<'_> {
             virtual_services: virtual_services.collect(),
             domain: self.index.settings().domain.clone(),
             form: self.client.route_table_form(),
+            mesh: self.index.mesh_config().map(Shared::from),
         }
     }
 

@@ -225,7 +225,9 @@ impl HostBuilder<'_> {
         let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
         let locality = self.locality_for(service, rule, &endpoints);
         let ports = if self.client.is_gateway() { None } else { self.viewpoint.ports(service) };
+        let mesh = self.index.mesh_config().map(Shared::from);
         let clusters = ClusterInputs {
+            mesh: mesh.clone(),
             locality: locality.clone().filter(|_| !service.discovery.is_told()),
             ports: ports.clone(),
             takes_secrets: !credentials.is_empty(),
@@ -235,8 +237,15 @@ impl HostBuilder<'_> {
             form: self.client.cluster_form(),
             follows_client,
         };
-        let assignments =
-            EndpointInputs { service: service.into(), destination_rule, endpoints, follows_client, ports, locality };
+        let assignments = EndpointInputs {
+            service: service.into(),
+            destination_rule,
+            endpoints,
+            follows_client,
+            mesh,
+            ports,
+            locality,
+        };
         HostResources {
             service: Some(service.clone()),
             clusters: Some(self.encoder.clusters.get_or_encode(clusters, encode_clusters)),
@@ -256,6 +265,8 @@ impl HostBuilder<'_> {
     ) -> Option<Arc<ClientLocality>> {
         let mut needs = rule.map(rule_locality_needs).unwrap_or_default();
         needs.add_service(service);
+        let mesh = self.index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+        mesh.into_iter().for_each(|mesh| needs.add_mesh(mesh));
         let LocalityNeeds { is_locality_needed, label_keys } = needs;
         let first = endpoints.first()?;
         let are_apart = || endpoints.iter().any(|endpoint| endpoint.locality != first.locality);
@@ -295,6 +306,7 @@ impl HostBuilder<'_> {
             destinations,
             domain: domain.clone(),
             form: self.client.route_table_form(),
+            mesh: self.index.mesh_config().map(Shared::from),
         }
     }
 

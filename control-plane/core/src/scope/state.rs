@@ -106,7 +106,9 @@ impl Scope {
         let spec = self.sidecar(index);
         self.egress = spec.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
         let mode = spec.and_then(|spec| spec.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
-        self.mode = match mode {
+        let of_mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+        let of_mesh = of_mesh.and_then(|mesh| mesh.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
+        self.mode = match mode.or(of_mesh) {
             // Without capture the original destination is not known, so nothing can pass on to it.
             None | Some(OutboundMode::AllowAny) if self.key.client.is_captured() => OutboundMode::AllowAny,
             None | Some(OutboundMode::AllowAny | OutboundMode::RegistryOnly) => OutboundMode::RegistryOnly,
@@ -132,6 +134,7 @@ impl Scope {
             egress: &self.egress,
             inferred_hosts: &self.inferred_hosts,
             gateways: &self.key.objects.gateways,
+            labels: &self.key.objects.source_labels,
         }
     }
 

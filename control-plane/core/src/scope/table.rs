@@ -123,6 +123,15 @@ impl ScopeTable {
         self.bases.drop_unused();
     }
 
+    /// Drops every scope, because something changed on which all of them depend. What they encoded is found again where it
+    /// is the same.
+    pub fn drop_all(&mut self) {
+        self.scopes.clear();
+        self.by_key.clear();
+        self.edges = ReverseEdges::default();
+        self.bases.drop_all();
+    }
+
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
@@ -146,6 +155,7 @@ impl ScopeTable {
             gateways,
             secrets,
             locality_needs: _,
+            mesh_config: _,
             services: _,
             endpoints: _,
             addresses: _,

@@ -67,6 +67,7 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
             Kind::Namespace
             | Kind::EndpointSlice
             | Kind::WorkloadEntry
+            | Kind::ConfigMap
             | Kind::Secret
             | Kind::Ingress
             | Kind::Gateway

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname};
+use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use super::egress::Egress;
 use crate::index::MeshIndex;
@@ -22,6 +22,8 @@ pub struct Viewpoint<'a> {
     pub inferred_hosts: &'a BTreeMap<Hostname, usize>,
     /// The Gateway objects of the client, if it is a gateway.
     pub gateways: &'a BTreeSet<ConfigKey>,
+    /// The label sets by which objects choose clients and the client has.
+    pub labels: &'a BTreeSet<Labels>,
 }
 
 impl Viewpoint<'_> {
@@ -74,15 +76,31 @@ impl Viewpoint<'_> {
     }
 
     /// Returns the DestinationRule that applies to a service here: one of the client's namespace, else one of the
-    /// service's, else one of the root namespace; in each the most specific, and of equally specific ones the oldest.
+    /// service's, else one of the root namespace; in each the most specific, of equally specific ones one that chooses the
+    /// client by its labels, and then the oldest.
     pub fn destination_rule<'i>(&self, index: &'i MeshIndex, service: &Service) -> Option<&'i Arc<Config>> {
         let rules: Vec<&Arc<Config>> = index.destination_rules_about(&service.key.host).collect();
         let namespaces = [self.namespace, &**service.namespace(), &*index.settings().root_namespace];
         namespaces.into_iter().find_map(|namespace| {
-            rules
-                .iter()
-                .copied()
-                .find(|rule| *rule.key.namespace == *namespace && is_rule_visible(rule, self.namespace))
+            let is_for_client = |rule: &&Arc<Config>| {
+                let is_visible = is_rule_visible(rule, self.namespace) && self.is_chosen_by(rule);
+                *rule.key.namespace == *namespace && is_visible
+            };
+            let mut applying = rules.iter().copied().filter(is_for_client);
+            let first = applying.next()?;
+            let host = index.destination_rule_host(first);
+            let is_as_specific = |rule: &&Arc<Config>| index.destination_rule_host(rule) == host;
+            let choosing = [first].into_iter().chain(applying).take_while(is_as_specific).find(|rule| chooses(rule));
+            Some(choosing.unwrap_or(first))
+        })
+    }
+
+    /// Returns whether a rule is for every client, or for this one by its labels.
+    fn is_chosen_by(&self, rule: &Config) -> bool {
+        let selector = rule.spec.as_destination_rule().and_then(|rule| rule.workload_selector.as_ref());
+        selector.is_none_or(|selector| {
+            let labels = &selector.match_labels;
+            *rule.key.namespace == *self.namespace && (labels.is_empty() || self.labels.contains(labels))
         })
     }
 }
@@ -97,6 +115,11 @@ fn specificity(index: &MeshIndex, config: &Config, host: &Hostname) -> Option<(b
 /// Returns whether a VirtualService is exported to its own namespace alone. Istio prefers such a one.
 fn is_private(config: &Config) -> bool {
     config.spec.as_virtual_service().is_some_and(|spec| spec.export_to == ["."])
+}
+
+/// Returns whether a rule chooses its clients by their labels.
+fn chooses(rule: &Config) -> bool {
+    rule.spec.as_destination_rule().is_some_and(|rule| rule.workload_selector.is_some())
 }
 
 /// A DestinationRule is seen in its own namespace, whatever its `exportTo` says.
@@ -129,7 +152,13 @@ mod tests {
     /// Calls a function with the viewpoint of a client that no Sidecar object restricts.
     fn from<T>(namespace: &str, look: impl FnOnce(Viewpoint<'_>) -> T) -> T {
         let gateways = &BTreeSet::new();
-        look(Viewpoint { namespace, egress: &Egress::everything(), inferred_hosts: &BTreeMap::new(), gateways })
+        look(Viewpoint {
+            namespace,
+            egress: &Egress::everything(),
+            inferred_hosts: &BTreeMap::new(),
+            gateways,
+            labels: &BTreeSet::new(),
+        })
     }
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n---\n";
@@ -176,7 +205,13 @@ mod tests {
         let egress = Egress::new(spec[0].spec.as_sidecar().unwrap(), &"shop".into());
         let nothing = BTreeMap::new();
         let gateways = &BTreeSet::new();
-        let restricted = Viewpoint { namespace: "shop", egress: &egress, inferred_hosts: &nothing, gateways };
+        let restricted = Viewpoint {
+            namespace: "shop",
+            egress: &egress,
+            inferred_hosts: &nothing,
+            gateways,
+            labels: &BTreeSet::new(),
+        };
         assert!(restricted.service(&index, &host(HOST)).is_none());
         let inferred = BTreeMap::from([(host(HOST), 1)]);
         let widened = Viewpoint { inferred_hosts: &inferred, ..restricted };

@@ -300,6 +300,5 @@ mod tests {
     fn what_is_not_acted_on_is_refused_by_name() {
         refused_policy("tls: {mode: SIMPLE, credentialName: a/b}", "tls.credentialName: want the name of a Secret");
         refused("{host: a, trafficPolicy: {tunnel: {}}}", "spec.trafficPolicy.tunnel: not supported yet");
-        refused("{host: a, workloadSelector: {}}", "spec.workloadSelector: not supported yet");
     }
 }

@@ -54,7 +54,7 @@ pub struct LocalityFailover {
 const PARTS_MAX: usize = 3;
 
 /// Adds what is wrong in a setting at `path`.
-pub(super) fn check(path: &str, setting: &LocalityLbSetting, faults: &mut Faults) {
+pub(crate) fn check(path: &str, setting: &LocalityLbSetting, faults: &mut Faults) {
     let LocalityLbSetting { distribute, failover, failover_priority, enabled: _ } = setting;
     let has_priorities = !failover.is_empty() || !failover_priority.is_empty();
     if has_priorities && !distribute.is_empty() {

@@ -7,6 +7,7 @@ mod policy;
 use serde::Deserialize;
 
 pub(crate) use check::check;
+pub(crate) use locality::check as check_locality_setting;
 pub use locality::{LocalityDistribution, LocalityFailover, LocalityLbSetting};
 pub use policy::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, HashCookie, HttpSettings, LoadBalancer, Maglev,
@@ -18,12 +19,8 @@ use crate::labels::Labels;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "spec.workloadSelector",
-    "**.tunnel",
-    "**.outlierDetection.consecutiveErrors",
-    "**.consistentHash.httpCookie.attributes",
-];
+pub(crate) const UNSUPPORTED: &[&str] =
+    &["**.tunnel", "**.outlierDetection.consecutiveErrors", "**.consistentHash.httpCookie.attributes"];
 
 /// How the endpoints of a host are used.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -40,6 +37,18 @@ pub struct DestinationRule {
     /// The namespaces whose clients see the object: `.` for its own, `*`, or names. Empty means every namespace.
     #[serde(default)]
     pub export_to: Vec<String>,
+    /// Chooses the clients of the rule's own namespace to which it applies. Absent means all that see it.
+    #[serde(default)]
+    pub workload_selector: Option<RuleWorkloadSelector>,
+}
+
+/// Chooses workloads by their labels: Istio's `WorkloadSelector` of the group `type`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleWorkloadSelector {
+    /// The labels, all of which a workload must have. Empty means every workload of the namespace.
+    #[serde(default)]
+    pub match_labels: Labels,
 }
 
 /// The endpoints that have certain labels.

@@ -43,6 +43,8 @@ pub struct ClusterInputs {
     pub locality: Option<Arc<ClientLocality>>,
     /// Whether the client asks for the Secrets that the rule names. It is false if the rule names none.
     pub takes_secrets: bool,
+    /// The mesh config.
+    pub mesh: Option<Shared<Config>>,
 }
 
 /// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
@@ -86,7 +88,8 @@ fn outbound_cluster(
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let name = ClusterName::outbound(port.number, &service.key.host).with_subset(subset.map(|subset| &*subset.name));
     let name = name.to_string();
-    let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name));
+    let mesh = inputs.mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
+    let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name)).in_mesh(mesh);
     let mut cluster = cluster_with_policy(&policy, service);
     cluster.transport_socket = transport_socket(&policy, port.protocol, inputs.takes_secrets);
     cluster.alt_stat_name = format!("{name};");
@@ -102,7 +105,7 @@ fn outbound_cluster(
             cluster.lb_config = None;
         }
         Discovery::Dns(dns_name) | Discovery::DnsRoundRobin(dns_name) | Discovery::Passthrough(dns_name) => {
-            discover_by_dns(&mut cluster);
+            discover_by_dns(&mut cluster, mesh.and_then(|mesh| mesh.dns_refresh_rate));
             let assignment = match dns_endpoints {
                 [] => endpoint::single_endpoint_assignment(&name, dns_name, port.target),
                 some => {
@@ -135,10 +138,10 @@ fn outbound_cluster(
 }
 
 #[expect(deprecated, reason = "the fields that istiod sends; their successor is an extension of its own")]
-fn discover_by_dns(cluster: &mut pb::Cluster) {
+fn discover_by_dns(cluster: &mut pb::Cluster, refresh: Option<Duration>) {
     cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::StrictDns);
     cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
-    cluster.dns_refresh_rate = Some(to_pb(DNS_REFRESH));
+    cluster.dns_refresh_rate = Some(to_pb(refresh.unwrap_or(DNS_REFRESH)));
     cluster.respect_dns_ttl = true;
 }
 

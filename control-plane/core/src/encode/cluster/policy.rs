@@ -29,15 +29,26 @@ const WARMUP_PERCENT_MIN: f64 = 10.0;
 pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb::Cluster {
     // A new part of a policy does not compile until it is encoded here. Encryption and the PROXY protocol are the
     // transport socket's, and the versions of HTTP depend on the protocol of the port.
-    let Policy { load_balancer, connection_pool, outlier_detection, tls: _, retry_budget, proxy_protocol: _ } = policy;
+    let Policy {
+        load_balancer,
+        connection_pool,
+        outlier_detection,
+        tls: _,
+        retry_budget,
+        proxy_protocol: _,
+        service_names: _,
+        mesh,
+    } = policy;
     let no_limits = ConnectionPool::default();
     let pool = connection_pool.unwrap_or(&no_limits);
     let TcpSettings { max_connections: _, connect_timeout, tcp_keepalive, max_connection_duration: _, idle_timeout: _ } =
         &pool.tcp;
+    let mesh_timeout = mesh.and_then(|mesh| mesh.connect_timeout);
+    let tcp_keepalive = tcp_keepalive.as_ref().or(mesh.and_then(|mesh| mesh.tcp_keepalive.as_ref()));
     let panic_percent = outlier_detection.and_then(|detection| detection.min_health_percent).unwrap_or(0);
     let panic_threshold = percent::Percent { value: f64::from(panic_percent) };
     let mut cluster = pb::Cluster {
-        connect_timeout: Some(to_pb(connect_timeout.unwrap_or(CONNECT_TIMEOUT))),
+        connect_timeout: Some(to_pb(connect_timeout.or(mesh_timeout).unwrap_or(CONNECT_TIMEOUT))),
         circuit_breakers: Some(circuit_breakers(pool, *retry_budget)),
         outlier_detection: outlier_detection.map(encode_outlier_detection),
         common_lb_config: Some(pb::cluster::CommonLbConfig {
@@ -45,7 +56,7 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb:
             locality_config_specifier: locality_weights(policy, service),
             ..Default::default()
         }),
-        upstream_connection_options: tcp_keepalive.as_ref().map(|keepalive| pb::UpstreamConnectionOptions {
+        upstream_connection_options: tcp_keepalive.map(|keepalive| pb::UpstreamConnectionOptions {
             tcp_keepalive: Some(encode_keepalive(keepalive)),
             ..Default::default()
         }),
@@ -208,6 +219,16 @@ pub(super) fn set_protocol(cluster: &mut pb::Cluster, protocol: Protocol) {
     set_http(cluster, protocol, &Policy::default());
 }
 
+/// Returns whether HTTP/1.1 is spoken as HTTP/2 to endpoints.
+pub(super) fn upgrades_to_http2(policy: &Policy<'_>) -> bool {
+    let of_rule = policy.connection_pool.map(|pool| pool.http.h2_upgrade_policy).unwrap_or_default();
+    let of_mesh = policy.mesh.map(|mesh| mesh.h2_upgrade_policy).unwrap_or_default();
+    match (of_rule, of_mesh) {
+        (UpgradePolicy::Upgrade, _) | (UpgradePolicy::Default, UpgradePolicy::Upgrade) => true,
+        (UpgradePolicy::DoNotUpgrade | UpgradePolicy::Default, _) => false,
+    }
+}
+
 /// Sets the limits on connections to a cluster that has no other policy.
 pub(super) fn limit_connections(cluster: &mut pb::Cluster, protocol: Protocol, pool: &ConnectionPool) {
     cluster.circuit_breakers = Some(circuit_breakers(pool, None));
@@ -231,7 +252,7 @@ pub(super) fn set_http(cluster: &mut pb::Cluster, protocol: Protocol, policy: &P
         max_retries: _,
         max_requests_per_connection,
         idle_timeout,
-        h2_upgrade_policy,
+        h2_upgrade_policy: _,
         use_client_protocol,
         max_concurrent_streams,
     } = &pool.http;
@@ -246,7 +267,7 @@ pub(super) fn set_http(cluster: &mut pb::Cluster, protocol: Protocol, policy: &P
         }
     });
     let names_host = policy.tls.is_some_and(names_host_of_request) && protocol.is_http();
-    let is_upgraded = *h2_upgrade_policy == UpgradePolicy::Upgrade;
+    let is_upgraded = upgrades_to_http2(policy);
     let protocol_options = match protocol {
         _ if *use_client_protocol => same_as_downstream(),
         Protocol::Http2 | Protocol::Grpc => http2(*max_concurrent_streams),
@@ -264,7 +285,7 @@ pub(super) fn set_http(cluster: &mut pb::Cluster, protocol: Protocol, policy: &P
         common_http_protocol_options: common,
         upstream_http_protocol_options: names_host.then(|| core::UpstreamHttpProtocolOptions {
             auto_sni: true,
-            auto_san_validation: policy.tls.is_some_and(verifies_host_of_request),
+            auto_san_validation: policy.tls.is_some_and(|settings| verifies_host_of_request(settings, policy)),
             ..Default::default()
         }),
         ..Default::default()

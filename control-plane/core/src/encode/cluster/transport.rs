@@ -8,6 +8,7 @@ use rutter_api::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::Pr
 use rutter_api::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
+use super::policy::upgrades_to_http2;
 use crate::encode::transport::{certificate, file, san_matcher, sds, socket, validation};
 use crate::encode::wire::any;
 use crate::model::{Policy, Protocol, client_authorities, client_certificate};
@@ -49,8 +50,8 @@ pub(super) fn names_host_of_request(settings: &ClientTls) -> bool {
 }
 
 /// Returns whether the certificate of an endpoint must have the host that a request asks for.
-pub(super) fn verifies_host_of_request(settings: &ClientTls) -> bool {
-    settings.subject_alt_names.is_empty() && settings.insecure_skip_verify != Some(true)
+pub(super) fn verifies_host_of_request(settings: &ClientTls, policy: &Policy<'_>) -> bool {
+    policy.certificate_names().is_empty() && settings.insecure_skip_verify != Some(true)
 }
 
 fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> core::TransportSocket {
@@ -60,7 +61,7 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
         client_certificate,
         private_key,
         ca_certificates,
-        subject_alt_names,
+        subject_alt_names: _,
         sni,
         insecure_skip_verify,
         ca_crl,
@@ -71,14 +72,12 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
     let context = (*insecure_skip_verify != Some(true)).then(|| tls::CertificateValidationContext {
         trusted_ca: Some(trusted_ca).filter(|_| authorities.is_none()),
         crl: ca_crl.as_deref().map(file),
-        match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
+        match_typed_subject_alt_names: policy.certificate_names().iter().map(|name| san_matcher(name)).collect(),
         ..Default::default()
     });
     let is_http2 = match protocol {
         Protocol::Http2 | Protocol::Grpc => true,
-        Protocol::Http | Protocol::Unknown | Protocol::Tls | Protocol::Tcp => policy
-            .connection_pool
-            .is_some_and(|pool| pool.http.h2_upgrade_policy == rutter_api::config::istio::UpgradePolicy::Upgrade),
+        Protocol::Http | Protocol::Unknown | Protocol::Tls | Protocol::Tcp => upgrades_to_http2(policy),
     };
     let common = tls::CommonTlsContext {
         tls_params: Some(tls::TlsParameters {

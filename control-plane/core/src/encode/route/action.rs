@@ -285,7 +285,7 @@ fn not_previous_hosts() -> pb::retry_policy::RetryHostPredicate {
 }
 
 /// Returns the retries that a route asks for. `None` means that it turns them off.
-fn retry_policy(retries: &HttpRetry) -> Option<pb::RetryPolicy> {
+pub(super) fn retry_policy(retries: &HttpRetry) -> Option<pb::RetryPolicy> {
     let HttpRetry {
         attempts,
         per_try_timeout,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use rutter_api::config::istio::Headers;
+use rutter_api::config::kubernetes::MeshConfig;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName, VirtualHostName};
 
@@ -13,7 +14,7 @@ use pb::route_action::HostRewriteSpecifier;
 
 use super::action::{
     HeaderChanges, answer, direct_response, forward, forward_to, hash_requests, header_changes, limit_time_for_grpc,
-    redirect,
+    redirect, retry_policy,
 };
 use super::filters::per_filter_config;
 use super::matches::{prefix, route_match};
@@ -95,6 +96,8 @@ pub struct VirtualHostInputs {
     pub domain: Arc<str>,
     /// The form in which the client takes routes.
     pub form: RouteTableForm,
+    /// The mesh config.
+    pub mesh: Option<Shared<Config>>,
 }
 
 /// Encodes a virtual host: the VirtualHost resource for the table of a port, or, where each port of a host has a table
@@ -174,13 +177,20 @@ fn default_route(inputs: &VirtualHostInputs) -> pb::Route {
         None => Policy::of_rule(rule, port, None),
     };
     hash_requests(&mut action, policy.consistent_hash());
-    pb::Route {
+    let mut route = pb::Route {
         name: "default".into(),
         r#match: Some(prefix("/")),
         decorator: Some(decorator(host, port)),
         action: Some(pb::route::Action::Route(action)),
         ..Default::default()
-    }
+    };
+    retry_as_mesh(&mut route, mesh_of(&inputs.mesh));
+    route
+}
+
+/// Returns what the mesh config says.
+pub(super) fn mesh_of(config: &Option<Shared<Config>>) -> Option<&MeshConfig> {
+    config.as_ref()?.spec.as_mesh_config()
 }
 
 /// Returns the routes of a host: those of its VirtualService, or the default one.
@@ -190,7 +200,7 @@ pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
     };
     let VirtualHostInputs { host, port, domain, source, .. } = inputs;
     let target = RequestTarget { host, port: *port, domain, source, place: Place::Mesh };
-    routes_of_virtual_service(virtual_service, target, &inputs.destinations)
+    routes_of_virtual_service(virtual_service, target, &inputs.destinations, mesh_of(&inputs.mesh))
 }
 
 /// Returns the routes of a VirtualService for requests to a target.
@@ -198,10 +208,26 @@ pub(super) fn routes_of_virtual_service(
     virtual_service: &Config,
     target: RequestTarget<'_>,
     destinations: &[LookedUpService],
+    mesh: Option<&MeshConfig>,
 ) -> Vec<pb::Route> {
     let destinations: Vec<LookedUpDestination> = destinations.iter().map(looked_up).collect();
     let routes = routes_of(virtual_service, target, &destinations);
-    routes.iter().map(|route| encode_route(route, virtual_service, target.port)).collect()
+    let encode = |route: &Route<'_>| {
+        let mut encoded = encode_route(route, virtual_service, target.port);
+        if route.http.retries.is_none() {
+            retry_as_mesh(&mut encoded, mesh);
+        }
+        encoded
+    };
+    routes.iter().map(encode).collect()
+}
+
+/// Gives a route that says nothing of retries those of the mesh, if it has some of its own.
+fn retry_as_mesh(route: &mut pb::Route, mesh: Option<&MeshConfig>) {
+    let retries = mesh.and_then(|mesh| mesh.default_http_retry_policy.as_ref());
+    if let (Some(pb::route::Action::Route(action)), Some(retries)) = (&mut route.action, retries) {
+        action.retry_policy = retry_policy(retries);
+    }
 }
 
 /// Leaves out what the filters of a proxy would do and the gRPC library has no filter for, and writes the time limit as it

@@ -34,6 +34,7 @@ fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let inputs = ClusterInputs {
         takes_secrets: false,
         locality: None,
+        mesh: None,
         ports: None,
         service,
         destination_rule: mesh.destination_rule(host),

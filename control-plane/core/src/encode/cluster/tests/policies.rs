@@ -20,6 +20,7 @@ fn check(port: &str, policy: &str, want: Expect) {
     let inputs = ClusterInputs {
         takes_secrets: false,
         locality: None,
+        mesh: None,
         ports: None,
         service: mesh.service("e.x"),
         destination_rule: mesh.destination_rule("e.x"),

@@ -1,0 +1,164 @@
+//! Istio's mesh config: the ConfigMap `istio`, whose value `mesh` is YAML.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::checks::Faults;
+use crate::config::istio::{
+    HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting,
+};
+use crate::duration;
+use crate::invalid::Invalid;
+use crate::yaml;
+
+/// The name of the ConfigMap.
+const NAME: &str = "istio";
+/// The key of the text in it.
+const KEY: &str = "mesh";
+
+/// What the mesh config says of traffic. A part that is absent leaves Istio's default.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshConfig {
+    /// What becomes of traffic to unknown destinations where no Sidecar object says it.
+    #[serde(default)]
+    pub outbound_traffic_policy: Option<MeshOutboundTrafficPolicy>,
+    /// How requests are divided among localities where no DestinationRule says it.
+    #[serde(default)]
+    pub locality_lb_setting: Option<LocalityLbSetting>,
+    /// The time that a connection may take to be established where no DestinationRule says it.
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub connect_timeout: Option<Duration>,
+    /// How silent connections are kept alive where no DestinationRule says it.
+    #[serde(default)]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Whether HTTP/1.1 is spoken as HTTP/2 to endpoints where no DestinationRule says it.
+    #[serde(default)]
+    pub h2_upgrade_policy: UpgradePolicy,
+    /// The time between two questions to DNS.
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub dns_refresh_rate: Option<Duration>,
+    /// The retries of routes that say nothing of them.
+    #[serde(default)]
+    pub default_http_retry_policy: Option<HttpRetry>,
+    /// The fields that Rutter does not act on, of which `apply` warns.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
+}
+
+/// What becomes of traffic to unknown destinations.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct MeshOutboundTrafficPolicy {
+    /// Whether such traffic passes.
+    pub mode: OutboundMode,
+}
+
+/// Returns whether a document of a ConfigMap is Istio's mesh config. The others are no config of a mesh.
+pub(crate) fn is_mesh_config(document: &Value) -> bool {
+    document["metadata"]["name"].as_str() == Some(NAME) && document["data"].get(KEY).is_some()
+}
+
+/// A whole document.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MeshConfigDocument {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(rename = "metadata")]
+    _metadata: ObjectMeta,
+    #[serde(rename = "immutable", default)]
+    _immutable: Option<bool>,
+    data: BTreeMap<String, String>,
+}
+
+fn read(text: &str) -> Result<MeshConfig, Invalid> {
+    let path = format!("data.{KEY}");
+    let refuse = |got: String| Invalid::new(&path, "a mesh config in YAML", got);
+    let mut documents = yaml::parse(text).map_err(|error| refuse(error.to_string()))?;
+    let value = match documents.len() {
+        0 => Value::Object(serde_json::Map::new()),
+        1 => documents.remove(0).value,
+        number => return Err(refuse(format!("{number} documents"))),
+    };
+    let mut ignored = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let mut note = |field: serde_ignored::Path<'_>| ignored.push(field.to_string());
+    let deserializer =
+        serde_ignored::Deserializer::new(serde_path_to_error::Deserializer::new(value, &mut track), &mut note);
+    let config = MeshConfig::deserialize(deserializer);
+    let config =
+        config.map_err(|error| Invalid::new(format!("{path}.{}", track.path()), "a valid value", error.to_string()))?;
+    Ok(MeshConfig { ignored, ..config })
+}
+
+fn text_of(full: &MeshConfigDocument) -> &str {
+    full.data.get(KEY).map(String::as_str).unwrap_or_default()
+}
+
+/// Returns what is wrong in a ConfigMap that has the right types.
+pub(crate) fn check(full: &MeshConfigDocument) -> Faults {
+    let config = match read(text_of(full)) {
+        Ok(config) => config,
+        Err(invalid) => return vec![invalid],
+    };
+    let mut faults = Vec::new();
+    if let Some(setting) = &config.locality_lb_setting {
+        check_locality_setting(&format!("data.{KEY}.localityLbSetting"), setting, &mut faults);
+    }
+    for (name, duration) in [("connectTimeout", config.connect_timeout), ("dnsRefreshRate", config.dns_refresh_rate)] {
+        if duration.is_some_and(|duration| duration.as_millis() == 0) {
+            faults.push(Invalid::new(format!("data.{KEY}.{name}"), "at least 1ms", "less"));
+        }
+    }
+    faults
+}
+
+impl From<MeshConfigDocument> for MeshConfig {
+    fn from(full: MeshConfigDocument) -> Self {
+        read(text_of(&full)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::testing::{assert_refused, read};
+    use crate::config::{Content, read_manifests};
+
+    fn text(mesh: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {mesh}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_acted_on_is_read_and_the_rest_is_named() {
+        let object =
+            read(&text("{connectTimeout: 3s, accessLogFile: /dev/stdout, defaultConfig: {concurrency: 2}}")).unwrap();
+        let config = object.config.spec.as_mesh_config().unwrap();
+        assert_eq!(config.connect_timeout.map(|timeout| timeout.as_secs()), Some(3));
+        assert_eq!(config.ignored, ["accessLogFile", "defaultConfig"]);
+    }
+
+    #[test]
+    fn wrong_values_are_named_and_other_config_maps_are_none_of_a_mesh() {
+        let refused =
+            |mesh: &str, want: &str| assert_refused(&text(mesh), &format!("configMap istio-system/istio: {want}"));
+        refused("{connectTimeout: 0s}", "data.mesh.connectTimeout: want at least 1ms, got less");
+        refused("{connectTimeout: [1]}", "data.mesh.connectTimeout: want a valid value, got");
+        refused(
+            "{localityLbSetting: {failoverPriority: ['']}}",
+            "data.mesh.localityLbSetting.failoverPriority[0]: want",
+        );
+        refused("'", "data.mesh: want a mesh config in YAML, got");
+        let is_taken =
+            |text: &str| matches!(read_manifests(text, "default").unwrap().remove(0).content, Content::Taken(_));
+        assert!(is_taken(&text("{}")) && !is_taken(&text("{}").replace("name: istio,", "name: other,")));
+        assert!(!is_taken(&text("{}").replace("mesh:", "other:")));
+    }
+}

@@ -1,0 +1,199 @@
+//! What an operator should know of objects that are to be applied, although nothing is wrong with them alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind};
+use rutter_core::model::{credentials_of, is_for_mesh, servers_of};
+use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
+
+/// Returns the warnings about objects that are to be applied beside those that are there.
+pub(crate) fn of_objects(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let mut warnings = unknown_destinations(index, configs);
+    warnings.extend(unknown_secrets(index, configs));
+    warnings.extend(overshadowed_routes(index, configs));
+    warnings.extend(servers_without_a_port(index, configs));
+    warnings.extend(configs.iter().filter_map(|config| mesh_config(index, config)));
+    warnings
+}
+
+/// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.
+fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for config in configs {
+        for credential in credentials_of(config) {
+            let mut keys = index.of_kind(Kind::Secret).chain(configs).map(|config| &config.key);
+            let is_meant = |key: &ConfigKey| credential.secrets(&key.namespace).contains(key);
+            if !keys.any(is_meant) {
+                let (key, name) = (&config.key, &credential.name);
+                let warning = format!(
+                    "{key}: no Secret {name} is known; connections that need it fail until the gateway's namespace has one"
+                );
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+        }
+    }
+    warnings
+}
+
+/// Returns a warning for each destination of the objects that neither exists nor comes with them.
+fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let mut coming = MeshIndex::new(index.settings().clone());
+    let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
+    coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    let mut warnings = Vec::new();
+    for config in configs {
+        for host in index.destinations_of(config) {
+            if index.definitions(&host).is_empty() && coming.definitions(&host).is_empty() {
+                let key = &config.key;
+                warnings.push(format!("{key}: no service {host} is known; requests sent there are answered 503"));
+            }
+        }
+    }
+    warnings
+}
+
+/// Returns what of a mesh config has no effect.
+fn mesh_config(index: &MeshIndex, config: &Config) -> Option<String> {
+    let mesh = config.spec.as_mesh_config()?;
+    let root = &index.settings().root_namespace;
+    if config.key.namespace != *root {
+        return Some(format!("{}: only the one in the root namespace, {root}, has an effect", config.key));
+    }
+    let fields = mesh.ignored.join(", ");
+    (!fields.is_empty()).then(|| format!("{}: not acted on yet: {fields}", config.key))
+}
+
+/// The age of an object that is not stored yet: it is younger than all that are.
+const YOUNGEST: CreationTimestamp = CreationTimestamp::from_microseconds(i64::MAX);
+
+/// Returns objects with the ages that they will have among others, as far as it matters.
+fn with_ages(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<Arc<Config>> {
+    let aged = |config: &Arc<Config>| {
+        let created = index.written(&config.key).map_or(YOUNGEST, |known| known.created);
+        Arc::new(Config { created, ..(**config).clone() })
+    };
+    configs.iter().map(aged).collect()
+}
+
+/// Returns a warning for each host of a VirtualService that another one routes in sidecars already. Of two the older counts.
+fn overshadowed_routes(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let coming = with_ages(index, configs);
+    let mut warnings = Vec::new();
+    for config in coming.iter().filter(|config| is_for_mesh(config)) {
+        for host in index.routed_hosts_of(config) {
+            let is_replaced = |rival: &&Arc<Config>| coming.iter().any(|coming| coming.key == rival.key);
+            let there = index.virtual_services_routing(&host).filter(|rival| !is_replaced(rival));
+            let rivals = there.chain(&coming).filter(|rival| {
+                let is_other = rival.key != config.key && rival.key.kind == Kind::VirtualService && is_for_mesh(rival);
+                is_other && index.routed_hosts_of(rival).contains(&host)
+            });
+            let oldest = rivals.min_by_key(|rival| (rival.created, &rival.key));
+            if let Some(rival) = oldest.filter(|rival| (rival.created, &rival.key) < (config.created, &config.key)) {
+                warnings.push(format!(
+                    "{}: the older {} routes {host} in sidecars that see both, so that this one has no effect there",
+                    config.key, rival.key
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// Returns a warning for each server of a Gateway that cannot share its port with an older one, for gateways that both
+/// select.
+fn servers_without_a_port(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+    let coming: Vec<Arc<Config>> = with_ages(index, configs);
+    let mut warnings = Vec::new();
+    for config in coming.iter().filter(|config| config.key.kind == Kind::Gateway) {
+        let Some(gateway) = config.spec.as_gateway() else { continue };
+        let selects_too = |other: &&Arc<Config>| {
+            let other = other.spec.as_gateway();
+            other.is_some_and(|other| {
+                other.selector.selects(&gateway.selector) || gateway.selector.selects(&other.selector)
+            })
+        };
+        let is_replaced = |other: &&Arc<Config>| coming.iter().any(|coming| coming.key == other.key);
+        let there = index.of_kind(Kind::Gateway).filter(|other| !is_replaced(other));
+        let all: Vec<&Arc<Config>> = there.chain(&coming).filter(selects_too).collect();
+        let kept = servers_of(all.iter().copied());
+        let number = |servers: &BTreeMap<_, Vec<rutter_core::model::GatewayServer>>, port: u16| {
+            let of_port = servers.values().flatten().filter(|server| server.port() == port);
+            of_port.filter(|server| server.gateway.key == config.key).count()
+        };
+        let alone = servers_of(std::iter::once(config));
+        let ports: std::collections::BTreeSet<u16> =
+            gateway.servers.iter().map(|server| server.port.number.get()).collect();
+        for port in ports.into_iter().filter(|port| number(&kept, *port) < number(&alone, *port)) {
+            let first =
+                kept.values().flatten().find(|server| server.port() == port && server.gateway.key != config.key);
+            let Some(first) = first else { continue };
+            warnings.push(format!(
+                "{}: the older {} has port {port} for {}, which cannot be shared; requests to this one's servers there are not served",
+                config.key,
+                first.gateway.key,
+                first.server().port.protocol
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use rutter_api::config::Object;
+    use rutter_api::yaml;
+    use rutter_core::MeshSettings;
+
+    use super::*;
+
+    fn objects(text: &str) -> Vec<Arc<Config>> {
+        let documents = yaml::parse(text).unwrap().into_iter();
+        documents.map(|document| Object::from_value(document.value, "shop").unwrap().config).collect()
+    }
+
+    fn index(text: &str) -> MeshIndex {
+        let mut index = MeshIndex::new(MeshSettings::default());
+        let changes = objects(text).into_iter().map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
+        index.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+        index
+    }
+
+    fn virtual_service(name: &str, gateways: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
+             spec: {{hosts: [a.test], gateways: [{gateways}], http: [{{directResponse: {{status: 200}}}}]}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn of_two_virtual_services_for_one_host_the_younger_is_told() {
+        let index = index(&virtual_service("old", "mesh"));
+        let said = |name: &str, gateways: &str| of_objects(&index, &objects(&virtual_service(name, gateways)));
+        let want = "virtualService shop/new: the older virtualService shop/old routes a.test in sidecars that see both, so that \
+                    this one has no effect there";
+        assert_eq!(said("new", "mesh"), [want]);
+        assert!(said("new", "edge").is_empty(), "gateways merge them");
+        assert!(said("old", "mesh").is_empty(), "it is the same object");
+        let both = objects(&[virtual_service("first", "mesh"), virtual_service("second", "mesh")].concat());
+        assert_eq!(of_objects(&MeshIndex::new(MeshSettings::default()), &both).len(), 1, "the second by its name");
+    }
+
+    #[test]
+    fn a_server_that_gets_no_port_is_told() {
+        let gateway = |name: &str, protocol: &str, label: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\n\
+                 spec: {{selector: {{app: {label}}}, servers: [{{port: {{number: 80, protocol: {protocol}}}, hosts: ['*']}}]}}"
+            )
+        };
+        let index = index(&gateway("old", "HTTP", "edge"));
+        let said = |text: &str| of_objects(&index, &objects(text));
+        let want = "gateway shop/new: the older gateway shop/old has port 80 for HTTP, which cannot be shared; requests to this \
+                    one's servers there are not served";
+        assert_eq!(said(&gateway("new", "TCP", "edge")), [want]);
+        assert!(said(&gateway("new", "HTTP", "edge")).is_empty() && said(&gateway("new", "TCP", "other")).is_empty());
+    }
+}
