@@ -27,7 +27,7 @@ pub(crate) fn of_taken(config: &Config) -> Vec<String> {
         }
     }
     let mesh_config = config.spec.as_mesh_config();
-    notes.extend(mesh_config.into_iter().flat_map(|mesh| &mesh.ignored).map(mesh_config_field));
+    notes.extend(mesh_config.into_iter().flat_map(|mesh| &mesh.ignored).map(|field| mesh_config_field(field)));
     notes
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn of_foreign(foreign: &Foreign) -> Vec<String> {
 }
 
 /// Returns a note for a field of the mesh config that Rutter does not act on.
-fn mesh_config_field(name: &String) -> String {
-    match name.as_str() {
+fn mesh_config_field(name: &str) -> String {
+    match name {
         "rootNamespace" => "it acts on rootNamespace; for Rutter it is rutter serve --root-namespace".to_owned(),
         name => format!("it acts on {name}; Rutter does not yet"),
     }

@@ -236,10 +236,7 @@ mod tests {
             "rules[0].http.paths[0].backend.service.port: want a number from 1 to 65535, or a name",
         );
         refused("defaultBackend: {resource: {kind: a, name: b}}", "defaultBackend.resource: not supported yet");
-        refused(
-            &format!("defaultBackend: {{}}, tls: [{{hosts: [a]}}], rules: []"),
-            "defaultBackend.service: want a service",
-        );
+        refused("defaultBackend: {}, tls: [{hosts: [a]}], rules: []", "defaultBackend.service: want a service");
     }
 
     #[test]

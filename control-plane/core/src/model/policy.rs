@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rutter_api::config::istio::{
     ClientTls, ConnectionPool, ConsistentHash, DestinationRule, LoadBalancer, OutlierDetection, PolicyProxyProtocol,
-    PortTrafficPolicy, RetryBudget, TrafficPolicy,
+    PortTrafficPolicy, RetryBudget, TrafficPolicy, UpgradePolicy,
 };
 
 use rutter_api::config::kubernetes::MeshConfig;
@@ -109,6 +109,16 @@ impl<'a> Policy<'a> {
     pub fn certificate_names(&self) -> &'a [String] {
         let of_rule = self.tls.map(|tls| tls.subject_alt_names.as_slice()).unwrap_or_default();
         if of_rule.is_empty() { self.service_names } else { of_rule }
+    }
+
+    /// Returns whether HTTP/1.1 is spoken as HTTP/2 to endpoints.
+    pub fn upgrades_to_http2(&self) -> bool {
+        let of_rule = self.connection_pool.map(|pool| pool.http.h2_upgrade_policy).unwrap_or_default();
+        let of_mesh = self.mesh.map(|mesh| mesh.h2_upgrade_policy).unwrap_or_default();
+        match (of_rule, of_mesh) {
+            (UpgradePolicy::Upgrade, _) | (UpgradePolicy::Default, UpgradePolicy::Upgrade) => true,
+            (UpgradePolicy::DoNotUpgrade | UpgradePolicy::Default, _) => false,
+        }
     }
 
     /// Returns what is hashed to choose an endpoint, if something is.

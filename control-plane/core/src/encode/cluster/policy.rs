@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rutter_api::config::istio::{
     ConnectionPool, ConsistentHash, HttpSettings, LoadBalancer, OutlierDetection, RetryBudget, SimpleLb, TcpKeepalive,
-    TcpSettings, UpgradePolicy, Warmup,
+    TcpSettings, Warmup,
 };
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
@@ -219,16 +219,6 @@ pub(super) fn set_protocol(cluster: &mut pb::Cluster, protocol: Protocol) {
     set_http(cluster, protocol, &Policy::default());
 }
 
-/// Returns whether HTTP/1.1 is spoken as HTTP/2 to endpoints.
-pub(super) fn upgrades_to_http2(policy: &Policy<'_>) -> bool {
-    let of_rule = policy.connection_pool.map(|pool| pool.http.h2_upgrade_policy).unwrap_or_default();
-    let of_mesh = policy.mesh.map(|mesh| mesh.h2_upgrade_policy).unwrap_or_default();
-    match (of_rule, of_mesh) {
-        (UpgradePolicy::Upgrade, _) | (UpgradePolicy::Default, UpgradePolicy::Upgrade) => true,
-        (UpgradePolicy::DoNotUpgrade | UpgradePolicy::Default, _) => false,
-    }
-}
-
 /// Sets the limits on connections to a cluster that has no other policy.
 pub(super) fn limit_connections(cluster: &mut pb::Cluster, protocol: Protocol, pool: &ConnectionPool) {
     cluster.circuit_breakers = Some(circuit_breakers(pool, None));
@@ -267,7 +257,7 @@ pub(super) fn set_http(cluster: &mut pb::Cluster, protocol: Protocol, policy: &P
         }
     });
     let names_host = policy.tls.is_some_and(names_host_of_request) && protocol.is_http();
-    let is_upgraded = upgrades_to_http2(policy);
+    let is_upgraded = policy.upgrades_to_http2();
     let protocol_options = match protocol {
         _ if *use_client_protocol => same_as_downstream(),
         Protocol::Http2 | Protocol::Grpc => http2(*max_concurrent_streams),

@@ -8,7 +8,6 @@ use rutter_api::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::Pr
 use rutter_api::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use super::policy::upgrades_to_http2;
 use crate::encode::transport::{certificate, file, san_matcher, sds, socket, validation};
 use crate::encode::wire::any;
 use crate::model::{Policy, Protocol, client_authorities, client_certificate};
@@ -77,7 +76,7 @@ fn tls_socket(settings: &ClientTls, policy: &Policy<'_>, protocol: Protocol) -> 
     });
     let is_http2 = match protocol {
         Protocol::Http2 | Protocol::Grpc => true,
-        Protocol::Http | Protocol::Unknown | Protocol::Tls | Protocol::Tcp => upgrades_to_http2(policy),
+        Protocol::Http | Protocol::Unknown | Protocol::Tls | Protocol::Tcp => policy.upgrades_to_http2(),
     };
     let common = tls::CommonTlsContext {
         tls_params: Some(tls::TlsParameters {
