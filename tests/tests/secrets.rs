@@ -64,6 +64,9 @@ async fn comes_and_goes(release: Release, number: u8) -> Result<()> {
     let error = format!("{:#}", edge.apply(&mixed).await.unwrap_err());
     ensure!(error.contains("data[tls.key]: want the key of the certificate in tls.crt, got another"), "{error}");
     ensure!(answers(&edge, "a.test", None).await?);
+    // What an Envoy has it keeps.
+    edge.plane.ctl(&["delete", "secret", "web", "-n", "istio-system", "--wait"]).await?;
+    ensure!(answers(&edge, "a.test", None).await?);
     edge.nothing_refused().await
 }
 
