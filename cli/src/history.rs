@@ -148,7 +148,6 @@ fn text_of(json: &[u8]) -> Result<String> {
 /// Compares the objects of files with those of the control plane.
 async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<Vec<Pair>> {
     let sources = read(&wanted.files)?;
-    let asked_namespace = namespace;
     let namespace = if namespace.is_empty() { "default" } else { namespace };
     let mut files = BTreeMap::new();
     let mut faults = Vec::new();
@@ -181,9 +180,6 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
     }
     let request =
         pb::GetRequest { wanted: files.values().map(|(key, _)| key.clone()).collect(), selector: String::new() };
-    // Only the control plane can tell whether the values of a Secret are those that it has.
-    let has_secrets = files.values().any(|(_, object)| secrets::is_open(object));
-    let actions = if has_secrets { secrets::actions(admin, sources, asked_namespace).await? } else { BTreeMap::new() };
     let mut live = BTreeMap::new();
     for object in admin.get(request).await?.into_inner().objects {
         let name = display_name(&object.key.clone().unwrap_or_default());
@@ -192,23 +188,20 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
     let mut pairs = Vec::new();
     for (name, (_, object)) in files {
         let (from, to) = ("live".to_owned(), "file".to_owned());
-        let before = live.get(&name).cloned().unwrap_or_default();
-        let is_changed = actions.get(&name).is_some_and(|action| *action != pb::applied::Action::Unchanged);
-        let json = match secrets::is_open(&object) {
-            true => secrets::hide(&object, is_changed)?,
-            false => secrets::hide_sealed(&object.json),
-        };
-        pairs.push(Pair { from, to, before, after: text_of(json.as_bytes())?, name });
+        let known = live.get(&name);
+        let after = secrets::shown(admin, &object, known.map(|json| &**json)).await?;
+        let before = known.map(|json| text_of(secrets::shown_live(json).as_bytes())).transpose()?.unwrap_or_default();
+        pairs.push(Pair { from, to, before, after: text_of(after.as_bytes())?, name });
     }
     Ok(pairs)
 }
 
-/// Returns an object as its writer has it, as YAML.
+/// Returns an object as its writer has it, as JSON.
 fn without_server_fields(json: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(json);
     let manifests = read_manifests(&text, "default")?;
     match manifests.into_iter().next().map(|manifest| manifest.content) {
-        Some(Content::Taken(object)) => text_of(secrets::hide_sealed(&object.json).as_bytes()),
+        Some(Content::Taken(object)) => Ok(object.json.to_string()),
         Some(Content::Foreign(_) | Content::Refused(_)) | None => {
             bail!(
                 "the control plane has an object that this program does not take (see rutterctl version): {}",
@@ -308,7 +301,8 @@ mod tests {
     #[test]
     fn an_object_is_compared_without_what_the_control_plane_adds() {
         let json = br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a","resourceVersion":"7","annotations":{"rutter/revision":"7"}},"status":{}}"#;
-        assert_eq!(without_server_fields(json).unwrap(), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n");
+        let want = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a"}}"#;
+        assert_eq!(without_server_fields(json).unwrap(), want);
         assert!(without_server_fields(br#"{"apiVersion":"v1","kind":"Pod"}"#).is_err());
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rutter_tests::cutter::Cutter;
 use rutter_tests::dice::Dice;
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
+use rutter_tests::tls::Authority;
 use serde_json::Value;
 
 /// How long it goes on, in seconds; each Envoy has to agree at the end. `CHAOS_SECONDS` in the environment: another
@@ -37,8 +39,9 @@ fn service(dice: &mut Dice) -> String {
 
 fn slice(dice: &mut Dice) -> String {
     let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
-    let ips: Vec<String> =
-        (0..dice.below(4)).map(|_| format!("{{addresses: [10.7.0.{}]}}", dice.below(9) + 1)).collect();
+    let ips: Vec<String> = (0..dice.below(4))
+        .map(|_| format!("{{addresses: [10.7.0.{}], zone: z{}}}", dice.below(9) + 1, dice.below(2)))
+        .collect();
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: e{name}, namespace: {ns}, labels: {{kubernetes.io/service-name: s{name}, version: v{}}}}}\naddressType: IPv4\nendpoints: [{}]\nports: [{{name: http, port: 8080}}, {{name: tcp, port: 3306}}]\n",
         dice.below(2),
@@ -63,22 +66,134 @@ fn subsets(dice: &mut Dice) -> String {
     )
 }
 
-async fn change(plane: &ControlPlane, dice: &mut Dice) -> Result<()> {
-    let kinds: [fn(&mut Dice) -> String; 5] = [service, service, slice, routes, subsets];
-    let texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(5) as usize](dice)).collect();
+/// Rules by which the place of clients matters, or that choose clients.
+fn places(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    let said = [
+        "trafficPolicy: {outlierDetection: {}}",
+        "trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: eu/z0, to: {'*': 100}}]}}}",
+        "trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [app, version]}}}",
+        "workloadSelector: {matchLabels: {half: even}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}",
+    ];
+    let said = said[dice.below(4) as usize];
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d{name}, namespace: {ns}}}\nspec: {{host: s{name}, {said}}}\n"
+    )
+}
+
+/// What both gateways listen for, each at its own address, and the Secrets that they need.
+fn gateways(dice: &mut Dice) -> String {
+    let (name, host) = (dice.below(3), dice.below(4));
+    let gateway = dice.below(2);
+    let server = [
+        "port: {number: 18080, name: http, protocol: HTTP}, hosts: ['*']".to_owned(),
+        "port: {number: 18443, name: https, protocol: HTTPS}, hosts: [a.test], tls: {mode: SIMPLE, credentialName: c0}"
+            .to_owned(),
+        "port: {number: 18443, name: https, protocol: HTTPS}, hosts: [b.test], tls: {mode: MUTUAL, credentialName: c1}"
+            .to_owned(),
+        format!("port: {{number: 1844{host}, name: tls, protocol: TLS}}, hosts: ['*'], tls: {{mode: PASSTHROUGH}}"),
+    ][dice.below(4) as usize]
+        .clone();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g{name}, namespace: open}}\nspec: {{selector: {{edge: 'g{gateway}'}}, servers: [{{bind: 127.0.31.20{gateway}, {server}}}]}}\n"
+    )
+}
+
+fn routes_of_gateways(dice: &mut Dice) -> String {
+    let (name, gateway, to) = (dice.below(4), dice.below(3), dice.below(4));
+    let tls = if dice.below(3) == 0 {
+        format!(
+            ", tls: [{{match: [{{sniHosts: [h{name}.test]}}], route: [{{destination: {{host: s{to}, port: {{number: 80}}}}}}]}}]"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: b{name}, namespace: open}}\nspec: {{hosts: [h{name}.test, a.test], gateways: [g{gateway}], http: [{{timeout: {}s, route: [{{destination: {{host: s{to}, port: {{number: 80}}}}}}]}}]{tls}}}\n",
+        dice.below(90) + 1
+    )
+}
+
+/// Listeners of the sidecars of one namespace, at an address that nobody binds.
+fn listeners(dice: &mut Dice) -> String {
+    let place = ["", "port: {number: 80, protocol: HTTP}, ", "port: {number: 81, protocol: TCP}, bind: 10.3.3.3, "]
+        [dice.below(3) as usize];
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s0, namespace: other}}\nspec: {{egress: [{{{place}hosts: ['./*', 'open/*']}}], inboundConnectionPool: {{http: {{http2MaxRequests: {}}}}}}}\n",
+        dice.below(9) + 1
+    )
+}
+
+fn mesh_config(dice: &mut Dice) -> String {
+    let said = [
+        "{connectTimeout: 3s}",
+        "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}",
+        "{localityLbSetting: {enabled: false}}",
+    ][dice.below(3) as usize];
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: '{said}'}}\n"
+    )
+}
+
+async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Result<()> {
+    let kinds: [fn(&mut Dice) -> String; 12] = [
+        service,
+        service,
+        slice,
+        slice,
+        routes,
+        routes,
+        subsets,
+        places,
+        gateways,
+        routes_of_gateways,
+        listeners,
+        mesh_config,
+    ];
+    let mut texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(12) as usize](dice)).collect();
+    if dice.below(4) == 0 {
+        texts.push(secrets[dice.below(secrets.len() as u64) as usize].clone());
+    }
     // The kind, the name and the namespace: each object once.
     let name = |text: &String| text.split([',', '}']).take(2).collect::<String>();
     let texts: BTreeMap<String, String> = texts.into_iter().map(|text| (name(&text), text)).collect();
     let text: Vec<String> = texts.into_values().collect();
     plane.apply(&text.join("---\n"), &[]).await?;
     if dice.below(4) == 0 {
-        let kind = ["service", "endpointslice", "virtualservice", "destinationrule"][dice.below(4) as usize];
-        let prefix = ["s", "e", "r", "d"].into_iter().find(|prefix| kind.starts_with(*prefix)).unwrap_or("r");
+        let kinds = [
+            ("service", "s"),
+            ("endpointslice", "e"),
+            ("virtualservice", "r"),
+            ("virtualservice", "b"),
+            ("destinationrule", "d"),
+            ("gateway", "g"),
+            ("secret", "c"),
+            ("sidecar", "s"),
+        ];
+        let (kind, prefix) = kinds[dice.below(kinds.len() as u64) as usize];
         let (ns, name) = (NAMESPACES[dice.below(3) as usize], format!("{prefix}{}", dice.below(4)));
         // There may be none of that name.
         let _ = plane.ctl(&["-n", ns, "delete", kind, &name]).await;
     }
     Ok(())
+}
+
+/// Two Secrets, each with one certificate and with another.
+fn secrets(dir: &Path) -> Result<Vec<String>> {
+    let authority = Authority::new(dir)?;
+    let mut secrets = Vec::new();
+    for certificate in ["one", "another"] {
+        authority.issue(certificate, &["a.test", "b.test"])?;
+        let indented = |file: &str| anyhow::Ok(authority.text(file)?.replace('\n', "\n    "));
+        let (chain, key) = (indented(&format!("{certificate}.pem"))?, indented(&format!("{certificate}.key"))?);
+        let ca = indented("ca.pem")?;
+        secrets.extend(["c0", "c1"].map(|name| {
+            format!(
+                "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: open}}\nstringData:\n  tls.crt: |\n    {chain}\n  tls.key: |\n    {key}\n  ca.crt: |\n    {ca}\n"
+            )
+        }));
+    }
+    Ok(secrets)
 }
 
 /// What an Envoy has, by type and name: versions, and for virtual hosts and endpoints what is in them.
@@ -202,13 +317,22 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     let all = Proxy::envoys().flat_map(|proxy| places.map(|(namespace, captured)| (namespace, captured, proxy)));
     for (number, (namespace, captured, proxy)) in all.enumerate() {
         let ip = IpAddr::from([127, 0, 31, number as u8 + 1]);
-        let workload = Workload { captured, proxy, ..Workload::new(&format!("chaos-{number}"), namespace, ip) };
+        let half = if number % 2 == 0 { "even" } else { "odd" };
+        let labels = vec![format!("half={half}"), format!("istio-locality=eu.z{}", number % 2)];
+        let workload = Workload { captured, proxy, labels, ..Workload::new(&format!("chaos-{number}"), namespace, ip) };
         envoys.push((format!("chaos-{number}.{namespace}"), Sidecar::spawn(dir.path(), &plane, &workload).await?));
     }
+    for (number, proxy) in Proxy::envoys().step_by(4).take(2).enumerate() {
+        let (pod, ip) = (format!("edge-{number}"), IpAddr::from([127, 0, 31, 200 + number as u8]));
+        let labels = vec![format!("edge=g{number}")];
+        let workload = Workload { proxy, labels, is_gateway: true, ..Workload::new(&pod, "open", ip) };
+        envoys.push((format!("{pod}.open"), Sidecar::spawn(dir.path(), &plane, &workload).await?));
+    }
+    let secrets = secrets(dir.path())?;
     for (_, envoy) in &envoys {
         envoy.wait_ready().await?;
     }
-    assert_eq!(envoys.len(), 30);
+    assert_eq!(envoys.len(), 32);
     let (seed, seconds) = (setting("CHAOS_SEED", SEED)?, setting("CHAOS_SECONDS", SECONDS)?);
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={seconds}");
     let mut dice = Dice::new(seed);
@@ -216,7 +340,7 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(seconds);
     while tokio::time::Instant::now() < end {
         rounds += 1;
-        change(&plane, &mut dice).await?;
+        change(&plane, &mut dice, &secrets).await?;
         match dice.below(10) {
             // At once, so that some are cut while they warm what they were just sent.
             0..4 => cutter.cut(),

@@ -38,6 +38,10 @@ fn ignored_field(kind: Kind, unsupported: &[&str], path: String) -> Invalid {
     if is_listed(unsupported, &path) {
         return Invalid::not_supported(path);
     }
+    if kind == Kind::Secret && !path.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        // A value that stands in a wrong place is not quoted.
+        return Invalid::new("", "fields of Secret", "another field (is a colon or an indentation missing?)");
+    }
     let last = path.rsplit('.').next().unwrap_or(&path).to_owned();
     Invalid::new(path, format!("a field of {kind}"), format!("unknown field {last:?}"))
 }

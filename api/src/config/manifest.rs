@@ -223,7 +223,7 @@ mod tests {
                 "3: unsupported \"EnvoyFilter bank/g\": EnvoyFilter bank/g: kind: not supported yet",
                 "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tunnel: not supported yet",
                 "7: wrong \"destinationRule shop/d\": destinationRule shop/d: spec.hots: want a field of DestinationRule, got unknown field \"hots\"",
-                "9: wrong \"\": want an object with apiVersion, kind and metadata, got 7",
+                "9: wrong \"\": want an object with apiVersion, kind and metadata, got a number",
             ]
         );
     }

@@ -88,7 +88,8 @@ impl Object {
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0.into());
         strip(&mut value, &key);
         if let Some(annotations) = &mut metadata.annotations {
-            annotations.retain(|name, _| !SERVER_ANNOTATIONS.contains(&name.as_str()));
+            let is_kept = |name: &str| kind != Kind::Secret && !SERVER_ANNOTATIONS.contains(&name);
+            annotations.retain(|name, _| is_kept(name));
         }
         let json = value.to_string();
         if json.len() > OBJECT_BYTES_MAX {
@@ -206,6 +207,10 @@ fn strip(value: &mut Value, key: &ConfigKey) {
             if had_any && annotations.is_empty() {
                 metadata.remove("annotations");
             }
+        }
+        if key.kind == Kind::Secret {
+            // Tools write copies of the whole object there.
+            metadata.remove("annotations");
         }
         if key.kind.is_namespaced() {
             metadata.insert("namespace".into(), Value::String(key.namespace.to_string()));

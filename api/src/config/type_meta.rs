@@ -62,7 +62,7 @@ impl TypeMeta {
     /// Returns the type that a document states.
     pub(super) fn of(document: &Value) -> Result<Self, Invalid> {
         if !document.is_object() {
-            return Err(Invalid::new("", "an object with apiVersion, kind and metadata", document));
+            return Err(Invalid::new("", "an object with apiVersion, kind and metadata", type_of(document)));
         }
         Ok(Self { api_version: text_of(document, "apiVersion")?, kind: text_of(document, "kind")? })
     }
@@ -129,10 +129,22 @@ fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
+/// Returns the type of a value. The value itself may be a key that somebody applies by mistake.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 fn text_of(value: &Value, field: &str) -> Result<String, Invalid> {
     match value.get(field) {
         Some(Value::String(text)) => Ok(text.clone()),
-        wrong => Err(Invalid::new(field, "a string", wrong.map_or("nothing".to_owned(), Value::to_string))),
+        wrong => Err(Invalid::new(field, "a string", wrong.map_or("nothing", type_of))),
     }
 }
 

@@ -276,7 +276,7 @@ impl Mesh {
             // All clients are moved to new scopes then.
             mesh_config: _,
             secrets: _,
-            services: _,
+            services,
             endpoints: _,
             addresses,
             destination_rules: _,
@@ -294,6 +294,9 @@ impl Mesh {
         // The ports of a gateway follow from the services in front of it.
         let at_addresses = addresses.iter().filter_map(|ip| self.by_address.get(ip)).flatten();
         nodes.extend(at_addresses.filter(|id| self.gateways.contains(id)));
+        let namespaces: BTreeSet<&Arc<str>> = services.values().flatten().map(|service| service.namespace()).collect();
+        let is_in = |id: &&NodeId| self.nodes.get(id).is_some_and(|node| namespaces.contains(&node.node.namespace));
+        nodes.extend(self.gateways.iter().filter(is_in));
         if !source_labels.is_empty() {
             let has_labels = |node: &Node| source_labels.iter().any(|labels| labels.selects(&node.node.labels));
             nodes.extend(self.nodes.iter().filter(|(_, node)| has_labels(node)).map(|(id, _)| *id));

@@ -11,10 +11,18 @@ pub struct MeshSettings {
     pub domain: Arc<str>,
     /// Whether every sidecar is sent whole route tables, even one that takes virtual hosts as resources of their own.
     pub whole_route_tables: bool,
+    /// Whether a Sidecar object without `egress` lets its workloads see what the default of the root namespace does, and not
+    /// everything.
+    pub inherit_egress: bool,
 }
 
 impl Default for MeshSettings {
     fn default() -> Self {
-        Self { root_namespace: "istio-system".into(), domain: "cluster.local".into(), whole_route_tables: false }
+        Self {
+            root_namespace: "istio-system".into(),
+            domain: "cluster.local".into(),
+            whole_route_tables: false,
+            inherit_egress: false,
+        }
     }
 }

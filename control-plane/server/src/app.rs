@@ -65,7 +65,7 @@ impl App {
         let addresses = &settings.addresses;
         let xds = ads::listen(addresses.xds).with_context(|| format!("--xds: listening at {}", addresses.xds))?;
         let store = open(&settings.store)?;
-        let sealer = Arc::new(Sealer::new(settings.secret_key_file(), &*store).await?);
+        let sealer = Arc::new(Sealer::new(settings.secret_key_file()?, &*store).await?);
         let admin_sockets = admin::listen(&settings).await?;
         let admin_socket = settings.admin_socket();
         let metrics = Arc::new(Metrics::default());

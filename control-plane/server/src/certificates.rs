@@ -10,7 +10,9 @@ use rustls::sign::CertifiedKey;
 use rutter_api::config::kubernetes::Secret;
 use rutter_api::{CreationTimestamp, Invalid};
 use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
+use x509_cert::der::asn1::AnyRef;
 
 /// The time before its end in which a certificate is said to end soon.
 const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -26,7 +28,9 @@ pub(crate) fn faults(secret: &Secret) -> Vec<Invalid> {
     }
     if let Some(revocations) = secret.revocations() {
         let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(revocations).collect();
-        if lists.is_ok_and(|lists| lists.is_empty()) {
+        let lists = lists.unwrap_or_default();
+        let is_fit = |list: &CertificateRevocationListDer<'_>| <CertificateList>::from_der(list).is_ok();
+        if lists.is_empty() || !lists.iter().all(is_fit) || !has_only(revocations, "X509 CRL") {
             faults.push(Invalid::new("data[ca.crl]", "a list of revoked certificates in PEM", "something else"));
         }
     }
@@ -69,15 +73,25 @@ fn instant(since_epoch: Duration) -> CreationTimestamp {
 fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Invalid> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let read = read.unwrap_or_default();
-    let is_fit = !read.is_empty() && read.iter().all(|der| Certificate::from_der(der).is_ok());
+    // Nothing else may be among them: what is shown of certificates would show it.
+    let is_fit =
+        !read.is_empty() && read.iter().all(|der| Certificate::from_der(der).is_ok()) && has_only(pem, "CERTIFICATE");
     let refuse = || Invalid::new(format!("data[{name}]"), "certificates in PEM", "something else");
     is_fit.then_some(read).ok_or_else(refuse)
+}
+
+/// Returns whether every section of a text has one label.
+fn has_only(pem: &[u8], label: &str) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    let begin = format!("-----BEGIN {label}-----");
+    text.matches("-----BEGIN").count() == text.matches(&*begin).count()
 }
 
 fn check_pair(chain: &[u8], key: &[u8]) -> Vec<Invalid> {
     let mut faults = Vec::new();
     let chain = certificates("tls.crt", chain).map_err(|invalid| faults.push(invalid)).ok();
-    let Ok(key) = PrivateKeyDer::from_pem_slice(key) else {
+    let key = PrivateKeyDer::from_pem_slice(key).ok().filter(|key| AnyRef::from_der(key.secret_der()).is_ok());
+    let Some(key) = key else {
         faults.push(Invalid::new("data[tls.key]", "a private key in PEM, without a password", "something else"));
         return faults;
     };
@@ -137,6 +151,12 @@ mod tests {
             "data[ca.crt]: want certificates in PEM, got something else",
             "data[ca.crl]: want a list of revoked certificates in PEM, got something else",
         ];
+        let combined = format!("{certificate}{key}");
+        assert_eq!(
+            texts(&[("tls.crt", &combined), ("tls.key", &key)]),
+            ["data[tls.crt]: want certificates in PEM, got something else"],
+            "a key among certificates would be shown with them"
+        );
         let nothing = [("tls.crt", &*key), ("tls.key", "x"), ("ca.crt", ""), ("ca.crl", "x")];
         assert_eq!(texts(&nothing), want);
     }

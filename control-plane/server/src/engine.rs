@@ -128,6 +128,7 @@ impl Engine {
             root_namespace: options.root_namespace.as_str().into(),
             domain: options.domain.as_str().into(),
             whole_route_tables: options.whole_route_tables,
+            inherit_egress: options.inherit_egress,
         };
         let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
         let mut batch = ConfigBatch::default();

@@ -72,12 +72,12 @@ impl Sealer {
     /// Fails if the file is unfit or others may read it, and if it is missing although a store has Secrets.
     pub(crate) async fn new(path: Option<PathBuf>, store: &dyn ConfigStore) -> anyhow::Result<Self> {
         let key = path.as_deref().map(read_key).transpose()?.flatten();
-        let listing = store.list(&|key| key.kind == Kind::Secret).await.context("reading the store")?;
-        let secrets = listing.objects.len();
+        let owners = store.owners().await.context("reading the store")?;
+        let secrets = owners.iter().filter(|(key, _)| key.kind == Kind::Secret).count();
         if let (Some(path), None, 1..) = (&path, &key, secrets) {
             bail!(
                 "--secret-key-file: want the key with which the {secrets} Secrets of the store are sealed, got no file {0}: \
-                 put it back; if it is lost, make another (head -c {KEY_BYTES} /dev/urandom | base64 > {0}; chmod 600 {0}) \
+                 put it back; if it is lost, make another (umask 077; head -c {KEY_BYTES} /dev/urandom | base64 > {0}) \
                  and apply the Secrets again",
                 path.display()
             );
@@ -154,12 +154,10 @@ impl Sealer {
         if let Some(key) = &*held {
             return Ok(key.clone());
         }
-        let bytes = Key::random()?;
-        if let Some(path) = &self.path {
-            write_key(path, &bytes).with_context(|| format!("--secret-key-file: writing {}", path.display()))?;
-            tracing::info!(file = %path.display(), "made the key with which Secrets are sealed; keep a copy of it");
-        }
-        let key = Arc::new(Key::new(&bytes));
+        let key = Arc::new(match &self.path {
+            Some(path) => make_key(path)?,
+            None => Key::new(&Key::random()?),
+        });
         *held = Some(key.clone());
         Ok(key)
     }
@@ -206,6 +204,21 @@ fn read_key(path: &Path) -> anyhow::Result<Option<Key>> {
     Ok(Some(Key::new(&bytes)))
 }
 
+/// Makes a key and its file. If there is one by now, that is taken.
+fn make_key(path: &Path) -> anyhow::Result<Key> {
+    let bytes = Key::random()?;
+    match write_key(path, &bytes) {
+        Ok(()) => {
+            tracing::info!(file = %path.display(), "made the key with which Secrets are sealed; keep a copy of it");
+            Ok(Key::new(&bytes))
+        }
+        Err(error) => match read_key(path)? {
+            Some(key) => Ok(key),
+            None => Err(error).with_context(|| format!("--secret-key-file: writing {}", path.display())),
+        },
+    }
+}
+
 /// Writes a key to a file that does not exist, so that it is there as a whole or not at all.
 fn write_key(path: &Path, bytes: &[u8; KEY_BYTES]) -> std::io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
@@ -215,8 +228,9 @@ fn write_key(path: &Path, bytes: &[u8; KEY_BYTES]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(format!("{}\n", STANDARD.encode(bytes)).as_bytes())?;
     file.sync_all()?;
-    fs::hard_link(&unfinished, path)?;
+    let linked = fs::hard_link(&unfinished, path);
     fs::remove_file(&unfinished)?;
+    linked?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
@@ -246,6 +260,10 @@ mod tests {
         let sealer = sealer(None).await.unwrap();
         let sealed = sealer.seal(&key("a"), &values()).unwrap();
         assert_eq!(sealer.open(&key("a"), &sealed), Ok(values()));
+        let text = STANDARD.decode(&sealed.text).unwrap();
+        for clear in ["PRIVATE", "tls.key", &STANDARD.encode("PRIVATE")] {
+            assert!(!text.windows(clear.len()).any(|window| window == clear.as_bytes()), "{clear}");
+        }
         assert_eq!(sealer.seal(&key("a"), &values()).unwrap(), sealed, "the same again is no change");
         assert_eq!(sealer.open(&key("b"), &sealed), Err(OpenError::Changed));
         let mut changed = sealed.clone();
@@ -263,6 +281,8 @@ mod tests {
         let first = sealer(Some(&path)).await.unwrap();
         assert!(!path.exists(), "a mesh without Secrets needs no key");
         let sealed = first.seal(&key("a"), &values()).unwrap();
+        let late = Sealer { path: Some(path.clone()), key: Mutex::default() };
+        assert_eq!(late.seal(&key("a"), &values()).unwrap(), sealed, "a file that is there by now is taken");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let second = sealer(Some(&path)).await.unwrap();

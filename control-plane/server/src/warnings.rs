@@ -1,9 +1,9 @@
 //! What an operator should know of objects that are to be applied, although nothing is wrong with them alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Kind};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind};
 use rutter_core::model::{credentials_of, is_for_mesh, servers_of};
 use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
 
@@ -80,16 +80,20 @@ fn with_ages(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<Arc<Config>> {
 
 /// Returns a warning for each host of a VirtualService that another one routes in sidecars already. Of two the older counts.
 fn overshadowed_routes(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let coming = with_ages(index, configs);
+    let mut coming = with_ages(index, configs);
+    coming.retain(|config| is_for_mesh(config));
+    let keys: BTreeSet<&ConfigKey> = coming.iter().map(|config| &config.key).collect();
+    let mut by_host: BTreeMap<Hostname, Vec<&Arc<Config>>> = BTreeMap::new();
+    for config in &coming {
+        index.routed_hosts_of(config).into_iter().for_each(|host| by_host.entry(host).or_default().push(config));
+    }
     let mut warnings = Vec::new();
-    for config in coming.iter().filter(|config| is_for_mesh(config)) {
+    for config in &coming {
         for host in index.routed_hosts_of(config) {
-            let is_replaced = |rival: &&Arc<Config>| coming.iter().any(|coming| coming.key == rival.key);
-            let there = index.virtual_services_routing(&host).filter(|rival| !is_replaced(rival));
-            let rivals = there.chain(&coming).filter(|rival| {
-                let is_other = rival.key != config.key && rival.key.kind == Kind::VirtualService && is_for_mesh(rival);
-                is_other && index.routed_hosts_of(rival).contains(&host)
-            });
+            let there = index.virtual_services_routing(&host).filter(|rival| !keys.contains(&rival.key));
+            let there = there.filter(|rival| index.routed_hosts_of(rival).contains(&host));
+            let together = by_host.get(&host).into_iter().flatten().copied();
+            let rivals = there.chain(together).filter(|rival| rival.key != config.key);
             let oldest = rivals.min_by_key(|rival| (rival.created, &rival.key));
             if let Some(rival) = oldest.filter(|rival| (rival.created, &rival.key) < (config.created, &config.key)) {
                 warnings.push(format!(
@@ -105,9 +109,11 @@ fn overshadowed_routes(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String
 /// Returns a warning for each server of a Gateway that cannot share its port with an older one, for gateways that both
 /// select.
 fn servers_without_a_port(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let coming: Vec<Arc<Config>> = with_ages(index, configs);
+    let mut coming: Vec<Arc<Config>> = with_ages(index, configs);
+    coming.retain(|config| config.key.kind == Kind::Gateway);
+    let keys: BTreeSet<&ConfigKey> = coming.iter().map(|config| &config.key).collect();
     let mut warnings = Vec::new();
-    for config in coming.iter().filter(|config| config.key.kind == Kind::Gateway) {
+    for config in &coming {
         let Some(gateway) = config.spec.as_gateway() else { continue };
         let selects_too = |other: &&Arc<Config>| {
             let other = other.spec.as_gateway();
@@ -115,17 +121,15 @@ fn servers_without_a_port(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<Str
                 other.selector.selects(&gateway.selector) || gateway.selector.selects(&other.selector)
             })
         };
-        let is_replaced = |other: &&Arc<Config>| coming.iter().any(|coming| coming.key == other.key);
-        let there = index.of_kind(Kind::Gateway).filter(|other| !is_replaced(other));
+        let there = index.of_kind(Kind::Gateway).filter(|other| !keys.contains(&other.key));
         let all: Vec<&Arc<Config>> = there.chain(&coming).filter(selects_too).collect();
-        let kept = servers_of(all.iter().copied());
+        let kept = servers_of(all.iter().copied(), &BTreeMap::new());
         let number = |servers: &BTreeMap<_, Vec<rutter_core::model::GatewayServer>>, port: u16| {
             let of_port = servers.values().flatten().filter(|server| server.port() == port);
             of_port.filter(|server| server.gateway.key == config.key).count()
         };
-        let alone = servers_of(std::iter::once(config));
-        let ports: std::collections::BTreeSet<u16> =
-            gateway.servers.iter().map(|server| server.port.number.get()).collect();
+        let alone = servers_of(std::iter::once(config), &BTreeMap::new());
+        let ports: BTreeSet<u16> = gateway.servers.iter().map(|server| server.port.number.get()).collect();
         for port in ports.into_iter().filter(|port| number(&kept, *port) < number(&alone, *port)) {
             let first =
                 kept.values().flatten().find(|server| server.port() == port && server.gateway.key != config.key);

@@ -27,6 +27,7 @@ pub use sidecar::{
     CaptureMode, EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar,
     SidecarPort,
 };
+pub(super) use virtual_service::check_retries;
 pub use virtual_service::{
     CorsPolicy, Delegate, Destination, HeaderOperations, Headers, HttpAbort, HttpDelay, HttpDirectResponse, HttpFault,
     HttpMatch, HttpMirror, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent,

@@ -38,10 +38,21 @@ pub struct IngressRule {
 pub struct IngressPath {
     /// The path, which begins with a slash.
     pub path: String,
-    /// Whether what is below the path is taken as well.
-    pub is_prefix: bool,
+    /// Which paths are taken.
+    pub path_match: IngressPathMatch,
     /// Where requests go.
     pub backend: IngressBackend,
+}
+
+/// Which paths are taken by that of an Ingress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IngressPathMatch {
+    /// The path alone.
+    Exact,
+    /// The path and what is below it: `/a` takes `/a/b`, and not `/ab`.
+    Elements,
+    /// Every path that begins so.
+    Beginning,
 }
 
 /// A port of a service in the namespace of the Ingress.
@@ -164,13 +175,16 @@ fn host_of(text: &str) -> Option<Hostname> {
 
 fn path_of(entry: &networking::HTTPIngressPath) -> Option<IngressPath> {
     let path = entry.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    // Of the paths that are left to the implementation, Istio takes all as prefixes, with or without a star behind.
-    let path = if entry.path_type == "ImplementationSpecific" { path.trim_end_matches('*') } else { path };
-    Some(IngressPath {
-        path: path.to_owned(),
-        is_prefix: entry.path_type != "Exact",
-        backend: backend_of(&entry.backend)?,
-    })
+    let (path, path_match) = match entry.path_type.as_str() {
+        "Exact" => (path, IngressPathMatch::Exact),
+        "Prefix" => (path, IngressPathMatch::Elements),
+        // What Istio makes of paths that are left to it: a prefix if there is a star behind, else the path alone.
+        _ => match path.strip_suffix(".*").or_else(|| path.strip_suffix('*').filter(|path| path.ends_with('/'))) {
+            Some(beginning) => (beginning, IngressPathMatch::Beginning),
+            None => (path, IngressPathMatch::Exact),
+        },
+    };
+    Some(IngressPath { path: path.to_owned(), path_match, backend: backend_of(&entry.backend)? })
 }
 
 impl From<networking::Ingress> for Ingress {
@@ -194,6 +208,7 @@ impl From<networking::Ingress> for Ingress {
 
 #[cfg(test)]
 mod tests {
+    use super::IngressPathMatch;
     use crate::config::testing::{assert_refused, read};
     use crate::config::{Content, read_manifests};
 
@@ -216,9 +231,11 @@ mod tests {
         )))
         .unwrap();
         let ingress = object.config.spec.as_ingress().unwrap();
-        let paths: Vec<(&str, bool)> =
-            ingress.rules[0].paths.iter().map(|path| (path.path.as_str(), path.is_prefix)).collect();
-        assert_eq!((ingress.rules[0].host.as_str(), paths), ("*", vec![("/a", false), ("/b/", true), ("/", true)]));
+        let paths: Vec<(&str, IngressPathMatch)> =
+            ingress.rules[0].paths.iter().map(|path| (path.path.as_str(), path.path_match)).collect();
+        let want =
+            [("/a", IngressPathMatch::Exact), ("/b/", IngressPathMatch::Beginning), ("/", IngressPathMatch::Elements)];
+        assert_eq!((ingress.rules[0].host.as_str(), paths), ("*", want.to_vec()));
         assert_eq!(ingress.tls[0].secret, "web");
         assert!(ingress.default_backend.is_some());
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::checks::Faults;
 use crate::config::istio::{
-    HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting,
+    HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting, check_retries,
 };
 use crate::duration;
 use crate::invalid::Invalid;
@@ -111,9 +111,15 @@ pub(crate) fn check(full: &MeshConfigDocument) -> Faults {
     if let Some(setting) = &config.locality_lb_setting {
         check_locality_setting(&format!("data.{KEY}.localityLbSetting"), setting, &mut faults);
     }
-    for (name, duration) in [("connectTimeout", config.connect_timeout), ("dnsRefreshRate", config.dns_refresh_rate)] {
-        if duration.is_some_and(|duration| duration.as_millis() == 0) {
-            faults.push(Invalid::new(format!("data.{KEY}.{name}"), "at least 1ms", "less"));
+    if let Some(retries) = &config.default_http_retry_policy {
+        check_retries(&format!("data.{KEY}.defaultHttpRetryPolicy"), retries, &mut faults);
+    }
+    // Envoy wants more than a millisecond between two questions to DNS.
+    for (name, duration, min) in
+        [("connectTimeout", config.connect_timeout, 1), ("dnsRefreshRate", config.dns_refresh_rate, 2)]
+    {
+        if duration.is_some_and(|duration| duration.as_millis() < min) {
+            faults.push(Invalid::new(format!("data.{KEY}.{name}"), format!("at least {min}ms"), "less"));
         }
     }
     faults
@@ -150,6 +156,11 @@ mod tests {
         let refused =
             |mesh: &str, want: &str| assert_refused(&text(mesh), &format!("configMap istio-system/istio: {want}"));
         refused("{connectTimeout: 0s}", "data.mesh.connectTimeout: want at least 1ms, got less");
+        refused("{dnsRefreshRate: 1ms}", "data.mesh.dnsRefreshRate: want at least 2ms, got less");
+        refused(
+            "{defaultHttpRetryPolicy: {attempts: 1, retryOn: 6xx}}",
+            "data.mesh.defaultHttpRetryPolicy.retryOn: want",
+        );
         refused("{connectTimeout: [1]}", "data.mesh.connectTimeout: want a valid value, got");
         refused(
             "{localityLbSetting: {failoverPriority: ['']}}",

@@ -8,7 +8,7 @@ pub mod secret;
 pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
-pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPort, IngressRule, IngressTls};
+pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressRule, IngressTls};
 pub use mesh_config::{MeshConfig, MeshOutboundTrafficPolicy};
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Value, json};
 
 use crate::config::checks::Faults;
+use crate::dns_name::NAME_MAX;
 use crate::invalid::Invalid;
 
 /// The key of a certificate chain and that of its private key, under each of the pairs of names that Istio takes.
@@ -113,11 +114,11 @@ impl Secret {
 
 /// Returns whether a document of a Secret has something that TLS needs. The others are no config of a mesh.
 pub(crate) fn is_for_tls(document: &Value) -> bool {
-    let has = |field: &str, name: &str| document[field].get(name).is_some();
-    let keys = CERTIFICATE_KEYS.into_iter().flat_map(|(chain, key)| [chain, key]).chain(AUTHORITY_KEYS);
-    let names_any = keys.into_iter().any(|name| has("data", name) || has("stringData", name));
+    let has = |name: &str| ["data", "stringData"].iter().any(|field| document[*field].get(name).is_some());
+    let has_pair = CERTIFICATE_KEYS.into_iter().any(|(chain, key)| has(chain) && has(key));
+    let is_complete = has_pair || AUTHORITY_KEYS.into_iter().any(has);
     let secret_type = document["type"].as_str().unwrap_or_default();
-    secret_type != TOKEN_TYPE && (names_any || secret_type == TLS_TYPE || document.get("sealed").is_some())
+    secret_type != TOKEN_TYPE && (is_complete || secret_type == TLS_TYPE || document.get("sealed").is_some())
 }
 
 /// Returns the text of a document of a Secret with its values sealed.
@@ -187,6 +188,11 @@ fn values<'de, D: Deserializer<'de>>(
         }
     };
     let read_field = |(name, value): (String, Value)| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(is_plain) {
+            let want = format!("names of 1 to {NAME_MAX} letters, digits, \"-\", \"_\" and \".\"");
+            return Err(de::Error::custom(format!("want {want}, got another (is a colon missing?)")));
+        }
         let bytes = value.as_str().and_then(&read);
         let error = || de::Error::custom(format!("want {want} under {name:?}, got something else"));
         bytes.map(|bytes| (name.clone(), SecretBytes(bytes))).ok_or_else(error)
@@ -263,6 +269,7 @@ mod tests {
             format!("data: {key}"),
             format!("stringData: [{key}]"),
             format!("stringData: {{tls.crt: a, tls.key: [{key}]}}"),
+            format!("stringData: {{tls.crt: a, tls.key {key}}}"),
         ] {
             let error = refused(&body);
             assert!(error.contains("want ") && !error.contains(key), "{error}");
@@ -281,8 +288,17 @@ mod tests {
             matches!(manifest.content, Content::Taken(_))
         };
         assert!(is_taken("stringData: {cert: c, key: k}") && is_taken("data: {ca.crt: YQ==}"));
-        assert!(!is_taken("stringData: {password: p}"));
+        assert!(!is_taken("stringData: {password: p}") && !is_taken("stringData: {key: k}"));
         assert!(!is_taken("type: kubernetes.io/service-account-token\ndata: {ca.crt: YQ==, token: YQ==}"));
+    }
+
+    #[test]
+    fn annotations_in_which_tools_keep_copies_are_dropped() {
+        let copied = text("stringData: {cert: c, key: PRIVATE}")
+            .replace("{name: a}", "{name: a, annotations: {kapp.k14s.io/original: PRIVATE}}");
+        let document = yaml::parse(&copied).unwrap().remove(0).value;
+        let object = Object::from_value(document, "shop").unwrap();
+        assert!(!object.json.contains("annotations") && object.config.annotations.iter().next().is_none());
     }
 
     #[test]

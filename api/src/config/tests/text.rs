@@ -84,9 +84,9 @@ fn names_of_objects_are_those_of_kubernetes() {
 #[test]
 fn what_is_no_object_is_refused_by_what_is_missing() {
     let refused = |text: &str| read(text).unwrap_err();
-    expect!["want an object with apiVersion, kind and metadata, got [1]"].assert_eq(&refused("[1]"));
+    expect!["want an object with apiVersion, kind and metadata, got a list"].assert_eq(&refused("[1]"));
     expect!["apiVersion: want a string, got nothing"].assert_eq(&refused("kind: Service"));
-    expect!["kind: want a string, got 7"].assert_eq(&refused("apiVersion: v1\nkind: 7"));
+    expect!["kind: want a string, got a number"].assert_eq(&refused("apiVersion: v1\nkind: 7"));
     expect!["kind: want config of a mesh, got v1 Pod"]
         .assert_eq(&refused("apiVersion: v1\nkind: Pod\nmetadata: {name: a}"));
     expect!["Service: apiVersion: want v1, got v2"]

@@ -20,14 +20,15 @@ pub(crate) struct Mesh {
     inferred_hosts: BTreeMap<Hostname, usize>,
     gateways: BTreeSet<ConfigKey>,
     labels: BTreeSet<Labels>,
+    target_ports: BTreeMap<u16, u16>,
 }
 
 impl Mesh {
     pub(crate) fn new(text: &str) -> Self {
         let mut index = MeshIndex::new(MeshSettings::default());
         index.apply(&batch(configs(text)));
-        let (inferred_hosts, gateways, labels) = Default::default();
-        Self { index, egress: Egress::everything(), inferred_hosts, gateways, labels }
+        let (inferred_hosts, gateways, labels, target_ports) = Default::default();
+        Self { index, egress: Egress::everything(), inferred_hosts, gateways, labels, target_ports }
     }
 
     fn viewpoint(&self) -> Viewpoint<'_> {
@@ -37,6 +38,7 @@ impl Mesh {
             inferred_hosts: &self.inferred_hosts,
             gateways: &self.gateways,
             labels: &self.labels,
+            target_ports: &self.target_ports,
         }
     }
 

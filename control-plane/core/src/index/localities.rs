@@ -66,6 +66,7 @@ impl LocalityIndex {
         let needs = LocalityNeeds {
             is_locality_needed: self.needing > 0 || self.of_mesh.is_locality_needed,
             label_keys: keys.cloned().collect(),
+            has_shares: false,
         };
         let differs = needs != self.needs;
         self.needs = needs;

@@ -1,6 +1,6 @@
 //! The index as a whole: batches go in, and what they changed comes out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub struct MeshIndex {
     endpoints: EndpointIndex,
     virtual_services: VirtualServiceIndex,
     destination_rules: DestinationRuleIndex,
-    /// The label sets by which DestinationRules choose clients.
-    rule_labels: LabelSets,
+    /// The label sets by which DestinationRules of a namespace choose clients of it.
+    rule_labels: BTreeMap<Arc<str>, LabelSets>,
     localities: LocalityIndex,
     exports: Exports,
     /// The mesh config of the root namespace.
@@ -285,19 +285,19 @@ impl MeshIndex {
 
     /// Takes a DestinationRule over, and with it what the rules of its group come to.
     fn replace_destination_rule(&mut self, key: &ConfigKey, replacement: &Replacement<'_>, delta: &mut IndexDelta) {
-        delta.locality_needs |=
-            self.localities.replace_rule(replacement.old.map(|old| &**old), replacement.new.map(|new| &**new));
+        let needs = self.localities.needs().clone();
         if let Some(labels) = replacement.old.and_then(|old| destination_rules::workload_labels(old)) {
-            self.rule_labels.remove(labels, delta);
+            self.rule_labels.entry(key.namespace.clone()).or_default().remove(labels, delta);
         }
         if let Some(labels) = replacement.new.and_then(|new| destination_rules::workload_labels(new)) {
-            self.rule_labels.add(labels, delta);
+            self.rule_labels.entry(key.namespace.clone()).or_default().add(labels, delta);
         }
         let domain = self.settings.domain.clone();
         let groups: BTreeSet<RuleGroup> =
             replacement.both().filter_map(|config| RuleGroup::of(config, &domain)).collect();
         for group in &groups {
             if let Some(merged) = self.destination_rules.merged(group) {
+                self.localities.replace_rule(Some(&merged), None);
                 self.destination_rules.hide(group, &merged);
                 self.note_destination_rule(&merged, delta);
             }
@@ -313,11 +313,13 @@ impl MeshIndex {
             let written: Vec<Arc<Config>> = self.destination_rules.written(group).cloned().collect();
             written.into_iter().for_each(|config| self.objects.insert(config));
             if let Some(merged) = self.destination_rules.merged(group) {
+                self.localities.replace_rule(None, Some(&merged));
                 self.destination_rules.show(group, &merged);
                 self.note_destination_rule(&merged, delta);
                 self.objects.insert(merged);
             }
         }
+        delta.locality_needs |= needs != *self.localities.needs();
     }
 
     fn note_destination_rule(&self, config: &Config, delta: &mut IndexDelta) {
@@ -550,9 +552,11 @@ impl MeshIndex {
         self.virtual_services.for_clients_of(namespace).filter_map(|key| self.objects.get(key))
     }
 
-    /// Returns the label sets by which conditions of VirtualServices, and DestinationRules, choose clients.
-    pub fn source_labels(&self) -> impl Iterator<Item = &Labels> {
-        self.virtual_services.source_labels().chain(self.rule_labels.iter())
+    /// Returns the label sets by which conditions of VirtualServices, and DestinationRules of a namespace, choose clients of
+    /// that namespace.
+    pub fn source_labels(&self, namespace: &str) -> impl Iterator<Item = &Labels> {
+        let of_rules = self.rule_labels.get(namespace).into_iter().flat_map(LabelSets::iter);
+        self.virtual_services.source_labels().chain(of_rules)
     }
 
     /// Returns the DestinationRules about a host or about a wildcard that covers it: the most specific first, and of

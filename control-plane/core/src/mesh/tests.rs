@@ -772,6 +772,27 @@ fn a_mesh_config_that_goes_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_sidecar_object_without_egress_sees_everything_or_what_the_default_of_the_root_does() {
+    for (inherit_egress, want) in [(false, 2), (true, 1)] {
+        let mut mesh = Mesh::new(MeshSettings { inherit_egress, ..MeshSettings::default() });
+        let services = [service("n0", "s0", 80, "http", ""), service("n1", "s1", 80, "http", "")].join("\n---\n");
+        let sidecars = [
+            istio("Sidecar", "istio-system", "default", "egress: [{hosts: ['./*']}]"),
+            istio("Sidecar", "n0", "ports", "ingress: [{port: {number: 9000, protocol: HTTP}}]"),
+        ];
+        mesh.apply(&batch(configs(&format!("{services}\n---\n{}", sidecars.join("\n---\n")))));
+        let id = mesh.connect(node("a", "n0", "10.0.0.1"));
+        let seen = |mesh: &Mesh| mesh.view(id).unwrap().iter(ResourceType::Endpoint).count();
+        assert_eq!(seen(&mesh), want);
+        let wider = istio("Sidecar", "istio-system", "default", "egress: [{hosts: ['*/*']}]");
+        mesh.apply(&batch(configs(&wider)));
+        assert_eq!(seen(&mesh), 2, "what the root says now counts");
+        mesh.apply(&delete(Kind::Sidecar, "istio-system", "default"));
+        assert_eq!(seen(&mesh), 2);
+    }
+}
+
+#[test]
 fn a_secret_goes_to_gateways_of_its_namespace_that_may_have_it_and_costs_no_host() {
     let mut mesh = Mesh::new(MeshSettings::default());
     let servers =

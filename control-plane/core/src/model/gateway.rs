@@ -131,8 +131,12 @@ impl GatewayServer {
 pub type GatewayAddress = (Option<IpAddr>, u16);
 
 /// Returns the servers of some Gateway objects by the address at which they are bound, those of the oldest object first.
-/// Of servers at one address that cannot share it, plain requests and encrypted ones, the first has it.
-pub fn servers_of<'a>(gateways: impl Iterator<Item = &'a Arc<Config>>) -> BTreeMap<GatewayAddress, Vec<GatewayServer>> {
+/// Of servers at one address that cannot share it, plain requests and encrypted ones, the first has it. `target_ports` are
+/// the ports at which a gateway listens for others, because a service in front of it leads there.
+pub fn servers_of<'a>(
+    gateways: impl Iterator<Item = &'a Arc<Config>>,
+    target_ports: &BTreeMap<u16, u16>,
+) -> BTreeMap<GatewayAddress, Vec<GatewayServer>> {
     let mut gateways: Vec<&Arc<Config>> = gateways.collect();
     gateways.sort_by_key(|gateway| (gateway.created, &gateway.key));
     let mut servers: BTreeMap<GatewayAddress, Vec<GatewayServer>> = BTreeMap::new();
@@ -140,7 +144,9 @@ pub fn servers_of<'a>(gateways: impl Iterator<Item = &'a Arc<Config>>) -> BTreeM
         let Some(spec) = gateway.spec.as_gateway() else { continue };
         for (at, server) in spec.servers.iter().enumerate() {
             let Some(protocol) = server.protocol() else { continue };
-            let at_address = servers.entry((server.bind, server.port.number.get())).or_default();
+            let port = server.port.number.get();
+            let port = target_ports.get(&port).copied().unwrap_or(port);
+            let at_address = servers.entry((server.bind, port)).or_default();
             if at_address.first().is_none_or(|first| can_share(first.protocol, protocol)) {
                 at_address.push(GatewayServer { gateway: gateway.clone(), at, protocol });
             }
@@ -161,7 +167,8 @@ fn can_share(first: ServerProtocol, other: ServerProtocol) -> bool {
 /// Returns the hosts under which the servers of a Gateway object may be asked for what a VirtualService routes. `hosts`
 /// are the full hosts of the VirtualService.
 pub fn hosts_at_gateway(gateway: &Arc<Config>, hosts: &[Hostname], virtual_service: &ConfigKey) -> BTreeSet<Hostname> {
-    let servers: Vec<GatewayServer> = servers_of(std::iter::once(gateway)).into_values().flatten().collect();
+    let servers: Vec<GatewayServer> =
+        servers_of(std::iter::once(gateway), &BTreeMap::new()).into_values().flatten().collect();
     servers.iter().flat_map(|server| server.hosts_in_common(hosts, virtual_service)).collect()
 }
 
@@ -219,7 +226,7 @@ mod tests {
         let tcp =
             "{port: {number: 80, protocol: TCP}, hosts: ['*']}, {port: {number: 81, protocol: TCP}, hosts: ['*']}";
         let configs = configs(&[gateway("a", http), gateway("b", tcp), gateway("c", http)].concat());
-        let names: Vec<String> = servers_of(configs.iter())
+        let names: Vec<String> = servers_of(configs.iter(), &BTreeMap::new())
             .into_iter()
             .map(|((_, port), servers)| {
                 let names: Vec<&str> = servers.iter().map(|server| &*server.gateway.key.name).collect();

@@ -46,6 +46,8 @@ pub struct LocalityNeeds {
     pub is_locality_needed: bool,
     /// The labels that matter.
     pub label_keys: BTreeSet<String>,
+    /// Whether localities have shares, so that one matters even if it is the only one.
+    pub has_shares: bool,
 }
 
 impl LocalityNeeds {
@@ -82,7 +84,10 @@ impl LocalityNeeds {
     fn add(&mut self, plan: &LocalityPlan<'_>) {
         match plan {
             LocalityPlan::Alike => {}
-            LocalityPlan::Shares(_) => self.is_locality_needed = true,
+            LocalityPlan::Shares(_) => {
+                self.is_locality_needed = true;
+                self.has_shares = true;
+            }
             LocalityPlan::Priorities { labels, failover: _ } => {
                 self.is_locality_needed = true;
                 let keys = labels.iter().map(|label| key_of(label));
@@ -179,15 +184,25 @@ impl<'a> LocalityPlan<'a> {
         let Self::Shares(distribute) = self else { return None };
         let setting = distribute.iter().find(|setting| matches(&setting.from, &client.locality))?;
         let mut shares = vec![0; localities.len()];
+        // The region of an endpoint of Kubernetes is not known; it counts as that of the client.
+        let region_of = |locality: &Locality| match locality {
+            [region, zone, sub_zone] if region.is_empty() && !zone.is_empty() => {
+                [client.locality[0].clone(), zone.clone(), sub_zone.clone()]
+            }
+            known => known.clone(),
+        };
+        let known: Vec<(Locality, u32)> =
+            localities.iter().map(|(locality, weight)| (region_of(locality), *weight)).collect();
         for (pattern, share) in &setting.to {
-            let of_pattern = || localities.iter().enumerate().filter(|(_, (locality, _))| matches(pattern, locality));
+            let of_pattern = || known.iter().enumerate().filter(|(_, (locality, _))| matches(pattern, locality));
             let total: u64 = of_pattern().map(|(_, (_, weight))| u64::from(*weight)).sum();
             for (at, (_, weight)) in of_pattern() {
                 let part = (u64::from(*weight) * u64::from(*share)).div_ceil(total.max(1));
                 shares[at] = u32::try_from(part).unwrap_or(u32::MAX);
             }
         }
-        Some(shares)
+        // Endpoints of which nothing is said are better than none.
+        shares.iter().any(|share| *share > 0).then_some(shares)
     }
 }
 
@@ -338,5 +353,10 @@ mod tests {
         let weights: Vec<(&Locality, u32)> = localities.iter().zip([1, 3, 1, 5]).collect();
         assert_eq!(plan.shares(&weights, &client("eu/z1/s")), Some(vec![0, 60, 20, 20]));
         assert_eq!(plan.shares(&weights, &client("eu/z2")), None, "nothing is said of such clients");
+        let slices = ["/z1", "/z2"].map(locality_of_text);
+        let weights: Vec<(&Locality, u32)> = slices.iter().zip([3, 1]).collect();
+        assert_eq!(plan.shares(&weights, &client("eu/z1/s")), Some(vec![60, 20]), "the region is that of the client");
+        let elsewhere = ["asia"].map(locality_of_text);
+        assert_eq!(plan.shares(&[(&elsewhere[0], 1)], &client("eu/z1/s")), None, "rather there than nowhere");
     }
 }

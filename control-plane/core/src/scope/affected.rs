@@ -51,8 +51,8 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
-    // Sidecar objects restrict scopes, Gateway objects make them, and Secrets belong to gateways, which `ScopeTable` follows itself; addresses and
-    // labels concern single sidecars.
+    // Sidecar objects restrict scopes, Gateway objects make them, and Secrets belong to gateways, which `ScopeTable` follows
+    // itself; addresses and labels concern single sidecars.
     let IndexDelta {
         services,
         endpoints,

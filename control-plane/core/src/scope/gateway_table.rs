@@ -29,7 +29,7 @@ pub(super) fn servers_seen(
     viewpoint: Viewpoint<'_>,
     index: &MeshIndex,
 ) -> BTreeMap<GatewayAddress, Vec<GatewayServer>> {
-    servers_of(viewpoint.gateways.iter().filter_map(|key| index.config(key)))
+    servers_of(viewpoint.gateways.iter().filter_map(|key| index.config(key)), viewpoint.target_ports)
 }
 
 /// Returns the route tables of some servers.

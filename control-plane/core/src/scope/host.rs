@@ -32,7 +32,7 @@ use crate::model::{
     tls_routes_of,
 };
 use crate::resource::EncodedResource;
-use crate::visibility::{PlacedListener, Viewpoint};
+use crate::visibility::{SeenListener, Viewpoint};
 
 /// The number of hosts below which a second thread costs more than it saves.
 const SPREAD_MIN: usize = 256;
@@ -51,6 +51,8 @@ pub(super) struct HostResources {
     pub(super) virtual_hosts: PerPort<Arc<EncodedVirtualHost>>,
     /// How the host uses the listeners of ports.
     pub(super) port_uses: PerPort<PortUse>,
+    /// How the host uses listeners of ports that a Sidecar object has put somewhere.
+    pub(super) placed_uses: PerPort<PortUse>,
     /// Listeners that are the host's alone, unless another host claims one of the same name.
     pub(super) claimed_listeners: Vec<EncodedResource>,
     /// The route tables of those listeners.
@@ -112,14 +114,17 @@ enum PortRole {
     Unreachable,
 }
 
-fn port_role(client: ClientClass, service: &Service, port: &ServicePort, placed: Option<&PlacedListener>) -> PortRole {
-    let is_elsewhere = placed.is_some_and(|listener| listener.ip.is_some());
-    let has_own_address = client.is_captured() && !service.addresses.is_empty() && !is_elsewhere;
-    let protocol = match placed.and_then(|listener| listener.is_http) {
+/// Returns the protocol of a port as a listener has it that may say itself whether requests are routed.
+fn protocol_at(port: &ServicePort, is_http: Option<bool>) -> Protocol {
+    match is_http {
         Some(true) => Protocol::Http,
         Some(false) if port.protocol.is_http() || port.protocol == Protocol::Unknown => Protocol::Tcp,
         Some(false) | None => port.protocol,
-    };
+    }
+}
+
+fn port_role(client: ClientClass, service: &Service, protocol: Protocol) -> PortRole {
+    let has_own_address = client.is_captured() && !service.addresses.is_empty();
     match (client.route_table_form(), protocol) {
         (RouteTableForm::PerHost, Protocol::Tls | Protocol::Tcp) => PortRole::Unreachable,
         (RouteTableForm::PerHost, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown) => {
@@ -194,8 +199,20 @@ impl HostBuilder<'_> {
         let is_seen = |port: &&ServicePort| seen.as_ref().is_none_or(|seen| seen.contains(&port.number));
         for port in service.ports.iter().filter(is_seen) {
             let target = HostPort::new(&service.key.host, port.number);
-            let placed = self.viewpoint.egress.listeners(port.number).next();
-            match port_role(self.client, service, port, placed) {
+            let (placed, usual): (Vec<&SeenListener>, Vec<&SeenListener>) = self
+                .viewpoint
+                .egress
+                .listeners_of(service.namespace(), &service.key.host, port.number)
+                .into_iter()
+                .partition(|listener| listener.ip.is_some());
+            if let Some(listener) = placed.first() {
+                self.add_placed(&mut resources, (service, port), listener, virtual_service);
+            }
+            if usual.is_empty() && !placed.is_empty() {
+                continue;
+            }
+            let protocol = protocol_at(port, usual.first().and_then(|listener| listener.is_http));
+            match port_role(self.client, service, protocol) {
                 PortRole::Routed => {
                     let virtual_host = self.virtual_host(target, Some(service), virtual_service);
                     resources.virtual_hosts.insert(port.number, virtual_host);
@@ -214,6 +231,33 @@ impl HostBuilder<'_> {
             }
         }
         resources
+    }
+
+    /// Adds how a port is used by listeners that a Sidecar object has put somewhere.
+    fn add_placed(
+        &self,
+        resources: &mut HostResources,
+        (service, port): (&Arc<Service>, &ServicePort),
+        listener: &SeenListener,
+        virtual_service: Option<&Arc<Config>>,
+    ) {
+        let port_use = match (self.client.route_table_form(), protocol_at(port, listener.is_http)) {
+            (RouteTableForm::PerHost, _) => return,
+            (RouteTableForm::Split | RouteTableForm::Whole, protocol) => match protocol {
+                Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown => {
+                    let target = HostPort::new(&service.key.host, port.number);
+                    let virtual_host = self.virtual_host(target, Some(service), virtual_service);
+                    resources.virtual_hosts.insert(port.number, virtual_host);
+                    PortUse::Http
+                }
+                Protocol::Tls | Protocol::Tcp => {
+                    // Nobody asks for an address of the service there.
+                    let service = Arc::new(Service { addresses: Vec::new(), ..(**service).clone() });
+                    PortUse::Connections(self.connections(&service, port, virtual_service))
+                }
+            },
+        };
+        resources.placed_uses.insert(port.number, port_use);
     }
 
     /// Builds what leads to a service, without the ways by which clients ask for it.
@@ -267,10 +311,10 @@ impl HostBuilder<'_> {
         needs.add_service(service);
         let mesh = self.index.mesh_config().and_then(|config| config.spec.as_mesh_config());
         mesh.into_iter().for_each(|mesh| needs.add_mesh(mesh));
-        let LocalityNeeds { is_locality_needed, label_keys } = needs;
+        let LocalityNeeds { is_locality_needed, label_keys, has_shares } = needs;
         let first = endpoints.first()?;
         let are_apart = || endpoints.iter().any(|endpoint| endpoint.locality != first.locality);
-        (is_locality_needed && (!label_keys.is_empty() || are_apart())).then(|| self.locality.clone())
+        (is_locality_needed && (has_shares || !label_keys.is_empty() || are_apart())).then(|| self.locality.clone())
     }
 
     fn virtual_host(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rutter_api::{ClusterName, ConfigKey, Hostname, ResourceType, VirtualHostName};
+use rutter_api::{ClusterName, ConfigKey, Hostname, Kind, ResourceType, VirtualHostName};
 
 use super::state::Scope;
 use crate::index::MeshIndex;
@@ -12,14 +12,14 @@ use crate::visibility::WorkloadObjects;
 /// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
     if resource_type == ResourceType::Secret {
-        let named =
-            |key: &ConfigKey| name.strip_prefix("kubernetes://").is_some_and(|name| name.starts_with(&*key.name));
-        let secrets = index.of_namespace(rutter_api::Kind::Secret, &scope.key.namespace);
-        return secrets.map(|config| config.key.clone()).filter(named).collect();
+        let named = name.strip_prefix("kubernetes://").unwrap_or_default();
+        let names = [Some(named), named.strip_suffix("-cacert")];
+        let keys = names.into_iter().flatten().map(|name| ConfigKey::new(Kind::Secret, &scope.key.namespace, name));
+        return keys.filter(|key| index.config(key).is_some()).collect();
     }
     let Some(host) = host_of(resource_type, name) else {
-        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
-        return sidecar.iter().chain(gateways).cloned().collect();
+        let WorkloadObjects { sidecar, egress_from, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
+        return sidecar.iter().chain(egress_from).chain(gateways).cloned().collect();
     };
     if scope.key.client.is_gateway() && resource_type == ResourceType::VirtualHost {
         return sources_at_gateway(scope, &host, name);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::config::istio::{OutboundMode, Sidecar};
-use rutter_api::{Config, ConfigKey, Hostname, Kind, ResourceType};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, ListenerName, ResourceType};
 
 use super::host::HostResources;
 use super::key::{BaseKey, ScopeKey};
@@ -57,6 +57,20 @@ pub struct Scope {
     pub(super) snapshot: Arc<Snapshot>,
 }
 
+/// A listener of a port that a Sidecar object has put somewhere.
+#[derive(Debug)]
+pub(super) struct PlacedPort {
+    pub(super) ip: IpAddr,
+    pub(super) is_bound: bool,
+    pub(super) uses: OutboundPort,
+}
+
+impl PlacedPort {
+    pub(super) fn listener_name(&self, port: u16) -> ResourceName {
+        ListenerName::Address { ip: self.ip, port }.to_string().into()
+    }
+}
+
 impl Scope {
     /// Returns a scope without anything in it. Its snapshots are told from those of others by `lineage`.
     pub(super) fn new(key: ScopeKey, index: &MeshIndex, lineage: u64) -> Self {
@@ -104,7 +118,9 @@ impl Scope {
             return;
         }
         let spec = self.sidecar(index);
-        self.egress = spec.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
+        let egress_from = self.key.objects.egress_from.as_ref().and_then(|key| index.config(key)?.spec.as_sidecar());
+        let seen = egress_from.or(spec);
+        self.egress = seen.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
         let mode = spec.and_then(|spec| spec.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
         let of_mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
         let of_mesh = of_mesh.and_then(|mesh| mesh.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
@@ -122,7 +138,7 @@ impl Scope {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
         // the mode that were read from it. Routes for clients of certain labels are in no base.
         let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
-        let WorkloadObjects { sidecar: _, source_labels, gateways: _, target_ports: _ } = objects;
+        let WorkloadObjects { sidecar: _, egress_from: _, source_labels, gateways: _, target_ports: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
         may_share.then(|| BaseKey { client: *client, mode: self.mode, locality: locality.clone() })
     }
@@ -135,6 +151,7 @@ impl Scope {
             inferred_hosts: &self.inferred_hosts,
             gateways: &self.key.objects.gateways,
             labels: &self.key.objects.source_labels,
+            target_ports: &self.key.objects.target_ports,
         }
     }
 
@@ -166,6 +183,24 @@ impl Scope {
         merge(http_hosts, own_uses.into_iter().flat_map(|uses| &uses.not_http).chain(base_uses))
     }
 
+    /// Returns the listeners of a port that the Sidecar object has put somewhere, each with what the hosts that it admits make
+    /// of the port. Of two at one address the first has it.
+    pub(super) fn placed_at(&self, port: u16) -> Vec<PlacedPort> {
+        let mut placed: Vec<PlacedPort> = Vec::new();
+        for listener in self.egress.placed(port) {
+            let Some(ip) = listener.ip.filter(|ip| !placed.iter().any(|placed| placed.ip == *ip)) else { continue };
+            let admitted = self.hosts.iter().filter_map(|(host, resources)| {
+                let resources = resources.as_ref()?;
+                let service = resources.service.as_ref()?;
+                let port_use = resources.placed_uses.get(port)?;
+                listener.admits(service.namespace(), host).then_some((host, port_use))
+            });
+            let uses = merge(0, admitted);
+            placed.extend(uses.map(|uses| PlacedPort { ip, is_bound: listener.is_bound, uses }));
+        }
+        placed
+    }
+
     /// Returns the listener of a name that hosts claim: that of the first host in the order of the names.
     pub(super) fn claimed_listener(&self, base: Option<&Scope>, name: &str) -> Option<EncodedResource> {
         let own_claim = self.claims.get(name).and_then(BTreeMap::first_key_value);
@@ -179,17 +214,15 @@ impl Scope {
     /// sidecar's own.
     pub fn bound_listeners(&self, base: Option<&Scope>) -> BTreeMap<(Option<IpAddr>, u16), BoundListener> {
         let ports = self.ports.keys().chain(base.into_iter().flat_map(|base| base.ports.keys()));
-        let ports: BTreeSet<u16> = ports.copied().collect();
+        let placed_ports = self.hosts.values().flatten().flat_map(|resources| resources.placed_uses.ports());
+        let ports: BTreeSet<u16> = ports.copied().chain(placed_ports).collect();
         let mut listeners = BTreeMap::new();
         for port in ports {
-            let Some(merged) = self.merge_port(base, port) else { continue };
-            let listener = BoundListener::of_port(port, &merged);
-            let mut addresses: Vec<Option<IpAddr>> =
-                self.egress.listeners(port).map(|listener| listener.ip).filter(Option::is_some).collect();
-            if addresses.is_empty() {
-                addresses.push(None);
+            let merged = self.merge_port(base, port);
+            listeners.extend(merged.map(|merged| ((None, port), BoundListener::of_port(port, &merged))));
+            for placed in self.placed_at(port) {
+                listeners.insert((Some(placed.ip), port), BoundListener::of_port(port, &placed.uses));
             }
-            listeners.extend(addresses.into_iter().map(|ip| ((ip, port), listener.clone())));
         }
         listeners
     }

@@ -89,10 +89,8 @@ impl ScopeTable {
         self.last_id += 1;
         let id = ScopeId(self.last_id);
         self.by_key.insert(key.clone(), id);
-        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &key.objects;
-        if let Some(sidecar) = sidecar {
-            self.edges.link_sidecar(sidecar, id);
-        }
+        let WorkloadObjects { sidecar, egress_from, source_labels: _, gateways, target_ports: _ } = &key.objects;
+        sidecar.iter().chain(egress_from).for_each(|sidecar| self.edges.link_sidecar(sidecar, id));
         gateways.iter().for_each(|gateway| self.edges.link_gateway(gateway, id));
         let mut scope = Scope::new(key.clone(), index, id.0);
         scope.base = self.base_for(&scope);
@@ -135,10 +133,8 @@ impl ScopeTable {
     fn drop_scope(&mut self, id: ScopeId) {
         let Some(scope) = self.scopes.remove(&id) else { return };
         self.by_key.remove(&scope.key);
-        let WorkloadObjects { sidecar, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
-        if let Some(sidecar) = sidecar {
-            self.edges.unlink_sidecar(sidecar, id);
-        }
+        let WorkloadObjects { sidecar, egress_from, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
+        sidecar.iter().chain(egress_from).for_each(|sidecar| self.edges.unlink_sidecar(sidecar, id));
         gateways.iter().for_each(|gateway| self.edges.unlink_gateway(gateway, id));
         match scope.base {
             Some(_) => self.bases.forget(&scope, id),

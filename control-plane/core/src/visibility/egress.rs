@@ -9,18 +9,17 @@ use rutter_api::config::istio::{CaptureMode, EgressListener, Sidecar};
 
 use crate::model::Protocol;
 
-/// The `egress.hosts` of a Sidecar object, all of its listeners together.
+/// The egress listeners of a Sidecar object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Egress {
-    patterns: Vec<EgressPattern>,
-    listeners: Vec<PlacedListener>,
+    listeners: Vec<SeenListener>,
 }
 
-/// A listener of a Sidecar object that is somewhere else than Istio would put it, or for something else than the services
-/// say.
+/// One egress listener: what it lets workloads see, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlacedListener {
-    /// The port. `None` means every port for which there is no other.
+pub struct SeenListener {
+    patterns: Vec<EgressPattern>,
+    /// The only port of services that is seen. `None` means all.
     pub port: Option<u16>,
     /// Whether requests are routed at the port, whatever the protocol of its services is. `None` leaves it to them.
     pub is_http: Option<bool>,
@@ -30,23 +29,6 @@ pub struct PlacedListener {
     pub is_bound: bool,
 }
 
-impl PlacedListener {
-    fn of(listener: &EgressListener) -> Option<Self> {
-        let is_bound = match listener.capture_mode {
-            CaptureMode::Default | CaptureMode::Iptables => false,
-            CaptureMode::None => true,
-        };
-        let ip = listener.bind.or(is_bound.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        let is_http = listener.port.as_ref().and_then(|port| match Protocol::from_word(&port.protocol) {
-            Protocol::Http | Protocol::Http2 | Protocol::Grpc => Some(true),
-            Protocol::Tls | Protocol::Tcp => Some(false),
-            Protocol::Unknown => None,
-        });
-        let placed = Self { port: listener.port.as_ref().map(|port| port.number.get()), is_http, ip, is_bound };
-        (placed.ip.is_some() || placed.is_http.is_some()).then_some(placed)
-    }
-}
-
 /// One pattern, `namespace/dnsName`. An object is admitted if its namespace and its host fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EgressPattern {
@@ -54,20 +36,56 @@ struct EgressPattern {
     namespace: Option<Arc<str>>,
     /// The host, perhaps a wildcard. `None` means any host.
     host: Option<Hostname>,
-    /// The only port of a service that is admitted. `None` means all.
-    port: Option<u16>,
+}
+
+impl SeenListener {
+    fn usual(patterns: Vec<EgressPattern>) -> Self {
+        Self { patterns, port: None, is_http: None, ip: None, is_bound: false }
+    }
+
+    fn of(listener: &EgressListener, workload_namespace: &Arc<str>) -> Self {
+        let is_bound = match listener.capture_mode {
+            CaptureMode::Default | CaptureMode::Iptables => false,
+            CaptureMode::None => true,
+        };
+        let is_http = listener.port.as_ref().and_then(|port| match Protocol::from_word(&port.protocol) {
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc => Some(true),
+            Protocol::Tls | Protocol::Tcp => Some(false),
+            Protocol::Unknown => None,
+        });
+        Self {
+            patterns: listener.hosts.iter().filter_map(|text| EgressPattern::parse(text, workload_namespace)).collect(),
+            port: listener.port.as_ref().map(|port| port.number.get()),
+            is_http,
+            ip: listener.bind.or(is_bound.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            is_bound,
+        }
+    }
+
+    fn is_usual(&self) -> bool {
+        let Self { patterns: _, port, is_http, ip, is_bound: _ } = self;
+        port.is_none() && is_http.is_none() && ip.is_none()
+    }
+
+    fn takes(&self, port: u16) -> bool {
+        self.port.is_none_or(|own| own == port)
+    }
+
+    /// Returns whether an object of a namespace about a host is admitted.
+    pub fn admits(&self, namespace: &str, host: &Hostname) -> bool {
+        self.patterns.iter().any(|pattern| pattern.admits(namespace, host))
+    }
 }
 
 impl Egress {
     /// Returns the egress that restricts nothing, `*/*`.
     pub fn everything() -> Self {
-        let everything = EgressPattern { namespace: None, host: None, port: None };
-        Self { patterns: vec![everything], listeners: Vec::new() }
+        Self { listeners: vec![SeenListener::usual(vec![EgressPattern { namespace: None, host: None }])] }
     }
 
     /// Returns the egress that admits nothing. A gateway sees no more than what its routes lead to.
     pub fn nothing() -> Self {
-        Self { patterns: Vec::new(), listeners: Vec::new() }
+        Self { listeners: Vec::new() }
     }
 
     /// Reads the egress of a Sidecar object for workloads of a namespace. Without any listener it restricts nothing.
@@ -75,43 +93,46 @@ impl Egress {
         if spec.egress.is_empty() {
             return Self::everything();
         }
-        let patterns = spec.egress.iter().flat_map(|listener| {
-            let port = listener.port.as_ref().map(|port| port.number.get());
-            let patterns = listener.hosts.iter().filter_map(|text| EgressPattern::parse(text, workload_namespace));
-            patterns.map(move |pattern| EgressPattern { port, ..pattern })
-        });
-        let listeners = spec.egress.iter().filter_map(PlacedListener::of);
-        Self { patterns: patterns.collect(), listeners: listeners.collect() }
+        Self { listeners: spec.egress.iter().map(|listener| SeenListener::of(listener, workload_namespace)).collect() }
     }
 
-    /// Returns whether the egress leaves nothing out.
+    fn patterns(&self) -> impl Iterator<Item = &EgressPattern> {
+        self.listeners.iter().flat_map(|listener| &listener.patterns)
+    }
+
+    /// Returns whether the egress leaves nothing out, and has everything where it usually is.
     pub fn is_everything(&self) -> bool {
-        let is_everything =
-            |pattern: &EgressPattern| pattern.namespace.is_none() && pattern.host.is_none() && pattern.port.is_none();
-        self.listeners.is_empty() && self.patterns.iter().any(is_everything)
+        self.listeners.iter().all(SeenListener::is_usual)
+            && self.patterns().any(|pattern| pattern.namespace.is_none() && pattern.host.is_none())
     }
 
-    /// Returns the listeners for a port that are somewhere else than usual: those of the port, or else those of every port.
-    pub fn listeners(&self, port: u16) -> impl Iterator<Item = &PlacedListener> {
-        let is_named = self.listeners.iter().any(|listener| listener.port == Some(port));
-        let wanted = is_named.then_some(port);
-        self.listeners.iter().filter(move |listener| listener.port == wanted)
+    /// Returns the listeners by which a port of a service is seen, those for the port alone first.
+    pub fn listeners_of(&self, namespace: &str, host: &Hostname, port: u16) -> Vec<&SeenListener> {
+        let seeing = self.listeners.iter().filter(|listener| listener.takes(port) && listener.admits(namespace, host));
+        let mut seeing: Vec<&SeenListener> = seeing.collect();
+        seeing.sort_by_key(|listener| listener.port.is_none());
+        seeing
+    }
+
+    /// Returns the listeners for a port that are somewhere else than usual.
+    pub fn placed(&self, port: u16) -> impl Iterator<Item = &SeenListener> {
+        self.listeners.iter().filter(move |listener| listener.ip.is_some() && listener.takes(port))
     }
 
     /// Returns the ports of a service that are admitted, or `None` if all are.
     pub fn ports(&self, namespace: &str, host: &Hostname) -> Option<BTreeSet<u16>> {
-        let admitting = self.patterns.iter().filter(|pattern| pattern.admits(namespace, host));
-        admitting.map(|pattern| pattern.port).collect()
+        let admitting = self.listeners.iter().filter(|listener| listener.admits(namespace, host));
+        admitting.map(|listener| listener.port).collect()
     }
 
     /// Returns the namespaces whose objects may be admitted, or `None` if those of every namespace may.
     pub fn namespaces(&self) -> Option<Vec<&Arc<str>>> {
-        self.patterns.iter().map(|pattern| pattern.namespace.as_ref()).collect()
+        self.patterns().map(|pattern| pattern.namespace.as_ref()).collect()
     }
 
     /// Returns whether an object of a namespace about a host is admitted.
     pub fn admits(&self, namespace: &str, host: &Hostname) -> bool {
-        self.patterns.iter().any(|pattern| pattern.admits(namespace, host))
+        self.listeners.iter().any(|listener| listener.admits(namespace, host))
     }
 }
 
@@ -126,7 +147,7 @@ impl EgressPattern {
             name => Some(name.into()),
         };
         let host = if host == "*" { None } else { Some(host.parse().ok()?) };
-        Some(Self { namespace, host, port: None })
+        Some(Self { namespace, host })
     }
 
     fn admits(&self, namespace: &str, host: &Hostname) -> bool {
@@ -146,7 +167,7 @@ mod tests {
     fn egress(hosts: &[&str]) -> Egress {
         let namespace: Arc<str> = "shop".into();
         let patterns = hosts.iter().filter_map(|text| EgressPattern::parse(text, &namespace)).collect();
-        Egress { patterns, listeners: Vec::new() }
+        Egress { listeners: vec![SeenListener::usual(patterns)] }
     }
 
     #[test]

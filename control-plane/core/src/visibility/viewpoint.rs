@@ -24,6 +24,8 @@ pub struct Viewpoint<'a> {
     pub gateways: &'a BTreeSet<ConfigKey>,
     /// The label sets by which objects choose clients and the client has.
     pub labels: &'a BTreeSet<Labels>,
+    /// Where a gateway listens for ports of the services in front of it.
+    pub target_ports: &'a BTreeMap<u16, u16>,
 }
 
 impl Viewpoint<'_> {
@@ -158,6 +160,7 @@ mod tests {
             inferred_hosts: &BTreeMap::new(),
             gateways,
             labels: &BTreeSet::new(),
+            target_ports: &BTreeMap::new(),
         })
     }
 
@@ -211,6 +214,7 @@ mod tests {
             inferred_hosts: &nothing,
             gateways,
             labels: &BTreeSet::new(),
+            target_ports: &BTreeMap::new(),
         };
         assert!(restricted.service(&index, &host(HOST)).is_none());
         let inferred = BTreeMap::from([(host(HOST), 1)]);

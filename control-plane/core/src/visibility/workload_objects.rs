@@ -18,6 +18,8 @@ use crate::model::{Endpoint, Service};
 pub struct WorkloadObjects {
     /// The Sidecar object. `None` means that the client sees everything that is exported.
     pub sidecar: Option<ConfigKey>,
+    /// The Sidecar object of the root namespace, if it says what is seen because the other does not.
+    pub egress_from: Option<ConfigKey>,
     /// The label sets that conditions of VirtualServices ask of clients (`sourceLabels`) and the workload has.
     pub source_labels: BTreeSet<Labels>,
     /// The Gateway objects of a gateway. A sidecar has none.
@@ -29,12 +31,14 @@ pub struct WorkloadObjects {
 impl WorkloadObjects {
     /// Finds the objects that are about a workload.
     pub fn of_node(index: &MeshIndex, node: &SidecarNode) -> Self {
-        let source_labels = index.source_labels().filter(|labels| labels.selects(&node.labels));
+        let source_labels = index.source_labels(&node.namespace).filter(|labels| labels.selects(&node.labels));
         let source_labels = source_labels.cloned().collect();
         match node.role {
             Role::Sidecar => {
-                let sidecar = sidecar_of(index, node).map(|config| config.key.clone());
-                Self { sidecar, source_labels, ..Self::default() }
+                let sidecar = sidecar_of(index, node);
+                let egress_from = sidecar.and_then(|sidecar| egress_from(index, sidecar));
+                let sidecar = sidecar.map(|config| config.key.clone());
+                Self { sidecar, egress_from, source_labels, ..Self::default() }
             }
             Role::Gateway => {
                 let gateways = gateways_of(index, node);
@@ -47,18 +51,23 @@ impl WorkloadObjects {
 /// Returns the ports of the services that reach a gateway at other ports of its pod: clients ask for port 80 of the
 /// service, and the pod, which may not open that, has 8080. Of several services the oldest counts.
 fn target_ports(index: &MeshIndex, node: &SidecarNode) -> BTreeMap<u16, u16> {
-    let mut services: Vec<&Arc<Service>> = node.addresses.iter().flat_map(|ip| index.services_at(ip)).collect();
+    // A pod that is not ready is no endpoint, and listens where it will.
+    let is_selected = |service: &&Arc<Service>| {
+        service.selector.as_ref().is_some_and(|selector| !selector.is_empty() && selector.selects(&node.labels))
+    };
+    let of_namespace = index.hosts_of_namespace(&node.namespace).flat_map(|host| index.definitions(host));
+    let mut services: Vec<&Arc<Service>> = of_namespace.filter(is_selected).collect();
+    services.extend(node.addresses.iter().flat_map(|ip| index.services_at(ip)));
     services.retain(|service| *service.namespace() == node.namespace && service.is_kubernetes());
     services.sort_by_key(|service| service.age());
+    services.dedup_by_key(|service| &service.key);
     let mut targets = BTreeMap::new();
     for service in services {
         let is_here = |endpoint: &&Endpoint| endpoint.ip().is_some_and(|ip| node.addresses.contains(&ip));
-        for endpoint in index.endpoints(&service.key).iter().filter(is_here) {
-            for port in &service.ports {
-                if let Some(target) = endpoint.target(port.number) {
-                    targets.entry(port.number).or_insert(target);
-                }
-            }
+        let endpoints = index.endpoints(&service.key);
+        for port in &service.ports {
+            let at_endpoint = endpoints.iter().filter(is_here).find_map(|endpoint| endpoint.target(port.number));
+            targets.entry(port.number).or_insert(at_endpoint.unwrap_or(port.target));
         }
     }
     targets.retain(|port, target| port != target);
@@ -79,10 +88,24 @@ fn sidecar_of<'a>(index: &'a MeshIndex, node: &'a SidecarNode) -> Option<&'a Arc
     let selecting =
         of_namespace().filter(|config| selector_of(config).is_some_and(|labels| labels.selects(&node.labels)));
     let of_all = of_namespace().filter(|config| selector_of(config).is_none());
+    let selecting = selecting.min_by_key(|config| age(config));
+    selecting.or_else(|| of_all.min_by_key(|config| age(config))).or_else(|| root_sidecar(index))
+}
+
+/// Returns the Sidecar object of the root namespace from which one that says nothing of what is seen has that.
+fn egress_from(index: &MeshIndex, sidecar: &Config) -> Option<ConfigKey> {
+    let is_silent = sidecar.spec.as_sidecar().is_some_and(|spec| spec.egress.is_empty());
+    if !index.settings().inherit_egress || !is_silent {
+        return None;
+    }
+    root_sidecar(index).filter(|root| root.key != sidecar.key).map(|root| root.key.clone())
+}
+
+/// Returns the default of the root namespace.
+fn root_sidecar(index: &MeshIndex) -> Option<&Arc<Config>> {
     let root = &index.settings().root_namespace;
     let of_root = index.of_namespace(Kind::Sidecar, root).filter(|config| selector_of(config).is_none());
-    let selecting = selecting.min_by_key(|config| age(config));
-    selecting.or_else(|| of_all.min_by_key(|config| age(config))).or_else(|| of_root.min_by_key(|config| age(config)))
+    of_root.min_by_key(|config| age(config))
 }
 
 fn selector_of(config: &Config) -> Option<&Labels> {

@@ -315,6 +315,10 @@ impl AdminServer {
             return Err(Status::invalid_argument(format!("want a revision of at most {latest}, got {revision}")));
         }
         let plan = history::rollback(self.differences(revision, latest).await?)?;
+        for config in &plan.configs {
+            let refuse = |error| Status::failed_precondition(format!("{}: {error}", config.key));
+            self.sealer.opened((**config).clone()).map_err(refuse)?;
+        }
         let checked = self.check(plan.configs).await?;
         let warnings = [plan.warnings, checked.warnings].concat();
         let revision = self.change(call, plan.writes).await?;

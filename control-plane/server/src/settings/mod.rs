@@ -172,13 +172,22 @@ impl Settings {
 
     /// Returns the path of the key with which Secrets are sealed: beside the data folder, so that a copy of that is of no
     /// use alone. `None` means that the key is kept in memory, as the objects are.
-    pub(crate) fn secret_key_file(&self) -> Option<PathBuf> {
-        let beside_data_folder = || {
-            let mut path = self.store.data_dir.as_ref()?.components().as_path().as_os_str().to_owned();
+    ///
+    /// # Errors
+    /// Fails if the file is in the data folder.
+    pub(crate) fn secret_key_file(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(dir) = &self.store.data_dir else { return Ok(self.store.secret_key_file.clone()) };
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        let Some(file) = &self.store.secret_key_file else {
+            let mut path = dir.into_os_string();
             path.push(".key");
-            Some(path.into())
+            return Ok(Some(path.into()));
         };
-        self.store.secret_key_file.clone().or_else(beside_data_folder)
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if folder.canonicalize().is_ok_and(|folder| folder.starts_with(&dir)) {
+            bail!("--secret-key-file: want a file outside the data folder, got {}", file.display());
+        }
+        Ok(Some(file.clone()))
     }
 
     /// Returns the path of the file with tokens.
@@ -427,6 +436,13 @@ mod tests {
                       [env: RUTTER_WHOLE_ROUTE_TABLES]
                       [possible values: true, false]
 
+                  --inherit-egress [<BOOL>]
+                      Let a Sidecar object without egress show its workloads what that of the root namespace does, and not
+                      everything as in Istio
+
+                      [env: RUTTER_INHERIT_EGRESS]
+                      [possible values: true, false]
+
                   --verify [<BOOL>]
                       Compute everything a second time from nothing after each change and compare: for tests, and in doubt
 
@@ -565,6 +581,7 @@ mod tests {
                     root_namespace: "istio-system",
                     domain: "cluster.local",
                     whole_route_tables: false,
+                    inherit_egress: false,
                     verify: false,
                     debounce_ms: Milliseconds(
                         20ms,
@@ -611,7 +628,7 @@ mod tests {
         let file = "data-dir = '/d'\nsecret-key-file = '/k'\nconfig-dir = '/c'\nxds = '127.0.0.1:1'\nadmin = '127.0.0.1:2'\nmonitoring = '127.0.0.1:3'\n\
                     admin-socket = '/s'\nadmin-group = 'g'\ntoken-file = '/t'\nadmin-hosts = 'a,b'\n\
                     admin-origins = 'https://c'\ninsecure = false\n\
-                    root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\nverify = true\ndebounce-ms = 1\n\
+                    root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\ninherit-egress = true\nverify = true\ndebounce-ms = 1\n\
                     debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
                     streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
                     connection-age-s = 11\nresets-max = 12\nconnections-max = 15\nconnections-per-address = 16\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";

@@ -107,6 +107,10 @@ pub struct MeshOptions {
     #[arg(long, env = "RUTTER_WHOLE_ROUTE_TABLES", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = MeshOptions::default().whole_route_tables, hide_default_value = true, action = ArgAction::Set)]
     pub whole_route_tables: bool,
+    /// Let a Sidecar object without egress show its workloads what that of the root namespace does, and not everything as in Istio
+    #[arg(long, env = "RUTTER_INHERIT_EGRESS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+        default_value_t = MeshOptions::default().inherit_egress, hide_default_value = true, action = ArgAction::Set)]
+    pub inherit_egress: bool,
     /// Compute everything a second time from nothing after each change and compare: for tests, and in doubt
     #[arg(long, env = "RUTTER_VERIFY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = MeshOptions::default().verify, hide_default_value = true, action = ArgAction::Set)]
@@ -126,6 +130,7 @@ impl Default for MeshOptions {
             root_namespace: mesh.root_namespace.to_string(),
             domain: mesh.domain.to_string(),
             whole_route_tables: mesh.whole_route_tables,
+            inherit_egress: mesh.inherit_egress,
             verify: false,
             debounce_ms: Milliseconds::new(20),
             debounce_max_ms: Milliseconds::new(100),

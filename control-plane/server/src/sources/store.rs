@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use rutter_api::{Config, ConfigKey};
+use rutter_api::{Config, ConfigKey, Kind};
 use rutter_core::ConfigChange;
 use rutter_store::{Commit, ConfigEvent, ConfigStore, Stored, Watch};
 use tracing::error;
@@ -34,6 +34,11 @@ fn read_commit(commit: &Commit, sealer: &Sealer) -> SourceCommit {
 
 fn read_event(event: &ConfigEvent, sealer: &Sealer) -> Option<(ConfigKey, ConfigChange)> {
     match event {
+        // A Secret that cannot be opened is not there, as after a restart.
+        ConfigEvent::Put(stored) if stored.key.kind == Kind::Secret => {
+            let change = read_stored(stored, sealer).map_or(ConfigChange::Delete, ConfigChange::Put);
+            Some((stored.key.clone(), change))
+        }
         ConfigEvent::Put(stored) => {
             read_stored(stored, sealer).map(|config| (config.key.clone(), ConfigChange::Put(config)))
         }
@@ -62,7 +67,7 @@ fn read_stored(stored: &Stored, sealer: &Sealer) -> Option<Arc<Config>> {
 
 #[cfg(test)]
 mod tests {
-    use rutter_api::{CreationTimestamp, Kind};
+    use rutter_api::CreationTimestamp;
     use rutter_store::{ConfigWrite, Expected, MemoryStore, Owner};
 
     use super::*;

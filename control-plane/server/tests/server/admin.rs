@@ -102,7 +102,7 @@ async fn an_object_that_is_not_there_and_a_kind_that_nobody_knows_are_errors() {
     assert_eq!((response.objects.len(), response.missing), (0, vec![key("Service", "a")]));
     let error = names(&mut process, "pods", "", "").await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
-    assert!(error.message().starts_with("want a kind of Namespace, Service, "), "{error}");
+    assert!(error.message().starts_with("want a kind of Namespace, ConfigMap, Service, "), "{error}");
 }
 
 #[tokio::test]

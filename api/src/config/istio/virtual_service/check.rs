@@ -363,7 +363,7 @@ fn check_status(path: &str, status: u32, faults: &mut Faults) {
     }
 }
 
-fn check_retries(path: &str, retries: &HttpRetry, faults: &mut Faults) {
+pub(crate) fn check_retries(path: &str, retries: &HttpRetry, faults: &mut Faults) {
     let HttpRetry {
         attempts,
         per_try_timeout,

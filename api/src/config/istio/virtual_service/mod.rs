@@ -14,8 +14,8 @@ pub use actions::{
     CorsPolicy, Delegate, HeaderOperations, Headers, HttpAbort, HttpBody, HttpDelay, HttpDirectResponse, HttpFault,
     HttpMirror, HttpRedirect, HttpRetry, HttpRewrite, Percent, RedirectPort, RegexRewrite, UnmatchedPreflights,
 };
-pub(crate) use check::check;
 pub use check::grpc_status;
+pub(crate) use check::{check, check_retries};
 pub(crate) use layer4::subnets;
 pub use layer4::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 pub use matches::{HttpMatch, StringMatch};

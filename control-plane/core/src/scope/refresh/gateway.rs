@@ -90,14 +90,12 @@ impl Refresh<'_> {
             gateway_tables: tables,
             encoder: self.encoder,
         };
-        let target_ports = &self.scope.key.objects.target_ports;
-        let listeners = servers.iter().filter_map(|((bind, port), servers)| {
-            let address = (*bind, *target_ports.get(port).unwrap_or(port));
+        let listeners = servers.iter().filter_map(|(address, servers)| {
             let servers: Vec<ServerOfListener<'_>> = servers
                 .iter()
                 .map(|server| ServerOfListener { server, connections: builder.connections_of_server(server) })
                 .collect();
-            Some((ResourceType::Listener, encode_gateway_listener(address, &servers)?))
+            Some((ResourceType::Listener, encode_gateway_listener(*address, &servers)?))
         });
         listeners.collect()
     }

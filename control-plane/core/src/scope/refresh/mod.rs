@@ -202,6 +202,8 @@ impl Refresh<'_> {
             }
         }
         self.ports.extend(ports_of(in_base));
+        let placed = [change.old, change.new].into_iter().flatten();
+        self.ports.extend(placed.flat_map(|resources| resources.placed_uses.ports()));
     }
 
     /// Registers the listeners that a host of the scope itself claims.
@@ -222,7 +224,8 @@ impl Refresh<'_> {
 
     fn finish(mut self) -> Refreshed {
         let base = self.surroundings.base;
-        for name in &self.refreshed.claims {
+        let is_placed = |name: &&ResourceName| !self.scope.placed.values().any(|names| names.contains(*name));
+        for name in self.refreshed.claims.iter().filter(is_placed) {
             let resource = self.scope.claimed_listener(base, name);
             self.wanted.push(Wanted { resource_type: ResourceType::Listener, name: name.clone(), resource });
         }

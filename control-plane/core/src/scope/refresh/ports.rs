@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rutter_api::{ListenerName, ResourceType, RouteTableName};
 
-use super::super::state::Scope;
+use super::super::state::{PlacedPort, Scope};
 use super::super::writes::Wanted;
 use super::Refresh;
 use crate::client::RouteTableForm;
@@ -26,15 +26,18 @@ impl Refresh<'_> {
             }
             // A whole table has to be put together again whenever its port is named: some virtual host changed.
             let is_split = self.scope.key.client.route_table_form() == RouteTableForm::Split;
+            let is_placed = self.scope.egress.placed(port).next().is_some() || self.scope.placed.contains_key(&port);
             match base {
                 Some(base) if base.merged.get(&port) == merged.as_ref() => {
                     self.wanted.extend(resources_as_in(base, port));
                 }
-                None if is_same && is_split && !self.is_mode_new => {}
+                None if is_same && is_split && !is_placed && !self.is_mode_new => {}
                 Some(_) | None => {
                     self.encoder.tables += 1;
-                    self.wanted.extend(encode_port(self.scope, port, merged.as_ref()));
-                    self.want_placed_listeners(port, merged.as_ref());
+                    let placed = self.scope.placed_at(port);
+                    self.forget_placed_listeners(port, &placed);
+                    self.wanted.extend(encode_port(self.scope, port, merged.as_ref(), &placed));
+                    self.want_placed_listeners(port, &placed);
                 }
             }
             match merged {
@@ -46,25 +49,36 @@ impl Refresh<'_> {
 }
 
 impl Refresh<'_> {
-    /// Adds the listeners of a port that a Sidecar object has put somewhere, and takes away those that are there no longer.
-    fn want_placed_listeners(&mut self, port: u16, merged: Option<&OutboundPort>) {
-        let Scope { egress, key, mode, placed, .. } = &mut *self.scope;
-        let mut listeners = BTreeMap::new();
-        for listener in egress.listeners(port).filter(|_| key.client.is_captured()) {
-            let (Some(ip), Some(merged)) = (listener.ip, merged) else { continue };
-            let encoded = match listener.is_bound {
-                true => encode_bound(ip, port, &BoundListener::of_port(port, merged)),
-                false => encode_outbound_port_at(ip, port, merged, *mode),
+    /// Takes away the listeners of a port that a Sidecar object had put somewhere and that are there no longer. Others may
+    /// have their names now.
+    fn forget_placed_listeners(&mut self, port: u16, placed: &[PlacedPort]) {
+        let is_captured = self.scope.key.client.is_captured();
+        let names = placed.iter().filter(|_| is_captured).map(|placed| placed.listener_name(port));
+        let names: BTreeSet<ResourceName> = names.collect();
+        let any_address = resource_names(port).map(|(_, name)| name);
+        let known = &mut self.scope.placed;
+        let before = if names.is_empty() { known.remove(&port) } else { known.insert(port, names.clone()) };
+        for name in before.into_iter().flatten().filter(|name| !names.contains(name)) {
+            self.wanted.push(Wanted::nothing(ResourceType::Listener, name.clone()));
+            if !any_address.contains(&name) {
+                self.refreshed.claims.insert(name);
+            }
+        }
+    }
+
+    /// Adds the listeners of a port that a Sidecar object has put somewhere.
+    fn want_placed_listeners(&mut self, port: u16, placed: &[PlacedPort]) {
+        if !placed.is_empty() {
+            // A sidecar that binds its listeners has these in a layer of its own.
+            self.refreshed.ports.insert(port);
+        }
+        for PlacedPort { ip, is_bound, uses } in placed.iter().filter(|_| self.scope.key.client.is_captured()) {
+            let listener = match is_bound {
+                true => encode_bound(*ip, port, &BoundListener::of_port(port, uses)),
+                false => encode_outbound_port_at(*ip, port, uses, self.scope.mode),
             };
-            listeners.insert(encoded.name.clone(), encoded);
+            self.wanted.push(Wanted::resource(ResourceType::Listener, listener));
         }
-        let names: BTreeSet<ResourceName> = listeners.keys().cloned().collect();
-        let before = if names.is_empty() { placed.remove(&port) } else { placed.insert(port, names) };
-        for name in before.into_iter().flatten().filter(|name| !listeners.contains_key(name)) {
-            self.wanted.push(Wanted::nothing(ResourceType::Listener, name));
-        }
-        let listeners = listeners.into_values().map(|listener| Wanted::resource(ResourceType::Listener, listener));
-        self.wanted.extend(listeners);
     }
 }
 
@@ -75,11 +89,11 @@ fn resource_names(port: u16) -> [(ResourceType, ResourceName); 2] {
 }
 
 /// Returns the listener and the route table of a port.
-fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>) -> [Wanted; 2] {
-    let is_elsewhere = scope.egress.listeners(port).any(|listener| listener.ip.is_some());
-    let listener = merged.filter(|_| scope.key.client.is_captured() && !is_elsewhere);
+fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>, placed: &[PlacedPort]) -> [Wanted; 2] {
+    let listener = merged.filter(|_| scope.key.client.is_captured());
     let listener = listener.map(|merged| encode_outbound_port(port, merged, scope.mode));
-    let table = merged.filter(|merged| merged.http).map(|_| encode_port_table(scope, port));
+    let has_table = merged.is_some_and(|merged| merged.http) || placed.iter().any(|placed| placed.uses.http);
+    let table = has_table.then(|| encode_port_table(scope, port));
     let [(listener_type, listener_name), (table_type, table_name)] = resource_names(port);
     [
         Wanted { resource_type: listener_type, name: listener_name, resource: listener },

@@ -15,7 +15,7 @@ fn listener(servers: &str, connections: &ConnectionTargets) -> String {
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: shop}}\nspec: {{servers: [{servers}]}}"
     );
     let configs = configs(&text);
-    let servers = servers_of(configs.iter());
+    let servers = servers_of(configs.iter(), &std::collections::BTreeMap::new());
     let (address, servers) = servers.first_key_value().unwrap();
     let servers: Vec<ServerOfListener<'_>> =
         servers.iter().map(|server| ServerOfListener { server, connections: connections.clone() }).collect();
