@@ -11,7 +11,7 @@ use rutter_tests::dice::Dice;
 use rutter_tests::http;
 use rutter_tests::process::{ControlPlane, Proxy, Sidecar, Workload, eventually};
 use rutter_tests::tls::Authority;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long it goes on, in seconds; each Envoy has to agree at the end. `CHAOS_SECONDS` in the environment: another
 /// time, 600 for instance.
@@ -278,7 +278,9 @@ async fn wanted(plane: &ControlPlane, pod: &str) -> Result<World> {
             .into_iter()
             .filter(|one| one["name"].as_str().is_some_and(|name| name.starts_with(&start)));
         let hosts: Vec<Value> = hosts.map(|one| one["resource"].clone()).collect();
-        table["virtual_hosts"].as_array_mut().context("a fallback")?.extend(hosts);
+        // The table of a gateway has no fallback.
+        let table_hosts = table.as_object_mut().context("a table")?.entry("virtual_hosts").or_insert_with(|| json!([]));
+        table_hosts.as_array_mut().context("virtual hosts")?.extend(hosts);
         world.extend(virtual_hosts(&table));
     }
     Ok(world)
@@ -329,6 +331,13 @@ async fn envoys_agree_after_random_changes_cuts_and_kills() -> Result<()> {
         envoys.push((format!("{pod}.open"), Sidecar::spawn(dir.path(), &plane, &workload).await?));
     }
     let secrets = secrets(dir.path())?;
+    // Each gateway always has something.
+    let always = [0, 1].map(|number| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: always-{number}, namespace: open}}\nspec: {{selector: {{edge: 'g{number}'}}, servers: [{{bind: 127.0.31.20{number}, port: {{number: 18099, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n"
+        )
+    });
+    plane.apply(&always.join("---\n"), &[]).await?;
     for (_, envoy) in &envoys {
         envoy.wait_ready().await?;
     }

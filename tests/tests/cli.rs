@@ -623,7 +623,7 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        want a kind of Namespace, Service, EndpointSlice, ServiceEntry, WorkloadEntry, Gateway, VirtualService, DestinationRule, Sidecar, got "pods"
+        want a kind of Namespace, ConfigMap, Service, EndpointSlice, ServiceEntry, WorkloadEntry, Secret, Gateway, Ingress, VirtualService, DestinationRule, Sidecar, got "pods"
     "#]].assert_eq(&shell.shown("get pods").await?);
     expect![[r#"
         exit 1

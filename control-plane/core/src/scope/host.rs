@@ -206,7 +206,8 @@ impl HostBuilder<'_> {
                 .into_iter()
                 .partition(|listener| listener.ip.is_some());
             if let Some(listener) = placed.first() {
-                self.add_placed(&mut resources, (service, port), listener, virtual_service);
+                let port = ServicePort { protocol: protocol_at(port, listener.is_http), ..port.clone() };
+                self.add_placed(&mut resources, service, &port, virtual_service);
             }
             if usual.is_empty() && !placed.is_empty() {
                 continue;
@@ -233,15 +234,16 @@ impl HostBuilder<'_> {
         resources
     }
 
-    /// Adds how a port is used by listeners that a Sidecar object has put somewhere.
+    /// Adds how a port is used by listeners that a Sidecar object has put somewhere. The port has the protocol that they
+    /// say.
     fn add_placed(
         &self,
         resources: &mut HostResources,
-        (service, port): (&Arc<Service>, &ServicePort),
-        listener: &SeenListener,
+        service: &Arc<Service>,
+        port: &ServicePort,
         virtual_service: Option<&Arc<Config>>,
     ) {
-        let port_use = match (self.client.route_table_form(), protocol_at(port, listener.is_http)) {
+        let port_use = match (self.client.route_table_form(), port.protocol) {
             (RouteTableForm::PerHost, _) => return,
             (RouteTableForm::Split | RouteTableForm::Whole, protocol) => match protocol {
                 Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown => {
