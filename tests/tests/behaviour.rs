@@ -335,7 +335,8 @@ const DELEGATE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService
 /// The policies of DestinationRules, each for a host of its own, `p0.test` and so on.
 const POLICIES: &[&str] = &[
     "loadBalancer: {consistentHash: {httpHeaderName: x-user}}",
-    "loadBalancer: {consistentHash: {httpCookie: {name: session, ttl: 60s, path: /}, maglev: {tableSize: 1021}}}",
+    "loadBalancer: {consistentHash: {httpCookie: {name: session, ttl: 60s, path: /, attributes: [{name: Secure}, \
+     {name: SameSite, value: Lax}]}, maglev: {tableSize: 1021}}}",
     "loadBalancer: {consistentHash: {httpQueryParameterName: user, ringHash: {minimumRingSize: 64}}}",
     "loadBalancer: {consistentHash: {useSourceIp: true}}",
     "outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}",
@@ -536,7 +537,10 @@ async fn check_policies(envoy: SocketAddr, asked: &BTreeMap<&str, Asked>) -> Res
     check_sticky(envoy, "chosen.test", "GET / x-user=N").await?;
     let fresh = send(envoy, "p1.test", "GET /").await?;
     let cookie = fresh.header("set-cookie").unwrap_or_default().to_owned();
-    ensure!(cookie.starts_with("session=") && cookie.contains("Max-Age=60"), "the proxy sets the cookie: {cookie:?}");
+    ensure!(cookie.starts_with("session="), "the proxy sets the cookie: {cookie:?}");
+    for part in ["Max-Age=60", "Secure", "SameSite=Lax"] {
+        ensure!(cookie.contains(part), "the cookie has {part}: {cookie:?}");
+    }
     ensure!(backends(envoy, "p3.test", &["GET /".into()]).await?[0].len() == 1, "one address, one endpoint");
     // An endpoint that fails once is left out, and when both are nobody answers.
     send(envoy, "p4.test", "GET / x-status=500").await?;

@@ -9,11 +9,26 @@ use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
 
 /// Returns the warnings about objects that are to be applied beside those that are there.
 pub(crate) fn of_objects(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let mut warnings = unknown_destinations(index, configs);
-    warnings.extend(unknown_secrets(index, configs));
-    warnings.extend(overshadowed_routes(index, configs));
-    warnings.extend(servers_without_a_port(index, configs));
-    warnings.extend(configs.iter().filter_map(|config| mesh_config(index, config)));
+    let sorts = [
+        unknown_destinations(index, configs),
+        unknown_secrets(index, configs),
+        overshadowed_routes(index, configs),
+        servers_without_a_port(index, configs),
+        configs.iter().filter_map(|config| mesh_config(index, config)).collect(),
+    ];
+    sorts.into_iter().flat_map(bounded).collect()
+}
+
+/// The number of warnings of one sort that are told one by one.
+const MOST: usize = 50;
+
+/// Shortens the warnings of one sort, if they are too many for anybody to read.
+fn bounded(mut warnings: Vec<String>) -> Vec<String> {
+    if warnings.len() > MOST {
+        let more = warnings.len() - MOST;
+        warnings.truncate(MOST);
+        warnings.push(format!("{more} more warnings like these are not shown"));
+    }
     warnings
 }
 
@@ -83,19 +98,24 @@ fn overshadowed_routes(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String
     let mut coming = with_ages(index, configs);
     coming.retain(|config| is_for_mesh(config));
     let keys: BTreeSet<&ConfigKey> = coming.iter().map(|config| &config.key).collect();
-    let mut by_host: BTreeMap<Hostname, Vec<&Arc<Config>>> = BTreeMap::new();
+    let age = |config: &Arc<Config>| (config.created, config.key.clone());
+    let mut oldest: BTreeMap<Hostname, Arc<Config>> = BTreeMap::new();
     for config in &coming {
-        index.routed_hosts_of(config).into_iter().for_each(|host| by_host.entry(host).or_default().push(config));
+        for host in index.routed_hosts_of(config) {
+            let first = oldest.entry(host).or_insert_with_key(|host| {
+                let there = index.virtual_services_routing(host).filter(|rival| !keys.contains(&rival.key));
+                let there = there.filter(|rival| index.routed_hosts_of(rival).contains(host));
+                there.min_by_key(|rival| age(rival)).unwrap_or(config).clone()
+            });
+            if age(config) < age(first) {
+                first.clone_from(config);
+            }
+        }
     }
     let mut warnings = Vec::new();
     for config in &coming {
         for host in index.routed_hosts_of(config) {
-            let there = index.virtual_services_routing(&host).filter(|rival| !keys.contains(&rival.key));
-            let there = there.filter(|rival| index.routed_hosts_of(rival).contains(&host));
-            let together = by_host.get(&host).into_iter().flatten().copied();
-            let rivals = there.chain(together).filter(|rival| rival.key != config.key);
-            let oldest = rivals.min_by_key(|rival| (rival.created, &rival.key));
-            if let Some(rival) = oldest.filter(|rival| (rival.created, &rival.key) < (config.created, &config.key)) {
+            if let Some(rival) = oldest.get(&host).filter(|rival| rival.key != config.key) {
                 warnings.push(format!(
                     "{}: the older {} routes {host} in sidecars that see both, so that this one has no effect there",
                     config.key, rival.key
@@ -183,6 +203,9 @@ mod tests {
         assert!(said("old", "mesh").is_empty(), "it is the same object");
         let both = objects(&[virtual_service("first", "mesh"), virtual_service("second", "mesh")].concat());
         assert_eq!(of_objects(&MeshIndex::new(MeshSettings::default()), &both).len(), 1, "the second by its name");
+        let many: String = (0..1000).map(|number| virtual_service(&format!("v{number}"), "mesh")).collect();
+        let told = of_objects(&index, &objects(&many));
+        assert_eq!((told.len(), told[50].as_str()), (51, "950 more warnings like these are not shown"));
     }
 
     #[test]

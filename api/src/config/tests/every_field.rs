@@ -241,7 +241,10 @@ fn destination_rule_fields() {
             "spec.trafficPolicy.loadBalancer",
             "{consistentHash: {httpCookie: {name: a, path: /, ttl: 1h}, maglev: {tableSize: 1021}}}",
         ),
-        ("spec.trafficPolicy.loadBalancer", "{consistentHash: {httpCookie: {name: a, attributes: [{name: b}]}}}"),
+        (
+            "spec.trafficPolicy.loadBalancer",
+            "{consistentHash: {httpCookie: {name: a, ttl: 0s, attributes: [{name: b, value: c}]}}}",
+        ),
         ("spec.trafficPolicy.loadBalancer", "{consistentHash: {useSourceIp: true, minimumRingSize: 7}}"),
         ("spec.trafficPolicy.loadBalancer", "{consistentHash: {httpQueryParameterName: a}}"),
         ("spec.trafficPolicy.loadBalancer", "{localityLbSetting: {enabled: true}}"),
@@ -317,7 +320,7 @@ fn destination_rule_fields() {
             spec.trafficPolicy.loadBalancer: want one of `UNSPECIFIED`, `ROUND_ROBIN`, `LEAST_REQUEST`, `LEAST_CONN`, `RANDOM`, `PASSTHROUGH`, got unknown variant `NEVER`
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
-            spec.trafficPolicy.loadBalancer: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken
             spec.trafficPolicy.loadBalancer: taken

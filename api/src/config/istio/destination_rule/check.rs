@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::policy::{
-    ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, LoadBalancer, OutlierDetection, PortTrafficPolicy,
-    SimpleLb, TrafficPolicy,
+    ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, CookieAttribute, HashCookie, LoadBalancer,
+    OutlierDetection, PortTrafficPolicy, SimpleLb, TrafficPolicy,
 };
 use super::{DestinationRule, locality};
 use crate::config::checks::{Faults, check_export_to};
@@ -136,12 +136,48 @@ fn check_consistent_hash(path: &str, hash: &ConsistentHash, faults: &mut Faults)
         let want = "one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName";
         faults.push(Invalid::new(path, want, if count == 0 { "none" } else { "several" }));
     }
+    check_hashed(path, hash, faults);
     if ring_hash.is_some() && maglev.is_some() {
         faults.push(Invalid::new(path, "one of ringHash and maglev", "both"));
     }
     let table_size = maglev.as_ref().and_then(|maglev| maglev.table_size);
     if let Some(size) = table_size.filter(|size| *size > 5_000_011 || !is_prime(*size)) {
         faults.push(Invalid::new(format!("{path}.maglev.tableSize"), "a prime of at most 5000011", size));
+    }
+}
+
+/// Checks the names of what is hashed.
+fn check_hashed(path: &str, hash: &ConsistentHash, faults: &mut Faults) {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b";=,".contains(&b));
+    let ConsistentHash { http_header_name, http_cookie, http_query_parameter_name, .. } = hash;
+    if let Some(name) = http_header_name.as_ref().filter(|name| !is_name(name)) {
+        faults.push(Invalid::new(format!("{path}.httpHeaderName"), "the name of a header", format!("{name:?}")));
+    }
+    if http_query_parameter_name.as_ref().is_some_and(String::is_empty) {
+        faults.push(Invalid::new(format!("{path}.httpQueryParameterName"), "a name", "none"));
+    }
+    let Some(HashCookie { name, path: cookie_path, ttl, attributes }) = http_cookie else { return };
+    let path = format!("{path}.httpCookie");
+    if !is_name(name) {
+        faults.push(Invalid::new(format!("{path}.name"), "the name of a cookie", format!("{name:?}")));
+    }
+    let is_value = |value: &str| value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b';');
+    if let Some(value) = cookie_path.as_ref().filter(|value| !is_value(value)) {
+        faults.push(Invalid::new(format!("{path}.path"), "a value without `;`", format!("{value:?}")));
+    }
+    for (number, CookieAttribute { name, value }) in attributes.iter().enumerate() {
+        if !is_name(name) {
+            let want = "the name of an attribute";
+            faults.push(Invalid::new(format!("{path}.attributes[{number}].name"), want, format!("{name:?}")));
+        }
+        if !is_value(value) {
+            let want = "a value without `;`";
+            faults.push(Invalid::new(format!("{path}.attributes[{number}].value"), want, format!("{value:?}")));
+        }
+    }
+    if !attributes.is_empty() && ttl.is_none() {
+        let want = "httpCookie.ttl beside it, with which the proxy sets the cookie";
+        faults.push(Invalid::new(format!("{path}.attributes"), want, "none"));
     }
 }
 
@@ -248,6 +284,27 @@ mod tests {
         refused_policy(
             "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 1000}}}",
             "loadBalancer.consistentHash.maglev.tableSize: want a prime of at most 5000011, got 1000",
+        );
+        for (cookie, said) in [
+            ("name: ''", "httpCookie.name: want the name of a cookie, got \"\""),
+            ("name: a, path: '/; Secure'", "httpCookie.path: want a value without `;`, got \"/; Secure\""),
+            ("name: a, ttl: 1s, attributes: [{name: 'a b'}]", "httpCookie.attributes[0].name: want the name of"),
+            (
+                "name: a, ttl: 1s, attributes: [{name: a, value: 'b; c'}]",
+                "httpCookie.attributes[0].value: want a value",
+            ),
+            ("name: a, attributes: [{name: Secure}]", "httpCookie.attributes: want httpCookie.ttl beside it"),
+        ] {
+            let policy = format!("loadBalancer: {{consistentHash: {{httpCookie: {{{cookie}}}}}}}");
+            refused_policy(&policy, &format!("loadBalancer.consistentHash.{said}"));
+        }
+        refused_policy(
+            "loadBalancer: {consistentHash: {httpHeaderName: 'a b'}}",
+            "loadBalancer.consistentHash.httpHeaderName: want the name of a header, got \"a b\"",
+        );
+        refused_policy(
+            "loadBalancer: {consistentHash: {httpQueryParameterName: ''}}",
+            "loadBalancer.consistentHash.httpQueryParameterName: want a name",
         );
         refused_policy(
             "connectionPool: {tcp: {connectTimeout: 0s}}",

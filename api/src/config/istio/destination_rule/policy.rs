@@ -134,6 +134,19 @@ pub struct HashCookie {
     /// How long a cookie is kept that the proxy sets. Zero means as long as the browser runs.
     #[serde(default, deserialize_with = "duration::optional")]
     pub ttl: Option<Duration>,
+    /// Further attributes of a cookie that the proxy sets, in their order, such as `Secure`.
+    #[serde(default)]
+    pub attributes: Vec<CookieAttribute>,
+}
+
+/// An attribute of a cookie, `NAME` or `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CookieAttribute {
+    /// Its name.
+    pub name: String,
+    /// Its value. Empty means none.
+    #[serde(default)]
+    pub value: String,
 }
 
 /// A ring of endpoints.

@@ -69,7 +69,9 @@ pub(super) fn forward(http: &HttpRoute, clusters: &[RouteCluster<'_>], mirrors: 
 /// Adds what is hashed of a request to choose an endpoint. A request that is tried again goes to the same endpoint then,
 /// as far as it is there.
 pub(super) fn hash_requests(action: &mut pb::RouteAction, hash: Option<&ConsistentHash>) {
-    use pb::route_action::hash_policy::{ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter};
+    use pb::route_action::hash_policy::{
+        ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+    };
     let Some(hash) = hash else { return };
     let specifier = if let Some(name) = &hash.http_header_name {
         PolicySpecifier::Header(Header { header_name: name.clone(), regex_rewrite: None })
@@ -78,7 +80,11 @@ pub(super) fn hash_requests(action: &mut pb::RouteAction, hash: Option<&Consiste
             name: cookie.name.clone(),
             ttl: cookie.ttl.map(to_pb),
             path: cookie.path.clone().unwrap_or_default(),
-            ..Default::default()
+            attributes: cookie
+                .attributes
+                .iter()
+                .map(|attribute| CookieAttribute { name: attribute.name.clone(), value: attribute.value.clone() })
+                .collect(),
         })
     } else if let Some(name) = &hash.http_query_parameter_name {
         PolicySpecifier::QueryParameter(QueryParameter { name: name.clone() })

@@ -449,6 +449,10 @@ fn faults_and_other_origins() {
 fn hashes_of_requests() {
     for (hash, want) in [
         ("httpCookie: {name: c, ttl: 60s, path: /}", r#"[{"cookie":{"name":"c","path":"/","ttl":"60s"}}]"#),
+        (
+            "httpCookie: {name: c, ttl: 0s, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}",
+            r#"[{"cookie":{"attributes":[{"name":"Secure"},{"name":"SameSite","value":"Lax"}],"name":"c","ttl":"0s"}}]"#,
+        ),
         ("httpHeaderName: x-a", r#"[{"header":{"header_name":"x-a"}}]"#),
         ("httpQueryParameterName: q", r#"[{"query_parameter":{"name":"q"}}]"#),
         ("useSourceIp: true", r#"[{"connection_properties":{"source_ip":true}}]"#),
