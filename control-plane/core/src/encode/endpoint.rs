@@ -51,11 +51,9 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
             let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name)).in_mesh(mesh);
             let choice = EndpointChoice {
-                port: port.number,
                 labels: subset.map(|subset| &subset.labels),
-                plan: LocalityPlan::of_policy(&policy, service),
-                is_node_local: service.endpoint_use.is_node_local,
                 client: inputs.locality.as_deref(),
+                ..EndpointChoice::of_port(port.number, service, &policy)
             };
             let assignment = load_assignment(&name, &inputs.endpoints, &choice);
             assignments.push(encoded(&name, &assignment));
@@ -85,6 +83,14 @@ pub(super) struct EndpointChoice<'a> {
     pub(super) is_node_local: bool,
     /// Where the client is. `None` means that it does not matter.
     pub(super) client: Option<&'a ClientLocality>,
+}
+
+impl<'a> EndpointChoice<'a> {
+    /// Returns the choice of all endpoints at a port of a service, for a client whose place does not matter.
+    pub(super) fn of_port(port: u16, service: &Service, policy: &Policy<'a>) -> Self {
+        let plan = LocalityPlan::of_policy(policy, service);
+        Self { port, labels: None, plan, is_node_local: service.endpoint_use.is_node_local, client: None }
+    }
 }
 
 /// Returns the load assignment of a cluster: the endpoints that serve the port and have the labels, by locality. Localities

@@ -18,7 +18,7 @@ use crate::encode::endpoint::{self, EndpointChoice, takes_port};
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
-use crate::model::{ClientLocality, Discovery, Endpoint, LocalityPlan, Policy, Service, ServicePort};
+use crate::model::{ClientLocality, Discovery, Endpoint, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
 /// The time between two questions to DNS.
@@ -110,11 +110,9 @@ fn outbound_cluster(
                 [] => endpoint::single_endpoint_assignment(&name, dns_name, port.target),
                 some => {
                     let choice = EndpointChoice {
-                        port: port.number,
                         labels: subset.map(|subset| &subset.labels),
-                        plan: LocalityPlan::of_policy(&policy, service),
-                        is_node_local: service.endpoint_use.is_node_local,
                         client: inputs.locality.as_deref(),
+                        ..EndpointChoice::of_port(port.number, service, &policy)
                     };
                     endpoint::load_assignment(&name, some, &choice)
                 }
