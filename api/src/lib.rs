@@ -21,6 +21,7 @@ pub mod pb;
 mod printable;
 mod re2;
 pub mod resource_type;
+mod socket_path;
 mod spelling;
 pub mod yaml;
 
@@ -36,3 +37,4 @@ pub use names::{ClusterName, Direction, HostPort, Hostname, ListenerName, RouteT
 pub use node::SidecarNode;
 pub use printable::{LogWriter, PrintableWriter, printable, printable_line};
 pub use resource_type::{PerType, ResourceType, StateOfTheWorldForm};
+pub use socket_path::socket_path;

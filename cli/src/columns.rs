@@ -14,6 +14,7 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::Namespace => &[],
         Kind::ConfigMap => &["DATA"],
         Kind::Service => &["CLUSTER-IP", "PORTS", "ENDPOINTS"],
+        Kind::Pod => &["READY", "IP", "NODE"],
         Kind::EndpointSlice => &["PORTS", "ENDPOINTS"],
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
         Kind::WorkloadEntry => &["ADDRESS"],
@@ -38,6 +39,11 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
             let ip = spec["clusterIP"].as_str().unwrap_or("-").to_owned();
             let ready = endpoints.map_or_else(|| "-".to_owned(), |endpoints| ready_of_service(object, endpoints));
             vec![ip, ports(&spec["ports"], "port"), ready]
+        }
+        Kind::Pod => {
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let status = &object["status"];
+            vec![text(&status["conditions"][0]["status"]), text(&status["podIP"]), text(&spec["nodeName"])]
         }
         Kind::EndpointSlice => {
             let (ready, all) = ready_of_slice(object);

@@ -43,7 +43,11 @@ async fn bad_input_is_refused_with_its_place_and_nothing_of_it_lands() -> Result
     )
     .await;
     refused(&rule("{host: on}"), "are booleans in YAML: quote the value").await;
-    refused(&rule("{host: a, trafficPolicy: {tunnel: {}}}"), "spec.trafficPolicy.tunnel: not supported yet").await;
+    refused(
+        &rule("{host: a, trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}}"),
+        "spec.trafficPolicy.outlierDetection.consecutiveErrors: not supported yet",
+    )
+    .await;
     refused(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [a], http: [{route: [{destination: {host: a}, weight: 0}, {destination: {host: b}, weight: 0}]}]}",
         "want weights of a sum from 1 to 4294967295, got 0",

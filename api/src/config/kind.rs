@@ -16,6 +16,8 @@ pub enum Kind {
     ConfigMap,
     /// `v1 Service`
     Service,
+    /// `v1 Pod`, if it runs
+    Pod,
     /// `discovery.k8s.io/v1 EndpointSlice`
     EndpointSlice,
     /// `networking.istio.io/v1 ServiceEntry`
@@ -71,6 +73,7 @@ impl Kind {
             Self::Namespace => Row { is_namespaced: false, ..row("Namespace", &["v1"], &["ns"]) },
             Self::ConfigMap => row("ConfigMap", &["v1"], &["cm"]),
             Self::Service => row("Service", &["v1"], &["svc"]),
+            Self::Pod => row("Pod", &["v1"], &["po"]),
             Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
             Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),
             Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
@@ -208,7 +211,7 @@ mod tests {
         check("vs.networking.istio.io", Kind::VirtualService);
         check("virtualservices.v1beta1.networking.istio.io", Kind::VirtualService);
         check("services.v1", Kind::Service);
-        assert_eq!(Kind::from_word("pod"), None);
+        assert_eq!(Kind::from_word("deployment"), None);
         assert_eq!(Kind::from_word("services.serving.knative.dev"), None);
         assert_eq!(Kind::from_word("vs.networking.istio.i"), None);
         assert_eq!(Kind::nearest("virtualservces"), Some("VirtualService"));

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::kind::{ConfigKey, Kind};
 use super::kubernetes::ingress::is_for_gateways;
 use super::kubernetes::mesh_config::is_mesh_config;
+use super::kubernetes::pod::has_address;
 use super::kubernetes::secret::is_for_tls;
 use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
@@ -148,6 +149,7 @@ fn is_for_mesh(kind: Kind, document: &Value) -> bool {
         Kind::Secret => is_for_tls(document),
         Kind::Ingress => is_for_gateways(document),
         Kind::ConfigMap => is_mesh_config(document),
+        Kind::Pod => has_address(document),
         Kind::Namespace
         | Kind::Service
         | Kind::EndpointSlice
@@ -213,7 +215,7 @@ mod tests {
     fn each_object_is_taken_refused_or_foreign() {
         let text = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: EnvoyFilter, metadata: {name: g, namespace: bank}}\n---\n\
-                    {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, trafficPolicy: {tunnel: {}}}}\n---\n\
+                    {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}}}\n---\n\
                     {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: d}, spec: {host: a, hots: b}}\n---\n\
                     7\n";
         assert_eq!(
@@ -221,7 +223,7 @@ mod tests {
             [
                 "1: foreign apps/v1 Deployment",
                 "3: unsupported \"EnvoyFilter bank/g\": EnvoyFilter bank/g: kind: not supported yet",
-                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.tunnel: not supported yet",
+                "5: unsupported \"destinationRule shop/d\": destinationRule shop/d: spec.trafficPolicy.outlierDetection.consecutiveErrors: not supported yet",
                 "7: wrong \"destinationRule shop/d\": destinationRule shop/d: spec.hots: want a field of DestinationRule, got unknown field \"hots\"",
                 "9: wrong \"\": want an object with apiVersion, kind and metadata, got a number",
             ]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::decode::decode_metadata;
 use super::kind::{ConfigKey, Kind};
 use super::kubernetes::SealedValues;
+use super::kubernetes::pod::keep_what_counts;
 use super::kubernetes::secret::with_sealed;
 use super::spec::Spec;
 use super::type_meta::{Class, TypeMeta};
@@ -87,8 +88,11 @@ impl Object {
         let revision = revision_of(&metadata).map_err(|invalid| with_key(vec![invalid], &key))?;
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0.into());
         strip(&mut value, &key);
+        if kind == Kind::Pod {
+            keep_what_counts(&mut value);
+        }
         if let Some(annotations) = &mut metadata.annotations {
-            let is_kept = |name: &str| kind != Kind::Secret && !SERVER_ANNOTATIONS.contains(&name);
+            let is_kept = |name: &str| !matches!(kind, Kind::Secret | Kind::Pod) && !SERVER_ANNOTATIONS.contains(&name);
             annotations.retain(|name, _| is_kept(name));
         }
         let json = value.to_string();
@@ -194,7 +198,9 @@ fn revision_of(metadata: &ObjectMeta) -> Result<Option<u64>, Invalid> {
 /// Leaves what the writer says: what servers add is dropped, and the namespace is written out.
 fn strip(value: &mut Value, key: &ConfigKey) {
     let Some(object) = value.as_object_mut() else { return };
-    object.remove("status");
+    if key.kind != Kind::Pod {
+        object.remove("status");
+    }
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         for field in SERVER_FIELDS {
             metadata.remove(field);

@@ -14,8 +14,8 @@ use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualServi
 use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
 use super::kind::Kind;
 use super::kubernetes::{
-    EndpointSlice, Ingress, KubernetesService, MeshConfig, Secret, endpoint_slice, ingress, mesh_config, secret,
-    service,
+    EndpointSlice, Ingress, KubernetesService, MeshConfig, Pod, Secret, endpoint_slice, ingress, mesh_config, pod,
+    secret, service,
 };
 
 /// What a config object says. There is one variant for each [`Kind`].
@@ -27,6 +27,8 @@ pub enum Spec {
     MeshConfig(Box<MeshConfig>),
     /// A Kubernetes service: its ports, addresses and selector.
     Service(KubernetesService),
+    /// A workload in Kubernetes.
+    Pod(Pod),
     /// Some endpoints of a Kubernetes service.
     EndpointSlice(EndpointSlice),
     /// A service that Kubernetes does not know.
@@ -94,6 +96,11 @@ impl Spec {
         if let Self::WorkloadEntry(spec) = self { Some(spec) } else { None }
     }
 
+    /// Returns the workload, if the object is a Pod.
+    pub fn as_pod(&self) -> Option<&Pod> {
+        if let Self::Pod(spec) = self { Some(spec) } else { None }
+    }
+
     /// Returns the endpoints, if the object is an EndpointSlice.
     pub fn as_endpoint_slice(&self) -> Option<&EndpointSlice> {
         if let Self::EndpointSlice(spec) = self { Some(spec) } else { None }
@@ -110,6 +117,9 @@ fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
         }
         Kind::Service => {
             checked(decode::<core::Service>(kind, &[], document), service::check, |full| Spec::Service(full.into()))
+        }
+        Kind::Pod => {
+            checked(decode::<pod::PodDocument>(kind, &[], document), pod::check, |full| Spec::Pod(full.into()))
         }
         Kind::EndpointSlice => {
             checked(decode::<discovery::EndpointSlice>(kind, &[], document), endpoint_slice::check, |full| {

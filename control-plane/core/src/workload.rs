@@ -108,7 +108,7 @@ fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<S
             port: port.port.port,
             protocol: port.port.protocol,
             service: port.service.as_deref(),
-            address: port.address,
+            address: &port.address,
             connection_pool: port.connection_pool(),
         });
         ResourceWrite::Put(ResourceType::Cluster, cluster)
@@ -168,16 +168,24 @@ impl ApplicationPort {
 fn ingress_port(node: &SidecarNode, ingress: &IngressListener) -> ApplicationPort {
     let port = ingress.port.number.get();
     let endpoint = ingress.default_endpoint.as_deref().and_then(IngressEndpoint::parse);
-    let (ip, target) = match endpoint {
-        None => (LOCALHOST, port),
-        Some(IngressEndpoint::Loopback(target)) => (LOCALHOST, target),
-        Some(IngressEndpoint::WorkloadAddress(target)) => (node.ip(), target),
+    let fixed = |ip: IpAddr, target: u16| ApplicationAddress::Fixed(SocketAddr::new(ip, target));
+    let address = match endpoint {
+        None => fixed(LOCALHOST, port),
+        Some(IngressEndpoint::Loopback(target)) => fixed(LOCALHOST, target),
+        Some(IngressEndpoint::WorkloadAddress(target)) => fixed(node.ip(), target),
+        Some(IngressEndpoint::Socket(path)) => ApplicationAddress::Socket(path.into()),
     };
-    let protocol = Protocol::from_word(&ingress.port.protocol);
+    let protocol = match &ingress.tls {
+        // What is decrypted here goes on in plain text.
+        Some(_) if ingress.port.protocol.eq_ignore_ascii_case("https") => Protocol::Http,
+        Some(_) => Protocol::Tcp,
+        None => Protocol::from_word(&ingress.port.protocol),
+    };
+    let tls = ingress.tls.clone();
     ApplicationPort {
-        port: InboundPort { port, service_port: port, protocol, host: node.id() },
+        port: InboundPort { port, service_port: port, protocol, host: node.id(), tls },
         service: None,
-        address: ApplicationAddress::Fixed(SocketAddr::new(ip, target)),
+        address,
         bound: match ingress.capture_mode {
             CaptureMode::Default | CaptureMode::Iptables => {
                 ingress.bind.filter(|_| node.interception == Interception::None)
@@ -207,6 +215,7 @@ fn ports_of_services(index: &MeshIndex, node: &SidecarNode) -> Vec<ApplicationPo
                         service_port: port.number,
                         protocol: port.protocol,
                         host: service.key.host.to_string(),
+                        tls: None,
                     },
                     service: Some(service.into()),
                     address: if is_captured {

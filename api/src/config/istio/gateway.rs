@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for ServerHost {
 }
 
 /// How connections to a server are decrypted, or told apart without that.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerTls {
     /// Whether plain requests are answered with a redirect to HTTPS. For HTTP servers.
@@ -149,7 +149,7 @@ impl ServerTls {
 }
 
 /// A certificate and its key, in files at the proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateFiles {
     /// The file with the certificate.
@@ -159,7 +159,7 @@ pub struct CertificateFiles {
 }
 
 /// Who shows a certificate: Istio's `ServerTLSSettings.TLSmode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerTlsMode {
     /// Nobody here: connections go, as they are, to where VirtualServices say by the host that the client names (SNI).
@@ -178,7 +178,7 @@ pub enum ServerTlsMode {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub enum TlsVersion {
     /// The default.
     #[default]
@@ -268,7 +268,7 @@ fn check_server(path: &str, server: &Server, faults: &mut Faults) {
     }
 }
 
-fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
+pub(super) fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
     let has_secret = !tls.credentials().is_empty();
     let needs = |name: &str, file: &Option<String>, faults: &mut Faults| {
         if file.as_ref().is_none_or(String::is_empty) && !has_secret {

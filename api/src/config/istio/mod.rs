@@ -16,7 +16,7 @@ pub use destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HttpSettings, LoadBalancer,
     LocalityDistribution, LocalityFailover, LocalityLbSetting, OutlierDetection, PolicyProxyProtocol,
     PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset, TcpKeepalive, TcpSettings, TrafficPolicy,
-    UpgradePolicy, Warmup,
+    Tunnel, TunnelProtocol, UpgradePolicy, Warmup,
 };
 pub use gateway::{
     CertificateFiles, Gateway, GatewayPort, Server, ServerHost, ServerProtocol, ServerTls, ServerTlsMode, TlsVersion,

@@ -194,7 +194,10 @@ mod tests {
             format!("{{hosts: [a.b], resolution: {resolution}, {PORTS}, endpoints: [{{address: db.example.com}}]}}")
         };
         read(&istio("ServiceEntry", &spec("DNS"))).unwrap();
-        refused(&spec("STATIC"), "spec.endpoints[0].address: want an IP address, got \"db.example.com\"");
+        refused(
+            &spec("STATIC"),
+            "spec.endpoints[0].address: want an IP address or unix:///PATH, got \"db.example.com\"",
+        );
         let both = format!(
             "{{hosts: [a.b], resolution: STATIC, {PORTS}, endpoints: [{{address: 10.0.0.1}}], workloadSelector: {{}}}}"
         );

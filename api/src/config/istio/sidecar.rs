@@ -7,13 +7,16 @@ use std::num::NonZeroU16;
 use serde::Deserialize;
 
 use super::destination_rule::ConnectionPool;
+use super::gateway::{ServerTls, ServerTlsMode, check_tls};
+use super::virtual_service::Destination;
 use super::workload_entry::WorkloadSelector;
 use crate::config::checks::{Faults, check_not_empty, check_protocol};
 use crate::invalid::Invalid;
 use crate::names::Hostname;
+use crate::socket_path::socket_path;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] = &["spec.ingress[].tls", "spec.outboundTrafficPolicy.egressProxy"];
+pub(crate) const UNSUPPORTED: &[&str] = &[];
 
 /// What the sidecars of some workloads may see, and how their applications are reached.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -75,8 +78,8 @@ pub struct EgressListener {
 pub struct IngressListener {
     /// The port on which the sidecar takes requests.
     pub port: SidecarPort,
-    /// Where the application listens: `127.0.0.1:PORT`, or `0.0.0.0:PORT` for the workload's own address. Absent
-    /// means the same port at 127.0.0.1.
+    /// Where the application listens: `127.0.0.1:PORT`, `0.0.0.0:PORT` for the workload's own address, or
+    /// `unix:///PATH`. Absent means the same port at 127.0.0.1.
     #[serde(default)]
     pub default_endpoint: Option<String>,
     /// The address of the listener, if it is bound. Absent means that of the workload.
@@ -88,6 +91,9 @@ pub struct IngressListener {
     /// Limits on the connections to the application.
     #[serde(default)]
     pub connection_pool: Option<ConnectionPool>,
+    /// How connections are decrypted. For protocol HTTPS, whose requests reach the application in plain text, and TLS.
+    #[serde(default)]
+    pub tls: Option<Box<ServerTls>>,
 }
 
 /// A port of a [`Sidecar`].
@@ -104,9 +110,13 @@ pub struct SidecarPort {
 
 /// What happens to traffic to unknown destinations.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OutboundTrafficPolicy {
     /// Whether such traffic passes.
     pub mode: OutboundMode,
+    /// Where such traffic goes instead of on to where the application sent it. The egress must admit that host.
+    #[serde(default)]
+    pub egress_proxy: Option<Box<Destination>>,
 }
 
 /// What becomes of traffic to unknown destinations: Istio's `OutboundTrafficPolicy.Mode`.
@@ -121,16 +131,21 @@ pub enum OutboundMode {
 
 /// Where the application behind an ingress port listens, as `defaultEndpoint` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IngressEndpoint {
+pub enum IngressEndpoint<'a> {
     /// A port at the loopback address.
     Loopback(u16),
     /// A port at the workload's own address.
     WorkloadAddress(u16),
+    /// A Unix socket, by its path.
+    Socket(&'a str),
 }
 
-impl IngressEndpoint {
-    /// Reads a `defaultEndpoint`. `None` means that the text has neither of the two forms.
-    pub fn parse(text: &str) -> Option<Self> {
+impl<'a> IngressEndpoint<'a> {
+    /// Reads a `defaultEndpoint`. `None` means that the text has none of the three forms.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        if let Some(path) = socket_path(text) {
+            return Some(Self::Socket(path));
+        }
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port != 0)?;
         match host {
@@ -164,7 +179,37 @@ pub(crate) fn check(spec: &Sidecar) -> Faults {
         }
     }
     check_ingress(&spec.ingress, &mut faults);
+    if let Some(policy) = &spec.outbound_traffic_policy {
+        check_egress_proxy(policy, &mut faults);
+    }
     faults
+}
+
+fn check_egress_proxy(policy: &OutboundTrafficPolicy, faults: &mut Faults) {
+    const PATH: &str = "spec.outboundTrafficPolicy.egressProxy";
+    let Some(proxy) = &policy.egress_proxy else { return };
+    if policy.mode == OutboundMode::RegistryOnly {
+        faults.push(Invalid::new(PATH, "mode ALLOW_ANY beside egressProxy", "REGISTRY_ONLY"));
+    }
+    if proxy.host.is_wildcard() || !proxy.host.as_str().contains('.') {
+        faults.push(Invalid::new(format!("{PATH}.host"), "a full DNS name", format!("{:?}", proxy.host.as_str())));
+    }
+    if proxy.port.is_none() {
+        faults.push(Invalid::new(format!("{PATH}.port"), "the port of the host", "nothing"));
+    }
+}
+
+/// Adds what is wrong in how a sidecar decrypts connections. Its certificates are in files: Secrets go to gateways.
+fn check_ingress_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
+    if !matches!(tls.mode, ServerTlsMode::Simple | ServerTlsMode::Mutual) {
+        let got = format!("{:?}", tls.mode).to_ascii_uppercase();
+        faults.push(Invalid::new(format!("{path}.mode"), "SIMPLE or MUTUAL", got));
+        return;
+    }
+    if !tls.credentials().is_empty() || tls.ca_cert_credential_name.is_some() {
+        faults.push(Invalid::new(path, "certificates in files at a sidecar", "the name of a Secret"));
+    }
+    check_tls(path, tls, faults);
 }
 
 fn check_ingress(ingress: &[IngressListener], faults: &mut Faults) {
@@ -179,7 +224,15 @@ fn check_ingress(ingress: &[IngressListener], faults: &mut Faults) {
             && IngressEndpoint::parse(endpoint).is_none()
         {
             let path = format!("{path}.defaultEndpoint");
-            faults.push(Invalid::new(path, "127.0.0.1:PORT or 0.0.0.0:PORT", format!("{endpoint:?}")));
+            let want = "127.0.0.1:PORT, 0.0.0.0:PORT or unix:///PATH";
+            faults.push(Invalid::new(path, want, format!("{endpoint:?}")));
+        }
+        if let Some(tls) = &listener.tls {
+            let protocol = listener.port.protocol.to_ascii_uppercase();
+            if !matches!(protocol.as_str(), "HTTPS" | "TLS") {
+                faults.push(Invalid::new(format!("{path}.port.protocol"), "HTTPS or TLS beside tls", &protocol));
+            }
+            check_ingress_tls(&format!("{path}.tls"), tls, faults);
         }
     }
 }
@@ -216,24 +269,53 @@ mod tests {
         );
         refused(
             &format!("{{ingress: [{{{port}, defaultEndpoint: '10.0.0.1:80'}}]}}"),
-            "spec.ingress[0].defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got \"10.0.0.1:80\"",
+            "spec.ingress[0].defaultEndpoint: want 127.0.0.1:PORT, 0.0.0.0:PORT or unix:///PATH, got \"10.0.0.1:80\"",
         );
     }
 
     #[test]
-    fn default_endpoints_have_two_forms() {
+    fn default_endpoints_have_three_forms() {
         assert_eq!(IngressEndpoint::parse("127.0.0.1:80"), Some(IngressEndpoint::Loopback(80)));
         assert_eq!(IngressEndpoint::parse("[::1]:80"), Some(IngressEndpoint::Loopback(80)));
         assert_eq!(IngressEndpoint::parse("0.0.0.0:80"), Some(IngressEndpoint::WorkloadAddress(80)));
-        for text in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "unix:///x", "10.0.0.1:80"] {
+        assert_eq!(IngressEndpoint::parse("unix:///run/a.sock"), Some(IngressEndpoint::Socket("/run/a.sock")));
+        assert_eq!(IngressEndpoint::parse("unix://@a"), Some(IngressEndpoint::Socket("@a")));
+        for text in ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "unix:/x", "unix://", "10.0.0.1:80"] {
             assert_eq!(IngressEndpoint::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_acted_on_is_refused_by_name() {
-        let want = "spec.ingress[0].tls: not supported yet";
-        refused("{ingress: [{port: {number: 80, protocol: HTTP}, tls: {mode: SIMPLE}}]}", want);
+    fn connections_are_decrypted_with_certificates_in_files() {
+        let ingress = |protocol: &str, tls: &str| {
+            format!("{{ingress: [{{port: {{number: 443, protocol: {protocol}}}, tls: {{{tls}}}}}]}}")
+        };
+        let files = "serverCertificate: /c, privateKey: /k";
+        read(&istio("Sidecar", &ingress("HTTPS", &format!("mode: SIMPLE, {files}")))).unwrap();
+        read(&istio("Sidecar", &ingress("TLS", &format!("mode: MUTUAL, {files}, caCertificates: /ca")))).unwrap();
+        let want = "spec.ingress[0].port.protocol: want HTTPS or TLS beside tls, got HTTP";
+        refused(&ingress("HTTP", &format!("mode: SIMPLE, {files}")), want);
+        refused(
+            &ingress("TLS", "mode: PASSTHROUGH"),
+            "spec.ingress[0].tls.mode: want SIMPLE or MUTUAL, got PASSTHROUGH",
+        );
+        let want = "spec.ingress[0].tls: want certificates in files at a sidecar, got the name of a Secret";
+        refused(&ingress("TLS", "mode: SIMPLE, credentialName: c"), want);
+        let want =
+            "spec.ingress[0].tls.privateKey: want a file or credentialName, because the mode is SIMPLE, got none";
+        refused(&ingress("TLS", "mode: SIMPLE, serverCertificate: /c"), want);
+    }
+
+    #[test]
+    fn a_proxy_for_egress_is_named_in_full() {
+        let policy =
+            |mode: &str, proxy: &str| format!("{{outboundTrafficPolicy: {{mode: {mode}, egressProxy: {{{proxy}}}}}}}");
+        let full = "host: proxy.shop.svc.cluster.local, subset: a, port: {number: 80}";
+        read(&istio("Sidecar", &policy("ALLOW_ANY", full))).unwrap();
+        let path = "spec.outboundTrafficPolicy.egressProxy";
+        refused(&policy("REGISTRY_ONLY", full), &format!("{path}: want mode ALLOW_ANY beside egressProxy"));
+        refused(&policy("ALLOW_ANY", "host: a, port: {number: 80}"), &format!("{path}.host: want a full DNS name"));
+        refused(&policy("ALLOW_ANY", "host: a.b"), &format!("{path}.port: want the port of the host, got nothing"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::config::checks::Faults;
 use crate::invalid::Invalid;
 use crate::labels::Labels;
 use crate::names::Hostname;
+use crate::socket_path::socket_path;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
 pub(crate) const UNSUPPORTED: &[&str] = &["spec.network", "spec.serviceAccount"];
@@ -19,7 +20,8 @@ pub(crate) const UNSUPPORTED: &[&str] = &["spec.network", "spec.serviceAccount"]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadEntry {
-    /// The IP address. In a ServiceEntry whose resolution is DNS it may be a DNS name.
+    /// The IP address, or that of a Unix socket, `unix:///PATH`. In a ServiceEntry whose resolution is DNS it may be a DNS
+    /// name.
     #[serde(default)]
     pub address: Arc<str>,
     /// The port of the workload for each port of the service, by the latter's name. A port that is not listed is the
@@ -55,9 +57,13 @@ pub(crate) fn check(spec: &WorkloadEntry) -> Faults {
 /// Adds what is wrong in a workload at `path`. A name instead of an address is right only where DNS is asked.
 pub(crate) fn check_endpoint(path: &str, entry: &WorkloadEntry, resolution: Resolution, faults: &mut Faults) {
     let is_ip = entry.address.parse::<std::net::IpAddr>().is_ok();
+    let is_socket = !resolution.asks_dns() && socket_path(&entry.address).is_some();
+    if is_socket && !entry.ports.is_empty() {
+        faults.push(Invalid::new(format!("{path}.ports"), "no ports beside a Unix socket", entry.ports.len()));
+    }
     let is_name = resolution.asks_dns() && entry.address.parse::<Hostname>().is_ok();
-    if !is_ip && !is_name {
-        let want = if resolution.asks_dns() { "an IP address or a DNS name" } else { "an IP address" };
+    if !is_ip && !is_name && !is_socket {
+        let want = if resolution.asks_dns() { "an IP address or a DNS name" } else { "an IP address or unix:///PATH" };
         faults.push(Invalid::new(format!("{path}.address"), want, format!("{:?}", entry.address)));
     }
     if entry.weight == Some(0) {
@@ -80,8 +86,12 @@ mod tests {
     fn addresses_weights_and_localities_are_checked() {
         read(&istio("WorkloadEntry", "{address: 10.0.0.1, weight: 1, locality: r/z/s, ports: {http: 80}}")).unwrap();
         read(&istio("WorkloadEntry", "{address: 'fd00::1'}")).unwrap();
-        refused("{address: db.example.com}", "spec.address: want an IP address, got \"db.example.com\"");
-        refused("{}", "spec.address: want an IP address, got \"\"");
+        read(&istio("WorkloadEntry", "{address: 'unix:///run/a.sock'}")).unwrap();
+        let want = "spec.ports: want no ports beside a Unix socket, got 1";
+        refused("{address: 'unix:///run/a.sock', ports: {http: 80}}", want);
+        let want = "spec.address: want an IP address or unix:///PATH, got";
+        refused("{address: db.example.com}", &format!("{want} \"db.example.com\""));
+        refused("{}", &format!("{want} \"\""));
         refused("{address: 10.0.0.1, weight: 0}", "spec.weight: want at least 1, got 0");
         refused("{address: 10.0.0.1, locality: a/b/c/d}", "spec.locality: want region/zone/sub-zone, got \"a/b/c/d\"");
     }

@@ -36,6 +36,8 @@ pub struct SliceEndpoint {
     pub zone: Arc<str>,
     /// The name of the node. Empty means that it is not known.
     pub node: Arc<str>,
+    /// The name of the Pod, in the namespace of the slice. `None` means that it is something else.
+    pub pod: Option<Arc<str>>,
 }
 
 impl EndpointSlice {
@@ -64,7 +66,13 @@ fn slice_endpoint(endpoint: &discovery::Endpoint, known: &mut Vec<Arc<str>>) -> 
         ready: endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true),
         zone: shared(endpoint.zone.as_deref().unwrap_or_default(), known),
         node: shared(endpoint.node_name.as_deref().unwrap_or_default(), known),
+        pod: pod_of(endpoint),
     }
+}
+
+fn pod_of(endpoint: &discovery::Endpoint) -> Option<Arc<str>> {
+    let target = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"))?;
+    target.name.as_deref().map(Arc::from)
 }
 
 /// Returns the one allocation of a name of a zone or a node, of which there are fewer than endpoints.

@@ -4,11 +4,13 @@
 pub mod endpoint_slice;
 pub mod ingress;
 pub mod mesh_config;
+pub mod pod;
 pub mod secret;
 pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressRule, IngressTls};
 pub use mesh_config::{MeshConfig, MeshOutboundTrafficPolicy};
+pub use pod::Pod;
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

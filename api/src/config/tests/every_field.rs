@@ -296,6 +296,7 @@ fn destination_rule_fields() {
             "spec.trafficPolicy.portLevelSettings",
             "[{port: {number: 80}, loadBalancer: {simple: RANDOM}, connectionPool: {}, outlierDetection: {}, tls: {}}]",
         ),
+        ("spec.trafficPolicy.tunnel", "{protocol: POST, targetHost: a.b, targetPort: 443}"),
         ("spec.trafficPolicy.tunnel", "{protocol: CONNECT}"),
         ("spec.trafficPolicy.proxyProtocol", "{version: V1}"),
         ("spec.trafficPolicy.proxyProtocol", "{version: V2}"),
@@ -354,7 +355,8 @@ fn destination_rule_fields() {
             spec.trafficPolicy.tls: taken
             spec.trafficPolicy.portLevelSettings: taken
             spec.trafficPolicy.portLevelSettings: taken
-            spec.trafficPolicy.tunnel: want a field that Rutter acts on, got one that is not supported yet
+            spec.trafficPolicy.tunnel: taken
+            spec.trafficPolicy.tunnel: want the field `targetHost`, got nothing
             spec.trafficPolicy.proxyProtocol: taken
             spec.trafficPolicy.proxyProtocol: taken
             spec.trafficPolicy.retryBudget: taken
@@ -422,7 +424,7 @@ fn service_entry_fields() {
             spec.endpoints.0.weight: taken
             spec.endpoints.0.network: want a field that Rutter acts on, got one that is not supported yet
             spec.endpoints.0.serviceAccount: want a field that Rutter acts on, got one that is not supported yet
-            spec.endpoints.0.address: want an IP address, got "unix:///a"
+            spec.endpoints.0.address: taken
             spec.nothing: want a field of ServiceEntry, got unknown field "nothing""#]],
     );
 }
@@ -446,7 +448,7 @@ fn workload_entry_fields() {
         &fields,
         expect![[r#"
             spec.address: taken
-            spec.address: want an IP address, got "a.example.com"
+            spec.address: want an IP address or unix:///PATH, got "a.example.com"
             spec.ports: taken
             spec.labels: taken
             spec.locality: taken
@@ -475,12 +477,13 @@ fn sidecar_fields() {
         ("spec.ingress.0.bind", "127.0.0.1"),
         ("spec.ingress.0.captureMode", "NONE"),
         ("spec.ingress.0.tls", "{mode: SIMPLE}"),
+        ("spec.ingress.0.port", "{number: 443, protocol: HTTPS}"),
         ("spec.ingress.0.connectionPool", "{tcp: {maxConnections: 1}}"),
         ("spec.ingress.0.port.name", "http"),
         ("spec.ingress.0.port.protocol", "MYSQL"),
         ("spec.inboundConnectionPool", "{tcp: {maxConnections: 1}}"),
         ("spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY"),
-        ("spec.outboundTrafficPolicy.egressProxy", "{host: a}"),
+        ("spec.outboundTrafficPolicy.egressProxy", "{host: a.b, port: {number: 80}}"),
         ("spec.nothing", "1"),
     ];
     check(
@@ -494,16 +497,17 @@ fn sidecar_fields() {
             spec.egress.0.bind: taken
             spec.egress.0.captureMode: taken
             spec.ingress.0.defaultEndpoint: taken
-            spec.ingress.0.defaultEndpoint: want 127.0.0.1:PORT or 0.0.0.0:PORT, got "unix:///a"
+            spec.ingress.0.defaultEndpoint: taken
             spec.ingress.0.bind: taken
             spec.ingress.0.captureMode: taken
-            spec.ingress.0.tls: want a field that Rutter acts on, got one that is not supported yet
+            spec.ingress.0.tls: want HTTPS or TLS beside tls, got HTTP; want a file or credentialName, because the mode is SIMPLE, got none; want a file or credentialName, because the mode is SIMPLE, got none
+            spec.ingress.0.port: taken
             spec.ingress.0.connectionPool: taken
             spec.ingress.0.port.name: taken
             spec.ingress.0.port.protocol: taken
             spec.inboundConnectionPool: taken
             spec.outboundTrafficPolicy.mode: taken
-            spec.outboundTrafficPolicy.egressProxy: want a field that Rutter acts on, got one that is not supported yet
+            spec.outboundTrafficPolicy.egressProxy: taken
             spec.nothing: want a field of Sidecar, got unknown field "nothing""#]],
     );
 }

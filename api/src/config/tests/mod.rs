@@ -54,8 +54,8 @@ fn what_is_not_acted_on_is_refused() {
         "virtualService default/x: spec.tcp[0].match[0].sourceSubnet: not supported yet",
     );
     refused(
-        &istio("DestinationRule", "{host: a, trafficPolicy: {tunnel: {protocol: CONNECT}}}"),
-        "destinationRule default/x: spec.trafficPolicy.tunnel: not supported yet",
+        &istio("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}}"),
+        "destinationRule default/x: spec.trafficPolicy.outlierDetection.consecutiveErrors: not supported yet",
     );
     let error = object("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}").unwrap_err();
     assert_eq!(error, "kind: want config of a mesh, got apps/v1 Deployment");
@@ -64,9 +64,12 @@ fn what_is_not_acted_on_is_refused() {
 #[test]
 fn what_is_wrong_with_fields_and_with_values_is_told_at_once() {
     refused(
-        &istio("DestinationRule", "{host: a, hots: b, subsets: [{name: v1}, {name: v1}], trafficPolicy: {tunnel: {}}}"),
+        &istio(
+            "DestinationRule",
+            "{host: a, hots: b, subsets: [{name: v1}, {name: v1}], trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}}",
+        ),
         "destinationRule default/x: spec.hots: want a field of DestinationRule, got unknown field \"hots\"\n\
-         destinationRule default/x: spec.trafficPolicy.tunnel: not supported yet\n\
+         destinationRule default/x: spec.trafficPolicy.outlierDetection.consecutiveErrors: not supported yet\n\
          destinationRule default/x: spec.subsets[1].name: want a name used once in this rule, got \"v1\" again",
     );
 }

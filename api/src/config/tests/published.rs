@@ -17,7 +17,8 @@ for any fields before.
 
 fn refused(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
-        Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Secret | Kind::Ingress | Kind::ConfigMap => None,
+        Kind::Namespace | Kind::Service | Kind::Pod | Kind::EndpointSlice => None,
+        Kind::Secret | Kind::Ingress | Kind::ConfigMap => None,
         Kind::ServiceEntry => Some(service_entry::UNSUPPORTED),
         Kind::WorkloadEntry => Some(workload_entry::UNSUPPORTED),
         Kind::Gateway => Some(gateway::UNSUPPORTED),
@@ -37,6 +38,7 @@ fn refused_values(kind: Kind) -> &'static [&'static str] {
         Kind::DestinationRule => &["`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"],
         Kind::Namespace
         | Kind::Service
+        | Kind::Pod
         | Kind::EndpointSlice
         | Kind::WorkloadEntry
         | Kind::Secret

@@ -87,7 +87,7 @@ fn what_is_no_object_is_refused_by_what_is_missing() {
     expect!["want an object with apiVersion, kind and metadata, got a list"].assert_eq(&refused("[1]"));
     expect!["apiVersion: want a string, got nothing"].assert_eq(&refused("kind: Service"));
     expect!["kind: want a string, got a number"].assert_eq(&refused("apiVersion: v1\nkind: 7"));
-    expect!["kind: want config of a mesh, got v1 Pod"]
+    expect![[r#"pod default/a: status.podIP: want an IP address, got """#]]
         .assert_eq(&refused("apiVersion: v1\nkind: Pod\nmetadata: {name: a}"));
     expect!["Service: apiVersion: want v1, got v2"]
         .assert_eq(&refused("apiVersion: v2\nkind: Service\nmetadata: {name: a}"));
@@ -107,6 +107,7 @@ fn keys_print_as_in_messages_and_as_in_istios_metadata() {
         namespace a /api/v1/namespaces//namespace/a
         configMap shop/a /api/v1/namespaces/shop/config-map/a
         service shop/a /api/v1/namespaces/shop/service/a
+        pod shop/a /api/v1/namespaces/shop/pod/a
         endpointSlice shop/a /apis/discovery.k8s.io/v1/namespaces/shop/endpoint-slice/a
         serviceEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/service-entry/a
         workloadEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/workload-entry/a
@@ -133,6 +134,7 @@ fn kinds_have_the_words_of_kubectl() {
         Namespace [ns] v1
         ConfigMap [] v1
         Service [svc services] v1
+        Pod [] v1
         EndpointSlice [] discovery.k8s.io/v1
         ServiceEntry [se serviceentries] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         WorkloadEntry [we] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
@@ -143,5 +145,5 @@ fn kinds_have_the_words_of_kubectl() {
         DestinationRule [dr] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         Sidecar [sidecar sidecars] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3"#]]
     .assert_eq(&lines.join("\n"));
-    assert_eq!(Kind::from_word("pods"), None);
+    assert_eq!(Kind::from_word("pods"), Some(Kind::Pod));
 }

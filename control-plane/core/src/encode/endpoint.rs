@@ -7,11 +7,11 @@ use prost::Message;
 use rutter_api::node::Locality;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
-use rutter_api::{ClusterName, Config, Labels, ResourceType};
+use rutter_api::{ClusterName, Config, Labels, ResourceType, socket_path};
 
 use super::inputs::Shared;
 use super::subsets::all_and_each_subset;
-use super::wire::socket_address;
+use super::wire::{pipe_address, socket_address};
 use crate::model::{ClientLocality, Endpoint, LocalityPlan, Policy, Service, consecutive};
 use crate::resource::EncodedResource;
 
@@ -112,7 +112,10 @@ pub(super) fn load_assignment(
             continue;
         }
         let Some(target) = endpoint.target(*port) else { continue };
-        let address = socket_address(&endpoint.address, target);
+        let address = match socket_path(&endpoint.address) {
+            Some(path) => pipe_address(path),
+            None => socket_address(&endpoint.address, target),
+        };
         let group = (&*endpoint.locality, plan.label_rank(endpoint, client));
         groups.entry(group).or_default().push(lb_endpoint(address, endpoint.weight));
     }

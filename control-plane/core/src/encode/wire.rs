@@ -44,6 +44,12 @@ pub(super) fn socket_address(host: &str, port: u16) -> core::Address {
     }
 }
 
+/// Returns the address of a Unix socket, by its path.
+pub(super) fn pipe_address(path: &str) -> core::Address {
+    let pipe = core::Pipe { path: path.to_owned(), ..Default::default() };
+    core::Address { address: Some(core::address::Address::Pipe(pipe)) }
+}
+
 /// Returns metadata with the given fields under `filter_metadata.istio`, where Istio writes what a resource was made
 /// from.
 pub(super) fn istio_metadata(fields: Vec<(&str, Value)>) -> core::Metadata {

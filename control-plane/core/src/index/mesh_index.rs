@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels, Spec};
 
 use super::delta::{ChangedDestinationRule, IndexDelta};
 use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
@@ -16,7 +16,7 @@ use super::localities::LocalityIndex;
 use super::objects::Objects;
 use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
-use super::workloads::WorkloadIndex;
+use super::workloads::{WorkloadIndex, workload_labels};
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
     Endpoint, LocalityNeeds, Service, ServiceKey, objects_of_ingress, services_of, shapes_routes, with_delegates,
@@ -107,6 +107,7 @@ impl MeshIndex {
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
+            Kind::Pod => self.replace_pod(replacement, progress),
             Kind::ConfigMap => self.read_mesh_config(&mut progress.delta),
             Kind::Ingress => self.replace_ingress(replacement, progress),
             Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
@@ -239,16 +240,21 @@ impl MeshIndex {
         }
     }
 
-    fn services_selecting(&self, workload: &Config) -> Vec<ServiceKey> {
-        let Some(entry) = workload.spec.as_workload_entry() else { return Vec::new() };
-        let mut selecting = Vec::new();
-        for key in self.workloads.services_that_may_select(workload) {
-            let selector = self.services.get(key).and_then(|service| service.selector.as_ref());
-            if selector.is_some_and(|selector| selector.selects(&entry.labels)) {
-                selecting.push(key.clone());
-            }
+    /// Takes a Pod over: a workload, and what its endpoints in EndpointSlices have their labels from.
+    fn replace_pod(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        self.replace_workload(replacement, progress);
+        let addresses = replacement.both().filter_map(|config| config.spec.as_pod()).flat_map(|pod| &pod.addresses);
+        for ip in addresses.filter_map(|address| address.parse().ok()) {
+            progress.stale.extend(self.endpoints.services_at(&ip).iter().cloned());
         }
-        selecting
+    }
+
+    fn services_selecting(&self, workload: &Config) -> Vec<ServiceKey> {
+        let Some(labels) = workload_labels(workload) else { return Vec::new() };
+        let may_select = self.workloads.services_that_may_select(workload);
+        let selects =
+            |key: &&&ServiceKey| self.services.get(key).is_some_and(|service| service.selects(&workload.key, labels));
+        may_select.iter().filter(selects).map(|key| (*key).clone()).collect()
     }
 
     /// Takes a VirtualService over, and with it those that delegate to it.
@@ -344,18 +350,25 @@ impl MeshIndex {
         let origin = &service.key.origin;
         for config in self.endpoints.slices_of(origin).filter_map(|key| self.objects.get(key)) {
             if let Some(slice) = config.spec.as_endpoint_slice() {
-                endpoints.extend(Endpoint::of_slice(&config.labels, slice, service));
+                let pod_of = |name: &str| {
+                    let key = ConfigKey::new(Kind::Pod, &config.key.namespace, name);
+                    self.objects.get(&key).map(|pod| &**pod)
+                };
+                endpoints.extend(Endpoint::of_slice(&config.labels, slice, service, pod_of));
             }
         }
-        if let Some(rutter_api::Spec::ServiceEntry(entry)) = self.objects.get(origin).map(|config| &config.spec) {
+        if let Some(Spec::ServiceEntry(entry)) = self.objects.get(origin).map(|config| &config.spec) {
             endpoints.extend(entry.endpoints.iter().map(|workload| Endpoint::of_workload(workload, service)));
         }
         for key in self.workloads.workloads_that_may_be_selected(service) {
-            let workload = self.objects.get(key).and_then(|config| config.spec.as_workload_entry());
-            if let (Some(workload), Some(selector)) = (workload, &service.selector)
-                && selector.selects(&workload.labels)
-            {
-                endpoints.push(Endpoint::of_workload(workload, service));
+            let Some(config) = self.objects.get(key) else { continue };
+            if !workload_labels(config).is_some_and(|labels| service.selects(key, labels)) {
+                continue;
+            }
+            match &config.spec {
+                Spec::WorkloadEntry(entry) => endpoints.push(Endpoint::of_workload(entry, service)),
+                Spec::Pod(pod) => endpoints.extend(Endpoint::of_pod(config, pod, service)),
+                _ => {}
             }
         }
         endpoints.sort_unstable();
@@ -404,6 +417,7 @@ impl MeshIndex {
             }
             Kind::Namespace
             | Kind::Service
+            | Kind::Pod
             | Kind::EndpointSlice
             | Kind::ServiceEntry
             | Kind::WorkloadEntry

@@ -74,6 +74,46 @@ fn endpoints_come_from_ready_slice_addresses_and_selected_workloads() {
     assert_eq!(services, [&key()]);
 }
 
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a-1, labels: {app: a, version: v7, istio-locality: r.z}}\n\
+    status: {podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}\n---\n";
+
+#[test]
+fn endpoints_have_the_labels_and_the_place_of_their_pod() {
+    let slice = SLICE.replace("zone: z1}", "zone: z1, targetRef: {kind: Pod, name: a-1}}");
+    let mut index = index(&format!("{SERVICE}{slice}"));
+    let seen = |index: &MeshIndex| {
+        let endpoint = &index.endpoints(&key())[0];
+        (endpoint.labels.get("version").unwrap().to_owned(), endpoint.locality.join("/"))
+    };
+    assert_eq!(seen(&index), ("v1".to_owned(), "/z1/".to_owned()), "of the slice, as long as the Pod is not known");
+    let delta = index.apply(&batch(configs(POD)));
+    assert_eq!(delta.endpoints, [key()].into());
+    assert_eq!(seen(&index), ("v7".to_owned(), "r/z/".to_owned()));
+    assert_eq!(index.endpoints(&key()).len(), 1, "a Pod is no endpoint of a Kubernetes Service by itself");
+    index.apply(&batch(configs(&POD.replace("10.0.0.1", "10.0.0.8"))));
+    assert_eq!(seen(&index).0, "v1", "a Pod of the same name somewhere else is another");
+    index.apply(&batch(configs(POD)));
+    index.apply(&delete(Kind::Pod, "default", "a-1"));
+    assert_eq!(seen(&index).0, "v1");
+}
+
+#[test]
+fn service_entries_select_pods_that_are_ready() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
+        spec: {hosts: [e.x], resolution: STATIC, ports: [{number: 80, name: http, targetPort: 8080}], \
+        workloadSelector: {labels: {app: a}}}\n---\n";
+    let mut index = index(&format!("{entry}{POD}"));
+    let key = ServiceKey { host: "e.x".parse().unwrap(), origin: ConfigKey::new(Kind::ServiceEntry, "default", "e") };
+    let endpoint = &index.endpoints(&key)[0];
+    assert_eq!((&*endpoint.address, endpoint.target(80)), ("10.0.0.1", Some(8080)));
+    for gone in [POD.replace("'True'", "'False'"), POD.replace("app: a", "app: b")] {
+        index.apply(&batch(configs(POD)));
+        assert_eq!(index.endpoints(&key).len(), 1);
+        index.apply(&batch(configs(&gone)));
+        assert!(index.endpoints(&key).is_empty());
+    }
+}
+
 #[test]
 fn a_write_that_changes_nothing_has_an_empty_delta() {
     let text = format!("{SERVICE}{SLICE}{WORKLOAD}{}", virtual_service("v", "a", "b"));

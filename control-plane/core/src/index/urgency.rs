@@ -27,6 +27,10 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
             old.ready_addresses().any(|address| !is_kept(address))
         }
         Spec::WorkloadEntry(old) => new.and_then(|config| config.spec.as_workload_entry()) != Some(old),
+        Spec::Pod(pod) => {
+            let is_as_before = |new: &Config| new.spec.as_pod() == Some(pod) && new.labels == old.labels;
+            !pod.addresses.is_empty() && !new.is_some_and(is_as_before)
+        }
         Spec::ServiceEntry(old) => match new.map(|config| &config.spec) {
             Some(Spec::ServiceEntry(new)) => old.endpoints.iter().any(|endpoint| !new.endpoints.contains(endpoint)),
             // A key has one kind, so that any other spec means that the entry is gone.

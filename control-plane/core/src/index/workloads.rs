@@ -1,9 +1,9 @@
-//! Which services select which WorkloadEntries, found by label.
+//! Which services select which workloads, WorkloadEntries and Pods, found by label.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey};
+use rutter_api::{Config, ConfigKey, Labels, Spec};
 
 use crate::edges::{link, unlink};
 use crate::model::{Service, ServiceKey};
@@ -21,7 +21,7 @@ struct NamespaceLabel {
 pub(super) struct WorkloadIndex {
     /// The services that select workloads, each under the first label that it wants.
     selecting: HashMap<NamespaceLabel, BTreeSet<ServiceKey>>,
-    /// The WorkloadEntry objects, each under all of its labels.
+    /// The workloads, each under all of its labels.
     workloads: HashMap<NamespaceLabel, BTreeSet<ConfigKey>>,
 }
 
@@ -67,9 +67,17 @@ fn first_label(service: &Service) -> Option<NamespaceLabel> {
     Some(NamespaceLabel { namespace, key: key.to_owned(), value: value.to_owned() })
 }
 
+/// Returns the labels of a workload. Other objects have none.
+pub(super) fn workload_labels(config: &Config) -> Option<&Labels> {
+    match &config.spec {
+        Spec::WorkloadEntry(entry) => Some(&entry.labels),
+        Spec::Pod(_) => Some(&config.labels),
+        _ => None,
+    }
+}
+
 fn labels_of(config: &Config) -> Vec<NamespaceLabel> {
-    let Some(entry) = config.spec.as_workload_entry() else { return Vec::new() };
-    let labels = entry.labels.iter().map(|(key, value)| NamespaceLabel {
+    let labels = workload_labels(config).into_iter().flat_map(Labels::iter).map(|(key, value)| NamespaceLabel {
         namespace: config.key.namespace.clone(),
         key: key.to_owned(),
         value: value.to_owned(),

@@ -102,6 +102,7 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
             })
             .boxed(),
         Kind::Service => random_services().boxed(),
+        Kind::Pod => random_pods().boxed(),
         Kind::EndpointSlice => random_endpoint_slices().boxed(),
         Kind::ServiceEntry => random_service_entries().boxed(),
         Kind::WorkloadEntry => (namespaces(), names(), 0u8..4, 1u32..3)
@@ -152,16 +153,29 @@ fn random_services() -> impl Strategy<Value = String> {
 
 fn random_endpoint_slices() -> impl Strategy<Value = String> {
     let ports = prop_oneof![Just("http"), Just("tcp")];
-    (namespaces(), names(), 0u8..4, ports, 80u16..82).prop_map(|(namespace, name, ip, port, number)| {
+    let pods = prop_oneof![2 => Just(""), 1 => Just(", targetRef: {kind: Pod, name: s0}"), 1 => Just(", targetRef: {kind: Pod, name: s1}")];
+    (namespaces(), names(), (0u8..4, pods), ports, 80u16..82).prop_map(|(namespace, name, (ip, pod), port, number)| {
         format!(
             "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: {namespace}, \
              labels: {{kubernetes.io/service-name: {name}, version: v{ip}}}}}\naddressType: IPv4\n\
-             endpoints: [{{addresses: [10.0.0.{ip}]}}]\nports: [{{name: {port}, port: {number}}}]"
+             endpoints: [{{addresses: [10.0.0.{ip}]{pod}}}]\nports: [{{name: {port}, port: {number}}}]"
         )
     })
 }
 
-/// Some of these have a host or an address in common with services, and some have WorkloadEntries as endpoints.
+fn random_pods() -> impl Strategy<Value = String> {
+    let places = prop_oneof![2 => Just(""), 1 => Just(", istio-locality: r.z1")];
+    (namespaces(), names(), 0u8..4, any::<bool>(), places).prop_map(|(namespace, name, ip, is_ready, place)| {
+        let ready = if is_ready { "True" } else { "False" };
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, \
+             labels: {{app: {name}, version: v{ip}{place}}}}}\n\
+             status: {{podIP: 10.0.0.{ip}, conditions: [{{type: Ready, status: '{ready}'}}]}}"
+        )
+    })
+}
+
+/// Some of these have a host or an address in common with services, and some have workloads as endpoints.
 fn random_service_entries() -> impl Strategy<Value = String> {
     let hosts = prop_oneof![
         Just("s0.n0"),
@@ -316,7 +330,7 @@ fn ops() -> impl Strategy<Value = Op> {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
         Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
-        Kind::Namespace | Kind::WorkloadEntry | Kind::Secret | Kind::Ingress | Kind::ConfigMap => 1,
+        Kind::Namespace | Kind::WorkloadEntry | Kind::Pod | Kind::Secret | Kind::Ingress | Kind::ConfigMap => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
     let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())

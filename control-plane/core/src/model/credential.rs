@@ -102,6 +102,7 @@ pub fn credentials_of(config: &Config) -> BTreeSet<Credential> {
         Spec::DestinationRule(rule) => rule_credentials(rule),
         Spec::Namespace
         | Spec::Service(_)
+        | Spec::Pod(_)
         | Spec::EndpointSlice(_)
         | Spec::ServiceEntry(_)
         | Spec::WorkloadEntry(_)

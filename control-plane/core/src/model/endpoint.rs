@@ -1,12 +1,12 @@
-//! Endpoints of services, from EndpointSlices, ServiceEntries and WorkloadEntries.
+//! Endpoints of services, from EndpointSlices, ServiceEntries, WorkloadEntries and Pods.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::Labels;
 use rutter_api::config::istio::WorkloadEntry;
-use rutter_api::config::kubernetes::{EndpointSlice, EndpointUse, SlicePort, TrafficDistribution};
+use rutter_api::config::kubernetes::{EndpointSlice, EndpointUse, Pod, SliceEndpoint, SlicePort, TrafficDistribution};
 use rutter_api::node::{Locality, locality_of_text};
+use rutter_api::{Config, Labels};
 
 use super::service::Service;
 
@@ -16,7 +16,7 @@ use super::service::Service;
 pub struct Endpoint {
     /// Where the endpoint is.
     pub locality: Arc<Locality>,
-    /// An IP address, or a DNS name if sidecars ask DNS for the service.
+    /// An IP address, that of a Unix socket, or a DNS name if sidecars ask DNS for the service.
     pub address: Arc<str>,
     /// Pairs of a port of the service and the port here that serves it.
     pub ports: Arc<[(u16, u16)]>,
@@ -53,9 +53,26 @@ impl Endpoint {
         }
     }
 
-    /// Returns the ready endpoints of a slice for a service. Their labels are those of the slice without Kubernetes'
-    /// own: in a cluster the pods have the labels, but pods are not known here.
-    pub(crate) fn of_slice(slice_labels: &Labels, slice: &EndpointSlice, service: &Service) -> Vec<Self> {
+    /// Returns the endpoint that a Pod is for a service that selects it: its first address, if it is ready.
+    pub(crate) fn of_pod(config: &Config, pod: &Pod, service: &Service) -> Option<Self> {
+        let address = pod.addresses.first().filter(|_| pod.ready)?;
+        Some(Self {
+            locality: Arc::new(locality_of_labels(&config.labels).unwrap_or_default()),
+            address: address.clone(),
+            ports: service.ports.iter().map(|port| (port.number, port.target)).collect(),
+            labels: config.labels.clone(),
+            weight: 1,
+        })
+    }
+
+    /// Returns the ready endpoints of a slice for a service. Their labels are those of their Pods, which `pod_of` finds by
+    /// name; without a Pod, they are those of the slice without Kubernetes' own.
+    pub(crate) fn of_slice<'a>(
+        slice_labels: &Labels,
+        slice: &EndpointSlice,
+        service: &Service,
+        pod_of: impl Fn(&str) -> Option<&'a Config>,
+    ) -> Vec<Self> {
         let labels = slice_labels.iter().filter(|(key, _)| !is_kubernetes_label(key));
         let labels: Labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let ports =
@@ -65,8 +82,12 @@ impl Endpoint {
         let EndpointUse { with_not_ready, is_node_local, distribution, .. } = service.endpoint_use;
         let is_node_needed = is_node_local || distribution == TrafficDistribution::SameNode;
         for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready || with_not_ready) {
-            let labels = if is_node_needed { with_node(&labels, &endpoint.node) } else { labels.clone() };
-            let locality: Arc<Locality> = Arc::new(["".into(), (*endpoint.zone).into(), "".into()]);
+            let pod = endpoint.pod.as_deref().and_then(&pod_of).filter(|pod| is_pod_of(pod, endpoint));
+            let labels = pod.map_or(&labels, |pod| &pod.labels);
+            let locality = pod.and_then(|pod| locality_of_labels(&pod.labels));
+            let labels = if is_node_needed { with_node(labels, &endpoint.node) } else { labels.clone() };
+            let locality: Arc<Locality> =
+                Arc::new(locality.unwrap_or_else(|| ["".into(), (*endpoint.zone).into(), "".into()]));
             for address in &endpoint.addresses {
                 endpoints.push(Self {
                     locality: locality.clone(),
@@ -92,6 +113,22 @@ impl Endpoint {
             self.labels = neighbour.labels.clone();
         }
     }
+}
+
+/// The label by which Istio lets a Pod say where it is: `region.zone.sub-zone`.
+const LOCALITY_LABEL: &str = "istio-locality";
+
+/// Returns where a workload is, if its labels say so.
+fn locality_of_labels(labels: &Labels) -> Option<Locality> {
+    let text = labels.get(LOCALITY_LABEL).filter(|text| !text.is_empty())?;
+    // Values of labels have no slashes.
+    Some(locality_of_text(&text.replace('.', "/")))
+}
+
+/// Returns whether a Pod is at an address of an endpoint that names it. If it is not, one of the two is out of date.
+fn is_pod_of(config: &Config, endpoint: &SliceEndpoint) -> bool {
+    let addresses = config.spec.as_pod().map(|pod| &pod.addresses);
+    addresses.is_some_and(|addresses| addresses.iter().any(|address| endpoint.addresses.contains(address)))
 }
 
 /// The label that says on which node a workload is.
@@ -144,7 +181,7 @@ mod tests {
                     endpoints: [{addresses: [10.0.0.1, 10.0.0.2], zone: z1}, {addresses: [10.0.0.3], conditions: {ready: false}}]";
         let config = config(text);
         let Spec::EndpointSlice(slice) = &config.spec else { panic!() };
-        let endpoints = Endpoint::of_slice(&config.labels, slice, &service());
+        let endpoints = Endpoint::of_slice(&config.labels, slice, &service(), |_| None);
         assert_eq!(endpoints.len(), 2);
         assert_eq!((endpoints[0].target(80), endpoints[0].target(81)), (Some(9090), None));
         let labels: Vec<_> = endpoints[0].labels.iter().collect();

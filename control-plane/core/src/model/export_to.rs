@@ -44,6 +44,7 @@ impl ExportTo {
             Spec::VirtualService(spec) => Self::new(&spec.export_to, namespace),
             Spec::DestinationRule(spec) => Self::new(&spec.export_to, namespace),
             Spec::Namespace
+            | Spec::Pod(_)
             | Spec::EndpointSlice(_)
             | Spec::WorkloadEntry(_)
             | Spec::MeshConfig(_)

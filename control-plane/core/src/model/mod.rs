@@ -17,6 +17,7 @@ mod locality;
 mod policy;
 mod route;
 mod service;
+mod unknown_traffic;
 
 pub use credential::{
     Credential, CredentialPart, client_authorities, client_certificate, credentials_of, rule_credentials,
@@ -37,3 +38,4 @@ pub use route::{
     routes_of, sources_of, tcp_routes_of, tls_routes_of,
 };
 pub use service::{Discovery, Protocol, Service, ServiceKey, ServicePort, services_of};
+pub use unknown_traffic::UnknownTraffic;

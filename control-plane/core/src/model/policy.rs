@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rutter_api::config::istio::{
     ClientTls, ConnectionPool, ConsistentHash, DestinationRule, LoadBalancer, OutlierDetection, PolicyProxyProtocol,
-    PortTrafficPolicy, RetryBudget, TrafficPolicy, UpgradePolicy,
+    PortTrafficPolicy, RetryBudget, TrafficPolicy, Tunnel, UpgradePolicy,
 };
 
 use rutter_api::config::kubernetes::MeshConfig;
@@ -34,6 +34,8 @@ pub struct Policy<'a> {
     pub retry_budget: Option<&'a RetryBudget>,
     /// Whether endpoints are told the address of the client.
     pub proxy_protocol: Option<&'a PolicyProxyProtocol>,
+    /// How connections of a VirtualService go through the host.
+    pub tunnel: Option<&'a Tunnel>,
     /// The names one of which the certificate of an endpoint must have, if `tls` names none.
     pub service_names: &'a [String],
     /// What holds where nothing else says anything.
@@ -85,6 +87,7 @@ impl<'a> Policy<'a> {
             tls,
             retry_budget,
             proxy_protocol,
+            tunnel,
             port_level_settings: _,
         } = over;
         self.load_balancer = load_balancer.as_ref().or(self.load_balancer);
@@ -93,6 +96,7 @@ impl<'a> Policy<'a> {
         self.tls = tls.as_ref().or(self.tls);
         self.retry_budget = retry_budget.as_ref().or(self.retry_budget);
         self.proxy_protocol = proxy_protocol.as_ref().or(self.proxy_protocol);
+        self.tunnel = tunnel.as_ref().or(self.tunnel);
     }
 
     fn lay_port_over(&mut self, over: &'a TrafficPolicy, number: u16) {
@@ -127,8 +131,8 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// Returns whether routes to the host of a rule depend on it: some policy of it hashes requests, or limits how long a
-/// connection may be silent. Of all other rules routes know nothing, so that a change of one costs no route.
+/// Returns whether routes to the host of a rule depend on it: some policy of it hashes requests, limits how long a
+/// connection may be silent, or has connections go through the host. Of all other rules routes know nothing, so that a change of one costs no route.
 pub fn shapes_routes(rule: &DestinationRule) -> bool {
     let of_parts = |load_balancer: &Option<LoadBalancer>, pool: &Option<ConnectionPool>| {
         load_balancer.as_ref().is_some_and(|balancer| balancer.consistent_hash.is_some())
@@ -136,7 +140,8 @@ pub fn shapes_routes(rule: &DestinationRule) -> bool {
     };
     let of_policy = |policy: &TrafficPolicy| {
         let ports = policy.port_level_settings.iter();
-        of_parts(&policy.load_balancer, &policy.connection_pool)
+        policy.tunnel.is_some()
+            || of_parts(&policy.load_balancer, &policy.connection_pool)
             || ports.clone().any(|port| of_parts(&port.load_balancer, &port.connection_pool))
     };
     let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_deref());

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rutter_api::config::istio::{ConsistentHash, RouteDestination, StringMatch, TcpMatch, TlsMatch, VirtualService};
 use rutter_api::config::istio::{
-    Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
+    ConsistentHash, Destination, Headers, HttpDirectResponse, HttpMatch, HttpRedirect, HttpRoute, Percent,
+    RouteDestination, StringMatch, TcpMatch, TlsMatch, Tunnel, VirtualService,
 };
 use rutter_api::{ClusterName, Config, ConfigKey, Hostname, Labels};
 
@@ -156,6 +156,8 @@ pub struct RouteCluster<'a> {
     pub hash: Option<ConsistentHash>,
     /// How long a connection that is not HTTP may be silent. `None` means Envoy's default.
     pub idle_timeout: Option<Duration>,
+    /// How connections go through the cluster to somewhere else.
+    pub tunnel: Option<Tunnel>,
 }
 
 /// A cluster that copies of requests go to.
@@ -349,6 +351,7 @@ impl Lookup<'_> {
             headers: None,
             hash: policy.consistent_hash().cloned(),
             idle_timeout: policy.connection_pool.and_then(|pool| pool.tcp.idle_timeout),
+            tunnel: policy.tunnel.cloned(),
             name,
         }
     }

@@ -38,8 +38,8 @@ pub struct Service {
     pub discovery: Discovery,
     /// Whether the service is outside the mesh.
     pub external: bool,
-    /// The labels of the WorkloadEntry objects, in the namespace of the origin, that are endpoints. `None` means that
-    /// the service selects no workloads.
+    /// The labels of the workloads, in the namespace of the origin, that are endpoints: WorkloadEntry objects and, for a
+    /// ServiceEntry, Pods. `None` means that the service selects no workloads.
     pub selector: Option<Labels>,
     /// How clients use the endpoints, unless a DestinationRule says otherwise.
     pub endpoint_use: EndpointUse,
@@ -155,6 +155,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         Spec::Service(service) => vec![from_kubernetes(config, service, domain)],
         Spec::ServiceEntry(entry) => entry.hosts.iter().map(|host| from_entry(config, entry, host)).collect(),
         Spec::Namespace
+        | Spec::Pod(_)
         | Spec::EndpointSlice(_)
         | Spec::WorkloadEntry(_)
         | Spec::MeshConfig(_)
@@ -234,6 +235,13 @@ impl Service {
     /// Returns whether a Kubernetes Service defines the service.
     pub fn is_kubernetes(&self) -> bool {
         self.key.origin.kind == Kind::Service
+    }
+
+    /// Returns whether the service takes a workload with these labels as an endpoint. The Pods of a Kubernetes Service are
+    /// in its EndpointSlices.
+    pub fn selects(&self, workload: &ConfigKey, labels: &Labels) -> bool {
+        let takes_kind = workload.kind == Kind::WorkloadEntry || !self.is_kubernetes();
+        takes_kind && self.selector.as_ref().is_some_and(|selector| selector.selects(labels))
     }
 
     /// Returns the port with a number.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use rutter_api::SidecarNode;
-use rutter_api::config::istio::OutboundMode;
 
 use crate::client::ClientClass;
 use crate::index::MeshIndex;
-use crate::model::ClientLocality;
+use crate::model::{ClientLocality, UnknownTraffic};
 use crate::visibility::WorkloadObjects;
 
 /// Names a scope for as long as it lives.
@@ -49,7 +48,7 @@ pub(super) struct BaseKey {
     /// The class of the clients.
     pub(super) client: ClientClass,
     /// What becomes of traffic to unknown destinations.
-    pub(super) mode: OutboundMode,
+    pub(super) unknown: UnknownTraffic,
     /// What matters of where the clients are.
     pub(super) locality: Arc<ClientLocality>,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::config::istio::{OutboundMode, Sidecar};
+use rutter_api::config::istio::Sidecar;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, ListenerName, ResourceType};
 
 use super::host::HostResources;
@@ -13,7 +13,7 @@ use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
 use crate::encode::listener::{BoundListener, OutboundPort};
 use crate::index::MeshIndex;
-use crate::model::{Credential, bound_gateways, hosts_at_gateway};
+use crate::model::{Credential, UnknownTraffic, bound_gateways, hosts_at_gateway};
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
@@ -24,7 +24,7 @@ pub struct Scope {
     pub(super) key: ScopeKey,
     pub(super) egress: Egress,
     /// What becomes of traffic to unknown destinations.
-    pub(super) mode: OutboundMode,
+    pub(super) unknown: UnknownTraffic,
     /// The base that the scope lies over. `None` means that the scope stands alone.
     pub(super) base: Option<BaseKey>,
     /// The VirtualServices that widen a restricted scope by their destinations.
@@ -52,8 +52,8 @@ pub struct Scope {
     pub(super) credentials: BTreeMap<Credential, usize>,
     /// The listeners, the route tables and the Secrets of a gateway.
     pub(super) gateway_resources: BTreeSet<(ResourceType, ResourceName)>,
-    /// Whether everything that depends on the mode has to be encoded again.
-    pub(super) is_mode_new: bool,
+    /// Whether everything that depends on what becomes of unknown traffic has to be encoded again.
+    pub(super) is_egress_new: bool,
     pub(super) snapshot: Arc<Snapshot>,
 }
 
@@ -77,7 +77,7 @@ impl Scope {
         let mut scope = Self {
             egress: Egress::everything(),
             key,
-            mode: OutboundMode::AllowAny,
+            unknown: UnknownTraffic::Passes,
             base: None,
             widening: BTreeMap::new(),
             inferred_hosts: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Scope {
             claims: BTreeMap::new(),
             credentials: BTreeMap::new(),
             gateway_resources: BTreeSet::new(),
-            is_mode_new: true,
+            is_egress_new: true,
             snapshot: Arc::new(Snapshot::new(lineage)),
         };
         scope.read_sidecar(index);
@@ -111,7 +111,7 @@ impl Scope {
         self.sidecar_config(index)?.spec.as_sidecar()
     }
 
-    /// Takes the egress and the mode over from the Sidecar object.
+    /// Takes over from the Sidecar object what it says of egress.
     pub(super) fn read_sidecar(&mut self, index: &MeshIndex) {
         if self.key.client.is_gateway() {
             self.egress = Egress::nothing();
@@ -121,26 +121,20 @@ impl Scope {
         let egress_from = self.key.objects.egress_from.as_ref().and_then(|key| index.config(key)?.spec.as_sidecar());
         let seen = egress_from.or(spec);
         self.egress = seen.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
-        let mode = spec.and_then(|spec| spec.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
-        let of_mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
-        let of_mesh = of_mesh.and_then(|mesh| mesh.outbound_traffic_policy.as_ref()).map(|policy| policy.mode);
-        self.mode = match mode.or(of_mesh) {
-            // Without capture the original destination is not known, so nothing can pass on to it.
-            None | Some(OutboundMode::AllowAny) if self.key.client.is_captured() => OutboundMode::AllowAny,
-            None | Some(OutboundMode::AllowAny | OutboundMode::RegistryOnly) => OutboundMode::RegistryOnly,
-        };
+        let mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+        self.unknown = UnknownTraffic::new(spec, mesh, self.key.client.is_captured());
     }
 
     /// Returns the base that the scope should lie over. `None` means that the scope restricts something, or that its
     /// clients take nothing that could be shared. A scope whose wanted base is another than its own is dropped and
     /// built anew.
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
-        // Every object that is about the workload must be accounted for here: the Sidecar object is, by the egress and
-        // the mode that were read from it. Routes for clients of certain labels are in no base.
+        // Every object that is about the workload must be accounted for here: the Sidecar object is, by what was read
+        // from it. Routes for clients of certain labels are in no base.
         let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
         let WorkloadObjects { sidecar: _, egress_from: _, source_labels, gateways: _, target_ports: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
-        may_share.then(|| BaseKey { client: *client, mode: self.mode, locality: locality.clone() })
+        may_share.then(|| BaseKey { client: *client, unknown: self.unknown.clone(), locality: locality.clone() })
     }
 
     /// Returns from where the clients of the scope look at the mesh.

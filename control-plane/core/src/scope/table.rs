@@ -268,19 +268,19 @@ impl ScopeTable {
                 self.drop_scope(id);
                 continue;
             }
-            if scope.base.is_none() && (&scope.egress, scope.mode) != (&fresh.egress, fresh.mode) {
+            if scope.base.is_none() && (&scope.egress, &scope.unknown) != (&fresh.egress, &fresh.unknown) {
                 let hosts = self.restrict_again(id, fresh, index);
                 stale.entry(id).or_default().extend(hosts);
             }
         }
     }
 
-    /// Gives a scope another egress and mode, and returns the hosts that it has or may have.
+    /// Gives a scope another egress, and returns the hosts that it has or may have.
     fn restrict_again(&mut self, id: ScopeId, fresh: Scope, index: &MeshIndex) -> BTreeSet<Hostname> {
         let Some(scope) = self.scopes.get_mut(&id) else { return BTreeSet::new() };
-        // Where listeners are is looked at for each port again, as with another mode.
-        scope.is_mode_new |= scope.mode != fresh.mode || scope.egress != fresh.egress;
-        scope.mode = fresh.mode;
+        // What becomes of unknown traffic, and where listeners are, is in the resources of each port.
+        scope.is_egress_new |= scope.unknown != fresh.unknown || scope.egress != fresh.egress;
+        scope.unknown = fresh.unknown;
         self.edges.unlink_egress(&scope.egress, id);
         scope.egress = fresh.egress;
         self.edges.link_egress(&scope.egress, id);

@@ -65,6 +65,7 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
             Kind::Service | Kind::ServiceEntry => hosts.extend(index.hosts_defined_by(config)),
             Kind::VirtualService | Kind::DestinationRule => patterns.extend(hosts_about(index, config)),
             Kind::Namespace
+            | Kind::Pod
             | Kind::EndpointSlice
             | Kind::WorkloadEntry
             | Kind::ConfigMap

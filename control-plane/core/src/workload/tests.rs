@@ -45,10 +45,11 @@ fn bound() -> SidecarNode {
 fn ports(text: &str, node: &SidecarNode, sidecar: Option<&Sidecar>) -> String {
     let ports = application_ports(&index(text), node, sidecar);
     let line = |port: &ApplicationPort| {
-        let InboundPort { port: number, service_port, protocol, host } = &port.port;
-        let address = match port.address {
+        let InboundPort { port: number, service_port, protocol, host, tls: _ } = &port.port;
+        let address = match &port.address {
             ApplicationAddress::AsAddressed => "as addressed".to_owned(),
             ApplicationAddress::Fixed(address) => address.to_string(),
+            ApplicationAddress::Socket(path) => path.to_string(),
         };
         format!("{number} for {host}:{service_port} {protocol:?} {address}")
     };

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_left_out_whole_if_that_is_asked_for() {
         let gateway = "---\napiVersion: networking.istio.io/v1\nkind: EnvoyFilter\nmetadata: {name: g}\n";
-        let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: a, trafficPolicy: {tunnel: {}}}\n";
+        let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: a, trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}}\n";
         let text = format!("{SERVICE}{gateway}{rule}");
         let mut some = request(&[text.as_bytes()]);
         let error = read(&some).unwrap_err();
@@ -293,7 +293,7 @@ mod tests {
             .collect();
         assert_eq!(
             left_out[1],
-            "destinationRule default/d at file1.yaml: line 10: spec.trafficPolicy.tunnel: not supported yet"
+            "destinationRule default/d at file1.yaml: line 10: spec.trafficPolicy.outlierDetection.consecutiveErrors: not supported yet"
         );
         assert!(
             left_out[0].starts_with("EnvoyFilter g at file1.yaml: line 6: kind: not supported yet"),

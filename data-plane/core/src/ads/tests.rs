@@ -1,13 +1,13 @@
 //! The client against the server's own encoders: what the control plane makes, the proxy takes.
 
 use prost_types::Any;
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::route::v3::RouteConfiguration;
 use rutter_api::pb::envoy::service::discovery::v3::Resource;
 use rutter_core::EncodedResource;
 use rutter_core::encode::listener::{BoundListener, encode_bound};
 use rutter_core::encode::route::{encode_head, encode_table};
+use rutter_core::model::UnknownTraffic;
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn clusters_lead_to_endpoints_and_listeners_to_tables() {
     let requests = respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
     assert_eq!(requests[1].resource_names_subscribe, ["80"]);
     assert_eq!(client.config().plan(&before).open, [], "O12: no table, no socket");
-    let table = encode_table(80, [].into_iter(), OutboundMode::RegistryOnly);
+    let table = encode_table(80, [].into_iter(), &UnknownTraffic::IsRefused);
     respond(&mut client, ResourceType::Route, &[("80", body(&table))]);
     let plan = client.config().plan(&before);
     assert_eq!(plan.open, [("127.0.0.1_80".to_owned(), "127.0.0.1:80".parse().unwrap())]);
@@ -118,7 +118,7 @@ fn virtual_hosts_are_asked_for_once_and_a_split_table_serves_when_they_came() {
     let listener = encode_bound("127.0.0.1".parse().unwrap(), 80, &BoundListener::Routes("80".into()));
     respond(&mut client, ResourceType::Listener, &[("127.0.0.1_80", body(&listener))]);
     let requests =
-        respond(&mut client, ResourceType::Route, &[("80", body(&encode_head(80, OutboundMode::RegistryOnly)))]);
+        respond(&mut client, ResourceType::Route, &[("80", body(&encode_head(80, &UnknownTraffic::IsRefused)))]);
     let asked = &requests[1];
     assert_eq!(
         (asked.type_url.as_str(), asked.resource_names_subscribe.len()),
@@ -134,7 +134,7 @@ fn virtual_hosts_are_asked_for_once_and_a_split_table_serves_when_they_came() {
     assert_eq!(client.config().plan(&before).open.len(), 1);
     let table = |client: &AdsClient| client.config().table(client.config().listener("127.0.0.1_80").unwrap()).unwrap();
     assert_eq!(table(&client).len(), 2);
-    respond(&mut client, ResourceType::Route, &[("80", body(&encode_head(80, OutboundMode::AllowAny)))]);
+    respond(&mut client, ResourceType::Route, &[("80", body(&encode_head(80, &UnknownTraffic::Passes)))]);
     assert_eq!(table(&client).len(), 2, "V6: a changed head keeps the virtual hosts");
     client.on_response(&DeltaDiscoveryResponse {
         type_url: ResourceType::VirtualHost.type_url().into(),

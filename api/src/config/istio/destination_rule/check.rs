@@ -1,6 +1,7 @@
 //! What is wrong in a DestinationRule that has the right types.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::policy::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, CookieAttribute, HashCookie, LoadBalancer,
@@ -9,6 +10,7 @@ use super::policy::{
 use super::{DestinationRule, locality};
 use crate::config::checks::{Faults, check_export_to};
 use crate::invalid::Invalid;
+use crate::names::Hostname;
 
 /// Returns what is wrong in a DestinationRule that has the right types.
 pub(crate) fn check(spec: &DestinationRule) -> Faults {
@@ -40,12 +42,21 @@ fn check_policy(path: &str, policy: &TrafficPolicy, faults: &mut Faults) {
         tls,
         retry_budget,
         proxy_protocol: _,
+        tunnel,
         port_level_settings,
     } = policy;
     let parts = Parts { load_balancer, connection_pool, outlier_detection, tls };
     check_parts(path, &parts, faults);
     if let Some(percent) = retry_budget.as_ref().and_then(|budget| budget.percent) {
         check_percent(&format!("{path}.retryBudget.percent"), percent, faults);
+    }
+    if let Some(tunnel) = tunnel {
+        let host = &tunnel.target_host;
+        let is_name = host.parse::<Hostname>().is_ok_and(|name| !name.is_wildcard());
+        if !is_name && host.parse::<IpAddr>().is_err() {
+            let want = "an IP address or a DNS name";
+            faults.push(Invalid::new(format!("{path}.tunnel.targetHost"), want, format!("{host:?}")));
+        }
     }
     let mut ports = BTreeSet::new();
     for (index, settings) in port_level_settings.iter().enumerate() {
@@ -356,6 +367,7 @@ mod tests {
     #[test]
     fn what_is_not_acted_on_is_refused_by_name() {
         refused_policy("tls: {mode: SIMPLE, credentialName: a/b}", "tls.credentialName: want the name of a Secret");
-        refused("{host: a, trafficPolicy: {tunnel: {}}}", "spec.trafficPolicy.tunnel: not supported yet");
+        let want = "spec.trafficPolicy.tunnel.targetHost: want an IP address or a DNS name, got \"a b\"";
+        refused("{host: a, trafficPolicy: {tunnel: {targetHost: a b, targetPort: 1}}}", want);
     }
 }

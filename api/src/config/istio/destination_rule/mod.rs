@@ -12,14 +12,14 @@ pub use locality::{LocalityDistribution, LocalityFailover, LocalityLbSetting};
 pub use policy::{
     ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, CookieAttribute, HashCookie, HttpSettings, LoadBalancer,
     Maglev, OutlierDetection, PolicyProxyProtocol, PortTrafficPolicy, ProxyProtocolVersion, RetryBudget, RingHash,
-    SimpleLb, TcpKeepalive, TcpSettings, TrafficPolicy, UpgradePolicy, Warmup,
+    SimpleLb, TcpKeepalive, TcpSettings, TrafficPolicy, Tunnel, TunnelProtocol, UpgradePolicy, Warmup,
 };
 
 use crate::labels::Labels;
 use crate::names::Hostname;
 
 /// Fields that the API has and Rutter does not act on yet. They are refused by name, never ignored.
-pub(crate) const UNSUPPORTED: &[&str] = &["**.tunnel", "**.outlierDetection.consecutiveErrors"];
+pub(crate) const UNSUPPORTED: &[&str] = &["**.outlierDetection.consecutiveErrors"];
 
 /// How the endpoints of a host are used.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

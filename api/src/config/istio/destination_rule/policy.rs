@@ -1,5 +1,6 @@
 //! How connections to a host are made: the parts of a DestinationRule's `trafficPolicy`.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -31,6 +32,10 @@ pub struct TrafficPolicy {
     /// Whether endpoints are told the address of the client at the beginning of a connection. Absent means no.
     #[serde(default)]
     pub proxy_protocol: Option<PolicyProxyProtocol>,
+    /// How connections that a VirtualService sends to the host go through it to somewhere else. Absent means that they end
+    /// there.
+    #[serde(default)]
+    pub tunnel: Option<Tunnel>,
     /// Policies of single ports. Where there is one, its parts count, and those that it leaves out are default.
     #[serde(default)]
     pub port_level_settings: Vec<PortTrafficPolicy>,
@@ -349,6 +354,31 @@ pub enum ClientTlsMode {
     Mutual,
     /// The endpoint and the client, with certificates of the mesh. It comes with identities.
     IstioMutual,
+}
+
+/// How connections go through a host, which is an HTTP proxy, to somewhere else. It holds for the `tcp` and `tls` routes of
+/// VirtualServices.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tunnel {
+    /// The method by which the proxy is asked for a connection.
+    #[serde(default)]
+    pub protocol: TunnelProtocol,
+    /// Where the connections end: an IP address or a DNS name, which the proxy looks up.
+    pub target_host: String,
+    /// The port at which they end.
+    pub target_port: NonZeroU16,
+}
+
+/// The method by which a proxy is asked for a connection: Istio's `TunnelSettings.protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TunnelProtocol {
+    /// CONNECT.
+    #[default]
+    Connect,
+    /// POST.
+    Post,
 }
 
 /// How much of the load may be retries.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::pb::envoy::config::core::v3 as core;
@@ -10,6 +9,7 @@ use rutter_api::pb::envoy::extensions::upstreams::http::v3 as upstream;
 
 use super::policy::{CONNECT_TIMEOUT, connection_limit, same_as_downstream, set_http_options};
 use super::{discovery_type, encoded};
+use crate::model::UnknownTraffic;
 use crate::resource::EncodedResource;
 
 /// Istio's name of the cluster for traffic that must not go anywhere. It has no endpoint.
@@ -25,10 +25,11 @@ pub(super) const INBOUND_SOURCE: &str = "127.0.0.6";
 const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 
 /// Returns the cluster that captured traffic to unknown destinations goes to.
-pub fn unknown_destination_cluster(mode: OutboundMode) -> &'static str {
-    match mode {
-        OutboundMode::AllowAny => PASSTHROUGH,
-        OutboundMode::RegistryOnly => BLACK_HOLE,
+pub fn unknown_destination_cluster(unknown: &UnknownTraffic) -> &str {
+    match unknown {
+        UnknownTraffic::Passes => PASSTHROUGH,
+        UnknownTraffic::IsRefused => BLACK_HOLE,
+        UnknownTraffic::GoesTo(cluster) => cluster,
     }
 }
 

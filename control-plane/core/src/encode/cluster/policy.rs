@@ -37,6 +37,8 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb:
         retry_budget,
         proxy_protocol: _,
         service_names: _,
+        // It is said by the routes.
+        tunnel: _,
         mesh,
     } = policy;
     let no_limits = ConnectionPool::default();

@@ -11,6 +11,7 @@ use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
 use super::inbound_port::InboundPort;
 use super::listener_filters::tls_inspector;
 use super::outbound::OutboundPort;
+use super::server_tls::server_tls;
 use super::{encoded, managers};
 use crate::encode::wire::socket_address;
 use crate::resource::EncodedResource;
@@ -58,12 +59,14 @@ pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedR
             }
         }
         BoundListener::Inbound(inbound) => {
-            let chain = if inbound.protocol.is_http() {
+            let is_http = inbound.protocol.is_http();
+            let chain = if is_http {
                 http_chain(&managers::inbound(&name.to_string(), inbound))
             } else {
                 cluster_chain(&ClusterName::inbound(inbound.port).to_string())
             };
-            (vec![chain], core::TrafficDirection::Inbound)
+            let transport_socket = inbound.tls.as_ref().map(|settings| server_tls(settings, is_http));
+            (vec![pb::FilterChain { transport_socket, ..chain }], core::TrafficDirection::Inbound)
         }
     };
     let listener = pb::Listener {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rutter_api::ConfigKey;
+use rutter_api::config::istio::{Tunnel, TunnelProtocol};
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -42,12 +43,15 @@ pub struct ConnectionTarget {
     pub idle_timeout: Option<Duration>,
     /// Whether the address of the client is hashed to choose an endpoint.
     pub hashes_source_ip: bool,
+    /// How the connections go through the clusters, which are HTTP proxies, to somewhere else.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl ConnectionTarget {
     /// Returns the target of connections that all go to one cluster.
     pub fn cluster(name: impl Into<String>) -> Self {
-        Self { clusters: vec![(name.into(), 0)], source: None, idle_timeout: None, hashes_source_ip: false }
+        let clusters = vec![(name.into(), 0)];
+        Self { clusters, source: None, idle_timeout: None, hashes_source_ip: false, tunnel: None }
     }
 }
 
@@ -64,7 +68,7 @@ pub(super) fn tcp_chain(target: &ConnectionTarget) -> pb::FilterChain {
 
 fn tcp_proxy(target: &ConnectionTarget) -> tcp::TcpProxy {
     use tcp::tcp_proxy::ClusterSpecifier;
-    let ConnectionTarget { clusters, source, idle_timeout, hashes_source_ip } = target;
+    let ConnectionTarget { clusters, source, idle_timeout, hashes_source_ip, tunnel } = target;
     let (stat_prefix, specifier) = match &clusters[..] {
         [(only, _)] => (only.clone(), ClusterSpecifier::Cluster(only.clone())),
         several => {
@@ -86,6 +90,17 @@ fn tcp_proxy(target: &ConnectionTarget) -> tcp::TcpProxy {
         cluster_specifier: Some(specifier),
         idle_timeout: idle_timeout.map(to_pb),
         hash_policy: hash_policy.into_iter().collect(),
+        tunneling_config: tunnel.as_ref().map(tunneling),
+        ..Default::default()
+    }
+}
+
+fn tunneling(tunnel: &Tunnel) -> tcp::tcp_proxy::TunnelingConfig {
+    let Tunnel { protocol, target_host, target_port } = tunnel;
+    let host = if target_host.contains(':') { format!("[{target_host}]") } else { target_host.clone() };
+    tcp::tcp_proxy::TunnelingConfig {
+        hostname: format!("{host}:{target_port}"),
+        use_post: *protocol == TunnelProtocol::Post,
         ..Default::default()
     }
 }

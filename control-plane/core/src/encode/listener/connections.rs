@@ -53,6 +53,7 @@ pub fn targets_of_routes(routes: &[ConnectionRoute<'_>], virtual_service: &Confi
             clusters,
             source: Some(virtual_service.key.clone()),
             idle_timeout: route.clusters.iter().find_map(|cluster| cluster.idle_timeout),
+            tunnel: route.clusters.iter().find_map(|cluster| cluster.tunnel.clone()),
             hashes_source_ip: route.clusters.iter().filter_map(|cluster| cluster.hash.as_ref()).any(hashes_source_ip),
         };
         let names = route.server_names.iter().map(|name| Some(name.to_string()));

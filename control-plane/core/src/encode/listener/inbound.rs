@@ -11,6 +11,7 @@ use super::chains::{bare_tcp_chain, black_hole_chain, http_chain};
 use super::inbound_port::InboundPort;
 use super::listener_filters::{http_inspector, off_at, original_destination, tls_inspector};
 use super::outbound::ANY_ADDRESS;
+use super::server_tls::server_tls;
 use super::{INBOUND_PORT, encoded, managers};
 use crate::encode::cluster::INBOUND_PASSTHROUGH;
 use crate::encode::wire::socket_address;
@@ -69,7 +70,7 @@ fn chain_match(first_bytes: FirstBytes) -> pb::FilterChainMatch {
 
 /// Returns the chains for ports that are not known: HTTP is seen as such, and everything passes on as it came.
 fn passthrough_chains() -> Vec<pb::FilterChain> {
-    let port = InboundPort { port: 0, service_port: 0, protocol: Protocol::Unknown, host: String::new() };
+    let port = InboundPort { port: 0, service_port: 0, protocol: Protocol::Unknown, host: String::new(), tls: None };
     let manager = managers::inbound_passthrough(&port);
     let kinds = [
         (FirstBytes::PlainHttp, bare_http_chain(&manager), "virtualInbound-catchall-http"),
@@ -91,6 +92,7 @@ fn port_chains(port: &InboundPort) -> Vec<pb::FilterChain> {
     let http = bare_http_chain(&managers::inbound(&name, port));
     let tcp = bare_tcp_chain(&cluster);
     let kinds = match port.protocol {
+        _ if port.tls.is_some() => vec![(FirstBytes::Tls, if port.protocol.is_http() { http } else { tcp })],
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => vec![(FirstBytes::Plain, http)],
         Protocol::Unknown => {
             vec![(FirstBytes::PlainHttp, http), (FirstBytes::Plain, tcp.clone()), (FirstBytes::Tls, tcp)]
@@ -103,6 +105,7 @@ fn port_chains(port: &InboundPort) -> Vec<pb::FilterChain> {
             ..chain_match(first_bytes)
         }),
         name: name.clone(),
+        transport_socket: port.tls.as_ref().map(|settings| server_tls(settings, port.protocol.is_http())),
         ..chain
     });
     chains.collect()

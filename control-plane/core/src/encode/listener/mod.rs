@@ -18,6 +18,7 @@ mod inbound_port;
 mod listener_filters;
 mod managers;
 mod outbound;
+mod server_tls;
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
@@ -13,6 +12,7 @@ use super::listener_filters::{http_inspector, tls_inspector};
 use super::{OUTBOUND_PORT, encoded, managers};
 use crate::encode::cluster::unknown_destination_cluster;
 use crate::encode::wire::socket_address;
+use crate::model::UnknownTraffic;
 use crate::resource::EncodedResource;
 
 /// Every IPv4 address.
@@ -28,13 +28,18 @@ pub struct OutboundPort {
 }
 
 /// Encodes the listener of captured traffic to a port, whatever the address. What is neither HTTP nor TLS of a known
-/// name goes to the TCP cluster, or to where `mode` says.
-pub fn encode_outbound_port(port: u16, uses: &OutboundPort, mode: OutboundMode) -> EncodedResource {
-    encode_outbound_port_at(ANY_ADDRESS, port, uses, mode)
+/// name goes to the TCP cluster, or to where `unknown` says.
+pub fn encode_outbound_port(port: u16, uses: &OutboundPort, unknown: &UnknownTraffic) -> EncodedResource {
+    encode_outbound_port_at(ANY_ADDRESS, port, uses, unknown)
 }
 
 /// Encodes the listener of captured traffic to a port of one address.
-pub fn encode_outbound_port_at(ip: IpAddr, port: u16, uses: &OutboundPort, mode: OutboundMode) -> EncodedResource {
+pub fn encode_outbound_port_at(
+    ip: IpAddr,
+    port: u16,
+    uses: &OutboundPort,
+    unknown: &UnknownTraffic,
+) -> EncodedResource {
     let name = ListenerName::Address { ip, port };
     let mut chains = Vec::new();
     let mut inspectors = Vec::new();
@@ -49,7 +54,7 @@ pub fn encode_outbound_port_at(ip: IpAddr, port: u16, uses: &OutboundPort, mode:
     }
     let rest = match uses.connections.get(&ConnectionMatch::default()) {
         Some(target) => connection_chain(&ConnectionMatch::default(), target),
-        None => bare_tcp_chain(unknown_destination_cluster(mode)),
+        None => bare_tcp_chain(unknown_destination_cluster(unknown)),
     };
     let rest_name = match uses.connections.get(&ConnectionMatch::default()) {
         Some(_) => String::new(),
@@ -111,9 +116,9 @@ pub fn encode_outbound_address(
 }
 
 /// Encodes the listener at which all captured outbound traffic arrives, and which hands it to the listener of its
-/// destination. What has none passes on, or is refused. `mode` decides which of the two it is.
-pub fn encode_virtual_outbound(mode: OutboundMode) -> EncodedResource {
-    let rest = bare_tcp_chain(unknown_destination_cluster(mode));
+/// destination. What has none passes on, or is refused. `unknown` decides which of the two it is, or where it goes.
+pub fn encode_virtual_outbound(unknown: &UnknownTraffic) -> EncodedResource {
+    let rest = bare_tcp_chain(unknown_destination_cluster(unknown));
     let listener = pb::Listener {
         address: Some(socket_address(&ANY_ADDRESS.to_string(), OUTBOUND_PORT)),
         filter_chains: vec![

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::{HostPort, ResourceType, RouteTableName};
 
 use super::action::{direct_response, forward_to};
 use super::matches::prefix;
 use super::virtual_host::{VirtualHostInputs, routes, virtual_host};
-use crate::encode::cluster::PASSTHROUGH;
+use crate::encode::cluster::unknown_destination_cluster;
 use crate::encode::wire::ads;
+use crate::model::UnknownTraffic;
 use crate::resource::EncodedResource;
 
 /// The number of the field `RouteConfiguration.virtual_hosts`.
@@ -22,10 +22,10 @@ const DIRECT_RESPONSE_MAX: u32 = 1_048_576;
 
 /// Encodes the head of a port's table: its virtual hosts are resources of their own, which the proxy asks for. A change
 /// of a virtual host therefore never costs the whole table.
-pub fn encode_head(port: u16, mode: OutboundMode) -> EncodedResource {
+pub fn encode_head(port: u16, unknown: &UnknownTraffic) -> EncodedResource {
     let name = RouteTableName::Port(port).to_string();
     let table = pb::RouteConfiguration {
-        virtual_hosts: vec![unknown_hosts(mode)],
+        virtual_hosts: vec![unknown_hosts(unknown)],
         vhds: Some(pb::Vhds { config_source: Some(ads()) }),
         ..table(&name)
     };
@@ -37,12 +37,12 @@ pub fn encode_head(port: u16, mode: OutboundMode) -> EncodedResource {
 pub fn encode_table<'a>(
     port: u16,
     virtual_hosts: impl Iterator<Item = &'a EncodedResource>,
-    mode: OutboundMode,
+    unknown: &UnknownTraffic,
 ) -> EncodedResource {
     let name = RouteTableName::Port(port).to_string();
     let mut bytes = table(&name).encode_to_vec();
     virtual_hosts.for_each(|host| append(&mut bytes, &host.body()));
-    append(&mut bytes, &unknown_hosts(mode).encode_to_vec());
+    append(&mut bytes, &unknown_hosts(unknown).encode_to_vec());
     encoded(&name, &bytes)
 }
 
@@ -71,13 +71,14 @@ pub(super) fn table(name: &str) -> pb::RouteConfiguration {
 }
 
 /// Returns the virtual host for the hosts that no other has: requests pass on, or are refused.
-fn unknown_hosts(mode: OutboundMode) -> pb::VirtualHost {
-    let (name, action) = match mode {
-        OutboundMode::AllowAny => {
-            let action = pb::RouteAction { retry_policy: None, ..forward_to(PASSTHROUGH.to_owned()) };
+fn unknown_hosts(unknown: &UnknownTraffic) -> pb::VirtualHost {
+    let (name, action) = match unknown {
+        UnknownTraffic::Passes | UnknownTraffic::GoesTo(_) => {
+            let cluster = unknown_destination_cluster(unknown).to_owned();
+            let action = pb::RouteAction { retry_policy: None, ..forward_to(cluster) };
             ("allow_any", pb::route::Action::Route(action))
         }
-        OutboundMode::RegistryOnly => {
+        UnknownTraffic::IsRefused => {
             ("block_all", direct_response(502, "no service of this name is in this sidecar's scope"))
         }
     };

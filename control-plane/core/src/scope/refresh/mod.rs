@@ -70,9 +70,9 @@ pub(super) fn refresh(
     encoder: &mut Encoder,
 ) -> Refreshed {
     let refreshed = Refreshed { claims: surroundings.base_changes.claims.clone(), ..Refreshed::default() };
-    let is_mode_new = std::mem::take(&mut scope.is_mode_new);
+    let is_egress_new = std::mem::take(&mut scope.is_egress_new);
     let ports = surroundings.base_changes.uses.clone();
-    let mut refresh = Refresh { scope, surroundings, encoder, is_mode_new, ports, wanted: Vec::new(), refreshed };
+    let mut refresh = Refresh { scope, surroundings, encoder, is_egress_new, ports, wanted: Vec::new(), refreshed };
     refresh.want_what_every_client_has();
     refresh.look_at_hosts(hosts);
     refresh.refreshed.uses.clone_from(&refresh.ports);
@@ -87,7 +87,7 @@ struct Refresh<'a> {
     scope: &'a mut Scope,
     surroundings: Surroundings<'a>,
     encoder: &'a mut Encoder,
-    is_mode_new: bool,
+    is_egress_new: bool,
     /// The ports whose listener and table have to be looked at.
     ports: BTreeSet<u16>,
     wanted: Vec<Wanted>,
@@ -97,14 +97,14 @@ struct Refresh<'a> {
 impl Refresh<'_> {
     /// Adds the clusters and the listener that every captured sidecar has. Scopes over a base have them from there.
     fn want_what_every_client_has(&mut self) {
-        if !self.is_mode_new || self.surroundings.base.is_some() {
+        if !self.is_egress_new || self.surroundings.base.is_some() {
             return;
         }
         self.ports.extend(self.scope.ports.keys().copied());
         if self.scope.key.client.is_captured() {
             let clusters = encode_capture_clusters().into_iter();
             self.wanted.extend(clusters.map(|cluster| Wanted::resource(ResourceType::Cluster, cluster)));
-            let listener = encode_virtual_outbound(self.scope.mode);
+            let listener = encode_virtual_outbound(&self.scope.unknown);
             self.wanted.push(Wanted::resource(ResourceType::Listener, listener));
         }
     }

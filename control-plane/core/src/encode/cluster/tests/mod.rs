@@ -4,11 +4,11 @@ mod whole_messages;
 use std::sync::Arc;
 
 use expect_test::expect;
-use rutter_api::config::istio::OutboundMode;
 
 use super::*;
 use crate::client::ClusterForm;
 use crate::encode::testing::{Mesh, json_of, pretty, summaries};
+use crate::model::UnknownTraffic;
 use crate::model::{Protocol, Service};
 
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
@@ -24,7 +24,13 @@ fn rule(spec: &str) -> String {
 /// Returns the cluster of port 8080 of an application, without limits.
 fn inbound_cluster(protocol: Protocol, service: Option<&Arc<Service>>, address: ApplicationAddress) -> EncodedResource {
     let service = service.map(|service| &**service);
-    encode_inbound_cluster(&InboundClusterInputs { port: 8080, protocol, service, address, connection_pool: None })
+    encode_inbound_cluster(&InboundClusterInputs {
+        port: 8080,
+        protocol,
+        service,
+        address: &address,
+        connection_pool: None,
+    })
 }
 
 fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
@@ -174,8 +180,8 @@ fn captured_sidecars_have_three_clusters_for_what_is_not_known() {
             r#"InboundPassthroughCluster "ORIGINAL_DST""#
         ]
     );
-    assert_eq!(unknown_destination_cluster(OutboundMode::AllowAny), PASSTHROUGH);
-    assert_eq!(unknown_destination_cluster(OutboundMode::RegistryOnly), BLACK_HOLE);
+    assert_eq!(unknown_destination_cluster(&UnknownTraffic::Passes), PASSTHROUGH);
+    assert_eq!(unknown_destination_cluster(&UnknownTraffic::IsRefused), BLACK_HOLE);
 }
 
 #[test]

@@ -2,13 +2,13 @@ mod gateway;
 mod whole_messages;
 
 use expect_test::expect;
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::{ClusterName, RouteTableName};
 use serde_json::Value;
 
 use super::*;
 use crate::encode::testing::{json_of, pretty};
 use crate::model::Protocol;
+use crate::model::UnknownTraffic;
 
 /// Returns a line for each filter chain of a listener: which connections it takes, and what is in it.
 fn chains(listener: &EncodedResource) -> String {
@@ -33,7 +33,7 @@ fn to(cluster: &str) -> ConnectionTarget {
 }
 
 fn inbound(port: u16, protocol: Protocol) -> InboundPort {
-    InboundPort { port, service_port: 80, protocol, host: "a.x".into() }
+    InboundPort { port, service_port: 80, protocol, host: "a.x".into(), tls: None }
 }
 
 #[test]
@@ -52,9 +52,9 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
     };
     let nothing = OutboundPort { http: true, ..OutboundPort::default() };
     let listeners = [
-        encode_outbound_port(80, &uses, OutboundMode::AllowAny),
-        encode_outbound_port(81, &nothing, OutboundMode::AllowAny),
-        encode_outbound_port(82, &nothing, OutboundMode::RegistryOnly),
+        encode_outbound_port(80, &uses, &UnknownTraffic::Passes),
+        encode_outbound_port(81, &nothing, &UnknownTraffic::Passes),
+        encode_outbound_port(82, &nothing, &UnknownTraffic::IsRefused),
     ];
     expect![[r#"
         0.0.0.0_80 ["envoy.filters.listener.tls_inspector", "envoy.filters.listener.http_inspector"]
@@ -89,7 +89,7 @@ fn a_virtual_address_has_a_listener_of_its_own() {
 
 #[test]
 fn everything_captured_arrives_at_one_listener_that_never_connects_to_itself() {
-    let listeners = [OutboundMode::AllowAny, OutboundMode::RegistryOnly].map(encode_virtual_outbound);
+    let listeners = [&UnknownTraffic::Passes, &UnknownTraffic::IsRefused].map(encode_virtual_outbound);
     expect![[r#"
         virtualOutbound []
         {"destination_port":15001} -> "BlackHoleCluster"

@@ -3,13 +3,13 @@
 #![expect(clippy::too_many_lines, reason = "most of it is expected output")]
 
 use expect_test::expect;
-use rutter_api::config::istio::OutboundMode;
 use rutter_api::{ClusterName, ResourceType, RouteTableName};
 
 use super::{inbound, to};
 use crate::encode::listener::*;
 use crate::encode::testing::pretty;
 use crate::model::Protocol;
+use crate::model::UnknownTraffic;
 
 fn listener(resource: &EncodedResource) -> String {
     pretty(ResourceType::Listener, resource)
@@ -143,7 +143,7 @@ fn outbound_port_with_http_tls_and_tcp() {
           "listener_filters_timeout": "0s",
           "name": "0.0.0.0_443",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_port(443, &uses, OutboundMode::AllowAny)));
+        }"#]].assert_eq(&listener(&encode_outbound_port(443, &uses, &UnknownTraffic::Passes)));
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn outbound_port_from_which_nothing_unknown_goes_on() {
           "listener_filters_timeout": "0s",
           "name": "0.0.0.0_80",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_port(80, &uses, OutboundMode::RegistryOnly)));
+        }"#]].assert_eq(&listener(&encode_outbound_port(80, &uses, &UnknownTraffic::IsRefused)));
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn virtual_outbound() {
           "traffic_direction": "OUTBOUND",
           "use_original_dst": true
         }"#]]
-    .assert_eq(&listener(&encode_virtual_outbound(OutboundMode::AllowAny)));
+    .assert_eq(&listener(&encode_virtual_outbound(&UnknownTraffic::Passes)));
 }
 
 #[test]

@@ -3,12 +3,12 @@ mod whole_messages;
 
 use expect_test::expect;
 use rutter_api::ResourceType;
-use rutter_api::config::istio::OutboundMode;
 
 use super::*;
 use crate::client::RouteTableForm;
 use crate::encode::testing::{Mesh, json_of, pretty};
 use crate::model::RequestSource;
+use crate::model::UnknownTraffic;
 use crate::resource::EncodedResource;
 
 const HOST: &str = "a.default.svc.cluster.local";
@@ -166,8 +166,8 @@ fn domains_that_another_host_has_are_left_out() {
 #[test]
 fn tables_end_with_what_becomes_of_other_hosts() {
     let virtual_host = encode(SERVICE, RouteTableForm::Whole);
-    let whole = encode_table(80, std::iter::once(&virtual_host), OutboundMode::RegistryOnly);
-    let lines = [encode_head(80, OutboundMode::AllowAny), whole].map(|table| {
+    let whole = encode_table(80, std::iter::once(&virtual_host), &UnknownTraffic::IsRefused);
+    let lines = [encode_head(80, &UnknownTraffic::Passes), whole].map(|table| {
         let json = json_of(ResourceType::Route, &table);
         let hosts = json["virtual_hosts"].as_array().unwrap();
         let names: Vec<String> = hosts.iter().map(|host| host["name"].to_string()).collect();

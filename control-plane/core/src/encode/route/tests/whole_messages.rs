@@ -2,12 +2,12 @@
 
 use expect_test::expect;
 use rutter_api::ResourceType;
-use rutter_api::config::istio::OutboundMode;
 
 use super::{SERVICE, encode, inputs, virtual_service};
 use crate::client::RouteTableForm;
 use crate::encode::route::*;
 use crate::encode::testing::pretty;
+use crate::model::UnknownTraffic;
 
 #[test]
 fn head_of_a_port_that_lets_unknown_hosts_pass() {
@@ -49,7 +49,7 @@ fn head_of_a_port_that_lets_unknown_hosts_pass() {
             }
           ]
         }"#]]
-    .assert_eq(&pretty(ResourceType::Route, &encode_head(80, OutboundMode::AllowAny)));
+    .assert_eq(&pretty(ResourceType::Route, &encode_head(80, &UnknownTraffic::Passes)));
 }
 
 #[test]
@@ -91,13 +91,13 @@ fn head_of_a_port_that_refuses_unknown_hosts() {
             }
           ]
         }"#]]
-    .assert_eq(&pretty(ResourceType::Route, &encode_head(80, OutboundMode::RegistryOnly)));
+    .assert_eq(&pretty(ResourceType::Route, &encode_head(80, &UnknownTraffic::IsRefused)));
 }
 
 #[test]
 fn whole_table_of_a_port() {
     let virtual_host = encode(SERVICE, RouteTableForm::Whole);
-    let table = encode_table(80, std::iter::once(&virtual_host), OutboundMode::AllowAny);
+    let table = encode_table(80, std::iter::once(&virtual_host), &UnknownTraffic::Passes);
     expect![[r#"
         {
           "ignore_port_in_host_matching": true,
