@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// The paths that an application was asked for, in the order of the requests.
 #[derive(Debug, Clone, Default)]
@@ -45,19 +48,64 @@ pub async fn start(name: &'static str, addr: SocketAddr, tasks: &mut JoinSet<()>
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = socket.accept().await {
-            let asked = noted.clone();
-            let service = service_fn(move |request: Request<Incoming>| {
-                asked.note(&request.uri().to_string());
-                async move { Ok::<_, Infallible>(answer(name, &request).await) }
-            });
+            connections.spawn(serve(name, stream, noted.clone()));
+        }
+    });
+    Ok(asked)
+}
+
+/// Starts such an application at a Unix socket.
+///
+/// # Errors
+/// Fails if the socket cannot be made.
+pub fn start_at_socket(name: &'static str, path: &Path, tasks: &mut JoinSet<()>) -> Result<Asked> {
+    let socket = UnixListener::bind(path).with_context(|| format!("{name} at {}", path.display()))?;
+    let asked = Asked::default();
+    let noted = asked.clone();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = socket.accept().await {
+            connections.spawn(serve(name, stream, noted.clone()));
+        }
+    });
+    Ok(asked)
+}
+
+/// Starts such an application that decrypts its connections, as `acceptor` says.
+///
+/// # Errors
+/// Fails if its port is taken.
+pub async fn start_encrypted(
+    name: &'static str,
+    addr: SocketAddr,
+    acceptor: TlsAcceptor,
+    tasks: &mut JoinSet<()>,
+) -> Result<Asked> {
+    let socket = TcpListener::bind(addr).await.with_context(|| format!("{name} at {addr}"))?;
+    let asked = Asked::default();
+    let noted = asked.clone();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = socket.accept().await {
+            let (acceptor, noted) = (acceptor.clone(), noted.clone());
             connections.spawn(async move {
-                // A caller that breaks off is the caller's affair.
-                let connection = hyper::server::conn::http1::Builder::new();
-                let _ = connection.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(name, stream, noted).await;
+                }
             });
         }
     });
     Ok(asked)
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(name: &'static str, stream: S, asked: Asked) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        asked.note(&request.uri().to_string());
+        async move { Ok::<_, Infallible>(answer(name, &request).await) }
+    });
+    // A caller that breaks off is the caller's affair.
+    let connection = hyper::server::conn::http1::Builder::new();
+    let _ = connection.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
 async fn answer(name: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -5,11 +5,13 @@
 
 pub mod adapter;
 pub mod apps;
+pub mod bytes_apps;
 pub mod client;
 pub mod cutter;
 pub mod dice;
 pub mod echo;
 pub mod edge;
+pub mod expect;
 pub mod fleet;
 pub mod http;
 pub mod process;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority whose files are in a folder: `ca.pem`, and for each certificate `NAME.pem` and `NAME.key`.
 pub struct Authority {
@@ -77,6 +78,19 @@ impl Authority {
         self.dir.join(name).display().to_string()
     }
 
+    /// Returns what decrypts connections with a certificate that was issued. Clients show none.
+    ///
+    /// # Errors
+    /// Fails if there is none of this name.
+    pub fn acceptor(&self, name: &str) -> Result<TlsAcceptor> {
+        let key = PrivateKeyDer::from_pem_file(self.dir.join(format!("{name}.key")))?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate(name)?], key)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
     /// Connects to an address and asks for a host, perhaps with the certificate of a client. What the server shows must be
     /// of this authority.
     ///
@@ -85,10 +99,9 @@ impl Authority {
     pub async fn connect(&self, addr: SocketAddr, host: &str, client: Option<&str>) -> Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.dir.join("ca.pem"))?)?;
-        let config =
-            ClientConfig::builder_with_provider(Arc::new(tokio_rustls::rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots);
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
         let config = match client {
             None => config.with_no_client_auth(),
             Some(name) => {

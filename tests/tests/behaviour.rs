@@ -9,9 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use rutter_tests::echo::{self, Asked};
-use rutter_tests::http::{Answer, request};
+use rutter_tests::expect::{expect_word, send};
 use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 const PORT: u16 = 8000;
@@ -653,40 +652,6 @@ fn config(ips: [IpAddr; 2]) -> String {
         ));
     }
     config
-}
-
-/// Sends a case's request.
-async fn send(envoy: SocketAddr, host: &str, ask: &str) -> Result<Answer> {
-    let mut words = ask.split(' ');
-    let (method, path) = (words.next().context("a method")?, words.next().context("a path")?);
-    let mut headers: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
-    headers.push(("host", host));
-    request(envoy, (method, path), &headers).await
-}
-
-/// Checks one word of what is expected: a status; a backend; `body=`, `path=` and `host=` as the backend saw them;
-/// `request:NAME=` and `response:NAME=`, where `-` means none.
-fn expect_word(word: &str, answer: &Answer) -> Result<()> {
-    let echoed: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let Some((place, want)) = word.split_once('=') else {
-        if let Ok(status) = word.parse::<u16>() {
-            ensure!(answer.status == status, "want status {status}, got {}", answer.status);
-        } else {
-            ensure!(text(&echoed["backend"]) == word, "want backend {word}, got {}", echoed["backend"]);
-        }
-        return Ok(());
-    };
-    let got = match place.split_once(':') {
-        Some(("request", name)) => text(&echoed["headers"][name]),
-        Some(("response", name)) => answer.header(name).unwrap_or("-").to_owned(),
-        Some(_) | None => match place {
-            "body" => answer.body.clone(),
-            _ => text(&echoed[place]),
-        },
-    };
-    ensure!(got == want, "want {place} {want:?}, got {got:?}");
-    Ok(())
 }
 
 async fn check_all(release: Release, number: u8) -> Result<()> {
