@@ -14,6 +14,7 @@ pub mod edge;
 pub mod expect;
 pub mod fleet;
 pub mod http;
+pub mod meshes;
 pub mod process;
 pub mod tls;
 

@@ -4,13 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
-use std::sync::Arc;
 
-use rutter_api::config::Object;
-use rutter_api::node::{Interception, Role, locality_of_text};
-use rutter_api::{Config, CreationTimestamp, ResourceType, SidecarNode, json, yaml};
-use rutter_core::MeshSettings;
-use rutter_core::{ConfigBatch, ConfigChange, Mesh};
+use rutter_api::{ResourceType, SidecarNode};
+use rutter_core::Mesh;
+use rutter_tests::meshes::{mesh_of, nodes_in, resources};
 use rutter_tests::root;
 use serde_json::{Map, Value, json};
 
@@ -48,46 +45,7 @@ const OTHERWISE: [&str; 5] = [
 
 fn mesh(name: &str) -> (Mesh, Vec<SidecarNode>) {
     let text = read_to_string(root().join(format!("tests/golden/{name}.yaml"))).unwrap();
-    let ages = (1..).map(CreationTimestamp::from_microseconds);
-    let documents = yaml::parse(&text).unwrap().into_iter().zip(ages);
-    let changes = documents.map(|(document, created)| {
-        let object = Object::from_value(document.value, "default").unwrap();
-        (object.config.key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(*object.config).clone() })))
-    });
-    let mut mesh = Mesh::new(MeshSettings::default());
-    mesh.apply(&ConfigBatch { changes: changes.collect(), revision: 1, since: None });
-    let nodes = text.lines().filter_map(|line| line.strip_prefix("# node: ")).map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let labels =
-            words[3].split(',').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
-        SidecarNode {
-            role: Role::Sidecar,
-            pod: words[0].into(),
-            namespace: words[1].into(),
-            addresses: vec![words[2].parse().unwrap()],
-            labels: labels.collect(),
-            locality: words
-                .get(4)
-                .map(|word| locality_of_text(word.trim_start_matches("locality=")))
-                .unwrap_or_default(),
-            node_name: "".into(),
-            cluster_id: String::new(),
-            interception: Interception::Redirect,
-            version: String::new(),
-            // istiod sends whole tables.
-            proxyless: false,
-            takes_virtual_hosts: false,
-            may_be_sent_secrets: false,
-        }
-    });
-    (mesh, nodes.collect())
-}
-
-/// Ours, in the shape of the golden files.
-fn ours(mesh: &mut Mesh, node: &SidecarNode, resource_type: ResourceType) -> Vec<Value> {
-    let id = mesh.connect(node.clone());
-    let view = mesh.view(id).unwrap();
-    view.iter(resource_type).map(|one| json::from_bytes(resource_type.type_url(), &one.body()).unwrap()).collect()
+    (mesh_of(&text).unwrap(), nodes_in(&text).unwrap())
 }
 
 fn name(resource: &Value) -> String {
@@ -192,7 +150,7 @@ fn check(input: &str) {
         let golden: Value = serde_json::from_str(&read_to_string(&path).unwrap()).unwrap();
         for resource_type in ResourceType::ALL {
             let theirs: Vec<Value> = golden[format!("{resource_type}s")].as_array().cloned().unwrap_or_default();
-            let ours = ours(&mut mesh, &node, resource_type);
+            let ours = resources(&mut mesh, &node, resource_type).unwrap();
             let names = |all: &[Value]| {
                 all.iter().map(name).filter(|name| !OTHERWISE.contains(&&**name)).collect::<BTreeSet<_>>()
             };
