@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod http;
 pub mod meshes;
 pub mod process;
+pub mod schema;
 pub mod tls;
 
 use std::path::{Path, PathBuf};

@@ -1,16 +1,21 @@
 //! Certificates made for a test, and connections that are encrypted with them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -18,6 +23,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub struct Authority {
     dir: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// The numbers of the certificates, by their names.
+    serials: Mutex<BTreeMap<String, SerialNumber>>,
 }
 
 impl Authority {
@@ -31,7 +38,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "test authority");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         std::fs::write(dir.join("ca.pem"), issuer.pem())?;
-        Ok(Self { dir: dir.to_owned(), issuer })
+        Ok(Self { dir: dir.to_owned(), issuer, serials: Mutex::default() })
     }
 
     /// Writes a certificate for some DNS names and its key.
@@ -51,6 +58,10 @@ impl Authority {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts)?;
         params.not_after = date_time_ymd(year, 1, 1);
+        let mut serials = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
+        let serial = SerialNumber::from(serials.len() as u64 + 2);
+        params.serial_number = Some(serial.clone());
+        serials.insert(name.to_owned(), serial);
         let certificate = params.signed_by(&key, &self.issuer)?;
         std::fs::write(self.dir.join(format!("{name}.pem")), certificate.pem())?;
         std::fs::write(self.dir.join(format!("{name}.key")), key.serialize_pem())?;
@@ -91,6 +102,58 @@ impl Authority {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
+    /// Returns what decrypts connections with a certificate that was issued, of clients with one of the same authority.
+    ///
+    /// # Errors
+    /// Fails if there is none of this name.
+    pub fn acceptor_for_clients(&self, name: &str) -> Result<TlsAcceptor> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.dir.join("ca.pem"))?)?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+        let key = PrivateKeyDer::from_pem_file(self.dir.join(format!("{name}.key")))?;
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![self.certificate(name)?], key)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Writes a list of certificates that are no longer valid.
+    ///
+    /// # Errors
+    /// Fails if one of them was not issued.
+    pub fn revoke(&self, file: &str, names: &[&str]) -> Result<()> {
+        let mut revoked_certs = Vec::new();
+        for name in names {
+            let serials = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
+            let serial_number = serials.get(*name).context((*name).to_owned())?.clone();
+            revoked_certs.push(RevokedCertParams {
+                serial_number,
+                revocation_time: date_time_ymd(2024, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            });
+        }
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(4096, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(std::fs::write(self.dir.join(file), list.signed_by(&self.issuer)?.pem()?)?)
+    }
+
+    /// Returns the key of a certificate that was issued, as it is in the certificate.
+    ///
+    /// # Errors
+    /// Fails if there is none of this name.
+    pub fn public_key(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(KeyPair::from_pem(&self.text(&format!("{name}.key"))?)?.subject_public_key_info())
+    }
+
     /// Connects to an address and asks for a host, perhaps with the certificate of a client. What the server shows must be
     /// of this authority.
     ///
@@ -114,4 +177,11 @@ impl Authority {
         let name = ServerName::try_from(host.to_owned())?;
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
+}
+
+/// Returns the SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let hash = suite.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
+    hash.map(|hash| hash.as_ref().to_vec()).unwrap_or_default()
 }

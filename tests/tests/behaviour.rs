@@ -4,13 +4,21 @@
 //! One Envoy stands in front of two applications, `a` and `b`. Each case has a host of its own, so that all of them are
 //! applied at once.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use rutter_api::config::istio;
+use rutter_api::config::kubernetes::MeshConfig;
+use rutter_api::yaml;
 use rutter_tests::echo::{self, Asked};
 use rutter_tests::expect::{expect_word, send};
 use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
+use rutter_tests::root;
+use rutter_tests::schema::{Noted, Schema};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 const PORT: u16 = 8000;
@@ -32,7 +40,7 @@ const REST: &str = "{route: [{destination: {host: HOST, subset: b}}]}";
 const MATCHES: &[Case] = &[
     Case {
         field: "match.uri.exact",
-        http: "{match: [{uri: {exact: /a}}], TO_A}, REST",
+        http: "{match: [{name: only-a, uri: {exact: /a}}], TO_A}, REST",
         asks: &[("GET /a", "200 a"), ("GET /a?q=1", "200 a"), ("GET /ab", "200 b"), ("GET /A", "200 b")],
     },
     Case {
@@ -254,7 +262,9 @@ const ACTIONS: &[Case] = &[
                {prefix: 'http://p'}], allowMethods: [GET, PUT], allowHeaders: [x-a, x-b], exposeHeaders: [x-backend], maxAge: 600s, \
                allowCredentials: true, unmatchedPreflights: IGNORE}, TO_A}, \
                {match: [{uri: {prefix: /forward}}], corsPolicy: {allowOrigin: ['https://a.example.com'], \
-               unmatchedPreflights: FORWARD}, TO_A}, REST",
+               unmatchedPreflights: FORWARD}, TO_A}, \
+               {match: [{uri: {prefix: /unspecified}}], corsPolicy: {allowOrigins: [{exact: 'https://a.example.com'}], \
+               unmatchedPreflights: UNSPECIFIED}, TO_A}, REST",
         asks: &[
             (
                 "OPTIONS /ajax origin=https://a.example.com access-control-request-method=PUT",
@@ -272,6 +282,7 @@ const ACTIONS: &[Case] = &[
                 "OPTIONS /ajax origin=https://evil.example.com access-control-request-method=PUT",
                 "200 response:x-backend=-",
             ),
+            ("OPTIONS /unspecified origin=https://evil.example.com access-control-request-method=PUT", "200 a"),
             (
                 "OPTIONS /forward origin=https://a.example.com access-control-request-method=PUT",
                 "200 response:x-backend=-",
@@ -311,10 +322,12 @@ const ACTIONS: &[Case] = &[
     Case {
         field: "delegate",
         http: "{match: [{uri: {prefix: /reviews}}], timeout: 0.2s, delegate: {name: reviews}}, \
+               {match: [{uri: {prefix: /far}}], delegate: {name: far, namespace: other}}, \
                {match: [{uri: {prefix: /missing}}], delegate: {name: nobody}}, REST",
         asks: &[
             ("GET /reviews/top", "200 a"),
             ("GET /reviews x-wait-ms=1000", "504"),
+            ("GET /far", "200 a"),
             ("GET /other", "200 b"),
             ("GET /missing", "200 b"),
         ],
@@ -329,41 +342,74 @@ const ACTIONS: &[Case] = &[
 const DELEGATE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews}\n\
     spec: {http: [{match: [{uri: {prefix: /reviews/top}}], timeout: 2s, route: [{destination: {host: c0.test, subset: a}}]}, \
     {match: [{uri: {prefix: /elsewhere}}], route: [{destination: {host: c0.test, subset: a}}]}, \
-    {route: [{destination: {host: c0.test, subset: a}}]}]}\n---\n";
+    {route: [{destination: {host: c0.test, subset: a}}]}]}\n---\n\
+    apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: far, namespace: other}\n\
+    spec: {http: [{route: [{destination: {host: c0.test, subset: a}}]}]}\n---\n";
 
-/// The policies of DestinationRules, each for a host of its own, `p0.test` and so on.
-const POLICIES: &[&str] = &[
-    "loadBalancer: {consistentHash: {httpHeaderName: x-user}}",
-    "loadBalancer: {consistentHash: {httpCookie: {name: session, ttl: 60s, path: /, attributes: [{name: Secure}, \
-     {name: SameSite, value: Lax}]}, maglev: {tableSize: 1021}}}",
-    "loadBalancer: {consistentHash: {httpQueryParameterName: user, ringHash: {minimumRingSize: 64}}}",
-    "loadBalancer: {consistentHash: {useSourceIp: true}}",
-    "outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}",
-    "connectionPool: {http: {http2MaxRequests: 1}}",
-    "loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 8000}, loadBalancer: {consistentHash: \
-     {httpHeaderName: x-user}}}]",
-    // Those that have no more than to be accepted.
-    "loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 20s, minimumPercent: 5, aggression: 2}}",
-    "loadBalancer: {simple: LEAST_REQUEST, warmupDurationSecs: 20s}",
-    "loadBalancer: {simple: RANDOM}",
-    "loadBalancer: {simple: PASSTHROUGH}",
-    "connectionPool: {tcp: {maxConnections: 9, connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
-     maxConnectionDuration: 1h, idleTimeout: 1h}, http: {http1MaxPendingRequests: 9, maxRequestsPerConnection: 9, \
-     maxRetries: 9, idleTimeout: 9s, maxConcurrentStreams: 9}}, retryBudget: {percent: 25, minRetryConcurrency: 4}",
-    "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
-    "connectionPool: {http: {useClientProtocol: true}}",
-    "outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3, consecutiveGatewayErrors: 2, \
-     consecutive5xxErrors: 0, minHealthPercent: 30}",
-    "tls: {mode: SIMPLE, insecureSkipVerify: true, sni: other.test}",
-    "tls: {mode: SIMPLE, caCertificates: /etc/ssl/certs/ca-certificates.crt, subjectAltNames: [a.test, 'spiffe://b/c', 10.0.0.1]}",
-    "tls: {mode: DISABLE}, proxyProtocol: {version: V1}",
-    "tls: {mode: SIMPLE, insecureSkipVerify: true}, proxyProtocol: {version: V2}",
+/// The policies of DestinationRules, each for a host of its own, `p0.test` and so on, and what a usual request comes to. What
+/// the first ones do besides is seen in [`check_policies`].
+const POLICIES: &[(&str, &str)] = &[
+    ("loadBalancer: {consistentHash: {httpHeaderName: x-user, minimumRingSize: 128}}", "200"),
+    (
+        "loadBalancer: {consistentHash: {httpCookie: {name: session, ttl: 60s, path: /, attributes: [{name: Secure}, \
+         {name: SameSite, value: Lax}]}, maglev: {tableSize: 1021}}}",
+        "200",
+    ),
+    ("loadBalancer: {consistentHash: {httpQueryParameterName: user, ringHash: {minimumRingSize: 64}}}", "200"),
+    ("loadBalancer: {consistentHash: {useSourceIp: true}}", "200"),
+    (
+        "outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}",
+        "200",
+    ),
+    ("connectionPool: {http: {http2MaxRequests: 1}}", "200"),
+    (
+        "loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 8000}, loadBalancer: {consistentHash: \
+         {httpHeaderName: x-user}}}]",
+        "200",
+    ),
+    ("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 20s, minimumPercent: 5, aggression: 2}}", "200"),
+    ("loadBalancer: {simple: LEAST_REQUEST, warmupDurationSecs: 20s}", "200"),
+    ("loadBalancer: {simple: RANDOM}", "200"),
+    ("loadBalancer: {simple: LEAST_CONN}", "200"),
+    ("loadBalancer: {simple: UNSPECIFIED}", "200"),
+    // Where the request was for is known only of captured traffic.
+    ("loadBalancer: {simple: PASSTHROUGH}", "503"),
+    (
+        "connectionPool: {tcp: {maxConnections: 9, connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
+         maxConnectionDuration: 1h, idleTimeout: 1h}, http: {http1MaxPendingRequests: 9, maxRequestsPerConnection: 9, \
+         maxRetries: 9, idleTimeout: 9s, maxConcurrentStreams: 9}}, retryBudget: {percent: 25, minRetryConcurrency: 4}",
+        "200",
+    ),
+    // The application speaks HTTP/1.1 alone.
+    ("connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "503"),
+    ("connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", "200"),
+    ("connectionPool: {http: {h2UpgradePolicy: DEFAULT}}", "200"),
+    ("connectionPool: {http: {useClientProtocol: true}}", "200"),
+    (
+        "outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3, consecutiveGatewayErrors: 2, \
+         consecutive5xxErrors: 0, minHealthPercent: 30}",
+        "200",
+    ),
+    // The application speaks plain text.
+    ("tls: {mode: SIMPLE, insecureSkipVerify: true, sni: other.test}", "503"),
+    (
+        "tls: {mode: SIMPLE, caCertificates: /etc/ssl/certs/ca-certificates.crt, subjectAltNames: [a.test, 'spiffe://b/c', 10.0.0.1]}",
+        "503",
+    ),
+    // It takes the line of the PROXY protocol for a request.
+    ("tls: {mode: DISABLE}, proxyProtocol: {version: V1}", "400"),
+    ("tls: {mode: SIMPLE, insecureSkipVerify: true}, proxyProtocol: {version: V2}", "503"),
+    (
+        "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}, portLevelSettings: [{port: {number: 8000}, \
+         connectionPool: {http: {http2MaxRequests: 5}}, outlierDetection: {consecutive5xxErrors: 0}}]",
+        "200",
+    ),
 ];
 
 /// The hosts of [`POLICIES`], each with a service, and a rule that has the policy.
 fn policies(ips: [IpAddr; 2]) -> String {
     let mut config = String::new();
-    for (number, policy) in POLICIES.iter().enumerate() {
+    for (number, (policy, _)) in POLICIES.iter().enumerate() {
         config.push_str(&service_entry(&format!("p{number}.test"), ips));
         config.push_str(&format!(
             "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: p{number}}}\n\
@@ -529,6 +575,10 @@ fn chosen(ips: [IpAddr; 2]) -> String {
 }
 
 async fn check_policies(envoy: SocketAddr, asked: &BTreeMap<&str, Asked>) -> Result<()> {
+    for (number, (policy, want)) in POLICIES.iter().enumerate() {
+        let answer = send(envoy, &format!("p{number}.test"), "GET /").await?;
+        expect_word(want, &answer).with_context(|| (*policy).to_owned())?;
+    }
     check_sticky(envoy, "p0.test", "GET / x-user=N").await?;
     check_sticky(envoy, "p1.test", "GET / cookie=session=N").await?;
     check_sticky(envoy, "p2.test", "GET /?user=N").await?;
@@ -714,12 +764,7 @@ async fn fields_of_virtual_services_and_destination_rules_mean_what_istio_says_w
 
 /// The Sidecar object of the test below: a listener of its own for one service, limits on the own application, and nothing
 /// at the address of the sidecar but the other service.
-const LISTENERS: &str = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: client}\nspec:\n  \
-    workloadSelector: {labels: {app: client}}\n  \
-    egress:\n  - {port: {number: 8000, protocol: HTTP, name: own}, bind: BIND, captureMode: NONE, hosts: ['./near.test']}\n  \
-    - {port: {number: 8002, protocol: TCP, name: tcp}, hosts: ['./near.test']}\n  \
-    ingress: [{port: {number: 8010, protocol: HTTP, name: in}, bind: BIND, captureMode: NONE, \
-    defaultEndpoint: '127.0.0.1:8018'}]\n  inboundConnectionPool: {http: {http2MaxRequests: 1}}\n---\n";
+const LISTENERS: &str = include_str!("../cases/sidecar-listeners.yaml");
 
 async fn listeners_of_sidecars(release: Release, number: u8) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -746,6 +791,8 @@ async fn listeners_of_sidecars(release: Release, number: u8) -> Result<()> {
     ensure!(backend(client, 8000, "near.test").await.is_err(), "the port is bound at one address");
     ensure!(backend(client, 8002, "any.test").await? == "a", "bytes are passed on where no address is given");
     ensure!(backend(bind, 8010, "x").await? == "own", "the own application is reached where its listener is bound");
+    // Without capture there is nothing else that a listener which should be captured could do.
+    ensure!(backend(bind, 8011, "x").await? == "own");
     let (held, other) = tokio::join!(send(SocketAddr::new(bind, 8010), "x", "GET /held x-wait-ms=1500"), async {
         eventually("the first request is under way", async || {
             envoy.stat("cluster.inbound.8010.*upstream_rq_active$").await.unwrap_or_default() == 1
@@ -799,5 +846,67 @@ async fn the_mesh_config_says_what_holds_where_nothing_else_does() -> Result<()>
     plane.ctl(&["delete", "configmap", "istio", "-n", "istio-system", "--wait"]).await?;
     ensure!(tries("/after").await? == 1, "without it Istio's defaults hold");
     ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    Ok(())
+}
+
+/// Reads a part of a document as the type of its kind, and notes the fields and words of the type.
+fn note(kind: &str, spec: &Value, schema: &RefCell<Schema>) -> Result<()> {
+    let noted = Noted::new(spec, schema);
+    match kind {
+        "VirtualService" => istio::VirtualService::deserialize(noted).map(drop),
+        "DestinationRule" => istio::DestinationRule::deserialize(noted).map(drop),
+        "ServiceEntry" => istio::ServiceEntry::deserialize(noted).map(drop),
+        "WorkloadEntry" => istio::WorkloadEntry::deserialize(noted).map(drop),
+        "Gateway" => istio::Gateway::deserialize(noted).map(drop),
+        "Sidecar" => istio::Sidecar::deserialize(noted).map(drop),
+        "MeshConfig" => MeshConfig::deserialize(noted).map(drop),
+        _ => return Ok(()),
+    }
+    .with_context(|| format!("{kind}: {spec}"))
+}
+
+fn note_all(text: &str, schema: &RefCell<Schema>) -> Result<()> {
+    for document in yaml::parse(text)? {
+        match document.value["kind"].as_str() {
+            Some("ConfigMap") => {
+                let mesh = document.value["data"]["mesh"].as_str().unwrap_or_default();
+                for mesh in yaml::parse(mesh)? {
+                    note("MeshConfig", &mesh.value, schema)?;
+                }
+            }
+            Some(kind) => note(kind, &document.value["spec"], schema)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Words that are refused by name, which `docs/istio.md` lists.
+const REFUSED: [&str; 4] = [
+    "ClientTlsMode: ISTIO_MUTUAL",
+    "Resolution: DYNAMIC_DNS",
+    "ServerTlsMode: AUTO_PASSTHROUGH",
+    "ServerTlsMode: ISTIO_MUTUAL",
+];
+
+#[test]
+fn every_field_and_every_word_of_the_api_has_a_case() -> Result<()> {
+    let schema = RefCell::default();
+    note_all(&config([IpAddr::from([127, 0, 0, 1]); 2]), &schema)?;
+    for folder in ["examples/bookinfo", "examples/bookinfo/networking", "examples/tasks", "tests/golden", "tests/cases"]
+    {
+        for entry in std::fs::read_dir(root().join(folder)).context(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "yaml") {
+                let text = std::fs::read_to_string(&path)?;
+                let filled = text.replace("_IP", ".0.0.1").replace("BIND", "127.0.0.1").replace("DIR", "/dir");
+                note_all(&filled, &schema).with_context(|| path.display().to_string())?;
+            }
+        }
+    }
+    let schema = schema.into_inner();
+    let has_case = |field: &String| schema.used.contains(field) || REFUSED.contains(&field.as_str());
+    let missing: Vec<&String> = schema.known.iter().filter(|field| !has_case(field)).collect();
+    ensure!(missing.is_empty(), "of {} fields and words these have no case: {missing:#?}", schema.known.len());
     Ok(())
 }

@@ -13,57 +13,7 @@ use rutter_tests::tls::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-const OBJECTS: &str = "apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: app}
-spec:
-  workloadSelector: {labels: {app: app}}
-  egress: [{hosts: ['./*']}]
-  outboundTrafficPolicy:
-    mode: ALLOW_ANY
-    egressProxy: {host: proxy.test, port: {number: 8000}}
-  ingress:
-  - port: {number: 8443, name: https, protocol: HTTPS}
-    defaultEndpoint: unix://DIR/app.sock
-    tls: {mode: SIMPLE, serverCertificate: DIR/app.pem, privateKey: DIR/app.key}
-  - port: {number: 8444, name: tls, protocol: TLS}
-    defaultEndpoint: 0.0.0.0:9000
-    tls: {mode: MUTUAL, serverCertificate: DIR/app.pem, privateKey: DIR/app.key, caCertificates: DIR/ca.pem}
-  - port: {number: 8080, name: http, protocol: HTTP}
-    defaultEndpoint: unix://DIR/app.sock
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: proxy}
-spec:
-  hosts: [proxy.test]
-  resolution: STATIC
-  ports: [{number: 8000, name: http, protocol: HTTP, targetPort: 8001}]
-  endpoints: [{address: PROXY}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: beside}
-spec:
-  hosts: [beside.test]
-  resolution: STATIC
-  ports: [{number: 8000, name: http, protocol: HTTP}]
-  endpoints: [{address: unix://DIR/app.sock}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: by-pods}
-spec:
-  hosts: [pods.test]
-  resolution: STATIC
-  ports: [{number: 8000, name: http, protocol: HTTP, targetPort: 8001}]
-  workloadSelector: {labels: {app: proxy}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: proxy-1, labels: {app: proxy}}
-status: {podIP: PROXY, conditions: [{type: Ready, status: 'True'}]}
-";
+const OBJECTS: &str = include_str!("../cases/sidecar-ways.yaml");
 
 async fn ways_in_and_out(release: Release, number: u8) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -76,7 +26,7 @@ async fn ways_in_and_out(release: Release, number: u8) -> Result<()> {
     echo::start_at_socket("own", &dir.path().join("app.sock"), &mut apps)?;
     echo::start("proxy", SocketAddr::new(proxy, 8001), &mut apps).await?;
     start_echo("bytes", SocketAddr::new(app, 9000), &mut apps).await?;
-    let objects = OBJECTS.replace("DIR", &dir.path().display().to_string()).replace("PROXY", &proxy.to_string());
+    let objects = OBJECTS.replace("DIR", &dir.path().display().to_string()).replace("PROXY_IP", &proxy.to_string());
     plane.apply(&objects, &[]).await?;
     let workload = Workload {
         proxy: Proxy::Envoy(release, rutter_core::Variant::Delta),

@@ -1,6 +1,5 @@
 //! From a JSON value to a typed object. What is unknown, mistyped or not acted on is refused with its path.
 
-use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,21 +16,15 @@ pub(crate) struct Decoded<T> {
     pub(crate) faults: Faults,
 }
 
-/// Hides what a deserializer consists of from the types that are read from it. Otherwise each of them would be compiled once for
-/// each layer, which took a tenth of the server's code.
-pub(crate) fn erased<'de>(
-    deserializer: impl Deserializer<'de> + 'de,
-) -> Box<dyn erased_serde::Deserializer<'de> + 'de> {
-    Box::new(<dyn erased_serde::Deserializer<'_>>::erase(deserializer))
-}
-
 /// Returns the typed form of `value`, and every fault that can be found before typing stops.
 pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, unsupported: &[&str], value: Value) -> Decoded<T> {
     let mut ignored = Vec::new();
     let mut note_ignored = |path: serde_ignored::Path<'_>| ignored.push(dotted(&path.to_string()));
     let mut track = serde_path_to_error::Track::new();
-    let tracked = erased(serde_path_to_error::Deserializer::new(value, &mut track));
-    let typed = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note_ignored));
+    let typed = T::deserialize(serde_ignored::Deserializer::new(
+        serde_path_to_error::Deserializer::new(value, &mut track),
+        &mut note_ignored,
+    ));
     let mut faults: Faults = ignored
         .into_iter()
         .filter(|path| path != "status" && !path.starts_with("metadata."))
@@ -91,8 +84,10 @@ pub(crate) fn decode_metadata<T: DeserializeOwned>(metadata: Value) -> Result<T,
     let mut note_ignored = |path: serde_ignored::Path<'_>| {
         unknown.get_or_insert_with(|| format!("metadata.{}", dotted(&path.to_string())));
     };
-    let tracked = erased(serde_path_to_error::Deserializer::new(metadata, &mut track));
-    let typed = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note_ignored));
+    let typed = T::deserialize(serde_ignored::Deserializer::new(
+        serde_path_to_error::Deserializer::new(metadata, &mut track),
+        &mut note_ignored,
+    ));
     let typed = typed.map_err(|error| {
         let path = dotted(&track.path().to_string());
         mistyped(if path.is_empty() { "metadata".into() } else { format!("metadata.{path}") }, &error.to_string())

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::checks::Faults;
-use crate::config::decode::erased;
 use crate::config::istio::{
     HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting, check_retries,
 };
@@ -91,7 +90,7 @@ fn read(text: &str) -> Result<MeshConfig, Invalid> {
     let mut track = serde_path_to_error::Track::new();
     let mut note = |field: serde_ignored::Path<'_>| ignored.push(field.to_string());
     let deserializer =
-        serde_ignored::Deserializer::new(erased(serde_path_to_error::Deserializer::new(value, &mut track)), &mut note);
+        serde_ignored::Deserializer::new(serde_path_to_error::Deserializer::new(value, &mut track), &mut note);
     let config = MeshConfig::deserialize(deserializer);
     let config =
         config.map_err(|error| Invalid::new(format!("{path}.{}", track.path()), "a valid value", error.to_string()))?;

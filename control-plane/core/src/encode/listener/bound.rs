@@ -7,7 +7,7 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ClusterName, ListenerName};
 
 use super::chains::{ConnectionTarget, cluster_chain, http_chain, tcp_chain};
-use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
+use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain, names_servers};
 use super::inbound_port::InboundPort;
 use super::listener_filters::tls_inspector;
 use super::outbound::OutboundPort;
@@ -50,12 +50,17 @@ pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedR
     let (chains, direction) = match listener {
         BoundListener::Routes(table) => (vec![http_chain(&managers::outbound(&name.to_string(), table))], outbound),
         BoundListener::Connections(connections) => {
-            if let [only] = &connections.values().collect::<Vec<_>>()[..] {
-                (vec![tcp_chain(only)], outbound)
-            } else {
-                listener_filters.push(tls_inspector());
-                let chains = connections.iter().map(|(matched, target)| connection_chain(matched, target));
-                (chains.collect(), outbound)
+            let targets: Vec<&ConnectionTarget> = connections.values().collect();
+            match targets[..] {
+                // The only service of a port has every connection to it, so that nothing has to be found out of them.
+                [only] if only.source.is_none() => (vec![tcp_chain(only)], outbound),
+                _ => {
+                    if names_servers(connections) {
+                        listener_filters.push(tls_inspector());
+                    }
+                    let chains = connections.iter().map(|(matched, target)| connection_chain(matched, target));
+                    (chains.collect(), outbound)
+                }
             }
         }
         BoundListener::Inbound(inbound) => {

@@ -81,3 +81,8 @@ pub(super) fn connection_chain(connection_match: &ConnectionMatch, target: &Conn
 fn prefix_range(subnet: &IpNet) -> core::CidrRange {
     core::CidrRange { address_prefix: subnet.addr().to_string(), prefix_len: Some(u32::from(subnet.prefix_len())) }
 }
+
+/// Returns whether the host that a client names in TLS has to be found out.
+pub(super) fn names_servers(connections: &ConnectionTargets) -> bool {
+    connections.keys().any(|connection_match| connection_match.server_name.is_some())
+}

@@ -7,7 +7,7 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
 
 use super::chains::{bare_tcp_chain, black_hole_chain, http_chain, only_plain_http};
-use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain};
+use super::connections::{ConnectionMatch, ConnectionTargets, connection_chain, names_servers};
 use super::listener_filters::{http_inspector, tls_inspector};
 use super::{OUTBOUND_PORT, encoded, managers};
 use crate::encode::cluster::unknown_destination_cluster;
@@ -75,11 +75,6 @@ pub fn encode_outbound_port_at(
 fn chains_of_known(connections: &ConnectionTargets) -> impl Iterator<Item = pb::FilterChain> {
     let known = connections.iter().filter(|(connection_match, _)| **connection_match != ConnectionMatch::default());
     known.map(|(connection_match, target)| connection_chain(connection_match, target))
-}
-
-/// Returns whether the host that a client names in TLS has to be found out.
-fn names_servers(connections: &ConnectionTargets) -> bool {
-    connections.keys().any(|connection_match| connection_match.server_name.is_some())
 }
 
 /// Encodes the listener of captured traffic to one virtual address. HTTP is routed by `table`, if there is one;

@@ -1,0 +1,217 @@
+//! What becomes of connections, each field tried with a real Envoy: where they are routed, who sees that, and how they are
+//! encrypted on the way out of a sidecar and into a gateway. The objects are in `tests/cases/`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rutter_tests::echo;
+use rutter_tests::edge::Edge;
+use rutter_tests::expect::{expect_word, send};
+use rutter_tests::http::exchange;
+use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
+use rutter_tests::tls::{Authority, sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::ProtocolVersion;
+
+/// The applications `a` and `b`, in plain text and encrypted, and the sidecar of a client.
+struct Mesh {
+    dir: tempfile::TempDir,
+    plane: ControlPlane,
+    authority: Authority,
+    client: IpAddr,
+    envoy: Sidecar,
+    _apps: JoinSet<()>,
+}
+
+impl Mesh {
+    /// Starts everything at addresses `127.0.NUMBER.x`, with some objects.
+    async fn start(release: Release, number: u8, objects: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let plane = ControlPlane::start(dir.path(), &[]).await?;
+        let authority = Authority::new(dir.path())?;
+        authority.issue("app", &["app.test", "*.mesh.test"])?;
+        authority.issue("client", &["client.test"])?;
+        authority.revoke("revoked.pem", &["app"])?;
+        authority.revoke("empty.pem", &[])?;
+        let [a, b, client] = [1, 2, 3].map(|last| IpAddr::from([127, 0, number, last]));
+        let mut apps = JoinSet::new();
+        for (name, ip) in [("a", a), ("b", b)] {
+            echo::start(name, SocketAddr::new(ip, 8001), &mut apps).await?;
+            let acceptor = authority.acceptor_for_clients("app")?;
+            echo::start_encrypted(name, SocketAddr::new(ip, 8011), acceptor, &mut apps).await?;
+        }
+        let objects = objects.replace("A_IP", &a.to_string()).replace("B_IP", &b.to_string());
+        plane.apply(&objects.replace("DIR", &dir.path().display().to_string()), &[]).await?;
+        let workload = Workload {
+            proxy: Proxy::Envoy(release, rutter_core::Variant::Delta),
+            labels: vec!["app=client".into()],
+            ..Workload::new("client-1", "default", client)
+        };
+        let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
+        Ok(Self { dir, plane, authority, client, envoy, _apps: apps })
+    }
+
+    async fn expect(&self, host: &str, word: &str) -> Result<()> {
+        let answer = send(SocketAddr::new(self.client, 8000), host, "GET /").await?;
+        expect_word(word, &answer).with_context(|| host.to_owned())
+    }
+
+    async fn nothing_refused(&self) -> Result<()> {
+        ensure!(self.envoy.stat("update_rejected").await? == 0, "{}", self.plane.ctl(&["proxy-status"]).await?);
+        Ok(())
+    }
+}
+
+async fn routes_of_connections(release: Release, number: u8) -> Result<()> {
+    let mesh = Mesh::start(release, number, include_str!("../cases/connections.yaml")).await?;
+    for (at, field) in ["labels", "namespace", "gateways", "subnets"].into_iter().enumerate() {
+        let port = u16::try_from(at)?;
+        let answer = send(SocketAddr::new(mesh.client, 9101 + port), "any.test", "GET /").await?;
+        expect_word("b", &answer).context(field)?;
+        let host = format!("tls-{field}.mesh.test");
+        let address = SocketAddr::new(mesh.client, 9111 + port);
+        let stream = mesh.authority.connect(address, &host, Some("client")).await.context(host.clone())?;
+        expect_word("b", &exchange(stream, ("GET", "/"), &host, &[]).await?).context(field)?;
+        ensure!(
+            mesh.authority.connect(address, "unknown.mesh.test", Some("client")).await.is_err(),
+            "{field}: another name"
+        );
+    }
+    // A proxy that is asked by POST answers with what it was asked.
+    let mut tunnel = TcpStream::connect(SocketAddr::new(mesh.client, 9121)).await?;
+    tunnel.write_all(b"x").await?;
+    let mut said = Vec::new();
+    while !said.ends_with(b"}}") && tunnel.read_buf(&mut said).await? > 0 {}
+    let said: serde_json::Value = serde_json::from_slice(&said)?;
+    ensure!(said["method"] == "POST" && said["host"] == "end.example.com:443", "{said}");
+    mesh.nothing_refused().await
+}
+
+#[tokio::test]
+async fn connections_are_routed_by_what_is_known_of_them_with_the_latest_envoy() -> Result<()> {
+    routes_of_connections(Release::V1_40, 71).await
+}
+
+#[tokio::test]
+async fn connections_are_routed_by_what_is_known_of_them_with_the_oldest_envoy() -> Result<()> {
+    routes_of_connections(Release::V1_36, 72).await
+}
+
+#[tokio::test]
+async fn objects_count_where_they_are_exported_to() -> Result<()> {
+    let mesh = Mesh::start(Release::V1_40, 73, include_str!("../cases/exports.yaml")).await?;
+    mesh.expect("route-seen.test", "418").await?;
+    mesh.expect("route-unseen.test", "200").await?;
+    // The rule has connections encrypted that the application takes in plain text only.
+    mesh.expect("rule-seen.test", "503").await?;
+    mesh.expect("rule-unseen.test", "200").await?;
+    mesh.nothing_refused().await
+}
+
+async fn encryption_by_sidecars(release: Release, number: u8) -> Result<()> {
+    let mesh = Mesh::start(release, number, include_str!("../cases/client-tls.yaml")).await?;
+    for (name, status) in [
+        ("mutual", "200"),
+        ("no-certificate", "503"),
+        ("other-name", "503"),
+        ("name-of-service", "200"),
+        ("other-name-of-service", "503"),
+        ("revoked", "503"),
+        ("not-revoked", "200"),
+        ("secret-of-gateways", "200"),
+    ] {
+        mesh.expect(&format!("{name}.test"), status).await?;
+    }
+    ensure!(mesh.dir.path().join("client.key").is_file());
+    mesh.nothing_refused().await
+}
+
+#[tokio::test]
+async fn sidecars_encrypt_as_rules_say_with_the_latest_envoy() -> Result<()> {
+    encryption_by_sidecars(Release::V1_40, 74).await
+}
+
+#[tokio::test]
+async fn sidecars_encrypt_as_rules_say_with_the_oldest_envoy() -> Result<()> {
+    encryption_by_sidecars(Release::V1_36, 75).await
+}
+
+/// Returns a Secret with a certificate and its key, or with the certificates of an authority.
+fn secret(edge: &Edge, name: &str, files: &[(&str, &str)]) -> Result<String> {
+    let mut text =
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: istio-system}}\nstringData:\n");
+    for (key, file) in files {
+        text.push_str(&format!("  {key}: |\n    {}\n", edge.authority.text(file)?.replace('\n', "\n    ")));
+    }
+    Ok(text + "---\n")
+}
+
+async fn encryption_by_gateways(release: Release, number: u8) -> Result<()> {
+    let edge = Edge::start(release, number).await?;
+    edge.authority.issue("server", &["*.edge.test"])?;
+    edge.authority.issue("client", &["client.test"])?;
+    edge.authority.issue("other", &["other.test"])?;
+    edge.authority.revoke("revoked.pem", &["other"])?;
+    let hash: String =
+        sha256(&edge.authority.certificate("client")?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let spki = STANDARD.encode(sha256(&edge.authority.public_key("client")?));
+    let secrets = [
+        secret(&edge, "server", &[("tls.crt", "server.pem"), ("tls.key", "server.key")])?,
+        secret(&edge, "authority", &[("ca.crt", "ca.pem")])?,
+    ];
+    edge.apply(&secrets.concat()).await?;
+    let objects = include_str!("../cases/gateway-tls.yaml").replace("CLIENT_HASH", &hash).replace("CLIENT_SPKI", &spki);
+    edge.apply(&objects).await?;
+    eventually("the gateway decrypts", async || edge.ask_encrypted(8443, "secret.edge.test", None).await.is_ok())
+        .await?;
+    // Which clients a server takes: one that shows nothing, the client, and another one of the same authority.
+    for (name, [nobody, client, other]) in [
+        ("simple", [true, true, true]),
+        ("mutual", [false, true, true]),
+        ("named", [false, true, false]),
+        ("optional", [true, true, true]),
+        ("revoked", [false, true, false]),
+        ("by-hash", [false, true, false]),
+        ("by-key", [false, true, false]),
+        ("several", [true, true, true]),
+        ("old", [true, true, true]),
+        ("new", [true, true, true]),
+        ("auto", [true, true, true]),
+        ("ancient", [false, false, false]),
+        ("secret", [true, true, true]),
+        ("secrets", [true, true, true]),
+        ("other-authority", [false, true, true]),
+    ] {
+        let host = format!("{name}.edge.test");
+        for (shown, want) in [(None, nobody), (Some("client"), client), (Some("other"), other)] {
+            let answer = edge.ask_encrypted(8443, &host, shown).await;
+            let is_taken = answer.as_ref().is_ok_and(|answer| answer.header("x-backend") == Some("a"));
+            ensure!(is_taken == want, "{name}, {shown:?}: want {want}, got {answer:?}");
+        }
+    }
+    let version = async |host: &str| -> Result<Option<ProtocolVersion>> {
+        let stream = edge.authority.connect(SocketAddr::new(edge.ip, 8443), host, None).await?;
+        Ok(stream.get_ref().1.protocol_version())
+    };
+    ensure!(version("old.edge.test").await? == Some(ProtocolVersion::TLSv1_2));
+    ensure!(version("new.edge.test").await? == Some(ProtocolVersion::TLSv1_3));
+    let stream = edge.authority.connect(SocketAddr::new(edge.ip, 8443), "old.edge.test", None).await?;
+    let suite = stream.get_ref().1.negotiated_cipher_suite().context("a suite")?.suite();
+    ensure!(format!("{suite:?}") == "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "{suite:?}");
+    ensure!(edge.ask(8080, "simple.edge.test", "/").await?.status == 301);
+    edge.nothing_refused().await
+}
+
+#[tokio::test]
+async fn gateways_decrypt_as_servers_say_with_the_latest_envoy() -> Result<()> {
+    encryption_by_gateways(Release::V1_40, 76).await
+}
+
+#[tokio::test]
+async fn gateways_decrypt_as_servers_say_with_the_oldest_envoy() -> Result<()> {
+    encryption_by_gateways(Release::V1_36, 77).await
+}
