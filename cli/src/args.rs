@@ -355,6 +355,10 @@ pub(crate) struct Bootstrap {
     /// REGION/ZONE/SUB-ZONE
     #[arg(long, default_value = "", value_name = "LOCALITY", hide_default_value = true)]
     pub(crate) locality: String,
+    /// File with Istio's mesh config, the ConfigMap or its text: the metadata of proxies that its defaultConfig has is in the
+    /// bootstrap as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_config: Option<PathBuf>,
     /// Name of the Kubernetes cluster
     #[arg(long, default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
@@ -790,6 +794,8 @@ mod tests {
                                                      envoy-POD.NAMESPACE.sock in the folder for temporary files
                       --locality <LOCALITY>          Where the proxy is, for rules that send requests to the nearest endpoints: REGION,
                                                      REGION/ZONE or REGION/ZONE/SUB-ZONE
+                      --mesh-config <FILE>           File with Istio's mesh config, the ConfigMap or its text: the metadata of proxies
+                                                     that its defaultConfig has is in the bootstrap as well
                       --cluster-id <CLUSTER_ID>      Name of the Kubernetes cluster [default: Kubernetes]
                   -h, --help                         Print help (see more with '--help')"#]],
         );

@@ -1,8 +1,10 @@
 //! Bootstraps, by which a proxy connects to Rutter as the sidecar of a workload.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
+use rutter_api::config::kubernetes::{ProxyDefaults, read_mesh_config};
 use rutter_api::node::locality_of_text;
 use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
@@ -13,6 +15,7 @@ use crate::usage::usage;
 /// Returns the bootstrap of a proxy as JSON.
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     check(wanted, namespace)?;
+    let defaults = wanted.mesh_config.as_deref().map(proxy_defaults).transpose()?.unwrap_or_default();
     let no_address = || usage(format!("--xds {}: want HOST:PORT", wanted.xds));
     // A gRPC library takes targets of other forms, such as dns:///rutter.mesh:15010.
     let is_plain = |host: &str| wanted.proxy == Proxy::Grpc || !host.contains('/');
@@ -20,7 +23,7 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     let (host, port) = parts.ok_or_else(no_address)?;
     let port: u16 = port.parse().map_err(|_| no_address())?;
     let page = AdminPage::of(wanted, namespace)?;
-    let json = match (wanted.proxy, interception(wanted)) {
+    let mut json = match (wanted.proxy, interception(wanted)) {
         (Proxy::Envoy, _) => {
             envoy(wanted, namespace, &page, ControlPlane { host: host.trim_matches(['[', ']']), port })
         }
@@ -30,7 +33,50 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
             return Err(usage("--proxy rutter: want --interception none: it does not take captured traffic yet"));
         }
     };
+    add_defaults(&mut json["node"]["metadata"], &defaults);
     Ok(serde_json::to_string_pretty(&json)?)
+}
+
+/// What Istio puts before the names of variables that are metadata of a node.
+const METADATA_PREFIX: &str = "ISTIO_META_";
+
+/// Returns what the mesh config in a file says of bootstraps.
+fn proxy_defaults(path: &Path) -> Result<ProxyDefaults> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mesh = read_mesh_config(&text).map_err(|invalid| anyhow!("{}: {invalid}", path.display()))?;
+    Ok(mesh.default_config.unwrap_or_default())
+}
+
+/// Adds to the metadata of a node what the mesh config says, as Istio's agent does: each variable for metadata by its name, and
+/// all of it as `PROXY_CONFIG`.
+fn add_defaults(metadata: &mut Value, defaults: &ProxyDefaults) {
+    let ProxyDefaults { proxy_metadata, concurrency } = defaults;
+    for (name, value) in proxy_metadata {
+        if let Some(name) = name.strip_prefix(METADATA_PREFIX).filter(|name| metadata.get(name).is_none()) {
+            metadata[name] = value.as_str().into();
+        }
+    }
+    let mut proxy_config = Map::new();
+    if !proxy_metadata.is_empty() {
+        proxy_config.insert("proxyMetadata".into(), json!(proxy_metadata));
+    }
+    if let Some(concurrency) = concurrency {
+        // Envoy takes the number of its threads from its command line only.
+        proxy_config.insert("concurrency".into(), json!(concurrency));
+    }
+    if !proxy_config.is_empty() {
+        metadata["PROXY_CONFIG"] = proxy_config.into();
+    }
+}
+
+/// Returns what has to be said beside the bootstrap, if anything.
+pub(crate) fn note(wanted: &Bootstrap) -> Result<Option<String>> {
+    let defaults = wanted.mesh_config.as_deref().map(proxy_defaults).transpose()?.unwrap_or_default();
+    let concurrency = defaults.concurrency.filter(|_| wanted.proxy == Proxy::Envoy);
+    Ok(concurrency.map(|number| match number {
+        0 => "defaultConfig.concurrency is 0: start Envoy without --concurrency".to_owned(),
+        number => format!("defaultConfig.concurrency is {number}: start Envoy with --concurrency {number}"),
+    }))
 }
 
 /// Returns how traffic reaches the proxy. To a gateway nothing is redirected.
@@ -263,6 +309,24 @@ mod tests {
         let line = format!("rutterctl bootstrap --pod web-1 {ip}--label app=web {options}");
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
         print(&wanted, "shop")
+    }
+
+    #[test]
+    fn the_mesh_config_adds_metadata() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mesh = "{defaultConfig: {concurrency: 2, proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', ISTIO_META_NAMESPACE: x, \
+                    EXIT_ON_ZERO_ACTIVE_CONNECTIONS: 'true'}}}";
+        std::fs::write(file.path(), mesh).unwrap();
+        let json = printed(&format!("--proxy envoy --mesh-config {}", file.path().display())).unwrap();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let metadata = &json["node"]["metadata"];
+        assert_eq!(metadata["DNS_CAPTURE"], "true");
+        assert_eq!(metadata["NAMESPACE"], "shop", "what names the workload is not replaced");
+        assert_eq!(metadata["PROXY_CONFIG"]["concurrency"], 2);
+        assert_eq!(metadata["PROXY_CONFIG"]["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"], "true");
+        std::fs::write(file.path(), "{connectTimeout: [1]}").unwrap();
+        let error = printed(&format!("--proxy envoy --mesh-config {}", file.path().display())).unwrap_err();
+        assert!(error.to_string().contains("connectTimeout: want"), "{error}");
     }
 
     #[test]

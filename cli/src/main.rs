@@ -106,6 +106,9 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         Command::Bootstrap(wanted) => {
             let namespace = if namespace.is_empty() { "default" } else { &namespace };
             writeln!(out, "{}", bootstrap::print(&wanted, namespace)?)?;
+            if let Some(note) = bootstrap::note(&wanted)? {
+                eprintln!("rutterctl: {note}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion(wanted) => {

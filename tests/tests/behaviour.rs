@@ -841,6 +841,15 @@ async fn the_mesh_config_says_what_holds_where_nothing_else_does() -> Result<()>
     let said = plane.apply(&retries, &["--wait"]).await?;
     ensure!(said.contains("configMap istio-system/istio: not acted on yet: accessLogFile"), "{said}");
     ensure!(tries("/with").await? == 3, "it is tried twice again");
+    let elsewhere = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: elsewhere, namespace: elsewhere}\n\
+        spec: {hosts: [mesh.test], http: [{directResponse: {status: 418}}]}\n";
+    plane.apply(elsewhere, &["--wait"]).await?;
+    let status =
+        async || -> Result<u16> { Ok(send(SocketAddr::new(client, PORT), "mesh.test", "GET /").await?.status) };
+    ensure!(status().await? == 418, "a VirtualService is for every namespace");
+    plane.apply(&config_map("{defaultVirtualServiceExportTo: ['.']}"), &["--wait"]).await?;
+    ensure!(status().await? == 200, "now it is for its own");
+    plane.ctl(&["delete", "vs", "elsewhere", "-n", "elsewhere"]).await?;
     let error = plane.apply(&config_map("{connectTimeout: soon}"), &[]).await.unwrap_err().to_string();
     ensure!(error.contains("data.mesh.connectTimeout"), "{error}");
     plane.ctl(&["delete", "configmap", "istio", "-n", "istio-system", "--wait"]).await?;

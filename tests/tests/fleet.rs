@@ -1,16 +1,22 @@
 //! The fleet bench, small, against a server that verifies itself: counts, never times.
 
 use anyhow::Result;
-use rutter_tests::fleet::mesh::{MeshSpec, Scopes};
+use rutter_tests::fleet::mesh::{MeshSpec, Rules, Scopes};
 use rutter_tests::fleet::report::Figures;
 use rutter_tests::fleet::scenario::Bench;
 use rutter_tests::fleet::server::{Server, Via};
 use rutter_tests::fleet::sidecar::Fleet;
 
 const SIDECARS: usize = 30;
+const SPEC: MeshSpec =
+    MeshSpec { namespaces: 10, services: 3, endpoints: 2, scopes: Scopes::Next, rules: Rules::First };
 
 async fn bench(dir: &std::path::Path, scopes: Scopes, via: Via, envoy: u32) -> Result<Bench> {
-    let spec = MeshSpec { namespaces: 10, services: 3, endpoints: 2, scopes };
+    bench_of(MeshSpec { scopes, ..SPEC }, dir, via, envoy).await
+}
+
+/// Returns a bench of a mesh to which every client is connected.
+async fn bench_of(spec: MeshSpec, dir: &std::path::Path, via: Via, envoy: u32) -> Result<Bench> {
     let folder = dir.join("config");
     spec.write(&folder)?;
     let mut server = Server::start(dir, folder, via, vec!["--verify".to_owned()]).await?;
@@ -21,7 +27,8 @@ async fn bench(dir: &std::path::Path, scopes: Scopes, via: Via, envoy: u32) -> R
     let mut bench = Bench::new(spec, server, fleet, SIDECARS);
     bench.rollout = (20, 1);
     let connected = bench.connect().await?;
-    assert_eq!((connected.reached, connected.wrong, connected.missing), (SIDECARS, 0, 0));
+    let clients = if spec.rules == Rules::Gateway { 1 } else { SIDECARS };
+    assert_eq!((connected.reached, connected.wrong, connected.missing), (clients, 0, 0));
     Ok(bench)
 }
 
@@ -88,4 +95,15 @@ async fn an_older_envoy_gets_whole_tables() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut bench = bench(dir.path(), Scopes::Next, Via::Apply, 36).await?;
     check(&mut bench, &[("S3", SIDECARS, SIDECARS as u64), ("S8", 0, 0)]).await
+}
+
+#[tokio::test]
+async fn a_changed_virtual_service_costs_a_gateway_one_virtual_host_among_many() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let spec = MeshSpec { rules: Rules::Gateway, ..SPEC };
+    let mut bench = bench_of(spec, dir.path(), Via::Apply, 40).await?;
+    let figures = run(&mut bench, "S12").await?;
+    assert_eq!((figures.reached, figures.resources, figures.encodes), (1, 1, Some(1)), "{}", figures.line());
+    assert!(figures.bytes < 10_000, "{}", figures.line());
+    check(&mut bench, &[("S2", 0, 0), ("S8", 0, 0)]).await
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rutter_tests::fleet::mesh::{MeshSpec, Scopes};
+use rutter_tests::fleet::mesh::{MeshSpec, Rules, Scopes};
 use rutter_tests::fleet::report::{Figures, plot};
 use rutter_tests::fleet::scenario::{ALL, Bench};
 use rutter_tests::fleet::server::{Server, Via};
@@ -43,6 +43,9 @@ struct Args {
     /// What each sidecar sees
     #[arg(long, value_enum, default_value = "next")]
     scopes: Scopes,
+    /// Which services have rules. With `gateway`, one gateway is the only client, and S12 is its scenario
+    #[arg(long, value_enum, default_value = "first")]
+    rules: Rules,
     /// The scenarios to run, with commas between them, or `all` or `none`
     #[arg(long, default_value = "all", value_delimiter = ',')]
     scenario: Vec<String>,
@@ -100,7 +103,7 @@ async fn run(args: Args) -> Result<()> {
         let results = args.results.iter().map(read).collect::<Result<Vec<serde_json::Value>>>()?;
         return plot(&results, picture);
     }
-    let spec = MeshSpec { scopes: args.scopes, ..args.mesh };
+    let spec = MeshSpec { scopes: args.scopes, rules: args.rules, ..args.mesh };
     let dir = tempfile::tempdir()?;
     if args.write_only {
         return spec.write(args.config_dir.as_deref().context("want --config-dir")?);
@@ -130,7 +133,7 @@ async fn run(args: Args) -> Result<()> {
     };
     let mut connected = bench.connect().await?;
     if let (Some(before), Some(after)) = (loaded, connected.rss_kb) {
-        let each = after.saturating_sub(before) as f64 / args.sidecars as f64;
+        let each = after.saturating_sub(before) as f64 / connected.reached.max(1) as f64;
         connected.note = format!("{each:.1} kB of RSS per sidecar");
     }
     show(connected);

@@ -18,6 +18,8 @@ pub struct MeshSpec {
     pub endpoints: usize,
     /// What each sidecar sees.
     pub scopes: Scopes,
+    /// Which services have rules.
+    pub rules: Rules,
 }
 
 /// What each sidecar sees.
@@ -27,6 +29,17 @@ pub enum Scopes {
     Next,
     /// Everything, because there are no Sidecar objects.
     All,
+}
+
+/// Which services have a VirtualService and a DestinationRule with two subsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rules {
+    /// The first of each namespace, with one rule.
+    First,
+    /// All of them, those but the first with five rules.
+    Each,
+    /// The first of each namespace; and for each service a VirtualService of six rules at a gateway, which is the only client.
+    Gateway,
 }
 
 impl FromStr for MeshSpec {
@@ -41,12 +54,14 @@ impl FromStr for MeshSpec {
         if namespaces < 3 || services == 0 || endpoints == 0 {
             bail!("want at least 3x1x1, got {text:?}");
         }
-        Ok(Self { namespaces, services, endpoints, scopes: Scopes::Next })
+        Ok(Self { namespaces, services, endpoints, scopes: Scopes::Next, rules: Rules::First })
     }
 }
 
 /// The host of the service that every sidecar sees.
 pub const SHARED: &str = "all.shared.svc.cluster.local";
+/// The pod of the only gateway.
+pub const GATEWAY_POD: &str = "edge-0";
 /// The port of every service.
 pub const PORT: u16 = 80;
 
@@ -123,6 +138,45 @@ impl MeshSpec {
         format!("{head}spec: {{host: {}, subsets: [{}]}}\n", host(namespace_number, 0), subsets.join(", "))
     }
 
+    /// Returns the VirtualService of a service with five rules, and its DestinationRule with two subsets.
+    fn five_rules((namespace_number, service): (usize, usize)) -> String {
+        let (dir, name, host) = (namespace(namespace_number), format!("s{service}"), host(namespace_number, service));
+        let rule = |number: usize| {
+            format!(
+                "  - match: [{{uri: {{prefix: /api/v{number}/}}, headers: {{x-canary: {{exact: 'yes'}}}}}}]\n    timeout: {number}s\n    \
+                 retries: {{attempts: 3, perTryTimeout: 1s}}\n    \
+                 route: [{{destination: {{host: {host}, subset: v1}}, weight: 90}}, {{destination: {{host: {host}, subset: v2}}, weight: 10}}]\n"
+            )
+        };
+        let rules: String = (1..5).map(rule).collect();
+        format!(
+            "{}spec:\n  hosts: [{host}]\n  http:\n{rules}  - route: [{{destination: {{host: {host}, subset: v1}}}}]\n---\n\
+             {}spec: {{host: {host}, subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]}}\n",
+            head("VirtualService", &dir, &name),
+            head("DestinationRule", &dir, &name),
+        )
+    }
+
+    /// Returns the Gateway object, which chooses the only gateway.
+    fn gateway() -> String {
+        let head = head("Gateway", "edge", "edge");
+        let server = format!("{{port: {{number: {PORT}, name: http, protocol: HTTP}}, hosts: ['*']}}");
+        format!("{head}spec: {{selector: {{app: {GATEWAY_POD}}}, servers: [{server}]}}\n")
+    }
+
+    /// Returns a VirtualService with six rules at the gateway, which leads to a service. The last rule has a timeout.
+    pub fn gateway_routes(&self, number: usize, timeout_s: usize) -> String {
+        let host = host(number / self.services, number % self.services);
+        let route = format!("route: [{{destination: {{host: {host}, port: {{number: {PORT}}}}}}}]");
+        let rule =
+            |at: usize| format!("  - {{match: [{{uri: {{prefix: /part-{at}/}}}}], rewrite: {{uri: /}}, {route}}}\n");
+        let rules: String = (0..5).map(rule).collect();
+        let head = head("VirtualService", "edge", &format!("v{number}"));
+        format!(
+            "{head}spec:\n  hosts: [h{number}.example.com]\n  gateways: [edge]\n  http:\n{rules}  - {{timeout: {timeout_s}s, {route}}}\n"
+        )
+    }
+
     fn scope(&self, number: usize) -> String {
         let next = namespace((number + 1) % self.namespaces);
         let head = head("Sidecar", &namespace(number), "default");
@@ -165,11 +219,25 @@ impl MeshSpec {
             }
             files.push((format!("{dir}/routes.yaml"), Self::routes(number, 90)));
             files.push((format!("{dir}/subsets.yaml"), Self::subsets(number, 2)));
+            if self.rules == Rules::Each {
+                let rules = (1..self.services).map(|service| (service, Self::five_rules((number, service))));
+                files.extend(rules.map(|(service, text)| (format!("{dir}/rules-{service}.yaml"), text)));
+            }
             if self.scopes == Scopes::Next {
                 files.push((format!("{dir}/sidecar.yaml"), self.scope(number)));
             }
         }
+        if self.rules == Rules::Gateway {
+            files.push(("edge/gateway.yaml".to_owned(), Self::gateway()));
+            let routes = (0..outside).map(|number| (Self::gateway_file(number), self.gateway_routes(number, 1)));
+            files.extend(routes);
+        }
         files
+    }
+
+    /// Returns the file of a VirtualService at the gateway.
+    pub fn gateway_file(number: usize) -> String {
+        format!("edge/v{number}.yaml")
     }
 
     /// Writes the mesh into a folder.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshSettings};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::mesh::{MeshSpec, namespace};
+use super::mesh::{GATEWAY_POD, MeshSpec, Rules, namespace};
 use super::report::{Figures, quantile};
 use super::server::Server;
 use super::sidecar::{Fleet, Identity, Seen, Sidecar, lock};
@@ -25,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The number of connections that are opened at the same time.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// The names of all scenarios, in the order in which they run.
+/// The names of the scenarios of sidecars, in the order in which they run. S12 is for a gateway: one of its VirtualServices
+/// changes.
 pub const ALL: [&str; 12] = ["S1", "S2", "S3", "S4", "S5", "S5w", "S6", "S8", "S9", "S10", "S11", "S7"];
 
 /// A mesh, a server and a fleet of sidecars.
@@ -57,14 +59,25 @@ impl Bench {
                 pod: format!("s{service}-{turn}"),
                 namespace: namespace(place),
                 ip: spec.endpoint((place, service, endpoint), 0),
+                is_gateway: false,
             }
+        };
+        let gateway = |_| Identity {
+            pod: GATEWAY_POD.to_owned(),
+            namespace: "edge".to_owned(),
+            ip: Ipv4Addr::new(10, 200, 0, 1),
+            is_gateway: true,
+        };
+        let identities: Vec<Identity> = match spec.rules {
+            Rules::First | Rules::Each => (0..sidecars).map(identity).collect(),
+            Rules::Gateway => (0..1).map(gateway).collect(),
         };
         Self {
             server,
             fleet: Arc::new(fleet),
             rollout: (500, 10),
-            identities: (0..sidecars).map(identity).collect(),
-            seen: (0..sidecars).map(|_| Arc::default()).collect(),
+            seen: identities.iter().map(|_| Arc::default()).collect(),
+            identities,
             files: spec.files().into_iter().collect(),
             tasks: JoinSet::new(),
             turn: 1,
@@ -136,6 +149,11 @@ impl Bench {
             "S9" => self.storm().await,
             "S10" => self.slow().await,
             "S11" => self.refused().await,
+            "S12" => {
+                let number = turn % (self.spec.namespaces * self.spec.services);
+                let text = self.spec.gateway_routes(number, turn);
+                self.changed(name, vec![(MeshSpec::gateway_file(number), text)]).await
+            }
             other => bail!("want one of {}, got {other:?}", ALL.join(", ")),
         }
     }

@@ -38,6 +38,8 @@ pub struct Identity {
     pub namespace: String,
     /// The address of the pod.
     pub ip: Ipv4Addr,
+    /// Whether it is a gateway.
+    pub is_gateway: bool,
 }
 
 impl Identity {
@@ -59,8 +61,9 @@ impl Identity {
         let version = SemanticVersion { major_number: 1, minor_number, patch: 0 };
         let version = core::BuildVersion { version: Some(version), ..Default::default() };
         let namespace = &self.namespace;
+        let role = if self.is_gateway { "router" } else { "sidecar" };
         core::Node {
-            id: format!("sidecar~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.ip, self.pod),
+            id: format!("{role}~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.ip, self.pod),
             cluster: format!("{}.{namespace}", self.pod),
             metadata: Some(prost_types::Struct {
                 fields: fields.map(|(key, value)| (key.to_owned(), value)).collect(),

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::checks::Faults;
+use crate::config::checks::{Faults, check_export_to};
 use crate::config::istio::{
     HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting, check_retries,
 };
@@ -45,9 +45,34 @@ pub struct MeshConfig {
     /// The retries of routes that say nothing of them.
     #[serde(default)]
     pub default_http_retry_policy: Option<HttpRetry>,
+    /// What the bootstraps of proxies have. It counts where they are made, by `rutterctl bootstrap --mesh-config`.
+    #[serde(default)]
+    pub default_config: Option<ProxyDefaults>,
+    /// The namespaces whose clients see a service that says nothing of it: `.` for its own, `*`, or names. Empty means every
+    /// namespace.
+    #[serde(default)]
+    pub default_service_export_to: Vec<String>,
+    /// The same for VirtualServices.
+    #[serde(default)]
+    pub default_virtual_service_export_to: Vec<String>,
+    /// The same for DestinationRules.
+    #[serde(default)]
+    pub default_destination_rule_export_to: Vec<String>,
     /// The fields that Rutter does not act on, of which `apply` warns.
     #[serde(skip)]
     pub ignored: Vec<String>,
+}
+
+/// What the bootstraps of proxies have.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyDefaults {
+    /// Variables of Istio's agent. Those that begin with `ISTIO_META_` are metadata of the node, without that.
+    #[serde(default)]
+    pub proxy_metadata: BTreeMap<String, String>,
+    /// The number of worker threads. Absent means Istio's default, and 0 one for each core.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
 }
 
 /// What becomes of traffic to unknown destinations.
@@ -97,6 +122,22 @@ fn read(text: &str) -> Result<MeshConfig, Invalid> {
     Ok(MeshConfig { ignored, ..config })
 }
 
+/// Reads a mesh config: the ConfigMap, or its text alone.
+///
+/// # Errors
+/// Fails with what is wrong in it.
+pub fn read_mesh_config(text: &str) -> Result<MeshConfig, Invalid> {
+    let documents = yaml::parse(text).map_err(|error| Invalid::new("", "a mesh config in YAML", error))?;
+    let of_config_map = documents.iter().find(|document| document.value["kind"] == "ConfigMap");
+    match of_config_map {
+        None => read(text),
+        Some(document) => {
+            let value = document.value["data"][KEY].as_str();
+            read(value.ok_or_else(|| Invalid::new(format!("data.{KEY}"), "a mesh config", "nothing"))?)
+        }
+    }
+}
+
 fn text_of(full: &MeshConfigDocument) -> &str {
     full.data.get(KEY).map(String::as_str).unwrap_or_default()
 }
@@ -113,6 +154,19 @@ pub(crate) fn check(full: &MeshConfigDocument) -> Faults {
     }
     if let Some(retries) = &config.default_http_retry_policy {
         check_retries(&format!("data.{KEY}.defaultHttpRetryPolicy"), retries, &mut faults);
+    }
+    for (name, words) in [
+        ("defaultServiceExportTo", &config.default_service_export_to),
+        ("defaultVirtualServiceExportTo", &config.default_virtual_service_export_to),
+        ("defaultDestinationRuleExportTo", &config.default_destination_rule_export_to),
+    ] {
+        let mut wrong = Vec::new();
+        check_export_to(words, &mut wrong);
+        let at = |fault: Invalid| Invalid {
+            path: fault.path.replace("spec.exportTo", &format!("data.{KEY}.{name}")),
+            ..fault
+        };
+        faults.extend(wrong.into_iter().map(at));
     }
     // Envoy wants more than a millisecond between two questions to DNS.
     for (name, duration, min) in
@@ -144,11 +198,22 @@ mod tests {
 
     #[test]
     fn what_is_acted_on_is_read_and_the_rest_is_named() {
-        let object =
-            read(&text("{connectTimeout: 3s, accessLogFile: /dev/stdout, defaultConfig: {concurrency: 2}}")).unwrap();
+        let object = read(&text(
+            "{connectTimeout: 3s, accessLogFile: /dev/stdout, defaultConfig: {concurrency: 2, tracing: {}}}",
+        ))
+        .unwrap();
         let config = object.config.spec.as_mesh_config().unwrap();
         assert_eq!(config.connect_timeout.map(|timeout| timeout.as_secs()), Some(3));
-        assert_eq!(config.ignored, ["accessLogFile", "defaultConfig"]);
+        assert_eq!(config.ignored, ["accessLogFile", "defaultConfig.tracing"]);
+        let defaults = config.default_config.as_ref().unwrap();
+        assert_eq!(defaults.concurrency, Some(2));
+    }
+
+    #[test]
+    fn the_config_map_and_its_text_are_the_same() {
+        let mesh = "{connectTimeout: 3s}";
+        assert_eq!(super::read_mesh_config(mesh).unwrap(), super::read_mesh_config(&text(mesh)).unwrap());
+        assert!(super::read_mesh_config("{connectTimeout: [1]}").is_err());
     }
 
     #[test]
@@ -166,6 +231,7 @@ mod tests {
             "{localityLbSetting: {failoverPriority: ['']}}",
             "data.mesh.localityLbSetting.failoverPriority[0]: want",
         );
+        refused("{defaultServiceExportTo: ['a b']}", "data.mesh.defaultServiceExportTo[0]: want");
         refused("'", "data.mesh: want a mesh config in YAML, got");
         let is_taken =
             |text: &str| matches!(read_manifests(text, "default").unwrap().remove(0).content, Content::Taken(_));

@@ -10,7 +10,7 @@ pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressRule, IngressTls};
-pub use mesh_config::{MeshConfig, MeshOutboundTrafficPolicy};
+pub use mesh_config::{MeshConfig, MeshOutboundTrafficPolicy, ProxyDefaults, read_mesh_config};
 pub use pod::Pod;
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

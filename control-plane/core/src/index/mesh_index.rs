@@ -19,7 +19,8 @@ use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::{WorkloadIndex, workload_labels};
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
-    Endpoint, LocalityNeeds, Service, ServiceKey, objects_of_ingress, services_of, shapes_routes, with_delegates,
+    Endpoint, LocalityNeeds, Service, ServiceKey, has_same_exports, objects_of_ingress, services_of, shapes_routes,
+    with_default_export, with_delegates,
 };
 use crate::settings::MeshSettings;
 
@@ -44,6 +45,8 @@ pub struct MeshIndex {
     mesh_config: Option<Arc<Config>>,
     /// The objects that nobody has written: those that Ingresses mean.
     derived: BTreeSet<ConfigKey>,
+    /// The objects that are taken with an `exportTo` of the mesh config, as they are written.
+    without_export: BTreeMap<ConfigKey, Arc<Config>>,
     host_suffixes: HostSuffixes,
 }
 
@@ -79,13 +82,15 @@ impl MeshIndex {
     pub fn apply(&mut self, batch: &ConfigBatch) -> IndexDelta {
         let mut progress = Progress::default();
         for (key, change) in &batch.changes {
-            let old = self.written(key).cloned();
             let new = match change {
                 ConfigChange::Put(config) => Some(config),
                 ConfigChange::Delete => None,
             };
-            if old.as_ref() != new {
-                self.replace(key, &Replacement { old: old.as_ref(), new }, &mut progress);
+            if self.written(key) != new {
+                let old = self.taken(key).cloned();
+                self.without_export.remove(key);
+                let new = new.map(|written| self.with_export(written));
+                self.replace(key, &Replacement { old: old.as_ref(), new: new.as_ref() }, &mut progress);
             }
         }
         for service in progress.stale {
@@ -120,10 +125,38 @@ impl MeshIndex {
     fn read_mesh_config(&mut self, delta: &mut IndexDelta) {
         let key = ConfigKey::new(Kind::ConfigMap, &self.settings.root_namespace, MESH_CONFIG);
         let config = self.objects.get(&key).cloned();
-        if config != self.mesh_config {
-            self.localities.replace_mesh(config.as_ref().and_then(|config| config.spec.as_mesh_config()));
-            self.mesh_config = config;
-            delta.mesh_config = true;
+        if config == self.mesh_config {
+            return;
+        }
+        let [old, new] = [&self.mesh_config, &config].map(|config| config.as_ref()?.spec.as_mesh_config());
+        self.localities.replace_mesh(new);
+        let takes_all_again = !has_same_exports(old, new);
+        self.mesh_config = config;
+        delta.mesh_config = true;
+        if takes_all_again {
+            self.take_all_again();
+        }
+    }
+
+    /// Takes every object again, because the mesh config says something else of those whose `exportTo` says nothing.
+    fn take_all_again(&mut self) {
+        let changes = self.configs().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
+        let mut again = Self { mesh_config: self.mesh_config.clone(), ..Self::new(self.settings.clone()) };
+        again.localities.replace_mesh(again.mesh_config.as_ref().and_then(|config| config.spec.as_mesh_config()));
+        // Whoever reads what changed starts anew after a change of the mesh config.
+        again.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+        *self = again;
+    }
+
+    /// Returns an object as it is taken: with the `exportTo` of the mesh config if it has none.
+    fn with_export(&mut self, written: &Arc<Config>) -> Arc<Config> {
+        let mesh = self.mesh_config.as_ref().and_then(|config| config.spec.as_mesh_config());
+        match mesh.and_then(|mesh| with_default_export(written, mesh)) {
+            Some(exported) => {
+                self.without_export.insert(written.key.clone(), written.clone());
+                Arc::new(exported)
+            }
+            None => written.clone(),
         }
     }
 
@@ -142,7 +175,7 @@ impl MeshIndex {
     }
 
     fn replace_derived(&mut self, key: &ConfigKey, new: Option<&Arc<Config>>, progress: &mut Progress) {
-        let old = self.written(key).cloned();
+        let old = self.taken(key).cloned();
         if old.as_ref() != new {
             self.replace(key, &Replacement { old: old.as_ref(), new }, progress);
         }
@@ -405,8 +438,17 @@ impl MeshIndex {
         Some(self.as_written(config))
     }
 
+    /// Returns an object as it was taken, without what other objects of its kind add to it.
+    fn taken(&self, key: &ConfigKey) -> Option<&Arc<Config>> {
+        Some(self.as_taken(self.objects.get(key)?))
+    }
+
     /// Returns an object as it is written, without what others add to it.
     fn as_written<'a>(&'a self, config: &'a Arc<Config>) -> &'a Arc<Config> {
+        self.without_export.get(&config.key).unwrap_or_else(|| self.as_taken(config))
+    }
+
+    fn as_taken<'a>(&'a self, config: &'a Arc<Config>) -> &'a Arc<Config> {
         match config.key.kind {
             Kind::VirtualService => self.virtual_services.delegating(&config.key).unwrap_or(config),
             Kind::DestinationRule => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rutter_api::{Config, ConfigKey, Hostname, Kind};
 
 use super::*;
-use crate::model::ServiceKey;
+use crate::model::{ExportTo, ServiceKey};
 use crate::settings::MeshSettings;
 use crate::testing::{batch, configs, delete};
 
@@ -112,6 +112,36 @@ fn service_entries_select_pods_that_are_ready() {
         index.apply(&batch(configs(&gone)));
         assert!(index.endpoints(&key).is_empty());
     }
+}
+
+#[test]
+fn the_mesh_config_says_who_sees_what_says_nothing_of_it() {
+    let mesh = |text: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: '{text}'}}\n---\n"
+        )
+    };
+    let routes = virtual_service("v", "a", "b");
+    let text = format!("{SERVICE}{routes}");
+    let mut index = index(&text);
+    let seen = |index: &MeshIndex| {
+        let routes = index.config(&ConfigKey::new(Kind::VirtualService, "default", "v")).unwrap();
+        let service = index.service(&key()).unwrap();
+        (service.export_to.reaches("other"), ExportTo::of_config(routes).reaches("other"))
+    };
+    assert_eq!(seen(&index), (true, true));
+    let before: Vec<Arc<Config>> = index.configs().cloned().collect();
+    let narrow = mesh("{defaultServiceExportTo: [.], defaultVirtualServiceExportTo: [.]}");
+    assert!(index.apply(&batch(configs(&narrow))).mesh_config);
+    assert_eq!(seen(&index), (false, false));
+    let after: Vec<Arc<Config>> =
+        index.configs().filter(|config| config.key.kind != Kind::ConfigMap).cloned().collect();
+    assert_eq!(before, after, "objects are shown as they are written");
+    assert!(is_empty(&index.apply(&batch(configs(&text)))), "what is written as it was changes nothing");
+    index.apply(&batch(configs(&mesh("{defaultServiceExportTo: [.]}"))));
+    assert_eq!(seen(&index), (false, true));
+    index.apply(&delete(Kind::ConfigMap, "istio-system", "istio"));
+    assert_eq!(seen(&index), (true, true));
 }
 
 #[test]

@@ -209,6 +209,7 @@ fn random_mesh_configs() -> impl Strategy<Value = String> {
         Just("{defaultHttpRetryPolicy: {attempts: 5}, h2UpgradePolicy: UPGRADE}"),
         Just("{localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
         Just("{localityLbSetting: {enabled: false}, dnsRefreshRate: 9s}"),
+        Just("{defaultServiceExportTo: [n1], defaultVirtualServiceExportTo: [.], defaultDestinationRuleExportTo: [.]}"),
     ];
     (prop_oneof![4 => Just("istio-system"), 1 => Just("n0")], texts).prop_map(|(namespace, text)| {
         format!(

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rutter_api::{Config, Spec};
+use rutter_api::config::istio::{DestinationRule, ServiceEntry, VirtualService};
+use rutter_api::config::kubernetes::MeshConfig;
+use rutter_api::{Config, Labels, Spec};
 
 /// The annotation by which a Kubernetes service says `exportTo`.
 const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
@@ -62,6 +64,61 @@ impl ExportTo {
             Self::Namespaces(names) => names.iter().any(|name| **name == *namespace),
         }
     }
+}
+
+/// Returns an object with what the mesh config says of objects whose `exportTo` says nothing. `None` means that the object is
+/// as it is written.
+pub fn with_default_export(config: &Config, mesh: &MeshConfig) -> Option<Config> {
+    let spec = match &config.spec {
+        Spec::Service(_) => {
+            let words = &mesh.default_service_export_to;
+            let says_nothing = config.annotations.get(EXPORT_TO_ANNOTATION).unwrap_or_default().trim().is_empty();
+            return (says_nothing && !words.is_empty()).then(|| {
+                let annotations = config.annotations.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let export = (EXPORT_TO_ANNOTATION.to_owned(), words.join(","));
+                Config { annotations: annotations.chain([export]).collect::<Labels>(), ..config.clone() }
+            });
+        }
+        Spec::ServiceEntry(entry) => {
+            let export_to = default_words(&entry.export_to, &mesh.default_service_export_to)?;
+            Spec::ServiceEntry(ServiceEntry { export_to, ..entry.clone() })
+        }
+        Spec::VirtualService(spec) => {
+            let export_to = default_words(&spec.export_to, &mesh.default_virtual_service_export_to)?;
+            Spec::VirtualService(VirtualService { export_to, ..spec.clone() })
+        }
+        Spec::DestinationRule(spec) => {
+            let export_to = default_words(&spec.export_to, &mesh.default_destination_rule_export_to)?;
+            Spec::DestinationRule(DestinationRule { export_to, ..spec.clone() })
+        }
+        Spec::Namespace
+        | Spec::Pod(_)
+        | Spec::EndpointSlice(_)
+        | Spec::WorkloadEntry(_)
+        | Spec::MeshConfig(_)
+        | Spec::Secret(_)
+        | Spec::Ingress(_)
+        | Spec::Gateway(_)
+        | Spec::Sidecar(_) => return None,
+    };
+    Some(Config { spec, ..config.clone() })
+}
+
+/// Returns the default for an object that says nothing, or `None` if it says something or there is no default.
+fn default_words(said: &[String], default: &[String]) -> Option<Vec<String>> {
+    (said.is_empty() && !default.is_empty()).then(|| default.to_owned())
+}
+
+/// Returns whether two mesh configs say the same of objects whose `exportTo` says nothing.
+pub fn has_same_exports(one: Option<&MeshConfig>, other: Option<&MeshConfig>) -> bool {
+    let words = |mesh: Option<&MeshConfig>| {
+        mesh.map(|mesh| {
+            let services = mesh.default_service_export_to.clone();
+            [services, mesh.default_virtual_service_export_to.clone(), mesh.default_destination_rule_export_to.clone()]
+        })
+        .unwrap_or_default()
+    };
+    words(one) == words(other)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub use credential::{
 };
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::Endpoint;
-pub use export_to::ExportTo;
+pub use export_to::{ExportTo, has_same_exports, with_default_export};
 pub use gateway::{
     GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
     redirecting_hosts, servers_of,
