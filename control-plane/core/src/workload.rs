@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rutter_api::config::istio::{CaptureMode, ConnectionPool, IngressEndpoint, IngressListener, Sidecar};
 use rutter_api::node::Interception;
@@ -13,7 +14,7 @@ use crate::encode::cluster::{ApplicationAddress, InboundClusterInputs, encode_in
 use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
 use crate::encode::{Cache, Encoded, Shared};
 use crate::index::MeshIndex;
-use crate::model::{Endpoint, Protocol, Service};
+use crate::model::{Endpoint, Protocol, Service, detection_timeout};
 use crate::resource::EncodedResource;
 use crate::snapshot::{ResourceWrite, Snapshot};
 
@@ -39,6 +40,8 @@ struct ApplicationPort {
 #[derive(Debug, Hash)]
 pub(crate) struct CapturedInputs {
     ports: Vec<ApplicationPort>,
+    /// How long the first bytes of a connection are awaited.
+    detection_timeout: Duration,
 }
 
 /// The resources of a sidecar, and what has to be kept so that others can share them.
@@ -71,7 +74,11 @@ impl SidecarEncoder {
     ) -> SidecarResources {
         match ClientClass::new(node, index.settings()) {
             ClientClass::CapturedSidecar(_) => {
-                let inputs = CapturedInputs { ports: limited_ports(index, node, sidecar) };
+                let mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+                let inputs = CapturedInputs {
+                    ports: limited_ports(index, node, sidecar),
+                    detection_timeout: detection_timeout(mesh),
+                };
                 let encoded = self.captured.get_or_encode(inputs, encode_captured);
                 SidecarResources { snapshot: encoded.value.clone(), _shared: Some(encoded) }
             }
@@ -92,7 +99,7 @@ fn encode_captured(inputs: &CapturedInputs) -> Arc<Snapshot> {
     let (bound, redirected): (Vec<&ApplicationPort>, Vec<&ApplicationPort>) =
         inputs.ports.iter().partition(|port| port.bound.is_some());
     let redirected: Vec<InboundPort> = redirected.into_iter().map(|port| port.port.clone()).collect();
-    let mut listeners = vec![encode_virtual_inbound(&redirected)];
+    let mut listeners = vec![encode_virtual_inbound(&redirected, inputs.detection_timeout)];
     for port in bound {
         let listener = BoundListener::Inbound(port.port.clone());
         listeners.extend(port.bound.map(|ip| encode_bound(ip, port.port.port, &listener)));

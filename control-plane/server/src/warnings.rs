@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind};
-use rutter_core::model::{credentials_of, is_for_mesh, servers_of};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels};
+use rutter_core::model::{GatewayServer, credentials_of, is_for_mesh, servers_of};
 use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
 
 /// Returns the warnings about objects that are to be applied beside those that are there.
@@ -34,23 +34,21 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
 
 /// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.
 fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let secrets = index.of_kind(Kind::Secret).chain(configs.iter().filter(|config| config.key.kind == Kind::Secret));
+    let names: BTreeSet<&str> = secrets.map(|config| &*config.key.name).collect();
+    let mut warnings = BTreeSet::new();
     for config in configs {
         for credential in credentials_of(config) {
-            let mut keys = index.of_kind(Kind::Secret).chain(configs).map(|config| &config.key);
-            let is_meant = |key: &ConfigKey| credential.secrets(&key.namespace).contains(key);
-            if !keys.any(is_meant) {
+            let is_known = credential.secrets(&config.key.namespace).iter().any(|key| names.contains(&*key.name));
+            if !is_known {
                 let (key, name) = (&config.key, &credential.name);
-                let warning = format!(
+                warnings.insert(format!(
                     "{key}: no Secret {name} is known; connections that need it fail until the gateway's namespace has one"
-                );
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
+                ));
             }
         }
     }
-    warnings
+    warnings.into_iter().collect()
 }
 
 /// Returns a warning for each destination of the objects that neither exists nor comes with them.
@@ -127,42 +125,63 @@ fn overshadowed_routes(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String
 }
 
 /// Returns a warning for each server of a Gateway that cannot share its port with an older one, for gateways that both
-/// select.
+/// select. The servers of all objects with one selector are looked at once.
 fn servers_without_a_port(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
     let mut coming: Vec<Arc<Config>> = with_ages(index, configs);
     coming.retain(|config| config.key.kind == Kind::Gateway);
     let keys: BTreeSet<&ConfigKey> = coming.iter().map(|config| &config.key).collect();
+    let there: Vec<&Arc<Config>> = index.of_kind(Kind::Gateway).filter(|other| !keys.contains(&other.key)).collect();
+    let mut kept_of: BTreeMap<&Labels, KeptServers> = BTreeMap::new();
     let mut warnings = Vec::new();
     for config in &coming {
         let Some(gateway) = config.spec.as_gateway() else { continue };
-        let selects_too = |other: &&Arc<Config>| {
-            let other = other.spec.as_gateway();
-            other.is_some_and(|other| {
-                other.selector.selects(&gateway.selector) || gateway.selector.selects(&other.selector)
-            })
-        };
-        let there = index.of_kind(Kind::Gateway).filter(|other| !keys.contains(&other.key));
-        let all: Vec<&Arc<Config>> = there.chain(&coming).filter(selects_too).collect();
-        let kept = servers_of(all.iter().copied(), &BTreeMap::new());
-        let number = |servers: &BTreeMap<_, Vec<rutter_core::model::GatewayServer>>, port: u16| {
-            let of_port = servers.values().flatten().filter(|server| server.port() == port);
-            of_port.filter(|server| server.gateway.key == config.key).count()
-        };
-        let alone = servers_of(std::iter::once(config), &BTreeMap::new());
-        let ports: BTreeSet<u16> = gateway.servers.iter().map(|server| server.port.number.get()).collect();
-        for port in ports.into_iter().filter(|port| number(&kept, *port) < number(&alone, *port)) {
-            let first =
-                kept.values().flatten().find(|server| server.port() == port && server.gateway.key != config.key);
-            let Some(first) = first else { continue };
-            warnings.push(format!(
-                "{}: the older {} has port {port} for {}, which cannot be shared; requests to this one's servers there are not served",
-                config.key,
-                first.gateway.key,
-                first.server().port.protocol
-            ));
+        let kept = kept_of.entry(&gateway.selector).or_insert_with(|| {
+            let selects_too = |other: &&Arc<Config>| {
+                let other = other.spec.as_gateway();
+                other.is_some_and(|other| {
+                    other.selector.selects(&gateway.selector) || gateway.selector.selects(&other.selector)
+                })
+            };
+            KeptServers::of(there.iter().copied().chain(&coming).filter(selects_too))
+        });
+        let alone = KeptServers::of(std::iter::once(config));
+        for ((_, port), wanted) in &alone.counts {
+            let got = kept.counts.get(&(config.key.clone(), *port)).copied().unwrap_or_default();
+            let others = kept.of_port.get(port).into_iter().flatten();
+            let Some(first) = others.into_iter().find(|server| server.gateway.key != config.key) else { continue };
+            if got < *wanted {
+                warnings.push(format!(
+                    "{}: the older {} has port {port} for {}, which cannot be shared; requests to this one's servers there are not served",
+                    config.key,
+                    first.gateway.key,
+                    first.server().port.protocol
+                ));
+            }
         }
     }
     warnings
+}
+
+/// The servers of some Gateway objects that have their ports.
+struct KeptServers {
+    /// The number of those of an object at a port.
+    counts: BTreeMap<(ConfigKey, u16), usize>,
+    /// The first ones at a port, those of at most two objects.
+    of_port: BTreeMap<u16, Vec<GatewayServer>>,
+}
+
+impl KeptServers {
+    fn of<'a>(gateways: impl Iterator<Item = &'a Arc<Config>>) -> Self {
+        let mut kept = Self { counts: BTreeMap::new(), of_port: BTreeMap::new() };
+        for server in servers_of(gateways, &BTreeMap::new()).into_values().flatten() {
+            *kept.counts.entry((server.gateway.key.clone(), server.port())).or_default() += 1;
+            let first = kept.of_port.entry(server.port()).or_default();
+            if first.len() < 2 && !first.iter().any(|other| other.gateway.key == server.gateway.key) {
+                first.push(server);
+            }
+        }
+        kept
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,10 @@ pub struct MeshConfig {
     /// Whether HTTP/1.1 is spoken as HTTP/2 to endpoints where no DestinationRule says it.
     #[serde(default)]
     pub h2_upgrade_policy: UpgradePolicy,
+    /// How long the first bytes of a captured connection are awaited, where the protocol has to be found out. Absent or zero
+    /// means for ever.
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub protocol_detection_timeout: Option<Duration>,
     /// The time between two questions to DNS.
     #[serde(default, deserialize_with = "duration::optional")]
     pub dns_refresh_rate: Option<Duration>,

@@ -205,7 +205,7 @@ fn random_service_entries() -> impl Strategy<Value = String> {
 fn random_mesh_configs() -> impl Strategy<Value = String> {
     let texts = prop_oneof![
         Just("{connectTimeout: 3s}"),
-        Just("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"),
+        Just("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}, protocolDetectionTimeout: 100ms}"),
         Just("{defaultHttpRetryPolicy: {attempts: 5}, h2UpgradePolicy: UPGRADE}"),
         Just("{localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
         Just("{localityLbSetting: {enabled: false}, dnsRefreshRate: 9s}"),
@@ -291,6 +291,7 @@ fn random_destination_rules() -> impl Strategy<Value = String> {
         2 => Just("outlierDetection: {}"),
         1 => Just("loadBalancer: {localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
         1 => Just("outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [app, version]}}"),
+        1 => Just("tunnel: {targetHost: a.b, targetPort: 443}"),
     ];
     let near = (namespaces(), names(), hosts(), settings).prop_map(|(namespace, name, host, setting)| {
         istio("DestinationRule", namespace, name, &format!("host: {host}, trafficPolicy: {{{setting}}}"))
@@ -311,12 +312,23 @@ fn random_sidecar_objects() -> impl Strategy<Value = String> {
         1 => Just("port: {number: 81, protocol: TCP}, bind: 127.0.0.9, captureMode: NONE, "),
         1 => Just("bind: 10.9.9.9, "),
     ];
-    let limits = prop_oneof![3 => Just(""), 1 => Just("inboundConnectionPool: {http: {http2MaxRequests: 9}}, ")];
+    let limits = prop_oneof![
+        3 => Just(""),
+        1 => Just("inboundConnectionPool: {http: {http2MaxRequests: 9}}, "),
+        1 => Just(
+            "ingress: [{port: {number: 80, protocol: HTTPS}, defaultEndpoint: 'unix:///a', \
+             tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}], "
+        ),
+    ];
     (namespaces(), names(), egress, (any::<bool>(), any::<bool>()), places, limits).prop_map(
         |(namespace, name, egress, (selects, is_closed), place, limits)| {
             let selector =
                 if selects { format!("workloadSelector: {{labels: {{app: {name}}}}}, ") } else { String::new() };
-            let mode = if is_closed { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
+            let mode = match (is_closed, name) {
+                (true, _) => "REGISTRY_ONLY",
+                (false, "s1") => "ALLOW_ANY, egressProxy: {host: s0.n0.svc.cluster.local, port: {number: 80}}",
+                (false, _) => "ALLOW_ANY",
+            };
             let spec = format!(
                 "{selector}{limits}outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{{place}hosts: ['{egress}']}}]"
             );

@@ -38,4 +38,4 @@ pub use route::{
     routes_of, sources_of, tcp_routes_of, tls_routes_of,
 };
 pub use service::{Discovery, Protocol, Service, ServiceKey, ServicePort, services_of};
-pub use unknown_traffic::UnknownTraffic;
+pub use unknown_traffic::{Capture, UnknownTraffic, detection_timeout};

@@ -1,6 +1,7 @@
-//! What becomes of traffic to destinations that nothing is known of.
+//! What becomes of captured traffic of which nothing is known: not its destination, or not its protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rutter_api::ClusterName;
 use rutter_api::config::istio::{Destination, OutboundMode, Sidecar};
@@ -15,6 +16,26 @@ pub enum UnknownTraffic {
     IsRefused,
     /// It goes to this cluster: that of a proxy for egress.
     GoesTo(Arc<str>),
+}
+
+/// How captured traffic is treated whose protocol or destination is not known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Capture {
+    /// What becomes of traffic to unknown destinations.
+    pub unknown: UnknownTraffic,
+    /// How long the first bytes of a connection are awaited. Zero means for ever.
+    pub detection_timeout: Duration,
+}
+
+impl From<UnknownTraffic> for Capture {
+    fn from(unknown: UnknownTraffic) -> Self {
+        Self { unknown, detection_timeout: Duration::ZERO }
+    }
+}
+
+/// Returns how long the first bytes of a captured connection are awaited. Zero means for ever.
+pub fn detection_timeout(mesh: Option<&MeshConfig>) -> Duration {
+    mesh.and_then(|mesh| mesh.protocol_detection_timeout).unwrap_or_default()
 }
 
 impl UnknownTraffic {

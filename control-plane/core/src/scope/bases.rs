@@ -60,7 +60,7 @@ impl Bases {
         let locality = key.locality.clone();
         let nobody = ScopeKey { namespace: "".into(), client: key.client, objects, locality, takes_secrets: false };
         let mut base = Scope::new(nobody, index, BASE_LINEAGE | self.last_lineage);
-        base.unknown = key.unknown.clone();
+        base.capture = key.capture.clone();
         let hosts = index.hosts().chain(index.routed_hosts()).cloned().collect();
         let surroundings = Surroundings { index, base: None, base_changes: &Refreshed::default() };
         refresh(&mut base, &hosts, surroundings, encoder);

@@ -1,7 +1,7 @@
 //! What a scope has for one host.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use rutter_api::config::istio::DestinationRule;
@@ -25,7 +25,7 @@ use crate::encode::route::{
 use crate::index::MeshIndex;
 use crate::model::{
     ClientLocality, Credential, Discovery, Endpoint, LocalityNeeds, Protocol, Service, ServiceKey, ServicePort,
-    rule_locality_needs,
+    detection_timeout, rule_locality_needs,
 };
 use crate::model::{
     LookedUpDestination, Place, Policy, RequestSource, RequestTarget, rule_credentials, shapes_routes, tcp_routes_of,
@@ -456,7 +456,9 @@ impl HostBuilder<'_> {
         let connections = self.connections(service, port, virtual_service);
         let table = (port.protocol == Protocol::Unknown).then(|| RouteTableName::Service(target.clone()));
         for ip in &service.addresses {
-            let listener = encode_outbound_address(*ip, port.number, &connections, table.as_ref());
+            let mesh = self.index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+            let address = SocketAddr::new(*ip, port.number);
+            let listener = encode_outbound_address(address, &connections, table.as_ref(), detection_timeout(mesh));
             resources.claimed_listeners.push(listener);
         }
         if table.is_some() {

@@ -6,7 +6,7 @@ use rutter_api::SidecarNode;
 
 use crate::client::ClientClass;
 use crate::index::MeshIndex;
-use crate::model::{ClientLocality, UnknownTraffic};
+use crate::model::{Capture, ClientLocality};
 use crate::visibility::WorkloadObjects;
 
 /// Names a scope for as long as it lives.
@@ -47,8 +47,8 @@ impl ScopeKey {
 pub(super) struct BaseKey {
     /// The class of the clients.
     pub(super) client: ClientClass,
-    /// What becomes of traffic to unknown destinations.
-    pub(super) unknown: UnknownTraffic,
+    /// How captured traffic is treated of which nothing is known.
+    pub(super) capture: Capture,
     /// What matters of where the clients are.
     pub(super) locality: Arc<ClientLocality>,
 }

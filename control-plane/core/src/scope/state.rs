@@ -13,7 +13,7 @@ use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
 use crate::encode::listener::{BoundListener, OutboundPort};
 use crate::index::MeshIndex;
-use crate::model::{Credential, UnknownTraffic, bound_gateways, hosts_at_gateway};
+use crate::model::{Capture, Credential, UnknownTraffic, bound_gateways, detection_timeout, hosts_at_gateway};
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
@@ -23,8 +23,8 @@ use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
 pub struct Scope {
     pub(super) key: ScopeKey,
     pub(super) egress: Egress,
-    /// What becomes of traffic to unknown destinations.
-    pub(super) unknown: UnknownTraffic,
+    /// How captured traffic is treated of which nothing is known.
+    pub(super) capture: Capture,
     /// The base that the scope lies over. `None` means that the scope stands alone.
     pub(super) base: Option<BaseKey>,
     /// The VirtualServices that widen a restricted scope by their destinations.
@@ -77,7 +77,7 @@ impl Scope {
         let mut scope = Self {
             egress: Egress::everything(),
             key,
-            unknown: UnknownTraffic::Passes,
+            capture: UnknownTraffic::Passes.into(),
             base: None,
             widening: BTreeMap::new(),
             inferred_hosts: BTreeMap::new(),
@@ -122,7 +122,8 @@ impl Scope {
         let seen = egress_from.or(spec);
         self.egress = seen.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
         let mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
-        self.unknown = UnknownTraffic::new(spec, mesh, self.key.client.is_captured());
+        let unknown = UnknownTraffic::new(spec, mesh, self.key.client.is_captured());
+        self.capture = Capture { unknown, detection_timeout: detection_timeout(mesh) };
     }
 
     /// Returns the base that the scope should lie over. `None` means that the scope restricts something, or that its
@@ -134,7 +135,7 @@ impl Scope {
         let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
         let WorkloadObjects { sidecar: _, egress_from: _, source_labels, gateways: _, target_ports: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
-        may_share.then(|| BaseKey { client: *client, unknown: self.unknown.clone(), locality: locality.clone() })
+        may_share.then(|| BaseKey { client: *client, capture: self.capture.clone(), locality: locality.clone() })
     }
 
     /// Returns from where the clients of the scope look at the mesh.

@@ -268,7 +268,7 @@ impl ScopeTable {
                 self.drop_scope(id);
                 continue;
             }
-            if scope.base.is_none() && (&scope.egress, &scope.unknown) != (&fresh.egress, &fresh.unknown) {
+            if scope.base.is_none() && (&scope.egress, &scope.capture) != (&fresh.egress, &fresh.capture) {
                 let hosts = self.restrict_again(id, fresh, index);
                 stale.entry(id).or_default().extend(hosts);
             }
@@ -279,8 +279,8 @@ impl ScopeTable {
     fn restrict_again(&mut self, id: ScopeId, fresh: Scope, index: &MeshIndex) -> BTreeSet<Hostname> {
         let Some(scope) = self.scopes.get_mut(&id) else { return BTreeSet::new() };
         // What becomes of unknown traffic, and where listeners are, is in the resources of each port.
-        scope.is_egress_new |= scope.unknown != fresh.unknown || scope.egress != fresh.egress;
-        scope.unknown = fresh.unknown;
+        scope.is_egress_new |= scope.capture != fresh.capture || scope.egress != fresh.egress;
+        scope.capture = fresh.capture;
         self.edges.unlink_egress(&scope.egress, id);
         scope.egress = fresh.egress;
         self.edges.link_egress(&scope.egress, id);

@@ -58,10 +58,7 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb:
             locality_config_specifier: locality_weights(policy, service),
             ..Default::default()
         }),
-        upstream_connection_options: tcp_keepalive.map(|keepalive| pb::UpstreamConnectionOptions {
-            tcp_keepalive: Some(encode_keepalive(keepalive)),
-            ..Default::default()
-        }),
+        upstream_connection_options: tcp_keepalive.map(kept_alive),
         ..Default::default()
     };
     balance(&mut cluster, load_balancer.unwrap_or(&LoadBalancer::default()));
@@ -80,13 +77,15 @@ fn locality_weights(
     }
 }
 
-fn encode_keepalive(keepalive: &TcpKeepalive) -> core::TcpKeepalive {
+/// Returns the options of connections that are tried when they are silent.
+fn kept_alive(keepalive: &TcpKeepalive) -> pb::UpstreamConnectionOptions {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    core::TcpKeepalive {
+    let tcp_keepalive = core::TcpKeepalive {
         keepalive_probes: keepalive.probes,
         keepalive_time: keepalive.time.map(seconds),
         keepalive_interval: keepalive.interval.map(seconds),
-    }
+    };
+    pb::UpstreamConnectionOptions { tcp_keepalive: Some(tcp_keepalive), ..Default::default() }
 }
 
 /// Sets how an endpoint is chosen.
@@ -227,9 +226,7 @@ pub(super) fn limit_connections(cluster: &mut pb::Cluster, protocol: Protocol, p
     if let Some(timeout) = pool.tcp.connect_timeout {
         cluster.connect_timeout = Some(to_pb(timeout));
     }
-    cluster.upstream_connection_options = pool.tcp.tcp_keepalive.as_ref().map(|keepalive| {
-        pb::UpstreamConnectionOptions { tcp_keepalive: Some(encode_keepalive(keepalive)), ..Default::default() }
-    });
+    cluster.upstream_connection_options = pool.tcp.tcp_keepalive.as_ref().map(kept_alive);
     set_http(cluster, protocol, &Policy { connection_pool: Some(pool), ..Policy::default() });
 }
 

@@ -1,7 +1,9 @@
 //! The listener for what arrives for a captured application.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -19,8 +21,9 @@ use crate::model::Protocol;
 use crate::resource::EncodedResource;
 
 /// Encodes the listener at which all captured inbound traffic arrives: chains for each port of the application, and for
-/// the ports that are not known. HTTP is looked for only at ports whose protocol is not known, as Istio does it.
-pub fn encode_virtual_inbound(ports: &[InboundPort]) -> EncodedResource {
+/// the ports that are not known. HTTP is looked for only at ports whose protocol is not known, as Istio does it, for as long as
+/// `detection_timeout` says.
+pub fn encode_virtual_inbound(ports: &[InboundPort], detection_timeout: Duration) -> EncodedResource {
     let mut chains = vec![black_hole_chain("virtualInbound-blackhole", INBOUND_PORT)];
     chains.extend(passthrough_chains());
     chains.extend(ports.iter().flat_map(port_chains));
@@ -35,7 +38,7 @@ pub fn encode_virtual_inbound(ports: &[InboundPort]) -> EncodedResource {
             pb::ListenerFilter { filter_disabled: off_at(&[INBOUND_PORT]), ..tls_inspector() },
             pb::ListenerFilter { filter_disabled: off_at(&not_inspected), ..http_inspector() },
         ],
-        listener_filters_timeout: Some(Default::default()),
+        listener_filters_timeout: Some(to_pb(detection_timeout)),
         continue_on_listener_filters_timeout: true,
         traffic_direction: core::TrafficDirection::Inbound as i32,
         max_connections_to_accept_per_socket_event: Some(1),

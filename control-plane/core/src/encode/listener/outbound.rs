@@ -1,7 +1,9 @@
 //! Listeners for what a captured application sends.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
@@ -12,7 +14,7 @@ use super::listener_filters::{http_inspector, tls_inspector};
 use super::{OUTBOUND_PORT, encoded, managers};
 use crate::encode::cluster::unknown_destination_cluster;
 use crate::encode::wire::socket_address;
-use crate::model::UnknownTraffic;
+use crate::model::Capture;
 use crate::resource::EncodedResource;
 
 /// Every IPv4 address.
@@ -28,18 +30,13 @@ pub struct OutboundPort {
 }
 
 /// Encodes the listener of captured traffic to a port, whatever the address. What is neither HTTP nor TLS of a known
-/// name goes to the TCP cluster, or to where `unknown` says.
-pub fn encode_outbound_port(port: u16, uses: &OutboundPort, unknown: &UnknownTraffic) -> EncodedResource {
-    encode_outbound_port_at(ANY_ADDRESS, port, uses, unknown)
+/// name goes to the TCP cluster, or to where `capture` says.
+pub fn encode_outbound_port(port: u16, uses: &OutboundPort, capture: &Capture) -> EncodedResource {
+    encode_outbound_port_at(ANY_ADDRESS, port, uses, capture)
 }
 
 /// Encodes the listener of captured traffic to a port of one address.
-pub fn encode_outbound_port_at(
-    ip: IpAddr,
-    port: u16,
-    uses: &OutboundPort,
-    unknown: &UnknownTraffic,
-) -> EncodedResource {
+pub fn encode_outbound_port_at(ip: IpAddr, port: u16, uses: &OutboundPort, capture: &Capture) -> EncodedResource {
     let name = ListenerName::Address { ip, port };
     let mut chains = Vec::new();
     let mut inspectors = Vec::new();
@@ -54,7 +51,7 @@ pub fn encode_outbound_port_at(
     }
     let rest = match uses.connections.get(&ConnectionMatch::default()) {
         Some(target) => connection_chain(&ConnectionMatch::default(), target),
-        None => bare_tcp_chain(unknown_destination_cluster(unknown)),
+        None => bare_tcp_chain(unknown_destination_cluster(&capture.unknown)),
     };
     let rest_name = match uses.connections.get(&ConnectionMatch::default()) {
         Some(_) => String::new(),
@@ -66,7 +63,7 @@ pub fn encode_outbound_port_at(
         filter_chains: chains,
         default_filter_chain: Some(pb::FilterChain { name: rest_name, ..rest }),
         listener_filters: inspectors,
-        ..captured()
+        ..captured(capture.detection_timeout)
     };
     encoded(name, listener)
 }
@@ -81,13 +78,14 @@ fn chains_of_known(connections: &ConnectionTargets) -> impl Iterator<Item = pb::
 /// everything else goes to where `connections` says. Such a listener takes precedence over that of the port alone, as Envoy prefers
 /// the more specific address.
 pub fn encode_outbound_address(
-    ip: IpAddr,
-    port: u16,
+    address: SocketAddr,
     connections: &ConnectionTargets,
     table: Option<&RouteTableName>,
+    detection_timeout: Duration,
 ) -> EncodedResource {
+    let (ip, port) = (address.ip(), address.port());
     let name = ListenerName::Address { ip, port };
-    let base = pb::Listener { address: Some(socket_address(&ip.to_string(), port)), ..captured() };
+    let base = pb::Listener { address: Some(socket_address(&ip.to_string(), port)), ..captured(detection_timeout) };
     let rest = connections.get(&ConnectionMatch::default());
     let rest = rest.map(|target| connection_chain(&ConnectionMatch::default(), target));
     let mut chains: Vec<pb::FilterChain> = chains_of_known(connections).collect();
@@ -111,9 +109,9 @@ pub fn encode_outbound_address(
 }
 
 /// Encodes the listener at which all captured outbound traffic arrives, and which hands it to the listener of its
-/// destination. What has none passes on, or is refused. `unknown` decides which of the two it is, or where it goes.
-pub fn encode_virtual_outbound(unknown: &UnknownTraffic) -> EncodedResource {
-    let rest = bare_tcp_chain(unknown_destination_cluster(unknown));
+/// destination. What has none passes on, or is refused. `capture` decides which of the two it is, or where it goes.
+pub fn encode_virtual_outbound(capture: &Capture) -> EncodedResource {
+    let rest = bare_tcp_chain(unknown_destination_cluster(&capture.unknown));
     let listener = pb::Listener {
         address: Some(socket_address(&ANY_ADDRESS.to_string(), OUTBOUND_PORT)),
         filter_chains: vec![
@@ -129,9 +127,9 @@ pub fn encode_virtual_outbound(unknown: &UnknownTraffic) -> EncodedResource {
 }
 
 /// Returns what listeners of captured traffic have in common: they are handed connections and bind nothing.
-fn captured() -> pb::Listener {
+fn captured(detection_timeout: Duration) -> pb::Listener {
     pb::Listener {
-        listener_filters_timeout: Some(Default::default()),
+        listener_filters_timeout: Some(to_pb(detection_timeout)),
         continue_on_listener_filters_timeout: true,
         traffic_direction: core::TrafficDirection::Outbound as i32,
         bind_to_port: Some(false),

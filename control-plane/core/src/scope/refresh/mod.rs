@@ -104,7 +104,7 @@ impl Refresh<'_> {
         if self.scope.key.client.is_captured() {
             let clusters = encode_capture_clusters().into_iter();
             self.wanted.extend(clusters.map(|cluster| Wanted::resource(ResourceType::Cluster, cluster)));
-            let listener = encode_virtual_outbound(&self.scope.unknown);
+            let listener = encode_virtual_outbound(&self.scope.capture);
             self.wanted.push(Wanted::resource(ResourceType::Listener, listener));
         }
     }

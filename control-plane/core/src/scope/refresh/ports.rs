@@ -75,7 +75,7 @@ impl Refresh<'_> {
         for PlacedPort { ip, is_bound, uses } in placed.iter().filter(|_| self.scope.key.client.is_captured()) {
             let listener = match is_bound {
                 true => encode_bound(*ip, port, &BoundListener::of_port(port, uses)),
-                false => encode_outbound_port_at(*ip, port, uses, &self.scope.unknown),
+                false => encode_outbound_port_at(*ip, port, uses, &self.scope.capture),
             };
             self.wanted.push(Wanted::resource(ResourceType::Listener, listener));
         }
@@ -91,7 +91,7 @@ fn resource_names(port: u16) -> [(ResourceType, ResourceName); 2] {
 /// Returns the listener and the route table of a port.
 fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>, placed: &[PlacedPort]) -> [Wanted; 2] {
     let listener = merged.filter(|_| scope.key.client.is_captured());
-    let listener = listener.map(|merged| encode_outbound_port(port, merged, &scope.unknown));
+    let listener = listener.map(|merged| encode_outbound_port(port, merged, &scope.capture));
     let has_table = merged.is_some_and(|merged| merged.http) || placed.iter().any(|placed| placed.uses.http);
     let table = has_table.then(|| encode_port_table(scope, port));
     let [(listener_type, listener_name), (table_type, table_name)] = resource_names(port);
@@ -103,10 +103,10 @@ fn encode_port(scope: &Scope, port: u16, merged: Option<&OutboundPort>, placed: 
 
 fn encode_port_table(scope: &Scope, port: u16) -> EncodedResource {
     match scope.key.client.route_table_form() {
-        RouteTableForm::Split => encode_head(port, &scope.unknown),
+        RouteTableForm::Split => encode_head(port, &scope.capture.unknown),
         RouteTableForm::Whole | RouteTableForm::PerHost => {
             let virtual_hosts = scope.tables.get(&port).into_iter().flat_map(BTreeMap::values);
-            encode_table(port, virtual_hosts, &scope.unknown)
+            encode_table(port, virtual_hosts, &scope.capture.unknown)
         }
     }
 }

@@ -1,6 +1,9 @@
 mod gateway;
 mod whole_messages;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use expect_test::expect;
 use rutter_api::{ClusterName, RouteTableName};
 use serde_json::Value;
@@ -52,9 +55,9 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
     };
     let nothing = OutboundPort { http: true, ..OutboundPort::default() };
     let listeners = [
-        encode_outbound_port(80, &uses, &UnknownTraffic::Passes),
-        encode_outbound_port(81, &nothing, &UnknownTraffic::Passes),
-        encode_outbound_port(82, &nothing, &UnknownTraffic::IsRefused),
+        encode_outbound_port(80, &uses, &UnknownTraffic::Passes.into()),
+        encode_outbound_port(81, &nothing, &UnknownTraffic::Passes.into()),
+        encode_outbound_port(82, &nothing, &UnknownTraffic::IsRefused.into()),
     ];
     expect![[r#"
         0.0.0.0_80 ["envoy.filters.listener.tls_inspector", "envoy.filters.listener.http_inspector"]
@@ -76,8 +79,10 @@ fn a_virtual_address_has_a_listener_of_its_own() {
     let ip = "10.9.0.1".parse().unwrap();
     let table = RouteTableName::Port(80);
     let targets = [(ConnectionMatch::default(), to("to"))].into();
-    let listeners =
-        [encode_outbound_address(ip, 80, &targets, None), encode_outbound_address(ip, 81, &targets, Some(&table))];
+    let at = |port: u16, table: Option<&RouteTableName>| {
+        encode_outbound_address(SocketAddr::new(ip, port), &targets, table, Duration::ZERO)
+    };
+    let listeners = [at(80, None), at(81, Some(&table))];
     expect![[r#"
         10.9.0.1_80 []
         any -> "to"
@@ -89,7 +94,8 @@ fn a_virtual_address_has_a_listener_of_its_own() {
 
 #[test]
 fn everything_captured_arrives_at_one_listener_that_never_connects_to_itself() {
-    let listeners = [&UnknownTraffic::Passes, &UnknownTraffic::IsRefused].map(encode_virtual_outbound);
+    let listeners =
+        [UnknownTraffic::Passes, UnknownTraffic::IsRefused].map(|unknown| encode_virtual_outbound(&unknown.into()));
     expect![[r#"
         virtualOutbound []
         {"destination_port":15001} -> "BlackHoleCluster"
@@ -114,7 +120,7 @@ fn inbound_chains_follow_from_the_protocol_of_each_port() {
         {"destination_port":8081,"transport_protocol":"raw_buffer"} -> "inbound|8081||"
         {"destination_port":8081,"transport_protocol":"tls"} -> "inbound|8081||"
         {"destination_port":8082,"transport_protocol":"tls"} -> "inbound|8082||"
-        {"destination_port":8082,"transport_protocol":"raw_buffer"} -> "inbound|8082||""#]].assert_eq(&chains(&encode_virtual_inbound(&ports)));
+        {"destination_port":8082,"transport_protocol":"raw_buffer"} -> "inbound|8082||""#]].assert_eq(&chains(&encode_virtual_inbound(&ports, Duration::ZERO)));
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 #![expect(clippy::too_many_lines, reason = "most of it is expected output")]
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use expect_test::expect;
 use rutter_api::{ClusterName, ResourceType, RouteTableName};
 
@@ -143,7 +146,7 @@ fn outbound_port_with_http_tls_and_tcp() {
           "listener_filters_timeout": "0s",
           "name": "0.0.0.0_443",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_port(443, &uses, &UnknownTraffic::Passes)));
+        }"#]].assert_eq(&listener(&encode_outbound_port(443, &uses, &UnknownTraffic::Passes.into())));
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn outbound_port_from_which_nothing_unknown_goes_on() {
           "listener_filters_timeout": "0s",
           "name": "0.0.0.0_80",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_port(80, &uses, &UnknownTraffic::IsRefused)));
+        }"#]].assert_eq(&listener(&encode_outbound_port(80, &uses, &UnknownTraffic::IsRefused.into())));
 }
 
 #[test]
@@ -278,10 +281,10 @@ fn outbound_address_of_tcp() {
           "traffic_direction": "OUTBOUND"
         }"#]]
     .assert_eq(&listener(&encode_outbound_address(
-        ip,
-        3306,
+        SocketAddr::new(ip, 3306),
         &[(ConnectionMatch::default(), to("outbound|3306||db.x"))].into(),
         None,
+        Duration::ZERO,
     )));
 }
 
@@ -379,10 +382,10 @@ fn outbound_address_of_an_unknown_protocol() {
               }
             }
           ],
-          "listener_filters_timeout": "0s",
+          "listener_filters_timeout": "0.100s",
           "name": "fd00::1_3306",
           "traffic_direction": "OUTBOUND"
-        }"#]].assert_eq(&listener(&encode_outbound_address(ip, 3306, &[(ConnectionMatch::default(), to("outbound|3306||db.x"))].into(), Some(&table))));
+        }"#]].assert_eq(&listener(&encode_outbound_address(SocketAddr::new(ip, 3306), &[(ConnectionMatch::default(), to("outbound|3306||db.x"))].into(), Some(&table), Duration::from_millis(100))));
 }
 
 #[test]
@@ -431,7 +434,7 @@ fn virtual_outbound() {
           "traffic_direction": "OUTBOUND",
           "use_original_dst": true
         }"#]]
-    .assert_eq(&listener(&encode_virtual_outbound(&UnknownTraffic::Passes)));
+    .assert_eq(&listener(&encode_virtual_outbound(&UnknownTraffic::Passes.into())));
 }
 
 #[test]
@@ -604,14 +607,14 @@ fn virtual_inbound_of_an_application_without_ports() {
           "max_connections_to_accept_per_socket_event": 1,
           "name": "virtualInbound",
           "traffic_direction": "INBOUND"
-        }"#]].assert_eq(&listener(&encode_virtual_inbound(&[])));
+        }"#]].assert_eq(&listener(&encode_virtual_inbound(&[], Duration::ZERO)));
 }
 
 /// The chains of the ports alone, because the others are those of an application without ports.
 #[test]
 fn virtual_inbound_chains_of_a_port_of_each_sort() {
     let ports = [inbound(8080, Protocol::Http2), inbound(8081, Protocol::Unknown), inbound(8082, Protocol::Tls)];
-    let json = crate::encode::testing::json_of(ResourceType::Listener, &encode_virtual_inbound(&ports));
+    let json = crate::encode::testing::json_of(ResourceType::Listener, &encode_virtual_inbound(&ports, Duration::ZERO));
     let chains = json["filter_chains"].as_array().unwrap();
     let of_ports: Vec<_> =
         chains.iter().filter(|chain| chain["name"].as_str().unwrap().starts_with("0.0.0.0_")).collect();
