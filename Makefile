@@ -27,10 +27,11 @@ demo: build venv
 test: lint unit e2e
 	@echo "make test: everything passed"
 
-# What takes too long for each change: ten minutes of chaos with thirty Envoys, a thousand kinds of damage to a data folder,
-# a hundred kills of a store under load, and the check of all dependencies.
+# What takes too long for each change: ten minutes of chaos with thirty Envoys, ten of the engine's laws over random meshes, a
+# thousand kinds of damage to a data folder, a hundred kills of a store under load, and the check of all dependencies.
 test-long: test deny
 	CHAOS_SECONDS=600 $(CARGO) test --locked -p rutter-tests --test chaos -- --nocapture
+	PROPTEST_CASES=15000 $(CARGO) test --locked -p rutter-core --lib law_
 	DAMAGE_RUNS=1000 KILLS=100 $(CARGO) test --locked -p rutter-store
 	@echo "make test-long: everything passed"
 

@@ -39,7 +39,7 @@ const fn block(document: &'static str, begins: &'static str, how: How) -> Block 
     Block { document, begins, how }
 }
 
-const BLOCKS: [Block; 11] = [
+const BLOCKS: [Block; 13] = [
     block("README.md", "make demo", How::Elsewhere("make demo has a test of its own, and make test runs this one")),
     block("README.md", "rutter serve", How::Server),
     block("README.md", "rutterctl apply -f examples/bookinfo/bookinfo.yaml", How::Run),
@@ -55,10 +55,12 @@ const BLOCKS: [Block; 11] = [
     ),
     block("docs/operations.md", "rutter restore --data-dir /var/lib/rutter --dry-run", How::RunStopped),
     block("docs/operations.md", "rutterctl backup mesh.jsonl", How::RunStopped),
+    block("examples/README.md", "rutter serve", How::Server),
+    block("examples/README.md", "rutterctl apply -f examples/tasks/services.yaml", How::Run),
 ];
 
 /// Documents whose blocks of commands are run.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
@@ -68,6 +70,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/proxy.md",
     "docs/xds.md",
     "docs/decisions",
+    "examples/README.md",
 ];
 /// How long all blocks of a document may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -220,6 +223,11 @@ async fn the_commands_of_the_readme_work_as_they_are_written() -> Result<()> {
 #[tokio::test]
 async fn the_commands_of_the_manual_for_operators_work_as_they_are_written() -> Result<()> {
     run("docs/operations.md").await
+}
+
+#[tokio::test]
+async fn the_commands_of_the_examples_work_as_they_are_written() -> Result<()> {
+    run("examples/README.md").await
 }
 
 #[tokio::test]

@@ -406,8 +406,16 @@ impl Driver {
     }
 }
 
+/// Returns how often the laws are tried: 96 times, unless PROPTEST_CASES says otherwise.
+fn config() -> ProptestConfig {
+    const DEFAULT_OF_PROPTEST: u32 = 256;
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let cases = if config.cases == DEFAULT_OF_PROPTEST { 96 } else { config.cases };
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn law_a_increments_equal_a_rebuild(ops in prop::collection::vec(ops(), 1..40)) {
