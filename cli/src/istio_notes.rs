@@ -64,7 +64,7 @@ fn of_pod(metadata: &Value) -> Vec<String> {
         names.map(move |(name, _)| (field.trim_end_matches('s'), name))
     });
     let acted_on = names.filter(|(_, name)| POD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
-    acted_on.map(|(field, name)| format!("it acts on the {field} {name} of pods; Rutter does not see pods")).collect()
+    acted_on.map(|(field, name)| format!("it acts on the {field} {name} of pods; Rutter injects nothing into pods")).collect()
 }
 
 #[cfg(test)]
@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(
             notes(deployment),
             [
-                "it acts on the annotation proxy.istio.io/config of pods; Rutter does not see pods",
-                "it acts on the label sidecar.istio.io/inject of pods; Rutter does not see pods",
+                "it acts on the annotation proxy.istio.io/config of pods; Rutter injects nothing into pods",
+                "it acts on the label sidecar.istio.io/inject of pods; Rutter injects nothing into pods",
             ]
         );
     }

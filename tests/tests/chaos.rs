@@ -40,12 +40,45 @@ fn service(dice: &mut Dice) -> String {
 fn slice(dice: &mut Dice) -> String {
     let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
     let ips: Vec<String> = (0..dice.below(4))
-        .map(|_| format!("{{addresses: [10.7.0.{}], zone: z{}}}", dice.below(9) + 1, dice.below(2)))
+        .map(|_| {
+            let (ip, zone, pod) = (dice.below(9) + 1, dice.below(2), dice.below(4));
+            format!("{{addresses: [10.7.0.{ip}], zone: z{zone}, targetRef: {{kind: Pod, name: p{pod}}}}}")
+        })
         .collect();
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: e{name}, namespace: {ns}, labels: {{kubernetes.io/service-name: s{name}, version: v{}}}}}\naddressType: IPv4\nendpoints: [{}]\nports: [{{name: http, port: 8080}}, {{name: tcp, port: 3306}}]\n",
         dice.below(2),
         ips.join(", ")
+    )
+}
+
+/// Pods, some of which are behind slices, and which ServiceEntries select.
+fn pods(dice: &mut Dice) -> String {
+    let (ns, name, ip) = (NAMESPACES[dice.below(3) as usize], dice.below(4), dice.below(9) + 1);
+    let ready = ["True", "False"][dice.below(2) as usize];
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{name}, namespace: {ns}, labels: {{app: p{name}, version: v{}}}}}\nstatus: {{podIP: 10.7.0.{ip}, conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
+        dice.below(2)
+    )
+}
+
+fn entries(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    let endpoints =
+        ["workloadSelector: {labels: {app: p1}}", "endpoints: [{address: 10.7.1.1}, {address: 'unix:///nowhere'}]"]
+            [dice.below(2) as usize];
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: n{name}, namespace: {ns}}}\nspec: {{hosts: [n{name}.test], resolution: STATIC, ports: [{{number: 80, name: http}}, {{number: 3306, name: tcp, protocol: TCP}}], {endpoints}}}\n"
+    )
+}
+
+/// Connections of an entry, some of which go through another service.
+fn tunnels(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: t{name}, namespace: {ns}}}\nspec: {{host: n{name}.test, trafficPolicy: {{tunnel: {{targetHost: end.test, targetPort: {}}}}}}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: t{name}, namespace: {ns}}}\nspec: {{hosts: [n{name}.test], tcp: [{{route: [{{destination: {{host: n{name}.test, port: {{number: 3306}}}}}}]}}]}}\n",
+        dice.below(9) + 1
     )
 }
 
@@ -118,8 +151,9 @@ fn routes_of_gateways(dice: &mut Dice) -> String {
 fn listeners(dice: &mut Dice) -> String {
     let place = ["", "port: {number: 80, protocol: HTTP}, ", "port: {number: 81, protocol: TCP}, bind: 10.3.3.3, "]
         [dice.below(3) as usize];
+    let proxy = ["", ", egressProxy: {host: s0.open.svc.cluster.local, port: {number: 80}}"][dice.below(2) as usize];
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s0, namespace: other}}\nspec: {{egress: [{{{place}hosts: ['./*', 'open/*']}}], inboundConnectionPool: {{http: {{http2MaxRequests: {}}}}}}}\n",
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s0, namespace: other}}\nspec: {{outboundTrafficPolicy: {{mode: ALLOW_ANY{proxy}}}, egress: [{{{place}hosts: ['./*', 'open/*']}}], inboundConnectionPool: {{http: {{http2MaxRequests: {}}}}}}}\n",
         dice.below(9) + 1
     )
 }
@@ -129,14 +163,19 @@ fn mesh_config(dice: &mut Dice) -> String {
         "{connectTimeout: 3s}",
         "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}",
         "{localityLbSetting: {enabled: false}}",
-    ][dice.below(3) as usize];
+        "{defaultVirtualServiceExportTo: [.], defaultServiceExportTo: [., open], protocolDetectionTimeout: 5s}",
+    ][dice.below(4) as usize];
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: '{said}'}}\n"
     )
 }
 
 async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Result<()> {
-    let kinds: [fn(&mut Dice) -> String; 12] = [
+    let kinds: [fn(&mut Dice) -> String; 16] = [
+        pods,
+        pods,
+        entries,
+        tunnels,
         service,
         service,
         slice,
@@ -150,7 +189,7 @@ async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Re
         listeners,
         mesh_config,
     ];
-    let mut texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(12) as usize](dice)).collect();
+    let mut texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(16) as usize](dice)).collect();
     if dice.below(4) == 0 {
         texts.push(secrets[dice.below(secrets.len() as u64) as usize].clone());
     }
@@ -169,6 +208,9 @@ async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Re
             ("gateway", "g"),
             ("secret", "c"),
             ("sidecar", "s"),
+            ("pod", "p"),
+            ("serviceentry", "n"),
+            ("destinationrule", "t"),
         ];
         let (kind, prefix) = kinds[dice.below(kinds.len() as u64) as usize];
         let (ns, name) = (NAMESPACES[dice.below(3) as usize], format!("{prefix}{}", dice.below(4)));

@@ -1,10 +1,12 @@
 //! The index as a whole: batches go in, and what they changed comes out.
 
+mod endpoints;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels, Spec};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
 use super::delta::{ChangedDestinationRule, IndexDelta};
 use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
@@ -16,7 +18,7 @@ use super::localities::LocalityIndex;
 use super::objects::Objects;
 use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
-use super::workloads::{WorkloadIndex, workload_labels};
+use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
     Endpoint, LocalityNeeds, Service, ServiceKey, has_same_exports, objects_of_ingress, services_of, shapes_routes,
@@ -251,45 +253,6 @@ impl MeshIndex {
         }
     }
 
-    fn replace_slice(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
-        if let Some(old) = replacement.old {
-            self.endpoints.remove_slice(old);
-        }
-        if let Some(new) = replacement.new {
-            self.endpoints.insert_slice(new);
-        }
-        progress.stale.extend(replacement.both().filter_map(|config| self.service_of_slice(config)));
-    }
-
-    fn replace_workload(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
-        if let Some(old) = replacement.old {
-            self.workloads.remove_workload(old);
-        }
-        if let Some(new) = replacement.new {
-            self.workloads.insert_workload(new);
-        }
-        for config in replacement.both() {
-            progress.stale.extend(self.services_selecting(config));
-        }
-    }
-
-    /// Takes a Pod over: a workload, and what its endpoints in EndpointSlices have their labels from.
-    fn replace_pod(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
-        self.replace_workload(replacement, progress);
-        let addresses = replacement.both().filter_map(|config| config.spec.as_pod()).flat_map(|pod| &pod.addresses);
-        for ip in addresses.filter_map(|address| address.parse().ok()) {
-            progress.stale.extend(self.endpoints.services_at(&ip).iter().cloned());
-        }
-    }
-
-    fn services_selecting(&self, workload: &Config) -> Vec<ServiceKey> {
-        let Some(labels) = workload_labels(workload) else { return Vec::new() };
-        let may_select = self.workloads.services_that_may_select(workload);
-        let selects =
-            |key: &&&ServiceKey| self.services.get(key).is_some_and(|service| service.selects(&workload.key, labels));
-        may_select.iter().filter(selects).map(|key| (*key).clone()).collect()
-    }
-
     /// Takes a VirtualService over, and with it those that delegate to it.
     fn replace_virtual_service(&mut self, key: &ConfigKey, written: Option<&Arc<Config>>, delta: &mut IndexDelta) {
         self.virtual_services.note_delegates(key, written);
@@ -367,51 +330,6 @@ impl MeshIndex {
             let shapes_routes = config.spec.as_destination_rule().is_some_and(shapes_routes);
             delta.destination_rules.insert(ChangedDestinationRule { host, namespace, shapes_routes });
         }
-    }
-
-    fn collect_endpoints_again(&mut self, key: &ServiceKey, delta: &mut IndexDelta) {
-        let endpoints = self.services.get(key).map(|service| self.collect_endpoints(service)).unwrap_or_default();
-        if let Some(addresses) = self.endpoints.replace(key, endpoints) {
-            delta.addresses.extend(addresses);
-            delta.endpoints.insert(key.clone());
-        }
-    }
-
-    /// Returns the endpoints of a service from every object that names some, sorted.
-    fn collect_endpoints(&self, service: &Service) -> Vec<Endpoint> {
-        let mut endpoints = Vec::new();
-        let origin = &service.key.origin;
-        for config in self.endpoints.slices_of(origin).filter_map(|key| self.objects.get(key)) {
-            if let Some(slice) = config.spec.as_endpoint_slice() {
-                let pod_of = |name: &str| {
-                    let key = ConfigKey::new(Kind::Pod, &config.key.namespace, name);
-                    self.objects.get(&key).map(|pod| &**pod)
-                };
-                endpoints.extend(Endpoint::of_slice(&config.labels, slice, service, pod_of));
-            }
-        }
-        if let Some(Spec::ServiceEntry(entry)) = self.objects.get(origin).map(|config| &config.spec) {
-            endpoints.extend(entry.endpoints.iter().map(|workload| Endpoint::of_workload(workload, service)));
-        }
-        for key in self.workloads.workloads_that_may_be_selected(service) {
-            let Some(config) = self.objects.get(key) else { continue };
-            if !workload_labels(config).is_some_and(|labels| service.selects(key, labels)) {
-                continue;
-            }
-            match &config.spec {
-                Spec::WorkloadEntry(entry) => endpoints.push(Endpoint::of_workload(entry, service)),
-                Spec::Pod(pod) => endpoints.extend(Endpoint::of_pod(config, pod, service)),
-                _ => {}
-            }
-        }
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        for at in 1..endpoints.len() {
-            let (earlier, rest) = endpoints.split_at_mut(at);
-            rest[0].share_with(&earlier[at - 1]);
-        }
-        endpoints.shrink_to_fit();
-        endpoints
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Labels, Spec};
+use rutter_api::{Config, ConfigKey, Labels};
 
 use crate::edges::{link, unlink};
 use crate::model::{Service, ServiceKey};
@@ -69,11 +69,8 @@ fn first_label(service: &Service) -> Option<NamespaceLabel> {
 
 /// Returns the labels of a workload. Other objects have none.
 pub(super) fn workload_labels(config: &Config) -> Option<&Labels> {
-    match &config.spec {
-        Spec::WorkloadEntry(entry) => Some(&entry.labels),
-        Spec::Pod(_) => Some(&config.labels),
-        _ => None,
-    }
+    let of_pod = config.spec.as_pod().map(|_| &config.labels);
+    of_pod.or_else(|| config.spec.as_workload_entry().map(|entry| &entry.labels))
 }
 
 fn labels_of(config: &Config) -> Vec<NamespaceLabel> {

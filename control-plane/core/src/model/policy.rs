@@ -132,7 +132,8 @@ impl<'a> Policy<'a> {
 }
 
 /// Returns whether routes to the host of a rule depend on it: some policy of it hashes requests, limits how long a
-/// connection may be silent, or has connections go through the host. Of all other rules routes know nothing, so that a change of one costs no route.
+/// connection may be silent, or has connections go through the host. Of all other rules routes know nothing, so that a
+/// change of one costs no route.
 pub fn shapes_routes(rule: &DestinationRule) -> bool {
     let of_parts = |load_balancer: &Option<LoadBalancer>, pool: &Option<ConnectionPool>| {
         load_balancer.as_ref().is_some_and(|balancer| balancer.consistent_hash.is_some())
