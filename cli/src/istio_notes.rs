@@ -64,7 +64,9 @@ fn of_pod(metadata: &Value) -> Vec<String> {
         names.map(move |(name, _)| (field.trim_end_matches('s'), name))
     });
     let acted_on = names.filter(|(_, name)| POD_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
-    acted_on.map(|(field, name)| format!("it acts on the {field} {name} of pods; Rutter injects nothing into pods")).collect()
+    acted_on
+        .map(|(field, name)| format!("it acts on the {field} {name} of pods; Rutter injects nothing into pods"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -138,3 +138,101 @@ async fn ten_thousand_virtual_services_for_one_host_cost_a_sidecar_one() -> Resu
     scene.reaches("near.test", "404").await?;
     scene.nothing_is_refused().await
 }
+
+fn virtual_service(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n---\n"
+    )
+}
+
+#[tokio::test]
+async fn delegates_in_a_ring_are_refused_and_a_missing_one_takes_its_route_and_no_other() -> Result<()> {
+    let scene = Scene::start(65).await?;
+    let route = "route: [{destination: {host: near.test}}]";
+    let delegate = |name: &str, to: &str| virtual_service(name, &format!("http: [{{delegate: {{name: {to}}}}}]"));
+    let root = virtual_service(
+        "root",
+        &format!(
+            "hosts: [near.test], http: [{{match: [{{uri: {{prefix: /missing}}}}], delegate: {{name: nobody}}}}, \
+             {{match: [{{uri: {{exact: /}}}}], {route}}}]"
+        ),
+    );
+    let ring = [root.as_str(), &delegate("one", "two"), &delegate("two", "one")].concat();
+    let error = scene.plane.apply(&ring, &[]).await.expect_err("a ring").to_string();
+    ensure!(error.contains("virtualService default/one: spec.http[0].delegate: want no delegate"), "{error}");
+    scene.reaches("near.test", "a").await?;
+    scene.plane.apply(&root, &["--wait"]).await?;
+    let statuses = async || -> Result<[u16; 2]> {
+        let status = async |path: &str| anyhow::Ok(get(scene.address, path, &[("host", "near.test")]).await?.status);
+        Ok([status("/").await?, status("/missing").await?])
+    };
+    ensure!(statuses().await? == [200, 404]);
+    scene.plane.apply(&virtual_service("nobody", &format!("http: [{{{route}}}]")), &["--wait"]).await?;
+    ensure!(statuses().await? == [200, 200]);
+    scene.plane.ctl(&["delete", "virtualservice", "nobody", "--wait"]).await?;
+    ensure!(statuses().await? == [200, 404]);
+    scene.nothing_is_refused().await
+}
+
+#[tokio::test]
+async fn a_deleted_root_sidecar_object_shows_everything_and_breaks_nothing() -> Result<()> {
+    let scene = Scene::start(66).await?;
+    let far = service_entry("far.test", "HTTP", scene.ips[1]).replace("metadata: {", "metadata: {namespace: far, ");
+    let root = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: istio-system}\n\
+        spec: {egress: [{hosts: ['./*', 'istio-system/*']}]}\n---\n";
+    scene.plane.apply(&[&far, root].concat(), &["--wait"]).await?;
+    scene.reaches("far.test", "502").await?;
+    let held = get(scene.address, "/held", &[("host", "near.test"), ("x-wait-ms", "2000")]);
+    let (held, changed) = tokio::join!(held, async {
+        scene.plane.ctl(&["delete", "sidecar", "default", "-n", "istio-system", "--wait"]).await?;
+        scene.reaches("far.test", "b").await?;
+        scene.plane.apply(root, &["--wait"]).await?;
+        scene.reaches("far.test", "502").await
+    });
+    changed?;
+    ensure!(held?.header("x-backend") == Some("a"), "the request that was under way");
+    scene.reaches("near.test", "a").await?;
+    scene.nothing_is_refused().await
+}
+
+#[tokio::test]
+async fn a_regular_expression_is_refused_at_the_door_or_by_the_envoy_that_bounds_it() -> Result<()> {
+    let scene = Scene::start(67).await?;
+    let routes = |regex: &str| {
+        let spec = "hosts: [near.test], http: [{match: [{uri: {regex: 'REGEX'}}], directResponse: {status: 418}}, \
+                    {route: [{destination: {host: near.test}}]}]";
+        virtual_service("regex", &spec.replace("REGEX", regex))
+    };
+    let error = scene.plane.apply(&routes("/(?=a)"), &[]).await.expect_err("RE2 has no such thing").to_string();
+    ensure!(error.contains("spec.http[0].match[0].uri.regex"), "{error}");
+    // An Envoy whose bootstrap is not ours, and says nothing of regular expressions.
+    let foreign = IpAddr::from([127, 0, 67, 5]);
+    let (ip, xds) = (foreign.to_string(), scene.plane.xds.to_string());
+    let mut args = vec!["bootstrap", "--proxy", "envoy", "--pod", "foreign-1", "--ip", &ip, "--xds", &xds];
+    args.extend(["--interception", "none", "--admin", "127.0.0.1:18999"]);
+    let bootstrap = scene.plane.ctl(&args).await?.replace("re2.max_program_size.error_level", "re2.other");
+    let foreign_envoy = Sidecar::spawn_with(scene.dir.path(), ("foreign-1", Proxy::ENVOY), &bootstrap, 18_999)?;
+    foreign_envoy.wait_ready().await?;
+    let words: Vec<String> =
+        (100u32..200).map(|number| format!("item{number}x{:x}", number.wrapping_mul(2_654_435_761))).collect();
+    let (long, path) = (format!("/({})", words.join("|")), format!("/{}", words[23]));
+    scene.plane.apply(&routes(&long), &[]).await?;
+    eventually("ours takes it", async || {
+        get(scene.address, &path, &[("host", "near.test")]).await.is_ok_and(|answer| answer.status == 418)
+    })
+    .await?;
+    eventually("the other one's refusal is told with the object", async || {
+        let said = scene.plane.said(&["proxy-status"]).await.unwrap_or_default();
+        said.contains("foreign-1.default refuses") && said.contains("virtualService default/regex")
+    })
+    .await?;
+    // It goes on as before, and with what comes later.
+    let at = async |host: &str| get(SocketAddr::new(foreign, PORT), &path, &[("host", host)]).await;
+    ensure!(at("near.test").await?.header("x-backend") == Some("a"));
+    scene.plane.apply(&service_entry("late.test", "HTTP", scene.ips[1]), &[]).await?;
+    eventually("a later host is served", async || {
+        at("late.test").await.is_ok_and(|answer| answer.header("x-backend") == Some("b"))
+    })
+    .await?;
+    scene.nothing_is_refused().await
+}
