@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::checks::{Faults, check_export_to};
+use crate::config::field_path::dotted;
 use crate::config::istio::{
     HttpRetry, LocalityLbSetting, OutboundMode, TcpKeepalive, UpgradePolicy, check_locality_setting, check_retries,
 };
@@ -117,7 +118,7 @@ fn read(text: &str) -> Result<MeshConfig, Invalid> {
     };
     let mut ignored = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let mut note = |field: serde_ignored::Path<'_>| ignored.push(field.to_string());
+    let mut note = |field: serde_ignored::Path<'_>| ignored.push(dotted(&field.to_string()));
     let deserializer =
         serde_ignored::Deserializer::new(serde_path_to_error::Deserializer::new(value, &mut track), &mut note);
     let config = MeshConfig::deserialize(deserializer);
