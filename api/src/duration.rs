@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+/// The longest duration that protobuf takes, in seconds: about 10,000 years.
+const SECONDS_MAX: u64 = 315_576_000_000;
+
 /// Reads the text of a duration in Go's form: numbers, each with one of the units `h`, `m`, `s`, `ms`, `us` and `ns`,
 /// at least one of them, and no sign.
 ///
@@ -23,7 +26,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(|| refusal(text))?;
         rest = tail;
     }
-    if text.is_empty() { Err(refusal(text)) } else { Ok(total) }
+    if text.is_empty() || total.as_secs() > SECONDS_MAX { Err(refusal(text)) } else { Ok(total) }
 }
 
 fn unit_seconds(unit: &str) -> Option<f64> {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use rutter_api::config::kubernetes::{ProxyDefaults, read_mesh_config};
+use rutter_api::config::kubernetes::{MeshConfig, ProxyDefaults, read_mesh_config};
 use rutter_api::node::locality_of_text;
 use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::usage::usage;
 /// Returns the bootstrap of a proxy as JSON.
 pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
     check(wanted, namespace)?;
-    let defaults = wanted.mesh_config.as_deref().map(proxy_defaults).transpose()?.unwrap_or_default();
+    let defaults = mesh_config(wanted.mesh_config.as_deref())?.default_config.unwrap_or_default();
     let no_address = || usage(format!("--xds {}: want HOST:PORT", wanted.xds));
     // A gRPC library takes targets of other forms, such as dns:///rutter.mesh:15010.
     let is_plain = |host: &str| wanted.proxy == Proxy::Grpc || !host.contains('/');
@@ -40,11 +40,11 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
 /// What Istio puts before the names of variables that are metadata of a node.
 const METADATA_PREFIX: &str = "ISTIO_META_";
 
-/// Returns what the mesh config in a file says of bootstraps.
-fn proxy_defaults(path: &Path) -> Result<ProxyDefaults> {
+/// Returns the mesh config in a file, or one that says nothing if there is no file.
+fn mesh_config(path: Option<&Path>) -> Result<MeshConfig> {
+    let Some(path) = path else { return Ok(MeshConfig::default()) };
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let mesh = read_mesh_config(&text).map_err(|invalid| anyhow!("{}: {invalid}", path.display()))?;
-    Ok(mesh.default_config.unwrap_or_default())
+    read_mesh_config(&text).map_err(|invalid| anyhow!("{}: {invalid}", path.display()))
 }
 
 /// Adds to the metadata of a node what the mesh config says, as Istio's agent does: each variable for metadata by its name, and
@@ -69,14 +69,17 @@ fn add_defaults(metadata: &mut Value, defaults: &ProxyDefaults) {
     }
 }
 
-/// Returns what has to be said beside the bootstrap, if anything.
-pub(crate) fn note(wanted: &Bootstrap) -> Result<Option<String>> {
-    let defaults = wanted.mesh_config.as_deref().map(proxy_defaults).transpose()?.unwrap_or_default();
-    let concurrency = defaults.concurrency.filter(|_| wanted.proxy == Proxy::Envoy);
-    Ok(concurrency.map(|number| match number {
+/// Returns what has to be said beside the bootstrap.
+pub(crate) fn notes(wanted: &Bootstrap) -> Result<Vec<String>> {
+    let mesh = mesh_config(wanted.mesh_config.as_deref())?;
+    let concurrency = mesh.default_config.unwrap_or_default().concurrency.filter(|_| wanted.proxy == Proxy::Envoy);
+    let how = concurrency.map(|number| match number {
         0 => "defaultConfig.concurrency is 0: start Envoy without --concurrency".to_owned(),
         number => format!("defaultConfig.concurrency is {number}: start Envoy with --concurrency {number}"),
-    }))
+    });
+    let others = mesh.ignored.iter().filter(|field| field.starts_with("defaultConfig."));
+    let others = others.map(|field| format!("{field} has no effect on the bootstrap"));
+    Ok(how.into_iter().chain(others).collect())
 }
 
 /// Returns how traffic reaches the proxy. To a gateway nothing is redirected.

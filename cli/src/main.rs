@@ -106,8 +106,8 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         Command::Bootstrap(wanted) => {
             let namespace = if namespace.is_empty() { "default" } else { &namespace };
             writeln!(out, "{}", bootstrap::print(&wanted, namespace)?)?;
-            if let Some(note) = bootstrap::note(&wanted)? {
-                eprintln!("rutterctl: {note}");
+            for note in bootstrap::notes(&wanted)? {
+                eprintln!("rutterctl: {}", printable(&note));
             }
             Ok(ExitCode::SUCCESS)
         }

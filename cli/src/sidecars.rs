@@ -12,7 +12,7 @@ use crate::client::Admin;
 use crate::output::{Out, print, table};
 
 /// The columns of the table of sidecars that are about a resource type: the usual short name of each type. Secrets have
-/// none, because no sidecar is sent any yet.
+/// none, as in istioctl; one that is refused is told below the table.
 fn column(resource_type: ResourceType) -> Option<&'static str> {
     match resource_type {
         ResourceType::Cluster => Some("CDS"),

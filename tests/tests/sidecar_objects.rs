@@ -47,6 +47,14 @@ async fn ways_in_and_out(release: Release, number: u8) -> Result<()> {
     let answer = exchange(decrypted, ("GET", "/"), "app.test", &[]).await?;
     expect_word("own", &answer)?;
     ensure!(send(SocketAddr::new(app, 8443), "app.test", "GET /").await.is_err(), "only TLS is taken");
+    let decrypted = authority.connect(SocketAddr::new(app, 8446), "app.test", Some("client")).await?;
+    let answer = exchange(decrypted, ("GET", "/"), "app.test", &[("x-forwarded-client-cert", "By=me")]).await?;
+    ensure!(
+        answer.body.contains("DNS=client.test") && !answer.body.contains("By=me"),
+        "the application is told who asks"
+    );
+    // A certificate that is not there costs the connections that need it.
+    ensure!(authority.connect(SocketAddr::new(app, 8445), "app.test", None).await.is_err());
 
     let mut stream = authority.connect(SocketAddr::new(app, 8444), "app.test", Some("client")).await?;
     stream.write_all(b"hello").await?;
@@ -56,20 +64,40 @@ async fn ways_in_and_out(release: Release, number: u8) -> Result<()> {
     let mut stranger = authority.connect(SocketAddr::new(app, 8444), "app.test", None).await?;
     ensure!(stranger.read_exact(&mut back).await.is_err(), "who shows no certificate is refused");
 
+    // A certificate that is replaced is read again.
+    authority.issue("next", &["app.test"])?;
+    for file in ["pem", "key"] {
+        std::fs::rename(dir.path().join(format!("next.{file}")), dir.path().join(format!("app.{file}")))?;
+    }
+    let renewed = authority.certificate("app")?;
+    eventually("the new certificate is shown", async || {
+        let stream = authority.connect(SocketAddr::new(app, 8443), "app.test", None).await;
+        stream.is_ok_and(|stream| stream.get_ref().1.peer_certificates().is_some_and(|shown| shown[0] == renewed))
+    })
+    .await?;
+
     // Without the policy what is unknown is refused again, since it is not known where it was for.
     let refused = objects.split("---\n").next().unwrap_or_default().replace("ALLOW_ANY", "REGISTRY_ONLY");
     let refused: String =
         refused.lines().filter(|line| !line.contains("egressProxy")).map(|line| format!("{line}\n")).collect();
     plane.apply(&refused, &["--wait"]).await?;
     eventually("what is unknown is refused", async || asked("unknown.example.com", "502").await.is_ok()).await?;
-    ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    only_the_lost_certificate_is_refused(&plane, &envoy).await?;
 
     // The same, captured: its listener for what comes in decrypts as well.
     plane.apply(&objects, &[]).await?;
     let captured = Workload { captured: true, ..Workload::new("app-2", "default", IpAddr::from([10, 1, number, 1])) };
     let captured = Workload { labels: workload.labels.clone(), proxy: workload.proxy, ..captured };
     let envoy = Sidecar::start(dir.path(), &plane, &captured).await?;
-    ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    only_the_lost_certificate_is_refused(&plane, &envoy).await
+}
+
+/// Fails if the Envoy refuses a listener or a cluster.
+async fn only_the_lost_certificate_is_refused(plane: &ControlPlane, envoy: &Sidecar) -> Result<()> {
+    for kind in ["lds.update_rejected", "cds.update_rejected"] {
+        ensure!(envoy.stat(kind).await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    }
+    ensure!(envoy.stat("nowhere.*update_rejected").await? > 0);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub enum Kind {
     ConfigMap,
     /// `v1 Service`
     Service,
-    /// `v1 Pod`, if it runs
+    /// `v1 Pod`, if a cluster knows it
     Pod,
     /// `discovery.k8s.io/v1 EndpointSlice`
     EndpointSlice,

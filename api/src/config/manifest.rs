@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::kind::{ConfigKey, Kind};
 use super::kubernetes::ingress::is_for_gateways;
 use super::kubernetes::mesh_config::is_mesh_config;
-use super::kubernetes::pod::has_address;
+use super::kubernetes::pod::has_status;
 use super::kubernetes::secret::is_for_tls;
 use super::object::{Object, key_of_document};
 use super::type_meta::{Class, TypeMeta};
@@ -149,7 +149,7 @@ fn is_for_mesh(kind: Kind, document: &Value) -> bool {
         Kind::Secret => is_for_tls(document),
         Kind::Ingress => is_for_gateways(document),
         Kind::ConfigMap => is_mesh_config(document),
-        Kind::Pod => has_address(document),
+        Kind::Pod => has_status(document),
         Kind::Namespace
         | Kind::Service
         | Kind::EndpointSlice

@@ -1,6 +1,6 @@
 //! The resources of one sidecar: what leads to its own application, and the listeners that it must really bind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use rutter_api::{Config, ResourceType, SidecarNode};
 use crate::client::ClientClass;
 use crate::encode::cluster::{ApplicationAddress, InboundClusterInputs, encode_inbound_cluster};
 use crate::encode::listener::{BoundListener, InboundPort, encode_bound, encode_virtual_inbound};
+use crate::encode::secret::encode_files;
 use crate::encode::{Cache, Encoded, Shared};
 use crate::index::MeshIndex;
-use crate::model::{Endpoint, Protocol, Service, detection_timeout};
+use crate::model::{Endpoint, FileCredential, Protocol, Service, detection_timeout, server_files};
 use crate::resource::EncodedResource;
 use crate::snapshot::{ResourceWrite, Snapshot};
 
@@ -121,7 +122,10 @@ fn snapshot(ports: &[ApplicationPort], listeners: Vec<EncodedResource>) -> Arc<S
         ResourceWrite::Put(ResourceType::Cluster, cluster)
     });
     let listeners = listeners.into_iter().map(|listener| ResourceWrite::Put(ResourceType::Listener, listener));
-    Arc::new(Snapshot::default().apply(clusters.chain(listeners).collect()).unwrap_or_default())
+    let files: BTreeSet<FileCredential> =
+        ports.iter().filter_map(|port| port.port.tls.as_deref()).flat_map(server_files).collect();
+    let files = files.iter().map(|files| ResourceWrite::Put(ResourceType::Secret, encode_files(files)));
+    Arc::new(Snapshot::default().apply(clusters.chain(listeners).chain(files).collect()).unwrap_or_default())
 }
 
 /// Inbound and outbound listeners share the address of the sidecar. Of two for one port the inbound one is bound,

@@ -54,11 +54,14 @@ fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
 /// Returns a warning for each destination of the objects that neither exists nor comes with them.
 fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
     let mut coming = MeshIndex::new(index.settings().clone());
-    let changes = configs.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
+    let services = configs.iter().filter(|config| matches!(config.key.kind, Kind::Service | Kind::ServiceEntry));
+    let changes = services.map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
     coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
     let mut warnings = Vec::new();
     for config in configs {
-        for host in index.destinations_of(config) {
+        let policy = config.spec.as_sidecar().and_then(|sidecar| sidecar.outbound_traffic_policy.as_ref());
+        let proxy = policy.and_then(|policy| policy.egress_proxy.as_ref()).map(|proxy| proxy.host.clone());
+        for host in index.destinations_of(config).into_iter().chain(proxy) {
             if index.definitions(&host).is_empty() && coming.definitions(&host).is_empty() {
                 let key = &config.key;
                 warnings.push(format!("{key}: no service {host} is known; requests sent there are answered 503"));

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, de};
 
 use super::credential_name::CredentialName;
@@ -16,6 +18,24 @@ pub(crate) const UNSUPPORTED: &[&str] = &["spec.servers[].defaultEndpoint", "spe
 
 /// The most certificates that a server may have: one for each type of key.
 const CERTIFICATES_MAX: usize = 2;
+
+/// The cipher suites of TLS up to 1.2 that Istio and Envoy know.
+const CIPHER_SUITES: [&str; 14] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+];
 
 /// What gateways listen for: the proxies of role `router` whose labels are selected.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -177,6 +197,20 @@ pub enum ServerTlsMode {
     IstioMutual,
 }
 
+impl ServerTlsMode {
+    /// Returns Istio's word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Passthrough => "PASSTHROUGH",
+            Self::Simple => "SIMPLE",
+            Self::Mutual => "MUTUAL",
+            Self::OptionalMutual => "OPTIONAL_MUTUAL",
+            Self::AutoPassthrough => "AUTO_PASSTHROUGH",
+            Self::IstioMutual => "ISTIO_MUTUAL",
+        }
+    }
+}
+
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub enum TlsVersion {
@@ -272,8 +306,7 @@ pub(super) fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
     let has_secret = !tls.credentials().is_empty();
     let needs = |name: &str, file: &Option<String>, faults: &mut Faults| {
         if file.as_ref().is_none_or(String::is_empty) && !has_secret {
-            let mode = format!("{:?}", tls.mode).to_ascii_uppercase().replace("OPTIONALMUTUAL", "OPTIONAL_MUTUAL");
-            let want = format!("a file or credentialName, because the mode is {mode}");
+            let want = format!("a file or credentialName, because the mode is {}", tls.mode.word());
             faults.push(Invalid::new(format!("{path}.{name}"), want, "none"));
         }
     };
@@ -300,8 +333,37 @@ pub(super) fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
     if tls.asks_client() && tls.ca_cert_credential_name.is_none() {
         needs("caCertificates", &tls.ca_certificates, faults);
     }
+    check_values(path, tls, faults);
     if tls.https_redirect {
         faults.push(Invalid::new(format!("{path}.httpsRedirect"), "false at a server that is encrypted", "true"));
+    }
+}
+
+/// Adds the values that Envoy would refuse, and with them the whole listener.
+fn check_values(path: &str, tls: &ServerTls, faults: &mut Faults) {
+    let (min, max) = (tls.min_protocol_version, tls.max_protocol_version);
+    if min != TlsVersion::Auto && max != TlsVersion::Auto && min > max {
+        let want = "a version that is not below minProtocolVersion";
+        faults.push(Invalid::new(format!("{path}.maxProtocolVersion"), want, format!("{max:?}")));
+    }
+    for (index, suite) in tls.cipher_suites.iter().enumerate() {
+        if !CIPHER_SUITES.contains(&suite.as_str()) {
+            let path = format!("{path}.cipherSuites[{index}]");
+            faults.push(Invalid::new(path, format!("one of {}", CIPHER_SUITES.join(", ")), format!("{suite:?}")));
+        }
+    }
+    for (index, hash) in tls.verify_certificate_hash.iter().enumerate() {
+        let digits: Vec<char> = hash.chars().filter(|c| *c != ':').collect();
+        if digits.len() != 64 || !digits.iter().all(char::is_ascii_hexdigit) {
+            let path = format!("{path}.verifyCertificateHash[{index}]");
+            faults.push(Invalid::new(path, "the SHA-256 of a certificate, 64 hexadecimal digits", format!("{hash:?}")));
+        }
+    }
+    for (index, hash) in tls.verify_certificate_spki.iter().enumerate() {
+        if STANDARD.decode(hash).map_or(0, |bytes| bytes.len()) != 32 {
+            let path = format!("{path}.verifyCertificateSpki[{index}]");
+            faults.push(Invalid::new(path, "the SHA-256 of a key, 32 bytes in base64", format!("{hash:?}")));
+        }
     }
 }
 

@@ -202,8 +202,7 @@ fn check_egress_proxy(policy: &OutboundTrafficPolicy, faults: &mut Faults) {
 /// Adds what is wrong in how a sidecar decrypts connections. Its certificates are in files: Secrets go to gateways.
 fn check_ingress_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
     if !matches!(tls.mode, ServerTlsMode::Simple | ServerTlsMode::Mutual) {
-        let got = format!("{:?}", tls.mode).to_ascii_uppercase();
-        faults.push(Invalid::new(format!("{path}.mode"), "SIMPLE or MUTUAL", got));
+        faults.push(Invalid::new(format!("{path}.mode"), "SIMPLE or MUTUAL", tls.mode.word()));
         return;
     }
     if !tls.credentials().is_empty() || tls.ca_cert_credential_name.is_some() {

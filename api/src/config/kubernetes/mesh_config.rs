@@ -133,14 +133,18 @@ fn read(text: &str) -> Result<MeshConfig, Invalid> {
 /// Fails with what is wrong in it.
 pub fn read_mesh_config(text: &str) -> Result<MeshConfig, Invalid> {
     let documents = yaml::parse(text).map_err(|error| Invalid::new("", "a mesh config in YAML", error))?;
-    let of_config_map = documents.iter().find(|document| document.value["kind"] == "ConfigMap");
-    match of_config_map {
-        None => read(text),
-        Some(document) => {
-            let value = document.value["data"][KEY].as_str();
-            read(value.ok_or_else(|| Invalid::new(format!("data.{KEY}"), "a mesh config", "nothing"))?)
-        }
+    let items = |value: &Value| value["items"].as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let objects: Vec<Value> = documents.iter().flat_map(|document| items(&document.value)).collect();
+    if objects.iter().all(|object| object.get("kind").is_none()) {
+        return read(text);
     }
+    let config_map = objects.iter().find(|object| object["kind"] == "ConfigMap" && is_mesh_config(object));
+    let mesh = config_map.and_then(|object| object["data"][KEY].as_str());
+    read(
+        mesh.ok_or_else(|| {
+            Invalid::new("", format!("a mesh config, or the ConfigMap {NAME} with one"), "other objects")
+        })?,
+    )
 }
 
 fn text_of(full: &MeshConfigDocument) -> &str {
@@ -218,7 +222,12 @@ mod tests {
     fn the_config_map_and_its_text_are_the_same() {
         let mesh = "{connectTimeout: 3s}";
         assert_eq!(super::read_mesh_config(mesh).unwrap(), super::read_mesh_config(&text(mesh)).unwrap());
+        let list = format!("kind: List\nitems:\n- {}", text(mesh).replace('\n', "\n  "));
+        assert_eq!(super::read_mesh_config(mesh).unwrap(), super::read_mesh_config(&list).unwrap());
         assert!(super::read_mesh_config("{connectTimeout: [1]}").is_err());
+        let other = text(mesh).replace("name: istio,", "name: other,");
+        let error = super::read_mesh_config(&other).unwrap_err().to_string();
+        assert_eq!(error, "want a mesh config, or the ConfigMap istio with one, got other objects");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const KEPT: [(&str, &[&str]); 2] =
 /// A workload in Kubernetes. Its labels are those of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
-    /// The IP addresses, all of which lead to the pod. A pod that has ended has none.
+    /// The IP addresses, all of which lead to the pod. A pod that has not begun, or has ended, has none.
     pub addresses: Vec<Arc<str>>,
     /// Whether the pod takes traffic.
     pub ready: bool,
@@ -78,17 +78,18 @@ struct PodCondition {
     status: String,
 }
 
-/// Returns whether a document of a Pod is of one that runs or ran. What has no address is something to be started, which
+/// Returns whether a document of a Pod is of one that a cluster knows. Without a status it is something to be started, which
 /// is no config of a mesh.
-pub(crate) fn has_address(document: &Value) -> bool {
-    document["status"]["podIP"].as_str().is_some_and(|ip| !ip.is_empty())
+pub(crate) fn has_status(document: &Value) -> bool {
+    document["status"].as_object().is_some_and(|status| !status.is_empty())
 }
 
 /// Leaves of a document of a Pod what is kept.
 pub(crate) fn keep_what_counts(document: &mut Value) {
     let Some(object) = document.as_object_mut() else { return };
     object.retain(|field, _| matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status"));
-    let ready = object.get("status").map(is_ready).unwrap_or_default();
+    let is_deleted = object.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
+    let ready = !is_deleted && object.get("status").map(is_ready).unwrap_or_default();
     for (part, fields) in KEPT {
         if let Some(Value::Object(part)) = object.get_mut(part) {
             part.retain(|field, _| fields.contains(&field.as_str()));
@@ -100,7 +101,9 @@ pub(crate) fn keep_what_counts(document: &mut Value) {
     }
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         // The annotations are those of its controllers, and the owners are kinds that are not known here.
-        for field in ["annotations", "ownerReferences", "generateName", "finalizers"] {
+        let others =
+            ["ownerReferences", "generateName", "finalizers", "deletionTimestamp", "deletionGracePeriodSeconds"];
+        for field in ["annotations"].into_iter().chain(others) {
             metadata.remove(field);
         }
     }
@@ -119,7 +122,7 @@ pub(crate) fn check(pod: &PodDocument) -> Faults {
     let mut faults = Vec::new();
     let all = pod.status.ips.iter().enumerate().map(|(index, ip)| (format!("status.podIPs[{index}].ip"), &ip.ip));
     for (path, ip) in [("status.podIP".to_owned(), &pod.status.ip)].into_iter().chain(all) {
-        if ip.parse::<IpAddr>().is_err() {
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
             faults.push(Invalid::new(path, "an IP address", format!("{ip:?}")));
         }
     }
@@ -132,7 +135,7 @@ impl From<PodDocument> for Pod {
         let has_ended = matches!(status.phase.as_str(), "Succeeded" | "Failed");
         let mut addresses: Vec<Arc<str>> = Vec::with_capacity(status.ips.len().max(1));
         for ip in [status.ip].into_iter().chain(status.ips.into_iter().map(|ip| ip.ip)) {
-            if !has_ended && !addresses.iter().any(|known| **known == *ip) {
+            if !has_ended && !ip.is_empty() && !addresses.iter().any(|known| **known == *ip) {
                 addresses.push(ip.into());
             }
         }
@@ -189,15 +192,19 @@ status:
         assert!(ended.addresses.is_empty() && !ended.ready);
         assert!(!pod(&POD.replace("Ready, status: 'True'", "Ready, status: 'False'")).ready);
         assert!(!pod(&POD.replace("type: Ready", "type: Other")).ready);
+        let deleted = POD.replace("  name: web-1\n", "  name: web-1\n  deletionTimestamp: 2026-01-01T00:00:00Z\n");
+        assert!(!pod(&deleted).ready && !read(&deleted).unwrap().json.contains("deletion"));
     }
 
     #[test]
-    fn a_pod_that_does_not_run_is_no_config_of_a_mesh() {
+    fn a_pod_without_a_status_is_no_config_of_a_mesh() {
         let is_taken =
             |text: &str| matches!(read_manifests(text, "default").unwrap().remove(0).content, Content::Taken(_));
         assert!(is_taken(POD));
-        assert!(!is_taken(&POD.replace("podIP: 10.0.0.1", "hostIP: 10.0.0.1")));
         assert!(!is_taken(POD.split("status:").next().unwrap()));
+        let pending = POD.split("status:").next().unwrap().to_owned() + "status: {phase: Pending}\n";
+        assert!(is_taken(&pending) && pod(&pending).addresses.is_empty(), "it takes the place of what it was");
+        assert_eq!(pod(&POD.replace("podIP: 10.0.0.1", "hostIP: 10.0.0.9")).addresses.len(), 2, "podIPs are enough");
         let wrong = POD.replace("podIP: 10.0.0.1", "podIP: here");
         assert_refused(&wrong, "pod default/web-1: status.podIP: want an IP address, got \"here\"");
     }

@@ -87,8 +87,8 @@ fn what_is_no_object_is_refused_by_what_is_missing() {
     expect!["want an object with apiVersion, kind and metadata, got a list"].assert_eq(&refused("[1]"));
     expect!["apiVersion: want a string, got nothing"].assert_eq(&refused("kind: Service"));
     expect!["kind: want a string, got a number"].assert_eq(&refused("apiVersion: v1\nkind: 7"));
-    expect![[r#"pod default/a: status.podIP: want an IP address, got """#]]
-        .assert_eq(&refused("apiVersion: v1\nkind: Pod\nmetadata: {name: a}"));
+    expect!["kind: want config of a mesh, got v1 ServiceAccount"]
+        .assert_eq(&refused("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a}"));
     expect!["Service: apiVersion: want v1, got v2"]
         .assert_eq(&refused("apiVersion: v2\nkind: Service\nmetadata: {name: a}"));
     expect!["Service: metadata: want a name, got nothing"].assert_eq(&refused("apiVersion: v1\nkind: Service"));

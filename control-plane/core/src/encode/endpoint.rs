@@ -32,6 +32,8 @@ pub struct EndpointInputs {
     pub ports: Option<BTreeSet<u16>>,
     /// Where the client is. `None` means that it does not matter.
     pub locality: Option<Arc<ClientLocality>>,
+    /// Whether endpoints at Unix sockets are left out, because the client takes none. It is false if there are none.
+    pub without_sockets: bool,
 }
 
 /// Encodes a load assignment for each cluster of a service, unless sidecars ask DNS for its endpoints. A cluster
@@ -53,6 +55,7 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
             let choice = EndpointChoice {
                 labels: subset.map(|subset| &subset.labels),
                 client: inputs.locality.as_deref(),
+                without_sockets: inputs.without_sockets,
                 ..EndpointChoice::of_port(port.number, service, &policy)
             };
             let assignment = load_assignment(&name, &inputs.endpoints, &choice);
@@ -83,13 +86,16 @@ pub(super) struct EndpointChoice<'a> {
     pub(super) is_node_local: bool,
     /// Where the client is. `None` means that it does not matter.
     pub(super) client: Option<&'a ClientLocality>,
+    /// Whether endpoints at Unix sockets are left out.
+    pub(super) without_sockets: bool,
 }
 
 impl<'a> EndpointChoice<'a> {
     /// Returns the choice of all endpoints at a port of a service, for a client whose place does not matter.
     pub(super) fn of_port(port: u16, service: &Service, policy: &Policy<'a>) -> Self {
         let plan = LocalityPlan::of_policy(policy, service);
-        Self { port, labels: None, plan, is_node_local: service.endpoint_use.is_node_local, client: None }
+        let is_node_local = service.endpoint_use.is_node_local;
+        Self { port, labels: None, plan, is_node_local, client: None, without_sockets: false }
     }
 }
 
@@ -100,7 +106,7 @@ pub(super) fn load_assignment(
     endpoints: &[Endpoint],
     choice: &EndpointChoice<'_>,
 ) -> pb::ClusterLoadAssignment {
-    let EndpointChoice { port, labels, plan, is_node_local, client } = choice;
+    let EndpointChoice { port, labels, plan, is_node_local, client, without_sockets } = choice;
     let anywhere = ClientLocality::default();
     let client = client.unwrap_or(&anywhere);
     let mut groups: BTreeMap<(&Locality, u32), Vec<pb::LbEndpoint>> = BTreeMap::new();
@@ -113,6 +119,7 @@ pub(super) fn load_assignment(
         }
         let Some(target) = endpoint.target(*port) else { continue };
         let address = match socket_path(&endpoint.address) {
+            Some(_) if *without_sockets => continue,
             Some(path) => pipe_address(path),
             None => socket_address(&endpoint.address, target),
         };
@@ -147,7 +154,7 @@ pub(crate) fn load_assignment_of_all(cluster: &str, port: u16, endpoints: &[Endp
     load_assignment(
         cluster,
         endpoints,
-        &EndpointChoice { port, labels: None, plan, is_node_local: false, client: None },
+        &EndpointChoice { port, labels: None, plan, is_node_local: false, client: None, without_sockets: false },
     )
 }
 
@@ -217,6 +224,7 @@ mod tests {
             mesh: None,
             ports: None,
             locality: None,
+            without_sockets: false,
         };
         summaries(ResourceType::Endpoint, &encode_load_assignments(&inputs), |assignment| {
             let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();

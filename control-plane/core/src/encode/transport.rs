@@ -1,5 +1,6 @@
 //! What transport sockets of clusters and of listeners have in common.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use rutter_api::pb::envoy::config::core::v3 as core;
@@ -7,7 +8,6 @@ use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 
 use super::wire::ads_of_secrets;
-use crate::model::Credential;
 
 /// Returns a file at the proxy as a source of data.
 pub(super) fn file(path: &str) -> core::DataSource {
@@ -19,15 +19,15 @@ pub(super) fn certificate(chain: &str, key: &str) -> tls::TlsCertificate {
     tls::TlsCertificate { certificate_chain: Some(file(chain)), private_key: Some(file(key)), ..Default::default() }
 }
 
-/// Returns by what name a proxy asks for a Secret on its stream.
-pub(super) fn sds(credential: &Credential) -> tls::SdsSecretConfig {
+/// Returns the setting by which a proxy asks on its stream for certificates of a name.
+pub(super) fn sds(credential: &impl Display) -> tls::SdsSecretConfig {
     tls::SdsSecretConfig { name: credential.to_string(), sds_config: Some(ads_of_secrets()) }
 }
 
-/// Returns how certificates of peers are checked: with those that are in a Secret, if there is one.
+/// Returns how certificates of peers are checked: with those that come by SDS, if there is something of that sort.
 pub(super) fn validation(
     context: tls::CertificateValidationContext,
-    authorities: Option<&Credential>,
+    authorities: Option<&impl Display>,
 ) -> tls::common_tls_context::ValidationContextType {
     use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
     match authorities {

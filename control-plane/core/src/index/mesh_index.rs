@@ -170,7 +170,11 @@ impl MeshIndex {
             self.derived.remove(&gone.key);
             self.replace_derived(&gone.key, None, progress);
         }
+        let mesh = self.mesh_config.clone();
+        let mesh = mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
         for object in new {
+            let exported = mesh.and_then(|mesh| with_default_export(&object, mesh)).map(Arc::new);
+            let object = exported.unwrap_or(object);
             self.derived.insert(object.key.clone());
             self.replace_derived(&object.key, Some(&object), progress);
         }

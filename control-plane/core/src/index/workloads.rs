@@ -3,17 +3,24 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Labels};
+use rutter_api::{Config, ConfigKey, Kind, Labels};
 
 use crate::edges::{link, unlink};
 use crate::model::{Service, ServiceKey};
 
-/// A label in a namespace.
+/// A label in a namespace, of workloads of one kind. The Pods of Kubernetes Services are in their slices, so that these must
+/// not come upon them when they look for workloads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct NamespaceLabel {
     namespace: Arc<str>,
+    kind: Kind,
     key: String,
     value: String,
+}
+
+/// The kinds of workloads that a service selects.
+fn selected_kinds(service: &Service) -> &'static [Kind] {
+    if service.is_kubernetes() { &[Kind::WorkloadEntry] } else { &[Kind::WorkloadEntry, Kind::Pod] }
 }
 
 /// Services that select workloads, and the workloads, each by labels.
@@ -27,13 +34,13 @@ pub(super) struct WorkloadIndex {
 
 impl WorkloadIndex {
     pub(super) fn insert_service(&mut self, service: &Service) {
-        if let Some(label) = first_label(service) {
+        for label in first_labels(service) {
             link(&mut self.selecting, label, service.key.clone());
         }
     }
 
     pub(super) fn remove_service(&mut self, service: &Service) {
-        if let Some(label) = first_label(service) {
+        for label in first_labels(service) {
             unlink(&mut self.selecting, &label, &service.key);
         }
     }
@@ -57,14 +64,22 @@ impl WorkloadIndex {
 
     /// Returns the workloads that a service may select: those that have its first label.
     pub(super) fn workloads_that_may_be_selected(&self, service: &Service) -> impl Iterator<Item = &ConfigKey> {
-        first_label(service).and_then(|label| self.workloads.get(&label)).into_iter().flatten()
+        first_labels(service).filter_map(|label| self.workloads.get(&label)).flatten()
     }
 }
 
-fn first_label(service: &Service) -> Option<NamespaceLabel> {
-    let (key, value) = service.selector.as_ref()?.iter().next()?;
-    let namespace = service.namespace().clone();
-    Some(NamespaceLabel { namespace, key: key.to_owned(), value: value.to_owned() })
+/// Returns the first label that a service wants, of each kind of workloads that it selects.
+fn first_labels(service: &Service) -> impl Iterator<Item = NamespaceLabel> {
+    let first = service.selector.as_ref().and_then(|selector| selector.iter().next());
+    let label = first.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    label.into_iter().flat_map(move |(key, value)| {
+        selected_kinds(service).iter().map(move |kind| NamespaceLabel {
+            namespace: service.namespace().clone(),
+            kind: *kind,
+            key: key.clone(),
+            value: value.clone(),
+        })
+    })
 }
 
 /// Returns the labels of a workload. Other objects have none.
@@ -76,6 +91,7 @@ pub(super) fn workload_labels(config: &Config) -> Option<&Labels> {
 fn labels_of(config: &Config) -> Vec<NamespaceLabel> {
     let labels = workload_labels(config).into_iter().flat_map(Labels::iter).map(|(key, value)| NamespaceLabel {
         namespace: config.key.namespace.clone(),
+        kind: config.key.kind,
         key: key.to_owned(),
         value: value.to_owned(),
     });

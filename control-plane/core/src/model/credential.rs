@@ -1,10 +1,11 @@
-//! The Secrets that the TLS settings of a gateway need, and the names by which the gateway asks for them.
+//! The certificates that the TLS settings of proxies need, in Secrets and in files, and the names by which proxies ask for them.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use rutter_api::config::istio::{
-    ClientTls, ClientTlsMode, CredentialName, DestinationRule, PortTrafficPolicy, ServerTls, TrafficPolicy,
+    CertificateFiles, ClientTls, ClientTlsMode, CredentialName, DestinationRule, PortTrafficPolicy, ServerTls,
+    TrafficPolicy,
 };
 use rutter_api::{Config, ConfigKey, Kind, Spec};
 
@@ -58,7 +59,62 @@ impl Credential {
     }
 }
 
-/// Returns what a server needs.
+/// Certificates in files at the proxy that decrypts. The proxy asks for them by SDS as for Secrets, and is sent where the files
+/// are: so it reads them again when they are replaced, and a file that is missing costs the connections that need it, and not the
+/// whole listener. The names are those of Istio.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileCredential {
+    /// A certificate with its key: `file-cert:CHAIN~KEY`.
+    Certificate {
+        /// The file with the certificate.
+        chain: String,
+        /// The file with its key.
+        key: String,
+    },
+    /// The certificates that vouch for others: `file-root:FILE`, or `file-root:FILE~REVOKED`.
+    Authorities {
+        /// The file with the certificates.
+        file: String,
+        /// The file with the certificates that are no longer valid.
+        revoked: Option<String>,
+    },
+}
+
+impl fmt::Display for FileCredential {
+    /// Prints the name of the resource.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { chain, key } => write!(f, "file-cert:{chain}~{key}"),
+            Self::Authorities { file, revoked: None } => write!(f, "file-root:{file}"),
+            Self::Authorities { file, revoked: Some(revoked) } => write!(f, "file-root:{file}~{revoked}"),
+        }
+    }
+}
+
+/// Returns the certificates of a server that are in files. Those in Secrets take their place.
+pub fn server_certificate_files(tls: &ServerTls) -> Vec<FileCredential> {
+    if !tls.credentials().is_empty() {
+        return Vec::new();
+    }
+    let several = tls.tls_certificates.iter();
+    let several = several.map(|CertificateFiles { server_certificate, private_key }| (server_certificate, private_key));
+    let one = tls.server_certificate.as_ref().zip(tls.private_key.as_ref());
+    let pairs = several.chain(one.filter(|_| tls.tls_certificates.is_empty()));
+    pairs.map(|(chain, key)| FileCredential::Certificate { chain: chain.clone(), key: key.clone() }).collect()
+}
+
+/// Returns what a server checks the certificates of clients with, if that is in a file.
+pub fn server_authorities_file(tls: &ServerTls) -> Option<FileCredential> {
+    let file = tls.ca_certificates.clone().filter(|_| tls.asks_client() && server_authorities(tls).is_none())?;
+    Some(FileCredential::Authorities { file, revoked: tls.ca_crl.clone() })
+}
+
+/// Returns what a server needs of files.
+pub fn server_files(tls: &ServerTls) -> impl Iterator<Item = FileCredential> {
+    server_certificate_files(tls).into_iter().chain(server_authorities_file(tls))
+}
+
+/// Returns what a server needs of Secrets.
 pub fn server_credentials(tls: &ServerTls) -> Vec<Credential> {
     let certificates = tls.credentials().iter();
     let mut needed: Vec<Credential> =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rutter_api::config::istio::WorkloadEntry;
 use rutter_api::config::kubernetes::{EndpointSlice, EndpointUse, Pod, SliceEndpoint, SlicePort, TrafficDistribution};
 use rutter_api::node::{Locality, locality_of_text};
-use rutter_api::{Config, Labels};
+use rutter_api::{Config, Labels, socket_path};
 
 use super::service::Service;
 
@@ -30,6 +30,11 @@ impl Endpoint {
     /// Returns the port here that serves a port of the service, or `None` if the endpoint does not serve that port.
     pub fn target(&self, service_port: u16) -> Option<u16> {
         self.ports.iter().find(|(number, _)| *number == service_port).map(|(_, target)| *target)
+    }
+
+    /// Returns whether the endpoint is a Unix socket.
+    pub fn is_socket(&self) -> bool {
+        socket_path(&self.address).is_some()
     }
 
     /// Returns the IP address, or `None` if the endpoint has a DNS name.

@@ -20,8 +20,9 @@ mod service;
 mod unknown_traffic;
 
 pub use credential::{
-    Credential, CredentialPart, client_authorities, client_certificate, credentials_of, rule_credentials,
-    server_authorities, server_credentials,
+    Credential, CredentialPart, FileCredential, client_authorities, client_certificate, credentials_of,
+    rule_credentials, server_authorities, server_authorities_file, server_certificate_files, server_credentials,
+    server_files,
 };
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::Endpoint;

@@ -11,7 +11,7 @@ use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedGatewayVirtualHos
 use super::gateway_table::GatewayTable;
 use super::port_uses::{PerPort, PortUse};
 use super::writes::Wanted;
-use crate::client::{ClientClass, RouteTableForm};
+use crate::client::{ClientClass, ClusterForm, RouteTableForm};
 use crate::encode::cluster::{ClusterInputs, encode_clusters};
 use crate::encode::endpoint::{EndpointInputs, encode_load_assignments};
 use crate::encode::inputs::Shared;
@@ -283,7 +283,12 @@ impl HostBuilder<'_> {
             form: self.client.cluster_form(),
             follows_client,
         };
+        let takes_sockets = match self.client.cluster_form() {
+            ClusterForm::Sidecar => true,
+            ClusterForm::Grpc => false,
+        };
         let assignments = EndpointInputs {
+            without_sockets: !takes_sockets && endpoints.iter().any(Endpoint::is_socket),
             service: service.into(),
             destination_rule,
             endpoints,

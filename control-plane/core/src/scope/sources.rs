@@ -11,7 +11,7 @@ use crate::visibility::WorkloadObjects;
 /// Returns the objects that a resource of a scope is made from, as its name tells: those of its host, or, for a
 /// resource that belongs to no host, the objects that select the workloads of the scope.
 pub fn sources(scope: &Scope, index: &MeshIndex, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
-    if resource_type == ResourceType::Secret {
+    if resource_type == ResourceType::Secret && !name.starts_with("file-") {
         let named = name.strip_prefix("kubernetes://").unwrap_or_default();
         let names = [Some(named), named.strip_suffix("-cacert")];
         let keys = names.into_iter().flatten().map(|name| ConfigKey::new(Kind::Secret, &scope.key.namespace, name));

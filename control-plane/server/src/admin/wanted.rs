@@ -166,7 +166,7 @@ mod tests {
             Wanted::of_request(&request).unwrap_err().message().to_owned()
         };
         assert!(refused("destinationrul", "").ends_with("got \"destinationrul\" (did you mean DestinationRule?)"));
-        assert!(refused("pods", "").ends_with("got \"pods\""));
+        assert!(refused("deployments", "").ends_with("got \"deployments\""));
         assert!(refused("all", "a b").starts_with("selector: want key=value"));
         let nothing = Wanted::of_request(&pb::GetRequest::default()).unwrap_err();
         assert_eq!(nothing.message(), "want at least one kind, got none");

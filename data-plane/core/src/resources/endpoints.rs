@@ -70,7 +70,8 @@ pub(super) fn address(message: Option<&core::Address>, path: &str) -> Result<Soc
     use core::socket_address::PortSpecifier;
     let address = message.and_then(|message| message.address.as_ref());
     let Some(core::address::Address::SocketAddress(socket)) = address else {
-        return Err(Invalid::new(path, "a socket address", "none"));
+        let got = if address.is_some() { "an address of another kind" } else { "none" };
+        return Err(Invalid::new(path, "an IP address and a port", got));
     };
     Fields::socket_address(socket, path)?;
     let ip: IpAddr =

@@ -356,8 +356,8 @@ pub enum ClientTlsMode {
     IstioMutual,
 }
 
-/// How connections go through a host, which is an HTTP proxy, to somewhere else. It holds for the `tcp` and `tls` routes of
-/// VirtualServices.
+/// How connections go through a host, which is an HTTP proxy, to somewhere else. It holds for those `tcp` and `tls` routes of
+/// VirtualServices that have one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tunnel {

@@ -53,7 +53,8 @@ pub fn targets_of_routes(routes: &[ConnectionRoute<'_>], virtual_service: &Confi
             clusters,
             source: Some(virtual_service.key.clone()),
             idle_timeout: route.clusters.iter().find_map(|cluster| cluster.idle_timeout),
-            tunnel: route.clusters.iter().find_map(|cluster| cluster.tunnel.clone()),
+            // As in Istio: several clusters would all have to be proxies.
+            tunnel: if let [only] = &route.clusters[..] { only.tunnel.clone() } else { None },
             hashes_source_ip: route.clusters.iter().filter_map(|cluster| cluster.hash.as_ref()).any(hashes_source_ip),
         };
         let names = route.server_names.iter().map(|name| Some(name.to_string()));

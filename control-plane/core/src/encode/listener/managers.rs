@@ -30,9 +30,15 @@ pub(super) fn outbound(listener_name: &str, table_name: &str) -> hcm::HttpConnec
 /// Returns the manager of a gateway, whose requests come from outside the mesh: what clients say of themselves is not
 /// believed.
 pub(super) fn gateway(listener_name: &str, table: &RouteTableName) -> hcm::HttpConnectionManager {
+    let manager = outbound(listener_name, &table.to_string());
+    hcm::HttpConnectionManager { use_remote_address: Some(true), ..with_client_certificate(manager) }
+}
+
+/// Returns a manager that says in a header of each request which certificate the client has shown, and believes no client that
+/// says it itself.
+fn with_client_certificate(manager: hcm::HttpConnectionManager) -> hcm::HttpConnectionManager {
     use hcm::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
     hcm::HttpConnectionManager {
-        use_remote_address: Some(true),
         forward_client_cert_details: ForwardClientCertDetails::SanitizeSet as i32,
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
             subject: Some(true),
@@ -41,7 +47,7 @@ pub(super) fn gateway(listener_name: &str, table: &RouteTableName) -> hcm::HttpC
             uri: true,
             ..Default::default()
         }),
-        ..outbound(listener_name, &table.to_string())
+        ..manager
     }
 }
 
@@ -54,10 +60,11 @@ pub(super) fn by_table(table_name: &str) -> hcm::http_connection_manager::RouteS
 /// Returns the manager for requests to a port of the own application.
 pub(super) fn inbound(listener_name: &str, port: &InboundPort) -> hcm::HttpConnectionManager {
     let table = inbound_table(&ClusterName::inbound(port.port).to_string(), port);
-    hcm::HttpConnectionManager {
+    let manager = hcm::HttpConnectionManager {
         stat_prefix: format!("inbound_{listener_name};"),
         ..inbound_manager(table, port.protocol)
-    }
+    };
+    if port.tls.is_some() { with_client_certificate(manager) } else { manager }
 }
 
 /// Returns the manager for requests to ports of the own application that no service is known for.

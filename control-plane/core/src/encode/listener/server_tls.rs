@@ -1,12 +1,14 @@
 //! How listeners decrypt connections.
 
-use rutter_api::config::istio::{CertificateFiles, ServerTls, ServerTlsMode, TlsVersion};
+use rutter_api::config::istio::{ServerTls, ServerTlsMode, TlsVersion};
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use crate::encode::transport::{certificate, file, san_matcher, sds, socket, validation};
+use crate::encode::transport::{file, san_matcher, sds, socket, validation};
 use crate::encode::wire::any;
-use crate::model::{Credential, CredentialPart, server_authorities, server_credentials};
+use crate::model::{
+    CredentialPart, server_authorities, server_authorities_file, server_certificate_files, server_credentials,
+};
 
 /// Returns the transport socket that decrypts connections. Of those with requests in them, clients may choose HTTP/2.
 pub(super) fn server_tls(settings: &ServerTls, is_http: bool) -> core::TransportSocket {
@@ -19,7 +21,7 @@ pub(super) fn server_tls(settings: &ServerTls, is_http: bool) -> core::Transport
         server_certificate: _,
         private_key: _,
         tls_certificates: _,
-        ca_certificates,
+        ca_certificates: _,
         ca_crl,
         subject_alt_names,
         verify_certificate_spki,
@@ -28,10 +30,12 @@ pub(super) fn server_tls(settings: &ServerTls, is_http: bool) -> core::Transport
         max_protocol_version,
         cipher_suites,
     } = settings;
-    let authorities = server_authorities(settings);
+    let in_file = server_authorities_file(settings).map(|credential| credential.to_string());
+    let has_file = in_file.is_some();
+    let authorities = server_authorities(settings).map(|credential| credential.to_string()).or(in_file);
     let context = settings.asks_client().then(|| tls::CertificateValidationContext {
-        trusted_ca: ca_certificates.as_deref().filter(|_| authorities.is_none()).map(file),
-        crl: ca_crl.as_deref().map(file),
+        // What is in the same setting as the authorities comes with them.
+        crl: ca_crl.as_deref().filter(|_| !has_file).map(file),
         match_typed_subject_alt_names: subject_alt_names.iter().map(|name| san_matcher(name)).collect(),
         verify_certificate_spki: verify_certificate_spki.clone(),
         verify_certificate_hash: verify_certificate_hash.clone(),
@@ -44,8 +48,7 @@ pub(super) fn server_tls(settings: &ServerTls, is_http: bool) -> core::Transport
             cipher_suites: cipher_suites.clone(),
             ..Default::default()
         }),
-        tls_certificates: certificates(settings),
-        tls_certificate_sds_secret_configs: certificates_by_name(settings).iter().map(sds).collect(),
+        tls_certificate_sds_secret_configs: certificates(settings).iter().map(sds).collect(),
         alpn_protocols: if is_http { vec!["h2".into(), "http/1.1".into()] } else { Vec::new() },
         validation_context_type: context.map(|context| validation(context, authorities.as_ref())),
         ..Default::default()
@@ -59,24 +62,13 @@ pub(super) fn server_tls(settings: &ServerTls, is_http: bool) -> core::Transport
     socket("envoy.transport_sockets.tls", any(NAME, &context))
 }
 
-/// Returns the certificates of a server that are in files. Those in Secrets take their place.
-fn certificates(settings: &ServerTls) -> Vec<tls::TlsCertificate> {
-    if !settings.credentials().is_empty() {
-        return Vec::new();
-    }
-    let several = settings.tls_certificates.iter();
-    let several =
-        several.map(|CertificateFiles { server_certificate, private_key }| (&**server_certificate, &**private_key));
-    let one = settings.server_certificate.as_deref().zip(settings.private_key.as_deref());
-    let one = one.filter(|_| settings.tls_certificates.is_empty());
-    several.chain(one).map(|(chain, key)| certificate(chain, key)).collect()
-}
-
-/// Returns the certificates of a server that are in Secrets.
-fn certificates_by_name(settings: &ServerTls) -> Vec<Credential> {
-    let mut needed = server_credentials(settings);
-    needed.retain(|credential| credential.part == CredentialPart::Certificate);
-    needed
+/// Returns the names of the certificates of a server, in Secrets or in files.
+fn certificates(settings: &ServerTls) -> Vec<String> {
+    let mut in_secrets = server_credentials(settings);
+    in_secrets.retain(|credential| credential.part == CredentialPart::Certificate);
+    let in_files = server_certificate_files(settings);
+    let in_secrets = in_secrets.iter().map(ToString::to_string);
+    in_secrets.chain(in_files.iter().map(ToString::to_string)).collect()
 }
 
 fn version(wanted: TlsVersion, default: TlsVersion) -> tls::tls_parameters::TlsProtocol {

@@ -80,6 +80,10 @@ impl MeshIndex {
             endpoints.extend(entry.map(|entry| Endpoint::of_workload(entry, service)));
             endpoints.extend(config.spec.as_pod().and_then(|pod| Endpoint::of_pod(config, pod, service)));
         }
+        if !service.discovery.is_told() {
+            // An Envoy that asks DNS takes no Unix socket.
+            endpoints.retain(|endpoint| !endpoint.is_socket());
+        }
         endpoints.sort_unstable();
         endpoints.dedup();
         for at in 1..endpoints.len() {

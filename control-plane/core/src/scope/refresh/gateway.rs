@@ -11,8 +11,8 @@ use super::Refresh;
 use crate::client::RouteTableForm;
 use crate::encode::listener::{ServerOfListener, encode_gateway_listener};
 use crate::encode::route::{encode_gateway_head, encode_gateway_table};
-use crate::encode::secret::encode_secret;
-use crate::model::{Credential, GatewayAddress, GatewayServer, server_credentials};
+use crate::encode::secret::{encode_files, encode_secret};
+use crate::model::{Credential, FileCredential, GatewayAddress, GatewayServer, server_credentials, server_files};
 use crate::resource::EncodedResource;
 
 impl Refresh<'_> {
@@ -34,7 +34,10 @@ impl Refresh<'_> {
         let tables = tables_of(&servers);
         let mut resources = self.gateway_listeners(&servers, &tables);
         resources.extend(tables.iter().map(|table| (ResourceType::Route, self.gateway_table(&table.name))));
-        resources.extend(self.secrets(&servers).into_iter().map(|secret| (ResourceType::Secret, secret)));
+        let of_servers = servers.values().flatten().filter_map(|server| server.server().tls.as_deref());
+        let files: BTreeSet<FileCredential> = of_servers.flat_map(server_files).collect();
+        let secrets = self.secrets(&servers).into_iter().chain(files.iter().map(encode_files));
+        resources.extend(secrets.map(|secret| (ResourceType::Secret, secret)));
         self.encoder.tables += 1;
         let names = resources.iter().map(|(resource_type, resource)| (*resource_type, resource.name.clone())).collect();
         for (resource_type, name) in std::mem::replace(&mut self.scope.gateway_resources, names) {

@@ -111,7 +111,7 @@ fn plain_requests() {
 #[test]
 fn encrypted_requests() {
     let tls = "mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca, subjectAltNames: [c.x], \
-               verifyCertificateSpki: [s], verifyCertificateHash: [h], minProtocolVersion: TLSV1_3, cipherSuites: [x]";
+               verifyCertificateSpki: [AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=], verifyCertificateHash: [aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa], minProtocolVersion: TLSV1_3, cipherSuites: [AES128-SHA]";
     let server = format!(
         "{{port: {{number: 8443, name: https, protocol: HTTPS}}, hosts: [a.x, '*.b.x'], bind: 10.0.0.1, tls: {{{tls}}}}}"
     );
@@ -201,41 +201,48 @@ fn encrypted_requests() {
                       "h2",
                       "http/1.1"
                     ],
-                    "tls_certificates": [
+                    "combined_validation_context": {
+                      "default_validation_context": {
+                        "match_typed_subject_alt_names": [
+                          {
+                            "matcher": {
+                              "exact": "c.x"
+                            },
+                            "san_type": "DNS"
+                          }
+                        ],
+                        "verify_certificate_hash": [
+                          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                        ],
+                        "verify_certificate_spki": [
+                          "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+                        ]
+                      },
+                      "validation_context_sds_secret_config": {
+                        "name": "file-root:/ca",
+                        "sds_config": {
+                          "ads": {},
+                          "initial_fetch_timeout": "5s",
+                          "resource_api_version": "V3"
+                        }
+                      }
+                    },
+                    "tls_certificate_sds_secret_configs": [
                       {
-                        "certificate_chain": {
-                          "filename": "/c"
-                        },
-                        "private_key": {
-                          "filename": "/k"
+                        "name": "file-cert:/c~/k",
+                        "sds_config": {
+                          "ads": {},
+                          "initial_fetch_timeout": "5s",
+                          "resource_api_version": "V3"
                         }
                       }
                     ],
                     "tls_params": {
                       "cipher_suites": [
-                        "x"
+                        "AES128-SHA"
                       ],
                       "tls_maximum_protocol_version": "TLSv1_3",
                       "tls_minimum_protocol_version": "TLSv1_3"
-                    },
-                    "validation_context": {
-                      "match_typed_subject_alt_names": [
-                        {
-                          "matcher": {
-                            "exact": "c.x"
-                          },
-                          "san_type": "DNS"
-                        }
-                      ],
-                      "trusted_ca": {
-                        "filename": "/ca"
-                      },
-                      "verify_certificate_hash": [
-                        "h"
-                      ],
-                      "verify_certificate_spki": [
-                        "s"
-                      ]
                     }
                   },
                   "require_client_certificate": true
