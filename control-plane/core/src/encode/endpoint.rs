@@ -214,6 +214,27 @@ mod tests {
     const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\n\
         spec: {host: e.x, subsets: [{name: v1, labels: {version: v1}}, {name: none, labels: {version: v9}}]}\n---\n";
 
+    #[test]
+    fn clients_that_take_no_unix_socket_are_sent_none() {
+        let mesh = Mesh::new(&ENTRY.replace("10.0.0.2", "'unix:///run/a'"));
+        let count = |without_sockets: bool| {
+            let inputs = EndpointInputs {
+                service: mesh.service("e.x"),
+                destination_rule: None,
+                endpoints: mesh.endpoints("e.x"),
+                follows_client: false,
+                mesh: None,
+                ports: None,
+                locality: None,
+                without_sockets,
+            };
+            let body = encode_load_assignments(&inputs)[0].body();
+            let assignment = pb::ClusterLoadAssignment::decode(&*body).unwrap();
+            assignment.endpoints.iter().map(|locality| locality.lb_endpoints.len()).sum::<usize>()
+        };
+        assert_eq!((count(false), count(true)), (3, 2));
+    }
+
     fn assignments(text: &str) -> Vec<String> {
         let mesh = Mesh::new(text);
         let inputs = EndpointInputs {

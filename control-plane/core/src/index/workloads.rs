@@ -131,4 +131,23 @@ mod tests {
         assert_eq!(index.workloads_that_may_be_selected(&service("shop")).count(), 0);
         assert!(index.services_that_may_select(&workload).is_empty());
     }
+    #[test]
+    fn only_entries_come_upon_pods() {
+        let pod = config(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: a}}\nstatus: {podIP: 10.0.0.1}",
+        );
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n\
+                       spec: {selector: {app: a}, ports: [{port: 80}]}";
+        let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: shop}\n\
+                     spec: {hosts: [a.x], resolution: STATIC, ports: [{number: 80, name: http}], \
+                     workloadSelector: {labels: {app: a}}}";
+        let [service, entry] = [service, entry].map(|text| services_of(&config(text), "cluster.local").remove(0));
+        let mut index = WorkloadIndex::default();
+        index.insert_workload(&pod);
+        index.insert_service(&service);
+        index.insert_service(&entry);
+        assert_eq!(index.workloads_that_may_be_selected(&service).count(), 0);
+        assert_eq!(index.workloads_that_may_be_selected(&entry).count(), 1);
+        assert_eq!(index.services_that_may_select(&pod), [&entry.key]);
+    }
 }

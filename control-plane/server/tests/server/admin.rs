@@ -100,7 +100,7 @@ async fn an_object_that_is_not_there_and_a_kind_that_nobody_knows_are_errors() {
     let mut process = Process::start().await;
     let response = process.admin.get(wanted("svc", "shop", "a")).await.unwrap().into_inner();
     assert_eq!((response.objects.len(), response.missing), (0, vec![key("Service", "a")]));
-    let error = names(&mut process, "pods", "", "").await.unwrap_err();
+    let error = names(&mut process, "deployments", "", "").await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
     assert!(error.message().starts_with("want a kind of Namespace, ConfigMap, Service, "), "{error}");
 }
