@@ -923,7 +923,9 @@ fn texts_with_cases() -> Result<Vec<(String, String)>> {
                 let text = std::fs::read_to_string(&path)?;
                 let places = ["PROXY_IP", "A_IP", "B_IP", "BIND"];
                 let filled = places.iter().fold(text, |text, place| text.replace(place, "127.0.0.1"));
-                texts.push((path.display().to_string(), filled.replace("DIR", "/dir")));
+                let filled = filled.replace("DIR", "/dir").replace("CLIENT_HASH", &"a".repeat(64));
+                let filled = filled.replace("CLIENT_SPKI", &format!("{}=", "A".repeat(43)));
+                texts.push((path.display().to_string(), filled));
             }
         }
     }

@@ -303,7 +303,7 @@ async fn what_people_have_is_taken_and_what_is_not_taken_is_named() -> Result<()
     expect![[r#"
         exit 1
         mixed.yaml:1: apps/v1 Deployment d: no config of a mesh
-            Istio: it acts on the annotation sidecar.istio.io/inject of pods; Rutter does not see pods
+            Istio: it acts on the annotation sidecar.istio.io/inject of pods; Rutter injects nothing into pods
         mixed.yaml:9: EnvoyFilter g: not supported yet
             kind: not supported yet
         mixed.yaml:13: virtualService default/v: not supported yet

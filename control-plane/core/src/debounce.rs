@@ -82,6 +82,11 @@ impl Debounce {
         self.is_urgent |= urgency == Urgency::RemovesEndpoints;
     }
 
+    /// Returns the changes that wait.
+    pub fn pending(&self) -> &ConfigBatch {
+        &self.pending
+    }
+
     /// Returns the instant at which the pending changes are to be applied, or `None` if there are none.
     pub fn due_at(&self) -> Option<Instant> {
         let since = self.pending.since?;

@@ -7,11 +7,16 @@ use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels};
 use rutter_core::model::{GatewayServer, credentials_of, is_for_mesh, servers_of};
 use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
 
-/// Returns the warnings about objects that are to be applied beside those that are there.
-pub(crate) fn of_objects(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+/// Returns the warnings about objects that are to be applied beside those that are there, and those that are `pending`.
+pub(crate) fn of_objects(index: &MeshIndex, pending: &ConfigBatch, configs: &[Arc<Config>]) -> Vec<String> {
+    let pending = pending.changes.values().filter_map(|change| match change {
+        ConfigChange::Put(config) => Some(config),
+        ConfigChange::Delete => None,
+    });
+    let coming: Vec<&Arc<Config>> = pending.chain(configs).collect();
     let sorts = [
-        unknown_destinations(index, configs),
-        unknown_secrets(index, configs),
+        unknown_destinations(index, &coming, configs),
+        unknown_secrets(index, &coming, configs),
         overshadowed_routes(index, configs),
         servers_without_a_port(index, configs),
         configs.iter().filter_map(|config| mesh_config(index, config)).collect(),
@@ -33,8 +38,9 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
 }
 
 /// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.
-fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
-    let secrets = index.of_kind(Kind::Secret).chain(configs.iter().filter(|config| config.key.kind == Kind::Secret));
+fn unknown_secrets(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Config>]) -> Vec<String> {
+    let coming = coming.iter().copied().filter(|config| config.key.kind == Kind::Secret);
+    let secrets = index.of_kind(Kind::Secret).chain(coming);
     let names: BTreeSet<&str> = secrets.map(|config| &*config.key.name).collect();
     let mut warnings = BTreeSet::new();
     for config in configs {
@@ -52,10 +58,10 @@ fn unknown_secrets(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
 }
 
 /// Returns a warning for each destination of the objects that neither exists nor comes with them.
-fn unknown_destinations(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
+fn unknown_destinations(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Config>]) -> Vec<String> {
+    let services = coming.iter().filter(|config| matches!(config.key.kind, Kind::Service | Kind::ServiceEntry));
+    let changes = services.map(|config| (config.key.clone(), ConfigChange::Put((*config).clone()))).collect();
     let mut coming = MeshIndex::new(index.settings().clone());
-    let services = configs.iter().filter(|config| matches!(config.key.kind, Kind::Service | Kind::ServiceEntry));
-    let changes = services.map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
     coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
     let mut warnings = Vec::new();
     for config in configs {
@@ -217,17 +223,35 @@ mod tests {
     #[test]
     fn of_two_virtual_services_for_one_host_the_younger_is_told() {
         let index = index(&virtual_service("old", "mesh"));
-        let said = |name: &str, gateways: &str| of_objects(&index, &objects(&virtual_service(name, gateways)));
+        let said = |name: &str, gateways: &str| {
+            of_objects(&index, &ConfigBatch::default(), &objects(&virtual_service(name, gateways)))
+        };
         let want = "virtualService shop/new: the older virtualService shop/old routes a.test in sidecars that see both, so that \
                     this one has no effect there";
         assert_eq!(said("new", "mesh"), [want]);
         assert!(said("new", "edge").is_empty(), "gateways merge them");
         assert!(said("old", "mesh").is_empty(), "it is the same object");
         let both = objects(&[virtual_service("first", "mesh"), virtual_service("second", "mesh")].concat());
-        assert_eq!(of_objects(&MeshIndex::new(MeshSettings::default()), &both).len(), 1, "the second by its name");
+        assert_eq!(
+            of_objects(&MeshIndex::new(MeshSettings::default()), &ConfigBatch::default(), &both).len(),
+            1,
+            "the second by its name"
+        );
         let many: String = (0..1000).map(|number| virtual_service(&format!("v{number}"), "mesh")).collect();
-        let told = of_objects(&index, &objects(&many));
+        let told = of_objects(&index, &ConfigBatch::default(), &objects(&many));
         assert_eq!((told.len(), told[50].as_str()), (51, "950 more warnings like these are not shown"));
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_known() {
+        let routes = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n\
+                      spec: {hosts: [a.test], http: [{route: [{destination: {host: late.test}}]}]}";
+        let late = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: late}\n\
+                    spec: {hosts: [late.test], resolution: STATIC, ports: [{number: 80, name: http}]}";
+        let changes = objects(late).into_iter().map(|config| (config.key.clone(), ConfigChange::Put(config))).collect();
+        let pending = ConfigBatch { changes, ..ConfigBatch::default() };
+        let said = |pending: &ConfigBatch| of_objects(&index(""), pending, &objects(routes));
+        assert_eq!((said(&ConfigBatch::default()).len(), said(&pending).len()), (1, 0));
     }
 
     #[test]
@@ -239,7 +263,7 @@ mod tests {
             )
         };
         let index = index(&gateway("old", "HTTP", "edge"));
-        let said = |text: &str| of_objects(&index, &objects(text));
+        let said = |text: &str| of_objects(&index, &ConfigBatch::default(), &objects(text));
         let want = "gateway shop/new: the older gateway shop/old has port 80 for HTTP, which cannot be shared; requests to this \
                     one's servers there are not served";
         assert_eq!(said(&gateway("new", "TCP", "edge")), [want]);
