@@ -414,6 +414,23 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, ..config }
 }
 
+/// Found by law A: a port that only the base had, and that nobody uses any more where a host means another service.
+#[test]
+fn a_port_of_the_base_that_goes_with_a_host_of_a_namespace_is_no_longer_bound() {
+    let entry = |namespace: &str, port: u16| {
+        let spec = format!(
+            "hosts: [s0.n0], ports: [{{number: {port}, name: http, protocol: HTTP}}], resolution: STATIC, addresses: [10.9.0.80]"
+        );
+        istio("ServiceEntry", namespace, "s0", &spec)
+    };
+    let rule = istio("DestinationRule", "n0", "s0", "host: s0, trafficPolicy: {outlierDetection: {}}");
+    let mut driver = Driver::new();
+    for text in [entry("n0", 81), rule, service("n0", "s0", 80, "http", "n1"), entry("n1", 80)] {
+        driver.run(&Op::Put(text));
+        assert_eq!(driver.differences(), vec![]);
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -40,8 +40,9 @@ pub struct Scope {
     pub(super) contested: BTreeMap<Hostname, BTreeSet<u16>>,
     /// How the hosts of this scope use the ports that they share.
     pub(super) ports: BTreeMap<u16, PortUses>,
-    /// What those ports came to the last time, with the uses of the base.
-    pub(super) merged: BTreeMap<u16, OutboundPort>,
+    /// What ports came to the last time, with the uses of the base. `None` means that nobody used the port although the base
+    /// did; a port that is missing is as in the base.
+    pub(super) merged: BTreeMap<u16, Option<OutboundPort>>,
     /// The listeners of each port that a Sidecar object has put somewhere.
     pub(super) placed: BTreeMap<u16, BTreeSet<ResourceName>>,
     /// The virtual hosts of each port, if they are in the tables.

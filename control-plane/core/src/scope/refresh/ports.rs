@@ -20,7 +20,10 @@ impl Refresh<'_> {
         let base = self.surroundings.base;
         for port in std::mem::take(&mut self.ports) {
             let merged = self.scope.merge_port(base, port);
-            let is_same = self.scope.merged.get(&port) == merged.as_ref();
+            let of_base = base.and_then(|base| base.merged.get(&port)).and_then(Option::as_ref);
+            // A port that was not looked at here is as in the base. If it changed there, that is told for the base.
+            let before = self.scope.merged.get(&port).map_or(of_base, Option::as_ref);
+            let is_same = before == merged.as_ref();
             if !is_same {
                 self.refreshed.ports.insert(port);
             }
@@ -28,7 +31,7 @@ impl Refresh<'_> {
             let is_split = self.scope.key.client.route_table_form() == RouteTableForm::Split;
             let is_placed = self.scope.egress.placed(port).next().is_some() || self.scope.placed.contains_key(&port);
             match base {
-                Some(base) if base.merged.get(&port) == merged.as_ref() => {
+                Some(base) if of_base == merged.as_ref() => {
                     self.wanted.extend(resources_as_in(base, port));
                 }
                 None if is_same && is_split && !is_placed && !self.is_egress_new => {}
@@ -40,10 +43,11 @@ impl Refresh<'_> {
                     self.want_placed_listeners(port, &placed);
                 }
             }
-            match merged {
-                Some(merged) => self.scope.merged.insert(port, merged),
-                None => self.scope.merged.remove(&port),
-            };
+            if merged.is_some() || base.is_some() {
+                self.scope.merged.insert(port, merged);
+            } else {
+                self.scope.merged.remove(&port);
+            }
         }
     }
 }

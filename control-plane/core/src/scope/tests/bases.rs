@@ -84,7 +84,7 @@ fn a_change_is_encoded_for_the_base_once_and_shown_to_every_scope_over_it() {
     for namespace in ["shop", "bank", "x", "y", "z"] {
         scopes.enter(&captured(namespace));
     }
-    expect!["changed 1 2 3 4 5; listeners moved 3 4 5; 2 visits, 4 encodes, 0 tables"]
+    expect!["changed 1 2 3 4 5; listeners moved none; 2 visits, 4 encodes, 0 tables"]
         .assert_eq(&scopes.put(&service("c", "10.9.0.3", HTTP)));
     expect!["changed 1 2 3 4 5; listeners moved none; 1 visits, 2 encodes, 0 tables"]
         .assert_eq(&scopes.put(&service_in("w", "d", "10.9.0.4", TCP)));
