@@ -431,6 +431,21 @@ fn a_port_of_the_base_that_goes_with_a_host_of_a_namespace_is_no_longer_bound() 
     }
 }
 
+/// Found by law A: the last host goes from a listener that a Sidecar object had put somewhere.
+#[test]
+fn a_listener_that_was_put_somewhere_goes_with_its_last_host() {
+    let place = "egress: [{port: {number: 81, protocol: TCP}, bind: 127.0.0.9, captureMode: NONE, hosts: ['./*']}]";
+    let mut driver = Driver::new();
+    for text in [
+        service("n1", "s1", 81, "http", ""),
+        istio("Sidecar", "istio-system", "s0", place),
+        service("n1", "s1", 80, "http", ""),
+    ] {
+        driver.run(&Op::Put(text));
+        assert_eq!(driver.differences(), vec![]);
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -24,12 +24,13 @@ impl Refresh<'_> {
             // A port that was not looked at here is as in the base. If it changed there, that is told for the base.
             let before = self.scope.merged.get(&port).map_or(of_base, Option::as_ref);
             let is_same = before == merged.as_ref();
-            if !is_same {
+            let is_placed = self.scope.egress.placed(port).next().is_some() || self.scope.placed.contains_key(&port);
+            if !is_same || is_placed {
+                // Listeners that are put somewhere come and go with hosts that do not use the port where it usually is.
                 self.refreshed.ports.insert(port);
             }
             // A whole table has to be put together again whenever its port is named: some virtual host changed.
             let is_split = self.scope.key.client.route_table_form() == RouteTableForm::Split;
-            let is_placed = self.scope.egress.placed(port).next().is_some() || self.scope.placed.contains_key(&port);
             match base {
                 Some(base) if of_base == merged.as_ref() => {
                     self.wanted.extend(resources_as_in(base, port));
@@ -72,10 +73,6 @@ impl Refresh<'_> {
 
     /// Adds the listeners of a port that a Sidecar object has put somewhere.
     fn want_placed_listeners(&mut self, port: u16, placed: &[PlacedPort]) {
-        if !placed.is_empty() {
-            // A sidecar that binds its listeners has these in a layer of its own.
-            self.refreshed.ports.insert(port);
-        }
         for PlacedPort { ip, is_bound, uses } in placed.iter().filter(|_| self.scope.key.client.is_captured()) {
             let listener = match is_bound {
                 true => encode_bound(*ip, port, &BoundListener::of_port(port, uses)),
