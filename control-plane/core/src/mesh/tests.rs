@@ -446,6 +446,18 @@ fn a_listener_that_was_put_somewhere_goes_with_its_last_host() {
     }
 }
 
+/// Found by law A: a host whose name is the address of a service that comes later.
+#[test]
+fn a_host_that_is_called_like_an_address_keeps_its_domain() {
+    let entry =
+        "exportTo: [n1], hosts: [10.9.0.80], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE";
+    let mut driver = Driver::new();
+    for text in [istio("ServiceEntry", "n0", "s0", entry), service("n2", "s0", 80, "auto", "")] {
+        driver.run(&Op::Put(text));
+        assert_eq!(driver.differences(), vec![]);
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -19,6 +19,8 @@ pub(super) fn rivals(index: &MeshIndex, host: &Hostname, addresses: &BTreeSet<Ip
     let shorter = without_domain.into_iter().chain(without_svc).map(str::to_owned);
     let mut rivals: BTreeSet<Hostname> =
         longer.into_iter().chain(shorter).chain(wildcards).filter_map(|text| text.parse().ok()).collect();
+    // The full name of a host may be an address.
+    rivals.extend(addresses.iter().filter_map(|ip| ip.to_string().parse::<Hostname>().ok()));
     for ip in addresses.iter().copied().chain(text.parse()) {
         rivals.extend(index.hosts_at(&ip).cloned());
     }
@@ -47,6 +49,7 @@ mod tests {
             names("a.shop.svc.cluster.local", &["10.0.0.1"]),
             [
                 "*.a.shop.svc.cluster.local",
+                "10.0.0.1",
                 "a.shop",
                 "a.shop.svc",
                 "a.shop.svc.cluster.local.cluster.local",
