@@ -20,7 +20,9 @@ pub(super) fn rivals(index: &MeshIndex, host: &Hostname, addresses: &BTreeSet<Ip
     let mut rivals: BTreeSet<Hostname> =
         longer.into_iter().chain(shorter).chain(wildcards).filter_map(|text| text.parse().ok()).collect();
     // The full name of a host may be an address.
-    rivals.extend(addresses.iter().filter_map(|ip| ip.to_string().parse::<Hostname>().ok()));
+    let is_known =
+        |host: &Hostname| !index.definitions(host).is_empty() || index.virtual_services_routing(host).next().is_some();
+    rivals.extend(addresses.iter().filter_map(|ip| ip.to_string().parse().ok()).filter(is_known));
     for ip in addresses.iter().copied().chain(text.parse()) {
         rivals.extend(index.hosts_at(&ip).cloned());
     }
@@ -49,7 +51,6 @@ mod tests {
             names("a.shop.svc.cluster.local", &["10.0.0.1"]),
             [
                 "*.a.shop.svc.cluster.local",
-                "10.0.0.1",
                 "a.shop",
                 "a.shop.svc",
                 "a.shop.svc.cluster.local.cluster.local",
