@@ -12,10 +12,20 @@ use serde_json::{Map, Value, json};
 use crate::args::{Bootstrap, Interception, Proxy, Role};
 use crate::usage::usage;
 
-/// Returns the bootstrap of a proxy as JSON.
-pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
+/// A bootstrap, and what has to be said beside it.
+pub(crate) struct Printed {
+    /// The bootstrap, as JSON.
+    pub(crate) json: String,
+    /// What it cannot say itself, one sentence each.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Returns the bootstrap of a proxy.
+pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<Printed> {
     check(wanted, namespace)?;
-    let defaults = mesh_config(wanted.mesh_config.as_deref())?.default_config.unwrap_or_default();
+    let mesh = mesh_config(wanted.mesh_config.as_deref())?;
+    let notes = notes(&mesh, wanted.proxy);
+    let defaults = mesh.default_config.unwrap_or_default();
     let no_address = || usage(format!("--xds {}: want HOST:PORT", wanted.xds));
     // A gRPC library takes targets of other forms, such as dns:///rutter.mesh:15010.
     let is_plain = |host: &str| wanted.proxy == Proxy::Grpc || !host.contains('/');
@@ -34,7 +44,7 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<String> {
         }
     };
     add_defaults(&mut json["node"]["metadata"], &defaults);
-    Ok(serde_json::to_string_pretty(&json)?)
+    Ok(Printed { json: serde_json::to_string_pretty(&json)?, notes })
 }
 
 /// What Istio puts before the names of variables that are metadata of a node.
@@ -69,17 +79,17 @@ fn add_defaults(metadata: &mut Value, defaults: &ProxyDefaults) {
     }
 }
 
-/// Returns what has to be said beside the bootstrap.
-pub(crate) fn notes(wanted: &Bootstrap) -> Result<Vec<String>> {
-    let mesh = mesh_config(wanted.mesh_config.as_deref())?;
-    let concurrency = mesh.default_config.unwrap_or_default().concurrency.filter(|_| wanted.proxy == Proxy::Envoy);
+/// Returns what of a mesh config the bootstrap of a proxy cannot say itself.
+fn notes(mesh: &MeshConfig, proxy: Proxy) -> Vec<String> {
+    let defaults = mesh.default_config.as_ref();
+    let concurrency = defaults.and_then(|defaults| defaults.concurrency).filter(|_| proxy == Proxy::Envoy);
     let how = concurrency.map(|number| match number {
         0 => "defaultConfig.concurrency is 0: start Envoy without --concurrency".to_owned(),
         number => format!("defaultConfig.concurrency is {number}: start Envoy with --concurrency {number}"),
     });
     let others = mesh.ignored.iter().filter(|field| field.starts_with("defaultConfig."));
     let others = others.map(|field| format!("{field} has no effect on the bootstrap"));
-    Ok(how.into_iter().chain(others).collect())
+    how.into_iter().chain(others).collect()
 }
 
 /// Returns how traffic reaches the proxy. To a gateway nothing is redirected.
@@ -299,7 +309,7 @@ mod tests {
     fn envoy_bootstrap_names_the_workload_and_asks_for_deltas() {
         let line = "rutterctl bootstrap --proxy envoy --pod web-1 --ip 127.0.3.1 --label app=web --interception none --xds 127.0.0.1:9";
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
-        let json: Value = serde_json::from_str(&print(&wanted, "shop").unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&print(&wanted, "shop").unwrap().json).unwrap();
         assert_eq!(json["node"]["id"], "sidecar~127.0.3.1~web-1.shop~shop.svc.cluster.local");
         assert_eq!(json["node"]["metadata"]["LABELS"], json!({"app": "web"}));
         assert_eq!(json["dynamic_resources"]["ads_config"]["api_type"], "DELTA_GRPC");
@@ -311,7 +321,7 @@ mod tests {
         let ip = if options.contains("--ip") { "" } else { "--ip 10.0.0.1 " };
         let line = format!("rutterctl bootstrap --pod web-1 {ip}--label app=web {options}");
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
-        print(&wanted, "shop")
+        Ok(print(&wanted, "shop")?.json)
     }
 
     #[test]

@@ -105,9 +105,10 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
     match command {
         Command::Bootstrap(wanted) => {
             let namespace = if namespace.is_empty() { "default" } else { &namespace };
-            writeln!(out, "{}", bootstrap::print(&wanted, namespace)?)?;
-            for note in bootstrap::notes(&wanted)? {
-                eprintln!("rutterctl: {}", printable(&note));
+            let printed = bootstrap::print(&wanted, namespace)?;
+            writeln!(out, "{}", printed.json)?;
+            for note in &printed.notes {
+                eprintln!("rutterctl: {}", printable(note));
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -3,10 +3,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::future::ready;
+use futures::stream::poll_fn;
+use futures::{FutureExt, Stream, StreamExt};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -43,15 +47,8 @@ impl Asked {
 /// Fails if its port is taken.
 pub async fn start(name: &'static str, addr: SocketAddr, tasks: &mut JoinSet<()>) -> Result<Asked> {
     let socket = TcpListener::bind(addr).await.with_context(|| format!("{name} at {addr}"))?;
-    let asked = Asked::default();
-    let noted = asked.clone();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = socket.accept().await {
-            connections.spawn(serve(name, stream, noted.clone()));
-        }
-    });
-    Ok(asked)
+    let accepted = poll_fn(move |context| socket.poll_accept(context).map(Result::ok));
+    Ok(serve_all(name, accepted.map(|(stream, _)| ready(Some(stream))), tasks))
 }
 
 /// Starts such an application at a Unix socket.
@@ -60,15 +57,8 @@ pub async fn start(name: &'static str, addr: SocketAddr, tasks: &mut JoinSet<()>
 /// Fails if the socket cannot be made.
 pub fn start_at_socket(name: &'static str, path: &Path, tasks: &mut JoinSet<()>) -> Result<Asked> {
     let socket = UnixListener::bind(path).with_context(|| format!("{name} at {}", path.display()))?;
-    let asked = Asked::default();
-    let noted = asked.clone();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = socket.accept().await {
-            connections.spawn(serve(name, stream, noted.clone()));
-        }
-    });
-    Ok(asked)
+    let accepted = poll_fn(move |context| socket.poll_accept(context).map(Result::ok));
+    Ok(serve_all(name, accepted.map(|(stream, _)| ready(Some(stream))), tasks))
 }
 
 /// Starts such an application that decrypts its connections, as `acceptor` says.
@@ -82,20 +72,36 @@ pub async fn start_encrypted(
     tasks: &mut JoinSet<()>,
 ) -> Result<Asked> {
     let socket = TcpListener::bind(addr).await.with_context(|| format!("{name} at {addr}"))?;
+    let accepted = poll_fn(move |context| socket.poll_accept(context).map(Result::ok));
+    let decrypted = accepted.map(move |(stream, _)| acceptor.accept(stream).map(Result::ok));
+    Ok(serve_all(name, decrypted, tasks))
+}
+
+/// Answers on every connection, each of which is ready to be read when its future is done, and is none if that gives none.
+fn serve_all<S, F>(
+    name: &'static str,
+    accepted: impl Stream<Item = F> + Send + 'static,
+    tasks: &mut JoinSet<()>,
+) -> Asked
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Option<S>> + Send + 'static,
+{
     let asked = Asked::default();
     let noted = asked.clone();
     tasks.spawn(async move {
+        let mut accepted = pin!(accepted);
         let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = socket.accept().await {
-            let (acceptor, noted) = (acceptor.clone(), noted.clone());
+        while let Some(opened) = accepted.next().await {
+            let noted = noted.clone();
             connections.spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
+                if let Some(stream) = opened.await {
                     serve(name, stream, noted).await;
                 }
             });
         }
     });
-    Ok(asked)
+    asked
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(name: &'static str, stream: S, asked: Asked) {

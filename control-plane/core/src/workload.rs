@@ -75,7 +75,7 @@ impl SidecarEncoder {
     ) -> SidecarResources {
         match ClientClass::new(node, index.settings()) {
             ClientClass::CapturedSidecar(_) => {
-                let mesh = index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+                let mesh = index.mesh();
                 let inputs = CapturedInputs {
                     ports: limited_ports(index, node, sidecar),
                     detection_timeout: detection_timeout(mesh),

@@ -232,6 +232,19 @@ pub enum TlsVersion {
     V1_3,
 }
 
+impl TlsVersion {
+    /// Returns Istio's word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "TLS_AUTO",
+            Self::V1_0 => "TLSV1_0",
+            Self::V1_1 => "TLSV1_1",
+            Self::V1_2 => "TLSV1_2",
+            Self::V1_3 => "TLSV1_3",
+        }
+    }
+}
+
 /// What a server does with the connections that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerProtocol {
@@ -344,7 +357,7 @@ fn check_values(path: &str, tls: &ServerTls, faults: &mut Faults) {
     let (min, max) = (tls.min_protocol_version, tls.max_protocol_version);
     if min != TlsVersion::Auto && max != TlsVersion::Auto && min > max {
         let want = "a version that is not below minProtocolVersion";
-        faults.push(Invalid::new(format!("{path}.maxProtocolVersion"), want, format!("{max:?}")));
+        faults.push(Invalid::new(format!("{path}.maxProtocolVersion"), want, max.word()));
     }
     for (index, suite) in tls.cipher_suites.iter().enumerate() {
         if !CIPHER_SUITES.contains(&suite.as_str()) {
@@ -420,6 +433,11 @@ mod tests {
         refused(
             "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialNames: [a, b, c]}",
             "tls.credentialNames: want at most 2, got 3",
+        );
+        refused(
+            "port: {number: 443, protocol: HTTPS}, hosts: [a], tls: {mode: SIMPLE, credentialName: c, \
+             minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}",
+            "tls.maxProtocolVersion: want a version that is not below minProtocolVersion, got TLSV1_2",
         );
         refused(
             "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: AUTO_PASSTHROUGH}",

@@ -89,7 +89,9 @@ pub(crate) fn keep_what_counts(document: &mut Value) {
     let Some(object) = document.as_object_mut() else { return };
     object.retain(|field, _| matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "spec" | "status"));
     let is_deleted = object.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
-    let ready = !is_deleted && object.get("status").map(is_ready).unwrap_or_default();
+    let conditions =
+        object.get("status").and_then(|status| Vec::<PodCondition>::deserialize(&status["conditions"]).ok());
+    let ready = !is_deleted && is_ready(&conditions.unwrap_or_default());
     for (part, fields) in KEPT {
         if let Some(Value::Object(part)) = object.get_mut(part) {
             part.retain(|field, _| fields.contains(&field.as_str()));
@@ -101,9 +103,14 @@ pub(crate) fn keep_what_counts(document: &mut Value) {
     }
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         // The annotations are those of its controllers, and the owners are kinds that are not known here.
-        let others =
-            ["ownerReferences", "generateName", "finalizers", "deletionTimestamp", "deletionGracePeriodSeconds"];
-        for field in ["annotations"].into_iter().chain(others) {
+        for field in [
+            "annotations",
+            "ownerReferences",
+            "generateName",
+            "finalizers",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+        ] {
             metadata.remove(field);
         }
     }
@@ -112,9 +119,8 @@ pub(crate) fn keep_what_counts(document: &mut Value) {
     }
 }
 
-fn is_ready(status: &Value) -> bool {
-    let conditions = status["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+fn is_ready(conditions: &[PodCondition]) -> bool {
+    conditions.iter().any(|condition| condition.condition_type == "Ready" && condition.status == "True")
 }
 
 /// Returns what is wrong in a Pod that has the right types.
@@ -139,8 +145,7 @@ impl From<PodDocument> for Pod {
                 addresses.push(ip.into());
             }
         }
-        let is_ready = |condition: &PodCondition| condition.condition_type == "Ready" && condition.status == "True";
-        Self { addresses, ready: !has_ended && status.conditions.iter().any(is_ready), node: spec.node_name.into() }
+        Self { addresses, ready: !has_ended && is_ready(&status.conditions), node: spec.node_name.into() }
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rutter_api::config::kubernetes::MeshConfig;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
 use super::delta::{ChangedDestinationRule, IndexDelta};
@@ -144,7 +145,7 @@ impl MeshIndex {
     fn take_all_again(&mut self) {
         let changes = self.configs().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
         let mut again = Self { mesh_config: self.mesh_config.clone(), ..Self::new(self.settings.clone()) };
-        again.localities.replace_mesh(again.mesh_config.as_ref().and_then(|config| config.spec.as_mesh_config()));
+        again.localities.replace_mesh(self.mesh());
         // Whoever reads what changed starts anew after a change of the mesh config.
         again.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
         *self = again;
@@ -152,8 +153,7 @@ impl MeshIndex {
 
     /// Returns an object as it is taken: with the `exportTo` of the mesh config if it has none.
     fn with_export(&mut self, written: &Arc<Config>) -> Arc<Config> {
-        let mesh = self.mesh_config.as_ref().and_then(|config| config.spec.as_mesh_config());
-        match mesh.and_then(|mesh| with_default_export(written, mesh)) {
+        match self.mesh().and_then(|mesh| with_default_export(written, mesh)) {
             Some(exported) => {
                 self.without_export.insert(written.key.clone(), written.clone());
                 Arc::new(exported)
@@ -344,9 +344,14 @@ impl MeshIndex {
         &self.settings
     }
 
-    /// Returns the mesh config. `None` means that there is none.
+    /// Returns the object with the mesh config. `None` means that there is none.
     pub fn mesh_config(&self) -> Option<&Arc<Config>> {
         self.mesh_config.as_ref()
+    }
+
+    /// Returns what the mesh config says. `None` means that there is none.
+    pub fn mesh(&self) -> Option<&MeshConfig> {
+        self.mesh_config.as_ref()?.spec.as_mesh_config()
     }
 
     /// Returns what has to be known of the places of clients.

@@ -316,7 +316,7 @@ impl HostBuilder<'_> {
     ) -> Option<Arc<ClientLocality>> {
         let mut needs = rule.map(rule_locality_needs).unwrap_or_default();
         needs.add_service(service);
-        let mesh = self.index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+        let mesh = self.index.mesh();
         mesh.into_iter().for_each(|mesh| needs.add_mesh(mesh));
         let LocalityNeeds { is_locality_needed, label_keys, has_shares } = needs;
         let first = endpoints.first()?;
@@ -461,7 +461,7 @@ impl HostBuilder<'_> {
         let connections = self.connections(service, port, virtual_service);
         let table = (port.protocol == Protocol::Unknown).then(|| RouteTableName::Service(target.clone()));
         for ip in &service.addresses {
-            let mesh = self.index.mesh_config().and_then(|config| config.spec.as_mesh_config());
+            let mesh = self.index.mesh();
             let address = SocketAddr::new(*ip, port.number);
             let listener = encode_outbound_address(address, &connections, table.as_ref(), detection_timeout(mesh));
             resources.claimed_listeners.push(listener);
