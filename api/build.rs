@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// What Rutter names itself; everything else comes in by import.
-const XDS_ROOTS: [&str; 22] = [
+const XDS_ROOTS: [&str; 24] = [
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/discovery/v3/discovery.proto",
     "envoy/service/load_stats/v3/lrs.proto",
@@ -21,6 +21,8 @@ const XDS_ROOTS: [&str; 22] = [
     "envoy/extensions/filters/listener/original_dst/v3/original_dst.proto",
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
     "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto",
+    "envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.proto",
+    "envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3/sni_dynamic_forward_proxy.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
     "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
     "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.proto",

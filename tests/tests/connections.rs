@@ -215,3 +215,56 @@ async fn gateways_decrypt_as_servers_say_with_the_latest_envoy() -> Result<()> {
 async fn gateways_decrypt_as_servers_say_with_the_oldest_envoy() -> Result<()> {
     encryption_by_gateways(Release::V1_36, 77).await
 }
+
+/// Starts what every name under localhost leads to: an application, and one that decrypts.
+async fn start_localhost(authority: &Authority) -> Result<JoinSet<()>> {
+    let mut apps = JoinSet::new();
+    authority.issue("localhost", &["good.enc.localhost", "*.dyn.localhost", "*.by-route.localhost"])?;
+    echo::start("plain", SocketAddr::from(([127, 0, 0, 1], 9141)), &mut apps).await?;
+    let decrypting = SocketAddr::from(([127, 0, 0, 1], 9142));
+    echo::start_encrypted("encrypted", decrypting, authority.acceptor("localhost")?, &mut apps).await?;
+    Ok(apps)
+}
+
+#[tokio::test]
+async fn sidecars_resolve_hosts_as_clients_name_them() -> Result<()> {
+    for (release, number) in [(Release::V1_40, 78), (Release::V1_36, 79)] {
+        let objects = include_str!("../cases/dynamic-dns.yaml").replace("BIND", "127.0.0.9");
+        let mesh = Mesh::start(release, number, &objects).await?;
+        let _apps = start_localhost(&mesh.authority).await?;
+        for (host, port, word) in [
+            ("any.dyn.localhost:9141", 9141, "plain"),
+            ("other.dyn.localhost:9141", 9141, "plain"),
+            // DNS knows no such host.
+            ("any.dyn.invalid:9141", 9141, "503"),
+            // The certificate has the name of the first only.
+            ("good.enc.localhost:9142", 9142, "encrypted"),
+            ("bad.enc.localhost:9142", 9142, "503"),
+        ] {
+            let answer = send(SocketAddr::new(mesh.client, port), host, "GET /").await?;
+            expect_word(word, &answer).with_context(|| host.to_owned())?;
+        }
+        for (host, port) in [("any.dyn.localhost", 9143), ("any.by-route.localhost", 9144)] {
+            let stream = mesh.authority.connect(SocketAddr::new(mesh.client, port), host, None).await.context(host)?;
+            expect_word("encrypted", &exchange(stream, ("GET", "/"), host, &[]).await?).context(host)?;
+        }
+        let unknown = SocketAddr::new(mesh.client, 9143);
+        ensure!(mesh.authority.connect(unknown, "any.dyn.invalid", None).await.is_err(), "DNS knows no such host");
+        mesh.nothing_refused().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn gateways_resolve_hosts_as_clients_name_them() -> Result<()> {
+    for (release, number) in [(Release::V1_40, 80), (Release::V1_36, 81)] {
+        let edge = Edge::start(release, number).await?;
+        let _apps = start_localhost(&edge.authority).await?;
+        edge.apply(include_str!("../cases/dynamic-dns.yaml")).await?;
+        ensure!(edge.backend(9080, "any.dyn.localhost:9141", "/").await? == "plain");
+        let answer = edge.ask_encrypted(9443, "any.dyn.localhost", None).await?;
+        expect_word("encrypted", &answer)?;
+        edge.nothing_refused().await?;
+    }
+    Ok(())
+}

@@ -14,12 +14,6 @@ pub(crate) fn check_not_empty(path: &str, len: usize, faults: &mut Faults) {
     }
 }
 
-pub(crate) fn check_full_host(path: &str, host: &Hostname, faults: &mut Faults) {
-    if host.is_wildcard() {
-        faults.push(Invalid::not_supported(path).hint(format!("the wildcard {host}")));
-    }
-}
-
 pub(crate) fn check_addresses(path: &str, texts: &[String], faults: &mut Faults) {
     for (index, text) in texts.iter().enumerate() {
         if !text.is_empty() && text.parse::<IpAddr>().is_err() {

@@ -103,7 +103,7 @@ pub(crate) fn check(spec: &ServiceEntry) -> Faults {
             let want = "at most one endpoint beside resolution DNS_ROUND_ROBIN";
             faults.push(Invalid::new("spec.endpoints", want, spec.endpoints.len()));
         }
-        Resolution::DynamicDns => faults.push(Invalid::not_supported("spec.resolution").hint("DYNAMIC_DNS")),
+        Resolution::DynamicDns => check_dynamic(spec, &mut faults),
     }
     if !spec.endpoints.is_empty() && spec.workload_selector.is_some() {
         faults.push(Invalid::new("spec.endpoints", "one of endpoints and workloadSelector", "both"));
@@ -113,6 +113,34 @@ pub(crate) fn check(spec: &ServiceEntry) -> Faults {
     }
     check_export_to(&spec.export_to, &mut faults);
     faults
+}
+
+/// Adds what is wrong in an entry whose hosts are resolved as requests and TLS connections name them.
+fn check_dynamic(spec: &ServiceEntry, faults: &mut Faults) {
+    for (index, host) in spec.hosts.iter().enumerate().filter(|(_, host)| !host.is_wildcard()) {
+        let fault = Invalid::new(format!("spec.hosts[{index}]"), "a wildcard beside resolution DYNAMIC_DNS", host);
+        faults.push(fault.hint("resolution DNS is for hosts that are written in full"));
+    }
+    if !spec.endpoints.is_empty() || spec.workload_selector.is_some() {
+        let want = "no endpoints beside resolution DYNAMIC_DNS, which asks DNS for them";
+        faults.push(Invalid::new("spec.endpoints", want, "some"));
+    }
+    for (index, port) in spec.ports.iter().enumerate() {
+        let path = format!("spec.ports[{index}]");
+        match port.protocol.to_ascii_uppercase().as_str() {
+            "TLS" | "HTTPS" => {}
+            "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => {
+                if port.target_port.is_some_and(|target| target != port.number) {
+                    let want = "the port that requests name, because resolution DYNAMIC_DNS goes there";
+                    faults.push(Invalid::new(format!("{path}.targetPort"), want, "another"));
+                }
+            }
+            _ => {
+                let want = "HTTP, HTTP2, GRPC, HTTPS or TLS beside resolution DYNAMIC_DNS, which needs a name";
+                faults.push(Invalid::new(format!("{path}.protocol"), want, format!("{:?}", port.protocol)));
+            }
+        }
+    }
 }
 
 fn check_ports(ports: &[ServiceEntryPort], faults: &mut Faults) {
@@ -177,7 +205,25 @@ mod tests {
         refused(&spec("NONE", one), "spec.endpoints: want no endpoints beside resolution NONE");
         let two = [one, one].join(", ");
         refused(&spec("DNS_ROUND_ROBIN", &two), "spec.endpoints: want at most one endpoint beside resolution");
-        refused(&spec("DYNAMIC_DNS", ""), "spec.resolution: not supported yet (DYNAMIC_DNS)");
+    }
+
+    #[test]
+    fn only_hosts_that_are_named_by_clients_are_resolved_as_they_are_named() {
+        let entry = |host: &str, port: &str, rest: &str| {
+            format!("{{hosts: ['{host}'], resolution: DYNAMIC_DNS, ports: [{{{port}}}]{rest}}}")
+        };
+        let (http, tls) = ("number: 80, name: http, protocol: HTTP", "number: 443, name: tls, protocol: TLS");
+        read(&istio("ServiceEntry", &entry("*.b", http, ""))).unwrap();
+        read(&istio("ServiceEntry", &entry("*.b", &format!("{tls}, targetPort: 8443"), ""))).unwrap();
+        refused(&entry("a.b", http, ""), "spec.hosts[0]: want a wildcard beside resolution DYNAMIC_DNS, got a.b");
+        let one = ", endpoints: [{address: 10.0.0.1}]";
+        refused(&entry("*.b", http, one), "spec.endpoints: want no endpoints beside resolution DYNAMIC_DNS");
+        let port = format!("{http}, targetPort: 81");
+        refused(&entry("*.b", &port, ""), "spec.ports[0].targetPort: want the port that requests name");
+        let tcp = "number: 25, name: tcp, protocol: TCP";
+        let want = "spec.ports[0].protocol: want HTTP, HTTP2, GRPC, HTTPS or TLS beside resolution DYNAMIC_DNS";
+        refused(&entry("*.b", tcp, ""), want);
+        refused(&entry("*.b", "number: 25, name: a", ""), want);
     }
 
     #[test]

@@ -409,7 +409,7 @@ fn service_entry_fields() {
             spec.resolution: taken
             spec.resolution: want no endpoints beside resolution NONE, which goes to where clients go, got some
             spec.resolution: taken
-            spec.resolution: want a field that Rutter acts on, got one that is not supported yet
+            spec.resolution: want a wildcard beside resolution DYNAMIC_DNS, got a.example.com; want no endpoints beside resolution DYNAMIC_DNS, which asks DNS for them, got some; want HTTP, HTTP2, GRPC, HTTPS or TLS beside resolution DYNAMIC_DNS, which needs a name, got ""
             spec.exportTo: taken
             spec.exportTo: want ".", "*" or a namespace, got "~"
             spec.subjectAltNames: taken

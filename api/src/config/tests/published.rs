@@ -31,7 +31,7 @@ fn refused(kind: Kind) -> Option<&'static [&'static str]> {
 /// Values of fields that are acted on, which are refused.
 fn refused_values(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::ServiceEntry => &["`spec.resolution: DYNAMIC_DNS`", "`spec.ports[].protocol: UDP`"],
+        Kind::ServiceEntry => &["`spec.ports[].protocol: UDP`"],
         Kind::Gateway => {
             &["`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities"]
         }

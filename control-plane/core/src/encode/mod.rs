@@ -13,6 +13,7 @@
 
 pub mod cache;
 pub mod cluster;
+mod dns_cache;
 pub mod endpoint;
 pub mod inputs;
 pub mod listener;

@@ -83,9 +83,16 @@ fn names() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("s0"), Just("s1")]
 }
 
+/// A host that several entries may define.
+const WILDCARD: &str = "'*.s1.n1.svc.cluster.local'";
+
 fn hosts() -> impl Strategy<Value = &'static str> {
     prop_oneof![
-        2 => Just("s0"), 2 => Just("s1.n0.svc.cluster.local"), 2 => Just("s0.n1.svc.cluster.local"), 1 => Just("s1.n0")
+        2 => Just("s0"),
+        2 => Just("s1.n0.svc.cluster.local"),
+        2 => Just("s0.n1.svc.cluster.local"),
+        1 => Just("s1.n0"),
+        1 => Just(WILDCARD)
     ]
 }
 
@@ -181,7 +188,7 @@ fn random_service_entries() -> impl Strategy<Value = String> {
         Just("s0.n0"),
         Just("10.9.0.80"),
         Just("s1.n1.svc.cluster.local"),
-        Just("'*.s1.n1.svc.cluster.local'"),
+        Just(WILDCARD),
         Just("z.n2.svc.cluster.local")
     ];
     let resolutions = prop_oneof![
@@ -190,9 +197,11 @@ fn random_service_entries() -> impl Strategy<Value = String> {
         1 => Just("HTTP}], resolution: NONE"),
         1 => Just("TCP}], resolution: NONE, addresses: [10.8.0.0/16]"),
         1 => Just("TLS}], resolution: DNS_ROUND_ROBIN, endpoints: [{address: x.y}]"),
+        1 => Just("TLS}], resolution: DYNAMIC_DNS"),
     ];
     (namespaces(), names(), hosts, 80u16..82, exports(), resolutions).prop_map(
         |(namespace, name, host, port, export_to, resolution)| {
+            let host = if resolution.contains("DYNAMIC_DNS") { WILDCARD } else { host };
             let spec = format!(
                 "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: {resolution}"
             );

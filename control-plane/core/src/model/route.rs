@@ -158,6 +158,9 @@ pub struct RouteCluster<'a> {
     pub idle_timeout: Option<Duration>,
     /// How connections go through the cluster to somewhere else.
     pub tunnel: Option<Tunnel>,
+    /// The port at which connections go to the host that the client names, of which DNS is asked. `None` means that they go to
+    /// endpoints that the cluster knows.
+    pub port_of_named_host: Option<u16>,
 }
 
 /// A cluster that copies of requests go to.
@@ -352,6 +355,7 @@ impl Lookup<'_> {
             hash: policy.consistent_hash().cloned(),
             idle_timeout: policy.connection_pool.and_then(|pool| pool.tcp.idle_timeout),
             tunnel: policy.tunnel.cloned(),
+            port_of_named_host: looked_up.and_then(|it| it.service.as_ref()?.port_of_named_host(name.port)),
             name,
         }
     }

@@ -62,6 +62,9 @@ pub enum Discovery {
     /// They go to where the client goes. Without its original destination they ask DNS for this name, if it is none of
     /// several.
     Passthrough(Arc<str>),
+    /// They ask DNS for the host that each request, or each TLS connection, names. Requests go to the port that they name with
+    /// it, or else to that of their protocol; a cluster alone does that in Envoys from 1.34.
+    DnsOfClient,
 }
 
 impl Discovery {
@@ -69,7 +72,7 @@ impl Discovery {
     pub fn follows_client(&self) -> bool {
         match self {
             Self::OfHeadless | Self::Passthrough(_) => true,
-            Self::Told | Self::Dns(_) | Self::DnsRoundRobin(_) => false,
+            Self::Told | Self::Dns(_) | Self::DnsRoundRobin(_) | Self::DnsOfClient => false,
         }
     }
 
@@ -77,7 +80,7 @@ impl Discovery {
     pub fn is_told(&self) -> bool {
         match self {
             Self::Told | Self::OfHeadless => true,
-            Self::Dns(_) | Self::DnsRoundRobin(_) | Self::Passthrough(_) => false,
+            Self::Dns(_) | Self::DnsRoundRobin(_) | Self::Passthrough(_) | Self::DnsOfClient => false,
         }
     }
 }
@@ -215,7 +218,8 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         created: config.created,
         discovery: match entry.resolution {
             Resolution::Static => Discovery::Told,
-            Resolution::Dns | Resolution::DynamicDns => Discovery::Dns(host.as_str().into()),
+            Resolution::Dns => Discovery::Dns(host.as_str().into()),
+            Resolution::DynamicDns => Discovery::DnsOfClient,
             Resolution::DnsRoundRobin => Discovery::DnsRoundRobin(host.as_str().into()),
             Resolution::None => Discovery::Passthrough(host.as_str().into()),
         },
@@ -247,6 +251,13 @@ impl Service {
     /// Returns the port with a number.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// Returns the port at which sidecars go to the host that a TLS connection to a port names. `None` means that they go to
+    /// endpoints of the service.
+    pub fn port_of_named_host(&self, number: u16) -> Option<u16> {
+        let port = self.port(number).filter(|_| self.discovery == Discovery::DnsOfClient)?;
+        Some(port.target)
     }
 
     /// Returns what decides between definitions of one host: of two, that with the lower age is the older, and of two

@@ -415,7 +415,7 @@ impl HostBuilder<'_> {
         let rule = rule.and_then(|config| config.spec.as_destination_rule());
         let policy = Policy::new(service, rule, number, None);
         for connection_match in rest {
-            targets.entry(connection_match).or_insert_with(|| target_of_service(&cluster, &policy));
+            targets.entry(connection_match).or_insert_with(|| target_of_service(service, &cluster, &policy));
         }
         targets
     }

@@ -6,9 +6,10 @@ use super::actions::{CorsPolicy, HeaderOperations, Headers, HttpFault, HttpRedir
 use super::{
     Destination, HttpDirectResponse, HttpMatch, HttpRoute, Percent, RouteDestination, StringMatch, VirtualService,
 };
-use crate::config::checks::{Faults, check_export_to, check_full_host, check_not_empty};
+use crate::config::checks::{Faults, check_export_to, check_not_empty};
 use crate::dns_name::{LABEL_MAX, NAME_MAX, check_dns_name};
 use crate::invalid::Invalid;
+use crate::names::Hostname;
 use crate::re2;
 
 /// When Envoy's router can try a request again, HTTP and gRPC.
@@ -113,7 +114,7 @@ fn check_connections(spec: &VirtualService, faults: &mut Faults) {
 fn check_connection_route(path: &str, route: &[RouteDestination], faults: &mut Faults) {
     check_not_empty(&format!("{path}.route"), route.len(), faults);
     for (index, route) in route.iter().enumerate() {
-        check_full_host(&format!("{path}.route[{index}].destination.host"), &route.destination.host, faults);
+        check_destination_host(&format!("{path}.route[{index}].destination.host"), &route.destination.host, faults);
     }
     check_weights(path, route.iter().map(|route| route.weight), faults);
 }
@@ -197,9 +198,15 @@ fn check_one_action(path: &str, http: &HttpRoute, faults: &mut Faults) {
     }
 }
 
+fn check_destination_host(path: &str, host: &Hostname, faults: &mut Faults) {
+    if host.as_str() == "*" {
+        faults.push(Invalid::new(path, "the host of a service", host));
+    }
+}
+
 fn check_destinations(path: &str, http: &HttpRoute, faults: &mut Faults) {
     let check = |path: String, destination: &Destination, faults: &mut Faults| {
-        check_full_host(&format!("{path}.host"), &destination.host, faults);
+        check_destination_host(&format!("{path}.host"), &destination.host, faults);
     };
     for (index, route) in http.route.iter().enumerate() {
         check(format!("{path}.route[{index}].destination"), &route.destination, faults);
@@ -594,9 +601,10 @@ mod tests {
     }
 
     #[test]
-    fn empty_lists_and_wildcard_destinations_are_refused() {
+    fn empty_lists_and_destinations_that_are_everything_are_refused() {
         refused("{hosts: [a]}", "spec: want http, tls or tcp, got none");
-        let want = "spec.http[0].route[0].destination.host: not supported yet (the wildcard *.b)";
-        refused("{hosts: [a], http: [{route: [{destination: {host: '*.b'}}]}]}", want);
+        let to = |host: &str| format!("{{hosts: [a], http: [{{route: [{{destination: {{host: '{host}'}}}}]}}]}}");
+        refused(&to("*"), "spec.http[0].route[0].destination.host: want the host of a service, got *");
+        read(&istio("VirtualService", &to("*.b"))).unwrap();
     }
 }

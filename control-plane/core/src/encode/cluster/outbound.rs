@@ -8,16 +8,18 @@ use prost_types::Value;
 use rutter_api::config::istio::Subset;
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
+use rutter_api::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_forward_proxy;
 use rutter_api::{ClusterName, Config};
 
 use super::policy::{cluster_with_policy, set_http};
 use super::transport::transport_socket;
 use super::{discovery_type, encoded};
 use crate::client::ClusterForm;
+use crate::encode::dns_cache::dns_cache;
 use crate::encode::endpoint::{self, EndpointChoice, takes_port};
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
-use crate::encode::wire::{ads, config_field, istio_metadata, list_of_one_struct, text_value};
+use crate::encode::wire::{ads, any, config_field, istio_metadata, list_of_one_struct, text_value};
 use crate::model::{ClientLocality, Discovery, Endpoint, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
@@ -50,10 +52,13 @@ pub struct ClusterInputs {
 /// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
 ///
 /// The gRPC library is sent what it can take: endpoints in turns, no HTTP options, and of a DNS service one name. A
-/// DNS service with several endpoints has no cluster for it.
+/// DNS service with several endpoints has no cluster for it, nor has one whose hosts are resolved as requests name them.
 pub fn encode_clusters(inputs: &ClusterInputs) -> Box<[EncodedResource]> {
     let dns_endpoints = inputs.dns_endpoints.as_ref().map(|endpoints| endpoints.as_slice()).unwrap_or_default();
     if inputs.form == ClusterForm::Grpc && dns_endpoints.len() > 1 {
+        return Box::default();
+    }
+    if inputs.form == ClusterForm::Grpc && inputs.service.discovery == Discovery::DnsOfClient {
         return Box::default();
     }
     if let Discovery::Passthrough(name) = &inputs.service.discovery
@@ -124,6 +129,7 @@ fn outbound_cluster(
             }
             cluster.load_assignment = Some(assignment);
         }
+        Discovery::DnsOfClient => resolve_hosts_of_clients(&mut cluster),
         Discovery::Told | Discovery::OfHeadless => {
             cluster.cluster_discovery_type = discovery_type(pb::cluster::DiscoveryType::Eds);
             cluster.eds_cluster_config =
@@ -141,6 +147,26 @@ fn discover_by_dns(cluster: &mut pb::Cluster, refresh: Option<Duration>) {
     cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
     cluster.dns_refresh_rate = Some(to_pb(refresh.unwrap_or(DNS_REFRESH)));
     cluster.respect_dns_ttl = true;
+}
+
+fn resolve_hosts_of_clients(cluster: &mut pb::Cluster) {
+    let config = dynamic_forward_proxy::ClusterConfig {
+        cluster_implementation_specifier: Some(
+            dynamic_forward_proxy::cluster_config::ClusterImplementationSpecifier::DnsCacheConfig(dns_cache()),
+        ),
+        // Envoy wants that the certificate has the name of each host. What it must have is said by the rule that has
+        // connections encrypted, as for any other cluster.
+        allow_insecure_cluster_options: true,
+        ..Default::default()
+    };
+    let typed_config = any("envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig", &config);
+    cluster.cluster_discovery_type =
+        Some(pb::cluster::ClusterDiscoveryType::ClusterType(pb::cluster::CustomClusterType {
+            name: "envoy.clusters.dynamic_forward_proxy".into(),
+            typed_config: Some(typed_config),
+        }));
+    cluster.lb_policy = pb::cluster::LbPolicy::ClusterProvided as i32;
+    cluster.lb_config = None;
 }
 
 fn reduce_to_grpc(cluster: &mut pb::Cluster, dns: bool) {

@@ -7,10 +7,12 @@ use rutter_api::config::istio::{Tunnel, TunnelProtocol};
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use rutter_api::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use rutter_api::pb::envoy::r#type::v3::{HashPolicy, hash_policy};
 
 use crate::encode::cluster::BLACK_HOLE;
+use crate::encode::dns_cache::dns_cache;
 use crate::encode::wire::any;
 
 /// Istio's bound on the time in which a TLS connection is established.
@@ -45,13 +47,23 @@ pub struct ConnectionTarget {
     pub hashes_source_ip: bool,
     /// How the connections go through the clusters, which are HTTP proxies, to somewhere else.
     pub tunnel: Option<Tunnel>,
+    /// The port at which the connections go to the host that the client names in TLS, of which DNS is asked. `None` means that
+    /// they go to endpoints of the clusters.
+    pub port_of_named_host: Option<u16>,
 }
 
 impl ConnectionTarget {
     /// Returns the target of connections that all go to one cluster.
     pub fn cluster(name: impl Into<String>) -> Self {
         let clusters = vec![(name.into(), 0)];
-        Self { clusters, source: None, idle_timeout: None, hashes_source_ip: false, tunnel: None }
+        Self {
+            clusters,
+            source: None,
+            idle_timeout: None,
+            hashes_source_ip: false,
+            tunnel: None,
+            port_of_named_host: None,
+        }
     }
 }
 
@@ -62,13 +74,14 @@ pub(super) fn cluster_chain(cluster: &str) -> pb::FilterChain {
 
 /// Returns the chain that passes bytes on to where a target says.
 pub(super) fn tcp_chain(target: &ConnectionTarget) -> pb::FilterChain {
-    let chain = tcp_proxy_chain(&tcp_proxy(target));
+    let mut chain = tcp_proxy_chain(&tcp_proxy(target));
+    chain.filters.splice(0..0, target.port_of_named_host.map(resolve_named_host));
     pb::FilterChain { transport_socket_connect_timeout: Some(to_pb(TRANSPORT_CONNECT_TIMEOUT)), ..chain }
 }
 
 fn tcp_proxy(target: &ConnectionTarget) -> tcp::TcpProxy {
     use tcp::tcp_proxy::ClusterSpecifier;
-    let ConnectionTarget { clusters, source, idle_timeout, hashes_source_ip, tunnel } = target;
+    let ConnectionTarget { clusters, source, idle_timeout, hashes_source_ip, tunnel, port_of_named_host: _ } = target;
     let (stat_prefix, specifier) = match &clusters[..] {
         [(only, _)] => (only.clone(), ClusterSpecifier::Cluster(only.clone())),
         several => {
@@ -95,6 +108,17 @@ fn tcp_proxy(target: &ConnectionTarget) -> tcp::TcpProxy {
     }
 }
 
+/// Returns the filter that asks DNS for the host that the client names in TLS.
+fn resolve_named_host(port: u16) -> pb::Filter {
+    let config = sni::FilterConfig {
+        dns_cache_config: Some(dns_cache()),
+        port_specifier: Some(sni::filter_config::PortSpecifier::PortValue(u32::from(port))),
+        ..Default::default()
+    };
+    const NAME: &str = "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig";
+    filter("envoy.filters.network.sni_dynamic_forward_proxy", any(NAME, &config))
+}
+
 fn tunneling(tunnel: &Tunnel) -> tcp::tcp_proxy::TunnelingConfig {
     let Tunnel { protocol, target_host, target_port } = tunnel;
     let host = if target_host.contains(':') { format!("[{target_host}]") } else { target_host.clone() };
@@ -114,8 +138,11 @@ pub(super) fn http_chain(manager: &hcm::HttpConnectionManager) -> pb::FilterChai
 }
 
 fn chain_of(filter_name: &str, config: prost_types::Any) -> pb::FilterChain {
-    let config_type = Some(pb::filter::ConfigType::TypedConfig(config));
-    pb::FilterChain { filters: vec![pb::Filter { name: filter_name.to_owned(), config_type }], ..Default::default() }
+    pb::FilterChain { filters: vec![filter(filter_name, config)], ..Default::default() }
+}
+
+fn filter(name: &str, config: prost_types::Any) -> pb::Filter {
+    pb::Filter { name: name.to_owned(), config_type: Some(pb::filter::ConfigType::TypedConfig(config)) }
 }
 
 /// Returns a chain that takes only plain text which the HTTP inspector has found to be HTTP.

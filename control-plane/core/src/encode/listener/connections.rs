@@ -10,7 +10,7 @@ use rutter_api::{ClusterName, Config};
 
 use super::chains::{ConnectionTarget, tcp_chain};
 use crate::encode::wire::{istio_metadata, text_value};
-use crate::model::{ConnectionRoute, Policy};
+use crate::model::{ConnectionRoute, Policy, Service};
 
 /// The connections that a filter chain takes. The empty one takes everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +32,9 @@ impl ConnectionMatch {
 pub type ConnectionTargets = BTreeMap<ConnectionMatch, ConnectionTarget>;
 
 /// Returns where connections go that all go to their own service, under its policy.
-pub fn target_of_service(cluster: &ClusterName, policy: &Policy<'_>) -> ConnectionTarget {
+pub fn target_of_service(service: &Service, cluster: &ClusterName, policy: &Policy<'_>) -> ConnectionTarget {
     ConnectionTarget {
+        port_of_named_host: service.port_of_named_host(cluster.port),
         idle_timeout: policy.connection_pool.and_then(|pool| pool.tcp.idle_timeout),
         hashes_source_ip: policy.consistent_hash().is_some_and(hashes_source_ip),
         ..ConnectionTarget::cluster(cluster.to_string())
@@ -55,6 +56,7 @@ pub fn targets_of_routes(routes: &[ConnectionRoute<'_>], virtual_service: &Confi
             idle_timeout: route.clusters.iter().find_map(|cluster| cluster.idle_timeout),
             // As in Istio: several clusters would all have to be proxies.
             tunnel: if let [only] = &route.clusters[..] { only.tunnel.clone() } else { None },
+            port_of_named_host: route.clusters.iter().find_map(|cluster| cluster.port_of_named_host),
             hashes_source_ip: route.clusters.iter().filter_map(|cluster| cluster.hash.as_ref()).any(hashes_source_ip),
         };
         let names = route.server_names.iter().map(|name| Some(name.to_string()));
@@ -85,5 +87,7 @@ fn prefix_range(subnet: &IpNet) -> core::CidrRange {
 
 /// Returns whether the host that a client names in TLS has to be found out.
 pub(super) fn names_servers(connections: &ConnectionTargets) -> bool {
-    connections.keys().any(|connection_match| connection_match.server_name.is_some())
+    connections
+        .iter()
+        .any(|(connection_match, target)| connection_match.server_name.is_some() || target.port_of_named_host.is_some())
 }

@@ -37,7 +37,7 @@ fn a_sidecar_without_capture_has_no_listener_and_no_cluster_of_its_own_in_the_sc
         own  virtualhost 80/a.shop.svc.cluster.local:80 for a.shop.svc.cluster.local a.shop.svc.cluster.local. a a.shop.svc a.shop 10.9.0.1
     "#]].assert_eq(&scopes.shown(id));
     let listeners = scopes.table.get(id).unwrap().bound_listeners(None);
-    expect![[r#"{(None, 80): Routes("80"), (None, 3306): Connections({ConnectionMatch { server_name: None, subnets: [] }: ConnectionTarget { clusters: [("outbound|3306||a.shop.svc.cluster.local", 0)], source: None, idle_timeout: None, hashes_source_ip: false, tunnel: None }})}"#]]
+    expect![[r#"{(None, 80): Routes("80"), (None, 3306): Connections({ConnectionMatch { server_name: None, subnets: [] }: ConnectionTarget { clusters: [("outbound|3306||a.shop.svc.cluster.local", 0)], source: None, idle_timeout: None, hashes_source_ip: false, tunnel: None, port_of_named_host: None }})}"#]]
         .assert_eq(&format!("{listeners:?}"));
 }
 

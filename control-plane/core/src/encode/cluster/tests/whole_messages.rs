@@ -375,6 +375,58 @@ fn cluster_for_the_grpc_library() {
 }
 
 #[test]
+fn cluster_of_hosts_that_are_resolved_as_clients_name_them() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
+                spec: {hosts: ['*.e.x'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}";
+    expect![[r#"
+        {
+          "alt_stat_name": "outbound|80||*.e.x;",
+          "circuit_breakers": {
+            "thresholds": [
+              {
+                "max_connections": 4294967295,
+                "max_pending_requests": 4294967295,
+                "max_requests": 4294967295,
+                "max_retries": 4294967295
+              }
+            ]
+          },
+          "cluster_type": {
+            "name": "envoy.clusters.dynamic_forward_proxy",
+            "typed_config": {
+              "@type": "type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
+              "allow_insecure_cluster_options": true,
+              "dns_cache_config": {
+                "dns_lookup_family": "V4_ONLY",
+                "name": "hosts-of-clients"
+              }
+            }
+          },
+          "common_lb_config": {
+            "healthy_panic_threshold": {}
+          },
+          "connect_timeout": "10s",
+          "lb_policy": "CLUSTER_PROVIDED",
+          "metadata": {
+            "filter_metadata": {
+              "istio": {
+                "services": [
+                  {
+                    "host": "*.e.x",
+                    "name": "*.e.x",
+                    "namespace": "default"
+                  }
+                ]
+              }
+            }
+          },
+          "name": "outbound|80||*.e.x"
+        }"#]]
+    .assert_eq(&cluster(&clusters(text, "*.e.x", ClusterForm::Sidecar)[0]));
+    assert!(clusters(text, "*.e.x", ClusterForm::Grpc).is_empty(), "the library has no such clusters");
+}
+
+#[test]
 fn cluster_of_a_dns_name_for_the_grpc_library() {
     expect![[r#"
         {

@@ -75,6 +75,18 @@ fn an_outbound_port_divides_http_tls_by_name_and_the_rest() {
 }
 
 #[test]
+fn hosts_that_are_resolved_as_clients_name_them_need_the_name_of_a_connection() {
+    let target = ConnectionTarget { port_of_named_host: Some(8443), ..to("to-named") };
+    let connections = [(ConnectionMatch::default(), target)].into();
+    let address = SocketAddr::new("10.9.0.1".parse().unwrap(), 443);
+    let json = json_of(ResourceType::Listener, &encode_outbound_address(address, &connections, None, Duration::ZERO));
+    assert_eq!(json["listener_filters"][0]["name"], "envoy.filters.listener.tls_inspector");
+    let chain = json["filter_chains"].get(0).unwrap_or(&json["default_filter_chain"]);
+    expect![[r#"{"name":"envoy.filters.network.sni_dynamic_forward_proxy","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig","dns_cache_config":{"dns_lookup_family":"V4_ONLY","name":"hosts-of-clients"},"port_value":8443}}"#]].assert_eq(&chain["filters"][0].to_string());
+    assert_eq!(chain["filters"][1]["typed_config"]["cluster"], "to-named");
+}
+
+#[test]
 fn a_virtual_address_has_a_listener_of_its_own() {
     let ip = "10.9.0.1".parse().unwrap();
     let table = RouteTableName::Port(80);
