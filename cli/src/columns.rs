@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rutter_api::Kind;
+use rutter_api::config::kubernetes::INGRESS_CLASS_ANNOTATION;
 use serde_json::Value;
 
 /// The endpoints of services that are ready, and all: by namespace and name.
@@ -61,7 +62,9 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
         }
         Kind::Ingress => {
             let hosts = items(&spec["rules"]).iter().map(|rule| rule["host"].as_str().unwrap_or("*"));
-            vec![spec["ingressClassName"].as_str().unwrap_or("istio").to_owned(), joined(hosts)]
+            let annotation = object["metadata"]["annotations"][INGRESS_CLASS_ANNOTATION].as_str();
+            let class = annotation.or(spec["ingressClassName"].as_str()).unwrap_or("-");
+            vec![class.to_owned(), joined(hosts)]
         }
         Kind::Gateway => {
             let servers = items(&spec["servers"]);

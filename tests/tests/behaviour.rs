@@ -816,49 +816,6 @@ async fn listeners_of_sidecar_objects_are_bound_where_they_say_with_the_oldest_e
     listeners_of_sidecars(Release::V1_36, 44).await
 }
 
-#[tokio::test]
-async fn the_mesh_config_says_what_holds_where_nothing_else_does() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let plane = ControlPlane::start(dir.path(), &[]).await?;
-    let [a, client] = [1, 3].map(|last| IpAddr::from([127, 0, 45, last]));
-    let mut apps = JoinSet::new();
-    let asked = echo::start("a", SocketAddr::new(a, PORT + 1), &mut apps).await?;
-    plane.apply(&service_entry("mesh.test", [a, a]), &[]).await?;
-    let proxy = Proxy::Envoy(Release::V1_40, rutter_core::Variant::Delta);
-    let workload = Workload { proxy, ..Workload::new("client-1", "default", client) };
-    let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
-    let config_map = |mesh: &str| {
-        format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {mesh}\n"
-        )
-    };
-    let tries = async |path: &str| -> Result<usize> {
-        send(SocketAddr::new(client, PORT), "mesh.test", &format!("GET {path} x-status=500")).await?;
-        Ok(asked.count(path))
-    };
-    ensure!(tries("/before").await? == 1, "a 500 is not tried again");
-    let retries =
-        config_map("{defaultHttpRetryPolicy: {attempts: 2, retryOn: 5xx, backoff: 1ms}, accessLogFile: /dev/stdout}");
-    let said = plane.apply(&retries, &["--wait"]).await?;
-    ensure!(said.contains("configMap istio-system/istio: not acted on yet: accessLogFile"), "{said}");
-    ensure!(tries("/with").await? == 3, "it is tried twice again");
-    let elsewhere = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: elsewhere, namespace: elsewhere}\n\
-        spec: {hosts: [mesh.test], http: [{directResponse: {status: 418}}]}\n";
-    plane.apply(elsewhere, &["--wait"]).await?;
-    let status =
-        async || -> Result<u16> { Ok(send(SocketAddr::new(client, PORT), "mesh.test", "GET /").await?.status) };
-    ensure!(status().await? == 418, "a VirtualService is for every namespace");
-    plane.apply(&config_map("{defaultVirtualServiceExportTo: ['.']}"), &["--wait"]).await?;
-    ensure!(status().await? == 200, "now it is for its own");
-    plane.ctl(&["delete", "vs", "elsewhere", "-n", "elsewhere"]).await?;
-    let error = plane.apply(&config_map("{connectTimeout: soon}"), &[]).await.unwrap_err().to_string();
-    ensure!(error.contains("data.mesh.connectTimeout"), "{error}");
-    plane.ctl(&["delete", "configmap", "istio", "-n", "istio-system", "--wait"]).await?;
-    ensure!(tries("/after").await? == 1, "without it Istio's defaults hold");
-    ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
-    Ok(())
-}
-
 /// Reads a part of a document as the type of its kind, and notes the fields and words of the type.
 fn note(kind: &str, spec: &Value, schema: &RefCell<Schema>) -> Result<()> {
     let noted = Noted::new(spec, schema);
@@ -911,8 +868,8 @@ fn every_field_and_every_word_of_the_api_has_a_case() -> Result<()> {
 /// Returns the texts that have the cases: those of this file, the examples, and those that are read from files.
 fn texts_with_cases() -> Result<Vec<(String, String)>> {
     let mut texts = vec![("behaviour.rs".to_owned(), config([IpAddr::from([127, 0, 0, 1]); 2]))];
-    for folder in ["examples/bookinfo", "examples/bookinfo/networking", "examples/tasks", "tests/golden", "tests/cases"]
-    {
+    let folders = ["examples/bookinfo", "examples/bookinfo/networking", "examples/tasks", "tests/golden"];
+    for folder in folders.into_iter().chain(["tests/cases", "tests/cases/mesh-config"]) {
         for entry in std::fs::read_dir(root().join(folder)).context(folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|end| end == "yaml") {

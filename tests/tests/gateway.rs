@@ -252,3 +252,42 @@ async fn an_ingress_is_served_in_plain_text_and_in_tls_behind_a_service() -> Res
     ensure!(table.contains("istio") && table.contains("a.test"), "{table}");
     edge.nothing_refused().await
 }
+
+#[tokio::test]
+async fn the_mesh_config_says_which_ingresses_are_served() -> Result<()> {
+    let edge = Edge::start(Release::V1_40, 112).await?;
+    let served = async || {
+        let mut hosts = Vec::new();
+        for host in ["istio", "edge", "none"] {
+            if edge.backend(8080, &format!("{host}.test"), "/").await.is_ok_and(|backend| backend == "a") {
+                hosts.push(host);
+            }
+        }
+        hosts
+    };
+    let said = edge.apply(include_str!("../cases/ingresses.yaml")).await?;
+    let unclassed = "ingress shop/none: no gateway serves it, because it has no class; that of this mesh is istio";
+    ensure!(said.contains(unclassed) && !said.contains("shop/other:"), "{said}");
+    for (mesh, want) in [
+        ("", vec!["istio"]),
+        (include_str!("../cases/mesh-config/ingress-default.yaml"), vec!["istio", "none"]),
+        (include_str!("../cases/mesh-config/ingress-strict.yaml"), vec!["edge"]),
+        (include_str!("../cases/mesh-config/ingress-off.yaml"), Vec::new()),
+        // The gateways of another label serve them.
+        (
+            &include_str!("../cases/mesh-config/ingress-strict.yaml").replace("ingressSelector: ingressgateway, ", ""),
+            Vec::new(),
+        ),
+    ] {
+        if !mesh.is_empty() {
+            edge.apply(mesh).await?;
+        }
+        eventually(&format!("{want:?} of {mesh}"), async || served().await == want).await?;
+    }
+    let other =
+        include_str!("../cases/mesh-config/ingress-strict.yaml").replace("ingressClass: edge", "ingressClass: other");
+    let said = edge.apply(&[&other, "---\n", include_str!("../cases/ingresses.yaml")].concat()).await?;
+    let left_out = "ingress shop/other: left out: spec.defaultBackend.resource: not supported yet";
+    ensure!(said.contains(left_out), "{said}");
+    edge.nothing_refused().await
+}

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::kind::{ConfigKey, Kind};
-use super::kubernetes::ingress::is_for_gateways;
 use super::kubernetes::mesh_config::is_mesh_config;
 use super::kubernetes::pod::has_status;
 use super::kubernetes::secret::is_for_tls;
@@ -147,7 +146,6 @@ impl Content {
 fn is_for_mesh(kind: Kind, document: &Value) -> bool {
     match kind {
         Kind::Secret => is_for_tls(document),
-        Kind::Ingress => is_for_gateways(document),
         Kind::ConfigMap => is_mesh_config(document),
         Kind::Pod => has_status(document),
         Kind::Namespace
@@ -155,6 +153,7 @@ fn is_for_mesh(kind: Kind, document: &Value) -> bool {
         | Kind::EndpointSlice
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
+        | Kind::Ingress
         | Kind::Gateway
         | Kind::VirtualService
         | Kind::DestinationRule

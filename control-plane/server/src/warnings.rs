@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rutter_api::config::kubernetes::IngressControllerMode;
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels};
 use rutter_core::model::{GatewayServer, credentials_of, is_for_mesh, servers_of};
 use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
@@ -20,6 +21,7 @@ pub(crate) fn of_objects(index: &MeshIndex, pending: &ConfigBatch, configs: &[Ar
         overshadowed_routes(index, configs),
         servers_without_a_port(index, configs),
         configs.iter().filter_map(|config| mesh_config(index, config)).collect(),
+        ingresses(index, &coming, configs),
     ];
     sorts.into_iter().flat_map(bounded).collect()
 }
@@ -86,6 +88,28 @@ fn mesh_config(index: &MeshIndex, config: &Config) -> Option<String> {
     }
     let fields = mesh.ignored.join(", ");
     (!fields.is_empty()).then(|| format!("{}: not acted on yet: {fields}", config.key))
+}
+
+/// Returns what of the Ingresses has no effect, although they are meant for the mesh.
+fn ingresses(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Config>]) -> Vec<String> {
+    let root = &index.settings().root_namespace;
+    let mesh = coming.iter().filter(|config| config.key.namespace == *root);
+    let mesh = mesh.filter_map(|config| config.spec.as_mesh_config()).next_back().or_else(|| index.mesh());
+    let mesh = mesh.cloned().unwrap_or_default();
+    let mut warnings = Vec::new();
+    for config in configs {
+        let Some(ingress) = config.spec.as_ingress() else { continue };
+        let class = ingress.class.as_deref();
+        let key = &config.key;
+        if mesh.serves_ingress(class) {
+            warnings.extend(ingress.left_out.iter().map(|fault| format!("{key}: left out: {fault}")));
+        } else if class.is_none() && mesh.ingress_controller_mode == IngressControllerMode::Strict {
+            let served = mesh.ingress_class();
+            warnings
+                .push(format!("{key}: no gateway serves it, because it has no class; that of this mesh is {served}"));
+        }
+    }
+    warnings
 }
 
 /// The age of an object that is not stored yet: it is younger than all that are.

@@ -1,27 +1,30 @@
-//! `networking.k8s.io/v1 Ingress`, of the class that Istio serves.
+//! `networking.k8s.io/v1 Ingress`. Which classes are served is said by the mesh config.
 
 use k8s_openapi::api::networking::v1 as networking;
-use serde_json::Value;
 
 use crate::config::checks::Faults;
 use crate::config::istio::CredentialName;
 use crate::invalid::Invalid;
 use crate::names::Hostname;
 
-/// The class of Istio's gateways.
-const CLASS: &str = "istio";
-/// The former place of the class.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// The class that is served where the mesh config says nothing.
+pub const DEFAULT_INGRESS_CLASS: &str = "istio";
+/// The annotation that was the place of the class before `ingressClassName`.
+pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// What gateways serve of an Ingress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingress {
+    /// The class. The annotation counts more than `ingressClassName`, as in Istio.
+    pub class: Option<Box<str>>,
     /// The rules.
     pub rules: Vec<IngressRule>,
     /// Where requests go that no rule takes.
     pub default_backend: Option<IngressBackend>,
     /// The hosts that are served in TLS.
     pub tls: Vec<IngressTls>,
+    /// What is left out of an Ingress of another class than Istio's, because it is written for another controller.
+    pub left_out: Vec<String>,
 }
 
 /// The paths of a host.
@@ -82,21 +85,27 @@ pub struct IngressTls {
     pub secret: String,
 }
 
-/// Returns whether a document of an Ingress is for Istio's gateways. Those of other classes, and of none, are no config of a
-/// mesh.
-pub(crate) fn is_for_gateways(document: &Value) -> bool {
-    let class = document["spec"]["ingressClassName"].as_str();
-    let annotation = document["metadata"]["annotations"][CLASS_ANNOTATION].as_str();
-    // The annotation counts more, as in Istio.
-    annotation.or(class) == Some(CLASS)
+fn class_of(ingress: &networking::Ingress) -> Option<&str> {
+    let annotation =
+        ingress.metadata.annotations.as_ref().and_then(|annotations| annotations.get(INGRESS_CLASS_ANNOTATION));
+    let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+    annotation.or(class).map(String::as_str).filter(|class| !class.is_empty())
 }
 
 fn paths_of(rule: &networking::IngressRule) -> &[networking::HTTPIngressPath] {
     rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default()
 }
 
-/// Returns what is wrong in an Ingress that has the right types.
+/// Returns what is wrong in an Ingress that has the right types. Those of other classes are not judged: most of them are for
+/// controllers that take more.
 pub(crate) fn check(ingress: &networking::Ingress) -> Faults {
+    match class_of(ingress) {
+        None | Some(DEFAULT_INGRESS_CLASS) => all_faults(ingress),
+        Some(_) => Vec::new(),
+    }
+}
+
+fn all_faults(ingress: &networking::Ingress) -> Faults {
     let mut faults = Vec::new();
     let Some(spec) = &ingress.spec else {
         return vec![Invalid::new("spec", "rules or a default backend", "nothing")];
@@ -189,19 +198,24 @@ fn path_of(entry: &networking::HTTPIngressPath) -> Option<IngressPath> {
 
 impl From<networking::Ingress> for Ingress {
     fn from(ingress: networking::Ingress) -> Self {
+        let class = class_of(&ingress).map(Into::into);
+        let left_out = all_faults(&ingress).iter().map(ToString::to_string).collect();
         let spec = ingress.spec.unwrap_or_default();
         let rules = spec.rules.iter().flatten().filter_map(|rule| {
             let host = host_of(rule.host.as_deref().unwrap_or_default())?;
             Some(IngressRule { host, paths: paths_of(rule).iter().filter_map(path_of).collect() })
         });
-        let tls = spec.tls.iter().flatten().map(|tls| IngressTls {
-            hosts: tls.hosts.iter().flatten().filter_map(|host| host_of(host)).collect(),
-            secret: tls.secret_name.clone().unwrap_or_default(),
+        let tls = spec.tls.iter().flatten().filter_map(|tls| {
+            let hosts = tls.hosts.iter().flatten().filter_map(|host| host_of(host)).collect();
+            let secret = tls.secret_name.clone().filter(|secret| secret.parse::<CredentialName>().is_ok())?;
+            Some(IngressTls { hosts, secret })
         });
         Self {
             rules: rules.collect(),
             default_backend: spec.default_backend.as_ref().and_then(backend_of),
             tls: tls.collect(),
+            class,
+            left_out,
         }
     }
 }
@@ -210,7 +224,6 @@ impl From<networking::Ingress> for Ingress {
 mod tests {
     use super::IngressPathMatch;
     use crate::config::testing::{assert_refused, read};
-    use crate::config::{Content, read_manifests};
 
     fn text(spec: &str) -> String {
         format!(
@@ -257,15 +270,27 @@ mod tests {
     }
 
     #[test]
-    fn ingresses_of_other_classes_are_no_config_of_a_mesh() {
-        let is_taken = |text: &str| {
-            let manifest = read_manifests(text, "default").unwrap().remove(0);
-            matches!(manifest.content, Content::Taken(_))
+    fn the_annotation_counts_more_than_the_name_of_the_class() {
+        let class = |text: &str| {
+            let object = read(text).unwrap();
+            object.config.spec.as_ingress().unwrap().class.as_deref().map(str::to_owned)
         };
         let ingress = text("defaultBackend: {service: {name: d, port: {number: 80}}}");
-        assert!(is_taken(&ingress) && !is_taken(&ingress.replace("istio,", "nginx,")));
-        assert!(!is_taken(&ingress.replace("ingressClassName: istio, ", "")));
+        assert_eq!(class(&ingress).as_deref(), Some("istio"));
+        assert_eq!(class(&ingress.replace("ingressClassName: istio, ", "")), None);
         let annotated = ingress.replace("{name: a}", "{name: a, annotations: {kubernetes.io/ingress.class: nginx}}");
-        assert!(!is_taken(&annotated) && is_taken(&annotated.replace("nginx", "istio").replace("istio,", "x,")));
+        assert_eq!(class(&annotated).as_deref(), Some("nginx"));
+    }
+
+    #[test]
+    fn ingresses_of_other_classes_are_taken_and_what_is_for_others_is_left_out() {
+        let spec = format!(
+            "defaultBackend: {{resource: {{kind: a, name: b}}}}, rules: [{{http: {{paths: [{{pathType: Prefix, {BACKEND}}}]}}}}]"
+        );
+        assert_refused(&text(&spec), "ingress default/a: spec.defaultBackend.resource: not supported yet");
+        let object = read(&text(&spec).replace("istio,", "nginx,")).unwrap();
+        let ingress = object.config.spec.as_ingress().unwrap();
+        assert_eq!((ingress.rules.len(), ingress.default_backend.is_none()), (1, true));
+        assert_eq!(ingress.left_out, ["spec.defaultBackend.resource: not supported yet"]);
     }
 }

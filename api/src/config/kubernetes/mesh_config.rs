@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::ingress::DEFAULT_INGRESS_CLASS;
 use crate::config::checks::{Faults, check_export_to};
 use crate::config::field_path::dotted;
 use crate::config::istio::{
@@ -63,6 +64,19 @@ pub struct MeshConfig {
     /// The same for DestinationRules.
     #[serde(default)]
     pub default_destination_rule_export_to: Vec<String>,
+    /// Which Ingresses gateways serve.
+    #[serde(default)]
+    pub ingress_controller_mode: IngressControllerMode,
+    /// The class of the Ingresses that gateways serve. Empty means `istio`.
+    #[serde(default)]
+    pub ingress_class: String,
+    /// The Service in front of the gateways that serve Ingresses. Where no selector is given, a name other than Istio's own is also
+    /// their label `istio`.
+    #[serde(default)]
+    pub ingress_service: String,
+    /// The label `istio` of the gateways that serve Ingresses.
+    #[serde(default)]
+    pub ingress_selector: String,
     /// The fields that Rutter does not act on, of which `apply` warns.
     #[serde(skip)]
     pub ignored: Vec<String>,
@@ -78,6 +92,46 @@ pub struct ProxyDefaults {
     /// The number of worker threads. Absent means Istio's default, and 0 one for each core.
     #[serde(default)]
     pub concurrency: Option<u32>,
+}
+
+/// Which Ingresses gateways serve: Istio's `MeshConfig.IngressControllerMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum IngressControllerMode {
+    /// None.
+    Off,
+    /// Those of the mesh's class, and those without a class.
+    Default,
+    /// Those of the mesh's class.
+    #[default]
+    Strict,
+}
+
+impl MeshConfig {
+    /// Returns the class of the Ingresses that gateways serve.
+    pub fn ingress_class(&self) -> &str {
+        if self.ingress_class.is_empty() { DEFAULT_INGRESS_CLASS } else { &self.ingress_class }
+    }
+
+    /// Returns whether gateways serve Ingresses of a class, or those of none.
+    pub fn serves_ingress(&self, class: Option<&str>) -> bool {
+        match (self.ingress_controller_mode, class) {
+            (IngressControllerMode::Off, _) | (IngressControllerMode::Strict, None) => false,
+            (IngressControllerMode::Default, None) => true,
+            (IngressControllerMode::Default | IngressControllerMode::Strict, Some(class)) => {
+                class == self.ingress_class()
+            }
+        }
+    }
+
+    /// Returns the label `istio` of the gateways that serve Ingresses.
+    pub fn ingress_label(&self) -> &str {
+        match (&*self.ingress_selector, &*self.ingress_service) {
+            ("", "" | "istio-ingressgateway") => "ingressgateway",
+            ("", service) => service,
+            (selector, _) => selector,
+        }
+    }
 }
 
 /// What becomes of traffic to unknown destinations.
@@ -111,11 +165,15 @@ fn read(text: &str) -> Result<MeshConfig, Invalid> {
     let path = format!("data.{KEY}");
     let refuse = |got: String| Invalid::new(&path, "a mesh config in YAML", got);
     let mut documents = yaml::parse(text).map_err(|error| refuse(error.to_string()))?;
-    let value = match documents.len() {
+    let mut value = match documents.len() {
         0 => Value::Object(serde_json::Map::new()),
         1 => documents.remove(0).value,
         number => return Err(refuse(format!("{number} documents"))),
     };
+    if let Some(mode) = value.get_mut("ingressControllerMode").filter(|mode| **mode == Value::Bool(false)) {
+        // What YAML makes of OFF without quotes.
+        *mode = "OFF".into();
+    }
     let mut ignored = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let mut note = |field: serde_ignored::Path<'_>| ignored.push(dotted(&field.to_string()));
@@ -216,6 +274,20 @@ mod tests {
         assert_eq!(config.ignored, ["accessLogFile", "defaultConfig.tracing"]);
         let defaults = config.default_config.as_ref().unwrap();
         assert_eq!(defaults.concurrency, Some(2));
+    }
+
+    #[test]
+    fn which_ingresses_are_served_follows_from_mode_and_class() {
+        let mesh = |text: &str| super::read_mesh_config(text).unwrap();
+        let classes = [None, Some("istio"), Some("edge")];
+        let served = |text: &str| classes.map(|class| mesh(text).serves_ingress(class));
+        assert_eq!(served("{}"), [false, true, false]);
+        assert_eq!(served("{ingressControllerMode: STRICT, ingressClass: edge}"), [false, false, true]);
+        assert_eq!(served("{ingressControllerMode: DEFAULT}"), [true, true, false]);
+        assert_eq!(served("{ingressControllerMode: OFF}"), [false; 3]);
+        assert_eq!(mesh("{}").ingress_label(), "ingressgateway");
+        assert_eq!(mesh("{ingressService: edge}").ingress_label(), "edge");
+        assert_eq!(mesh("{ingressService: edge, ingressSelector: front}").ingress_label(), "front");
     }
 
     #[test]

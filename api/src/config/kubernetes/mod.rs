@@ -9,8 +9,11 @@ pub mod secret;
 pub mod service;
 
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
-pub use ingress::{Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressRule, IngressTls};
-pub use mesh_config::{MeshConfig, MeshOutboundTrafficPolicy, ProxyDefaults, read_mesh_config};
+pub use ingress::{
+    DEFAULT_INGRESS_CLASS, INGRESS_CLASS_ANNOTATION, Ingress, IngressBackend, IngressPath, IngressPathMatch,
+    IngressPort, IngressRule, IngressTls,
+};
+pub use mesh_config::{IngressControllerMode, MeshConfig, MeshOutboundTrafficPolicy, ProxyDefaults, read_mesh_config};
 pub use pod::Pod;
 pub use secret::{SealedValues, Secret, SecretBytes, SecretContent};
 pub use service::{EndpointUse, KubernetesService, KubernetesServicePort, TrafficDistribution};

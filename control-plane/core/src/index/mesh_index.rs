@@ -22,7 +22,7 @@ use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
-    Endpoint, LocalityNeeds, Service, ServiceKey, has_same_exports, objects_of_ingress, services_of, shapes_routes,
+    Endpoint, LocalityNeeds, MeshConfigDifference, Service, ServiceKey, objects_of_ingress, services_of, shapes_routes,
     with_default_export, with_delegates,
 };
 use crate::settings::MeshSettings;
@@ -44,7 +44,7 @@ pub struct MeshIndex {
     rule_labels: BTreeMap<Arc<str>, LabelSets>,
     localities: LocalityIndex,
     exports: Exports,
-    /// The mesh config of the root namespace.
+    /// The mesh config of the root namespace, as it was when it last said something else of the mesh.
     mesh_config: Option<Arc<Config>>,
     /// The objects that nobody has written: those that Ingresses mean.
     derived: BTreeSet<ConfigKey>,
@@ -128,20 +128,20 @@ impl MeshIndex {
     fn read_mesh_config(&mut self, delta: &mut IndexDelta) {
         let key = ConfigKey::new(Kind::ConfigMap, &self.settings.root_namespace, MESH_CONFIG);
         let config = self.objects.get(&key).cloned();
-        if config == self.mesh_config {
+        let new = config.as_ref().and_then(|config| config.spec.as_mesh_config());
+        let difference = MeshConfigDifference::between(self.mesh(), new);
+        if !difference.objects && !difference.resources {
             return;
         }
-        let [old, new] = [&self.mesh_config, &config].map(|config| config.as_ref()?.spec.as_mesh_config());
         self.localities.replace_mesh(new);
-        let takes_all_again = !has_same_exports(old, new);
         self.mesh_config = config;
         delta.mesh_config = true;
-        if takes_all_again {
+        if difference.objects {
             self.take_all_again();
         }
     }
 
-    /// Takes every object again, because the mesh config says something else of those whose `exportTo` says nothing.
+    /// Takes every object again, because the mesh config says something else of what they mean.
     fn take_all_again(&mut self) {
         let changes = self.configs().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
         let mut again = Self { mesh_config: self.mesh_config.clone(), ..Self::new(self.settings.clone()) };
@@ -164,16 +164,15 @@ impl MeshIndex {
 
     /// Takes an Ingress over, and with it the objects that it means.
     fn replace_ingress(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
+        let mesh = self.mesh().cloned().unwrap_or_default();
         let [old, new] = [replacement.old, replacement.new]
-            .map(|config| config.map(|config| objects_of_ingress(config)).unwrap_or_default());
+            .map(|config| config.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default());
         for gone in old.iter().filter(|gone| !new.iter().any(|object| object.key == gone.key)) {
             self.derived.remove(&gone.key);
             self.replace_derived(&gone.key, None, progress);
         }
-        let mesh = self.mesh_config.clone();
-        let mesh = mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
         for object in new {
-            let exported = mesh.and_then(|mesh| with_default_export(&object, mesh)).map(Arc::new);
+            let exported = with_default_export(&object, &mesh).map(Arc::new);
             let object = exported.unwrap_or(object);
             self.derived.insert(object.key.clone());
             self.replace_derived(&object.key, Some(&object), progress);
@@ -344,7 +343,8 @@ impl MeshIndex {
         &self.settings
     }
 
-    /// Returns the object with the mesh config. `None` means that there is none.
+    /// Returns the object with the mesh config, as it was when it last said something else of the mesh. `None` means that there
+    /// is none.
     pub fn mesh_config(&self) -> Option<&Arc<Config>> {
         self.mesh_config.as_ref()
     }

@@ -109,18 +109,6 @@ fn default_words(said: &[String], default: &[String]) -> Option<Vec<String>> {
     (said.is_empty() && !default.is_empty()).then(|| default.to_owned())
 }
 
-/// Returns whether two mesh configs say the same of objects whose `exportTo` says nothing.
-pub fn has_same_exports(one: Option<&MeshConfig>, other: Option<&MeshConfig>) -> bool {
-    let words = |mesh: Option<&MeshConfig>| {
-        mesh.map(|mesh| {
-            let services = mesh.default_service_export_to.clone();
-            [services, mesh.default_virtual_service_export_to.clone(), mesh.default_destination_rule_export_to.clone()]
-        })
-        .unwrap_or_default()
-    };
-    words(one) == words(other)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

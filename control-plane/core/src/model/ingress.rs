@@ -7,21 +7,24 @@ use rutter_api::config::istio::{
     Destination, Gateway, GatewayPort, HttpMatch, HttpRoute, HttpRouteDestination, PortSelector, Server, ServerHost,
     ServerTls, ServerTlsMode, StringMatch, VirtualService,
 };
-use rutter_api::config::kubernetes::{Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressTls};
+use rutter_api::config::kubernetes::{
+    Ingress, IngressBackend, IngressPath, IngressPathMatch, IngressPort, IngressTls, MeshConfig,
+};
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels, Spec};
 
-/// The label of the gateways that serve Ingresses.
-const SELECTOR: (&str, &str) = ("istio", "ingressgateway");
+/// The label by which gateways are chosen to serve Ingresses.
+const LABEL: &str = "istio";
 /// The ports of plain and of encrypted requests.
 const PORTS: [(u16, &str); 2] = [(80, "HTTP"), (443, "HTTPS")];
 
-/// Returns what an Ingress means, or nothing for other kinds: a Gateway object and a VirtualService for each host. They are
+/// Returns what an Ingress means, or nothing for other kinds and for classes that are not served: a Gateway object and a VirtualService for each host. They are
 /// as old as the Ingress, and have a `~` in their names, which nobody can write.
-pub fn objects_of_ingress(config: &Config) -> Vec<Arc<Config>> {
-    let Some(ingress) = config.spec.as_ingress() else { return Vec::new() };
+pub fn objects_of_ingress(config: &Config, mesh: &MeshConfig) -> Vec<Arc<Config>> {
+    let ingress = config.spec.as_ingress().filter(|ingress| mesh.serves_ingress(ingress.class.as_deref()));
+    let Some(ingress) = ingress else { return Vec::new() };
     let name = &config.key.name;
     let gateway_name = format!("{name}~");
-    let gateway = (Kind::Gateway, gateway_name.clone(), Spec::Gateway(gateway_of(ingress)));
+    let gateway = (Kind::Gateway, gateway_name.clone(), Spec::Gateway(gateway_of(ingress, mesh.ingress_label())));
     let mut hosts: Vec<&Hostname> = ingress.rules.iter().map(|rule| &rule.host).collect();
     hosts.sort_unstable();
     hosts.dedup();
@@ -57,7 +60,7 @@ pub fn objects_of_ingress(config: &Config) -> Vec<Arc<Config>> {
     [gateway].into_iter().chain(virtual_services).map(object).collect()
 }
 
-fn gateway_of(ingress: &Ingress) -> Gateway {
+fn gateway_of(ingress: &Ingress, label: &str) -> Gateway {
     let [plain, encrypted] = PORTS;
     let any = || Vec::from_iter("*".parse::<Hostname>());
     let server = |(number, protocol): (u16, &str), hosts: Vec<Hostname>, tls: Option<ServerTls>| {
@@ -76,9 +79,8 @@ fn gateway_of(ingress: &Ingress) -> Gateway {
         server(encrypted, hosts, Some(settings))
     };
     let servers = ingress.tls.iter().map(of_tls).chain([server(plain, any(), None)]);
-    let (key, value) = SELECTOR;
     Gateway {
-        selector: [(key.to_owned(), value.to_owned())].into_iter().collect(),
+        selector: [(LABEL.to_owned(), label.to_owned())].into_iter().collect(),
         servers: servers.flatten().collect(),
     }
 }
@@ -133,7 +135,7 @@ mod tests {
             - {path: /api/v1, pathType: Prefix, backend: {service: {name: api, port: {name: http}}}}\n      \
             - {path: /api/v1, pathType: Exact, backend: {service: {name: index, port: {number: 80}}}}\n  \
             defaultBackend: {service: {name: fallback, port: {number: 80}}}\n";
-        let objects = objects_of_ingress(&config(text));
+        let objects = objects_of_ingress(&config(text), &MeshConfig::default());
         let names: Vec<String> = objects.iter().map(|object| object.key.to_string()).collect();
         assert_eq!(names, ["gateway shop/web~", "virtualService shop/web~a.test", "virtualService shop/web~*",]);
         let gateway = objects[0].spec.as_gateway().unwrap();

@@ -14,6 +14,7 @@ mod export_to;
 mod gateway;
 mod ingress;
 mod locality;
+mod mesh_config;
 mod policy;
 mod route;
 mod service;
@@ -26,13 +27,14 @@ pub use credential::{
 };
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::Endpoint;
-pub use export_to::{ExportTo, has_same_exports, with_default_export};
+pub use export_to::{ExportTo, with_default_export};
 pub use gateway::{
     GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
     redirecting_hosts, servers_of,
 };
 pub use ingress::objects_of_ingress;
 pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};
+pub use mesh_config::MeshConfigDifference;
 pub use policy::{Policy, shapes_routes};
 pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,
