@@ -13,6 +13,11 @@ use crate::pb::envoy::config::core::v3 as core;
 /// The number of characters that are kept of a version or the name of a cluster.
 const TEXT_MAX: usize = 100;
 
+/// The largest program of a regular expression, in instructions, that an Envoy takes whose bootstrap says nothing of it.
+pub const RE2_PROGRAM_MAX: usize = 100;
+/// The metadata by which our bootstraps say that they allow more.
+pub const RE2_PROGRAM_MAX_METADATA: &str = "RE2_PROGRAM_MAX";
+
 /// How an application's traffic reaches its sidecar: Istio's `INTERCEPTION_MODE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interception {
@@ -71,6 +76,9 @@ pub struct SidecarNode {
     /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS. It
     /// follows from the name and version of the client; decision 6 says what Envoys do.
     pub takes_virtual_hosts: bool,
+    /// Whether the client is an Envoy that is not known to take regular expressions of more than [`RE2_PROGRAM_MAX`] instructions:
+    /// neither our bootstrap is its own, which says so, nor Istio's.
+    pub bounds_regexes: bool,
     /// Whether the client may be sent Secrets. It says nothing of it itself: the server sets it by what is proved of the
     /// client.
     pub may_be_sent_secrets: bool,
@@ -151,6 +159,9 @@ impl TryFrom<&core::Node> for SidecarNode {
             version: version(node),
             proxyless,
             takes_virtual_hosts: takes_virtual_hosts(node),
+            bounds_regexes: node.user_agent_name == "envoy"
+                && metadata.kind(RE2_PROGRAM_MAX_METADATA).is_none()
+                && metadata.kind("ISTIO_VERSION").is_none(),
             may_be_sent_secrets: false,
         })
     }
@@ -282,6 +293,19 @@ mod tests {
             let error = SidecarNode::try_from(&node(id, &[])).unwrap_err().to_string();
             assert!(error.contains("sidecar~IP~POD.NAMESPACE"), "{error}");
         }
+    }
+
+    #[test]
+    fn envoys_bound_regular_expressions_unless_their_bootstrap_says_more() {
+        let bounds = |agent: &str, metadata: &[(&str, &str)]| {
+            let node = node("sidecar~10.1.1.1~web-1.shop~x", metadata);
+            SidecarNode::try_from(&core::Node { user_agent_name: agent.into(), ..node }).unwrap().bounds_regexes
+        };
+        assert!(bounds("envoy", &[]));
+        assert!(
+            !bounds("envoy", &[(RE2_PROGRAM_MAX_METADATA, "32768")]) && !bounds("envoy", &[("ISTIO_VERSION", "1.30")])
+        );
+        assert!(!bounds("rutter-proxy", &[]) && !bounds("gRPC Go", &[]));
     }
 
     #[test]

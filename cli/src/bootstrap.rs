@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use rutter_api::config::kubernetes::{MeshConfig, ProxyDefaults, read_mesh_config};
-use rutter_api::node::locality_of_text;
+use rutter_api::node::{RE2_PROGRAM_MAX_METADATA, locality_of_text};
 use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
 
@@ -260,8 +260,10 @@ fn envoy(
     ControlPlane { host, port }: ControlPlane<'_>,
 ) -> Value {
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
+    let mut node = node(wanted, namespace);
+    node["metadata"][RE2_PROGRAM_MAX_METADATA] = json!(RE2_PROGRAM_MAX);
     json!({
-        "node": node(wanted, namespace),
+        "node": node,
         "admin": {"address": page.address()},
         "layered_runtime": {"layers": [{
             "name": "static",
@@ -399,7 +401,8 @@ mod tests {
                   "LABELS": {
                     "app": "web"
                   },
-                  "NAMESPACE": "shop"
+                  "NAMESPACE": "shop",
+                  "RE2_PROGRAM_MAX": 32768
                 }
               },
               "static_resources": {

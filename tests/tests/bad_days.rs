@@ -211,12 +211,15 @@ async fn a_regular_expression_is_refused_at_the_door_or_by_the_envoy_that_bounds
     let mut args = vec!["bootstrap", "--proxy", "envoy", "--pod", "foreign-1", "--ip", &ip, "--xds", &xds];
     args.extend(["--interception", "none", "--admin", "127.0.0.1:18999"]);
     let bootstrap = scene.plane.ctl(&args).await?.replace("re2.max_program_size.error_level", "re2.other");
+    let bootstrap = bootstrap.replace("RE2_PROGRAM_MAX", "OTHER");
     let foreign_envoy = Sidecar::spawn_with(scene.dir.path(), ("foreign-1", Proxy::ENVOY), &bootstrap, 18_999)?;
     foreign_envoy.wait_ready().await?;
     let words: Vec<String> =
         (100u32..200).map(|number| format!("item{number}x{:x}", number.wrapping_mul(2_654_435_761))).collect();
     let (long, path) = (format!("/({})", words.join("|")), format!("/{}", words[23]));
-    scene.plane.apply(&routes(&long), &[]).await?;
+    let said = scene.plane.apply(&routes(&long), &[]).await?;
+    let warning = "virtualService default/regex: spec.http[0].match[0].uri.regex: its program has about";
+    ensure!(said.contains(warning) && said.contains("which is not known of foreign-1.default"), "{said}");
     eventually("ours takes it", async || {
         get(scene.address, &path, &[("host", "near.test")]).await.is_ok_and(|answer| answer.status == 418)
     })

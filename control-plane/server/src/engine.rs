@@ -232,7 +232,8 @@ impl Engine {
             }
             Call::Check(configs, reply) => {
                 let faults = check_endpoints(self.mesh.index(), &configs);
-                let warnings = warnings::of_objects(self.mesh.index(), self.debounce.pending(), &configs);
+                let mut warnings = warnings::of_objects(self.mesh.index(), self.debounce.pending(), &configs);
+                warnings.extend(warnings::long_regexes(&self.mesh, &configs));
                 let _ = reply.send(Checked { faults, warnings });
             }
         }

@@ -214,6 +214,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         version: node.user_agent_name.clone(),
         proxyless: node.user_agent_name.starts_with("gRPC "),
         takes_virtual_hosts: true,
+        bounds_regexes: false,
         may_be_sent_secrets: false,
     })
 }

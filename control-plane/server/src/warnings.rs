@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rutter_api::config::kubernetes::IngressControllerMode;
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels};
-use rutter_core::model::{GatewayServer, credentials_of, is_for_mesh, servers_of};
-use rutter_core::{ConfigBatch, ConfigChange, MeshIndex};
+use rutter_api::node::{RE2_PROGRAM_MAX, Role};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels, SidecarNode};
+use rutter_core::model::{ExportTo, GatewayServer, bound_gateways, credentials_of, is_for_mesh, servers_of};
+use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshIndex};
 
 /// Returns the warnings about objects that are to be applied beside those that are there, and those that are `pending`.
 pub(crate) fn of_objects(index: &MeshIndex, pending: &ConfigBatch, configs: &[Arc<Config>]) -> Vec<String> {
@@ -37,6 +38,40 @@ fn bounded(mut warnings: Vec<String>) -> Vec<String> {
         warnings.push(format!("{more} more warnings like these are not shown"));
     }
     warnings
+}
+
+/// The number of clients that a warning names.
+const NAMED: usize = 3;
+
+/// Returns a warning for each regular expression that some of the connected clients will refuse, unless they are set up otherwise than
+/// is known of them.
+pub(crate) fn long_regexes(mesh: &Mesh, configs: &[Arc<Config>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for config in configs {
+        let Some(virtual_service) = config.spec.as_virtual_service() else { continue };
+        let sizes = virtual_service.regexes().into_iter().map(|regex| (regex.program_size(), regex));
+        for (size, regex) in sizes.filter(|(size, _)| *size > RE2_PROGRAM_MAX) {
+            let export_to = ExportTo::of_config(config);
+            let is_for = |node: &SidecarNode| match node.role {
+                Role::Sidecar => is_for_mesh(config),
+                Role::Gateway => !bound_gateways(config).is_empty(),
+            };
+            let refusing = mesh.sidecars().map(|(node, _)| node).filter(|node| node.bounds_regexes && is_for(node));
+            let names = refusing.filter(|node| export_to.reaches(&node.namespace)).map(|node| node.id());
+            let names: Vec<String> = names.collect();
+            if names.is_empty() {
+                continue;
+            }
+            let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+            warnings.push(format!(
+                "{}: {}: its program has about {size} instructions; Envoys refuse more than {RE2_PROGRAM_MAX} unless their \
+                 bootstrap sets re2.max_program_size.error_level, which is not known of {shown}{more}",
+                config.key, regex.path
+            ));
+        }
+    }
+    bounded(warnings)
 }
 
 /// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::actions::{CorsPolicy, HeaderOperations, Headers, HttpFault, HttpRedirect, HttpRetry, HttpRewrite};
+use super::regexes::Regex;
 use super::{
     Destination, HttpDirectResponse, HttpMatch, HttpRoute, Percent, RouteDestination, StringMatch, VirtualService,
 };
@@ -77,6 +78,7 @@ pub(crate) fn check(spec: &VirtualService) -> Faults {
         }
         check_http_route(&path, http, &mut faults);
     }
+    check_regexes(spec, &mut faults);
     check_export_to(&spec.export_to, &mut faults);
     faults
 }
@@ -243,42 +245,32 @@ fn check_percent(path: &str, percent: Option<Percent>, faults: &mut Faults) {
 }
 
 fn check_match(path: &str, http_match: &HttpMatch, faults: &mut Faults) {
-    let HttpMatch { uri, scheme, method, authority, headers, without_headers, query_params, gateways, .. } = http_match;
+    let HttpMatch { uri, scheme, method, authority, headers, without_headers, gateways, .. } = http_match;
     for (name, text) in [("uri", uri), ("scheme", scheme), ("method", method), ("authority", authority)] {
-        let path = format!("{path}.{name}");
         if *text == Some(StringMatch::Present) {
-            faults.push(Invalid::new(&path, "one of exact, prefix and regex", "none"));
+            faults.push(Invalid::new(format!("{path}.{name}"), "one of exact, prefix and regex", "none"));
         }
-        text.iter().for_each(|text| check_regex(&path, text, faults));
     }
     check_header_matches(&format!("{path}.headers"), headers, faults);
     check_header_matches(&format!("{path}.withoutHeaders"), without_headers, faults);
-    for (name, text) in query_params {
-        check_regex(&format!("{path}.queryParams.{name}"), text, faults);
-    }
     check_gateways(path, gateways, faults);
 }
 
 fn check_header_matches(path: &str, headers: &BTreeMap<String, StringMatch>, faults: &mut Faults) {
-    for (name, text) in headers {
-        let path = format!("{path}.{name}");
+    for name in headers.keys() {
         if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase() || b.is_ascii_whitespace()) {
-            faults.push(Invalid::new(&path, "a header name in lower case", format!("{name:?}")));
+            let path = format!("{path}.{name}");
+            faults.push(Invalid::new(path, "a header name in lower case", format!("{name:?}")));
         }
-        check_regex(&path, text, faults);
     }
 }
 
-fn check_regex(path: &str, text: &StringMatch, faults: &mut Faults) {
-    if let StringMatch::Regex(pattern) = text {
-        check_pattern(&format!("{path}.regex"), pattern, faults);
-    }
-}
-
-fn check_pattern(path: &str, pattern: &str, faults: &mut Faults) {
-    if let Err(reason) = re2::check(pattern) {
-        let want = "a regular expression of RE2, which Envoy uses";
-        faults.push(Invalid::new(path, want, format!("{pattern:?}")).hint(reason));
+fn check_regexes(spec: &VirtualService, faults: &mut Faults) {
+    for Regex { path, pattern } in spec.regexes() {
+        if let Err(reason) = re2::check(pattern) {
+            let want = "a regular expression of RE2, which Envoy uses";
+            faults.push(Invalid::new(path, want, format!("{pattern:?}")).hint(reason));
+        }
     }
 }
 
@@ -310,9 +302,6 @@ fn check_rewrite(path: &str, rewrite: &HttpRewrite, faults: &mut Faults) {
             faults.push(Invalid::new(path, "uri, authority or uriRegexRewrite", "none"));
         }
         (Some(_), None) | (None, Some(_) | None) => {}
-    }
-    if let Some(regex) = uri_regex_rewrite {
-        check_pattern(&format!("{path}.uriRegexRewrite.match"), &regex.pattern, faults);
     }
 }
 
@@ -444,11 +433,10 @@ pub fn grpc_status(text: &str) -> Option<u32> {
 
 fn check_cors(path: &str, cors: &CorsPolicy, faults: &mut Faults) {
     for (index, origin) in cors.allow_origins.iter().enumerate() {
-        let path = format!("{path}.allowOrigins[{index}]");
         if *origin == StringMatch::Present {
-            faults.push(Invalid::new(&path, "one of exact, prefix and regex", "none"));
+            let path = format!("{path}.allowOrigins[{index}]");
+            faults.push(Invalid::new(path, "one of exact, prefix and regex", "none"));
         }
-        check_regex(&path, origin, faults);
     }
 }
 

@@ -4,6 +4,7 @@ mod actions;
 mod check;
 mod layer4;
 mod matches;
+mod regexes;
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) use check::{check, check_retries};
 pub(crate) use layer4::subnets;
 pub use layer4::{RouteDestination, TcpMatch, TcpRoute, TlsMatch, TlsRoute};
 pub use matches::{HttpMatch, StringMatch};
+pub use regexes::Regex;
 
 use crate::duration;
 use crate::labels::Labels;

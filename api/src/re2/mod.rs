@@ -1,5 +1,9 @@
 //! The regular expressions that Envoy takes: those of RE2.
 
+mod size;
+
+pub(crate) use size::program_size;
+
 use regex_syntax::ast::{self, Ast, Flag, FlagsItemKind, HexLiteralKind, LiteralKind, RepetitionKind, RepetitionRange};
 
 /// The largest number of repetitions that RE2 takes, also of repetitions within repetitions.
