@@ -24,15 +24,10 @@ const BEYOND_ASCII: usize = 6;
 /// Returns about how many instructions RE2's program for a regular expression has, or 0 for one that it does not take.
 pub(crate) fn program_size(pattern: &str) -> usize {
     let Ok(ast) = ast::parse::Parser::new().parse(&rewrite(pattern)) else { return 0 };
-    let (is_anchored, ends) = match &ast {
-        Ast::Concat(concat) => {
-            let is =
-                |ast: Option<&Ast>, kind: &AssertionKind| matches!(ast, Some(Ast::Assertion(it)) if it.kind == *kind);
-            let begins = is(concat.asts.first(), &AssertionKind::StartLine);
-            (begins, usize::from(begins) + usize::from(is(concat.asts.last(), &AssertionKind::EndLine)))
-        }
-        _ => (false, 0),
-    };
+    let asts = concatenated(&ast);
+    let is = |ast: Option<&Ast>, kind: &AssertionKind| matches!(ast, Some(Ast::Assertion(it)) if it.kind == *kind);
+    let is_anchored = asts.len() > 1 && is(asts.first(), &AssertionKind::StartLine);
+    let ends = usize::from(is_anchored) + usize::from(asts.len() > 1 && is(asts.last(), &AssertionKind::EndLine));
     // What is anchored is not searched, and anchors at the ends are no instructions.
     let base = BASE - usize::from(is_anchored);
     base + Mode::default().size(&ast).saturating_sub(ends)
@@ -111,10 +106,7 @@ impl Mode {
     }
 
     fn alternative(self, ast: &Ast) -> Alternative {
-        let asts = match ast {
-            Ast::Concat(concat) => &concat.asts[..],
-            single => std::slice::from_ref(single),
-        };
+        let asts = concatenated(ast);
         let literal = asts.iter().map_while(|ast| if let Ast::Literal(literal) = ast { Some(literal.c) } else { None });
         let literal: Vec<char> = literal.collect();
         Alternative { rest: self.size_of_all(&asts[literal.len()..]), literal }
@@ -148,6 +140,11 @@ impl Mode {
     fn size_of_text(self, text: &[char]) -> usize {
         text.iter().map(|c| self.size_of_char(*c)).sum()
     }
+}
+
+/// Returns what stands one after the other.
+fn concatenated(ast: &Ast) -> &[Ast] {
+    if let Ast::Concat(concat) = ast { &concat.asts } else { std::slice::from_ref(ast) }
 }
 
 /// One of several alternatives: the text that it begins with, and the size of the rest.
