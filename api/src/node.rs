@@ -76,6 +76,9 @@ pub struct SidecarNode {
     /// Whether the client takes the virtual hosts of a route table as resources of their own, by VHDS over ADS. It
     /// follows from the name and version of the client; decision 6 says what Envoys do.
     pub takes_virtual_hosts: bool,
+    /// Whether the application learns the addresses of services from the mesh, so that it may be told some which no other DNS knows:
+    /// Istio's `DNS_CAPTURE`.
+    pub captures_dns: bool,
     /// Whether the client is an Envoy that is not known to take regular expressions of more than [`RE2_PROGRAM_MAX`] instructions:
     /// neither our bootstrap is its own, which says so, nor Istio's.
     pub bounds_regexes: bool,
@@ -159,6 +162,7 @@ impl TryFrom<&core::Node> for SidecarNode {
             version: version(node),
             proxyless,
             takes_virtual_hosts: takes_virtual_hosts(node),
+            captures_dns: metadata.text("DNS_CAPTURE") == Some("true"),
             bounds_regexes: node.user_agent_name == "envoy"
                 && metadata.kind(RE2_PROGRAM_MAX_METADATA).is_none()
                 && metadata.kind("ISTIO_VERSION").is_none(),

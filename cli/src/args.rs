@@ -164,7 +164,7 @@ pub(crate) struct Get {
     /// Leave the heads of the columns out
     #[arg(long)]
     pub(crate) no_headers: bool,
-    /// wide, name, json, yaml, or jsonpath=TEMPLATE. Default: a table
+    /// wide, name, json, yaml, hosts (lines of /etc/hosts), or jsonpath=TEMPLATE. Default: a table
     #[arg(short, long, default_value = "short", hide_default_value = true, value_name = "FORMAT")]
     pub(crate) output: ObjectOutput,
 }
@@ -437,6 +437,8 @@ pub(crate) enum ObjectOutput {
     Name,
     Json,
     Yaml,
+    /// Lines of `/etc/hosts`.
+    Hosts,
     Template(Template),
 }
 
@@ -450,9 +452,10 @@ impl std::str::FromStr for ObjectOutput {
             "name" => Self::Name,
             "json" => Self::Json,
             "yaml" => Self::Yaml,
+            "hosts" => Self::Hosts,
             _ => match text.strip_prefix("jsonpath=") {
                 Some(template) => Self::Template(template.parse()?),
-                None => return Err("want wide, name, json, yaml or jsonpath=TEMPLATE".to_owned()),
+                None => return Err("want wide, name, json, yaml, hosts or jsonpath=TEMPLATE".to_owned()),
             },
         })
     }
@@ -608,7 +611,7 @@ mod tests {
                       --timeout <TIME>     How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
                                            number of seconds. 0: for ever [default: 30s]
                       --no-headers         Leave the heads of the columns out
-                  -o, --output <FORMAT>    wide, name, json, yaml, or jsonpath=TEMPLATE. Default: a table
+                  -o, --output <FORMAT>    wide, name, json, yaml, hosts (lines of /etc/hosts), or jsonpath=TEMPLATE. Default: a table
                   -h, --help               Print help"#]],
         );
     }
@@ -836,7 +839,7 @@ mod tests {
         );
         assert_eq!(
             refused("rutterctl get svc -o xml"),
-            "error: invalid value 'xml' for '--output <FORMAT>': want wide, name, json, yaml or jsonpath=TEMPLATE"
+            "error: invalid value 'xml' for '--output <FORMAT>': want wide, name, json, yaml, hosts or jsonpath=TEMPLATE"
         );
         let address = "rutterctl bootstrap --proxy envoy --pod a --ip here";
         assert_eq!(refused(address), "error: invalid value 'here' for '--ip <IP>': invalid IP address syntax");

@@ -1,5 +1,6 @@
 //! The command that shows objects.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
@@ -183,11 +184,34 @@ fn print_value(value: &Value, objects: &[Shown], output: &ObjectOutput, out: Out
     match output {
         ObjectOutput::Json => print(value, Output::Json, out),
         ObjectOutput::Yaml => print(value, Output::Yaml, out),
+        ObjectOutput::Hosts => objects.iter().try_for_each(|object| print_hosts(&object.json, out)),
         ObjectOutput::Template(template) => Ok(write!(out, "{}", template.fill(value))?),
         ObjectOutput::Short | ObjectOutput::Wide | ObjectOutput::Name => {
             objects.iter().try_for_each(|object| Ok(writeln!(out, "{}", object.qualified_name())?))
         }
     }
+}
+
+/// Prints the addresses that the hosts of a ServiceEntry have or were given, as lines of `/etc/hosts`, by which somebody's DNS can tell
+/// them. Other kinds have none.
+fn print_hosts(object: &Value, out: Out<'_>) -> Result<()> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    if object["kind"] != Kind::ServiceEntry.name() {
+        return Ok(());
+    }
+    let single = texts(&object["spec"]["addresses"]).into_iter().filter(|address| address.parse::<IpAddr>().is_ok());
+    let hosts = texts(&object["spec"]["hosts"]).into_iter().filter(|host| !host.starts_with('*'));
+    let hosts: Vec<String> = hosts.collect();
+    for address in single {
+        hosts.iter().try_for_each(|host| writeln!(out, "{address}\t{host}"))?;
+    }
+    for given in object["status"]["addresses"].as_array().into_iter().flatten() {
+        let text = |field: &str| given[field].as_str().unwrap_or_default().to_owned();
+        writeln!(out, "{}\t{}", text("value"), text("host"))?;
+    }
+    Ok(())
 }
 
 /// Shows what is there, and then each change, until the control plane ends.

@@ -57,6 +57,7 @@ fn node_of_words(line: &str) -> Result<SidecarNode> {
         version: String::new(),
         proxyless: false,
         takes_virtual_hosts: false,
+        captures_dns: false,
         bounds_regexes: false,
         may_be_sent_secrets: false,
     })

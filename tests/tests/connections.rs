@@ -268,3 +268,59 @@ async fn gateways_resolve_hosts_as_clients_name_them() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn hosts_without_an_address_are_given_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    plane.apply(include_str!("../cases/given-addresses.yaml"), &[]).await?;
+    let hosts = plane.ctl(&["get", "se", "-A", "-o", "hosts"]).await?;
+    let given = |host: &str| -> Option<&str> {
+        hosts.lines().find_map(|line| line.split_once('\t').filter(|(_, of)| *of == host)).map(|(ip, _)| ip)
+    };
+    let one = given("one.db.test").context("an address")?;
+    let two = given("two.db.test").context("an address")?;
+    ensure!(one != two && one.starts_with("240.") && two.starts_with("240."), "{hosts}");
+    ensure!(given("known.db.test") == Some("10.7.7.7") && hosts.lines().count() == 3, "{hosts}");
+    let shown = plane.ctl(&["get", "se", "databases", "-o", "yaml"]).await?;
+    ensure!(shown.contains("status:") && shown.contains(one), "{shown}");
+    ensure!(plane.apply(&shown, &[]).await?.contains("unchanged"), "what is shown can be applied again");
+
+    let mesh = dir.path().join("mesh.yaml");
+    std::fs::write(&mesh, "{defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}}")?;
+    let mesh = mesh.display().to_string();
+    let xds = plane.xds.to_string();
+    for (last, learns) in [(1, true), (2, false)] {
+        let (pod, ip, admin) = (format!("db-{last}"), format!("10.1.82.{last}"), 18_980 + last);
+        let page = format!("127.0.0.1:{admin}");
+        let mut line =
+            vec!["bootstrap", "--proxy", "envoy", "--pod", &pod, "--ip", &ip, "--xds", &xds, "--admin", &page];
+        if learns {
+            line.extend(["--mesh-config", &mesh]);
+        }
+        let bootstrap = plane.ctl(&line).await?;
+        let envoy = Sidecar::spawn_with(dir.path(), (&pod, Proxy::ENVOY), &bootstrap, admin)?;
+        envoy.wait_ready().await?;
+        let dump = rutter_tests::http::get(envoy.admin, "/config_dump?resource=dynamic_listeners", &[]).await?.body;
+        for (ip, host) in [(one, "one"), (two, "two")] {
+            let has_listener = dump.contains(&format!("\"{ip}_3306\""));
+            ensure!(has_listener == learns, "{pod}, {host}: {ip}: want {learns}");
+            let has_chain = dump.contains(&format!("\"outbound|3306||{host}.db.test\""));
+            ensure!(has_chain || !learns, "{pod}, {host}: no chain leads there");
+        }
+        ensure!(envoy.stat("update_rejected").await? == 0, "{}", plane.ctl(&["proxy-status"]).await?);
+    }
+    // They are the same after a restart, and when others have come.
+    plane
+        .apply(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec: {hosts: [a.db.test], \
+        resolution: DNS, ports: [{number: 80, name: http}]}\n",
+            &[],
+        )
+        .await?;
+    plane.kill().await?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    let after = plane.ctl(&["get", "se", "-A", "-o", "hosts"]).await?;
+    ensure!(hosts.lines().all(|line| after.contains(line)) && after.lines().count() == 4, "{hosts} {after}");
+    Ok(())
+}

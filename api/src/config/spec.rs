@@ -61,6 +61,11 @@ impl Spec {
         if let Self::VirtualService(spec) = self { Some(spec) } else { None }
     }
 
+    /// Returns the hosts and their ports, if the object is a ServiceEntry.
+    pub fn as_service_entry(&self) -> Option<&ServiceEntry> {
+        if let Self::ServiceEntry(spec) = self { Some(spec) } else { None }
+    }
+
     /// Returns the certificates, if the object is a Secret.
     pub fn as_secret(&self) -> Option<&Secret> {
         if let Self::Secret(spec) = self { Some(spec) } else { None }

@@ -88,6 +88,7 @@ fn example_service(host: &Hostname, origin: &Config) -> Service {
         export_to: ExportTo::All,
         created: origin.created,
         subnets: Vec::new(),
+        wants_address: false,
         discovery: Discovery::Told,
         external: false,
         selector: None,

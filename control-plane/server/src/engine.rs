@@ -1,13 +1,14 @@
 //! The one task that owns the mesh: commits come in, and the view of every sidecar is published.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use rutter_api::{Config, ConfigKey, Invalid, ResourceType, SidecarNode};
+use rutter_api::{Config, ConfigKey, Hostname, Invalid, ResourceType, SidecarNode};
 use rutter_core::index::urgency_of;
 use rutter_core::message_size::check_endpoints;
 use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, MeshSettings, NodeId, View};
@@ -33,7 +34,11 @@ pub(crate) enum Call {
     Disconnect(NodeId),
     Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
     Check(Vec<Arc<Config>>, oneshot::Sender<Checked>),
+    Addresses(Vec<ConfigKey>, oneshot::Sender<GivenAddresses>),
 }
+
+/// The hosts of objects that were given an address because they have none, each with it.
+pub(crate) type GivenAddresses = BTreeMap<ConfigKey, Vec<(Hostname, IpAddr)>>;
 
 /// What the engine says of objects that are to be applied.
 #[derive(Debug, Default)]
@@ -91,6 +96,15 @@ impl EngineHandle {
         let (reply, answer) = oneshot::channel();
         self.calls.send(Call::Check(configs, reply)).await.ok()?;
         answer.await.ok()
+    }
+
+    /// Returns which addresses hosts of objects were given.
+    pub(crate) async fn addresses(&self, keys: Vec<ConfigKey>) -> GivenAddresses {
+        let (reply, answer) = oneshot::channel();
+        if self.calls.send(Call::Addresses(keys, reply)).await.is_err() {
+            return GivenAddresses::new();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// Returns the revision that every view has taken in, which can be waited for.
@@ -229,6 +243,10 @@ impl Engine {
             Call::Disconnect(id) => self.forget(id),
             Call::Sources(id, resource_type, name, reply) => {
                 let _ = reply.send(self.mesh.sources(id, resource_type, &name));
+            }
+            Call::Addresses(keys, reply) => {
+                let given = |key: ConfigKey| (key.clone(), self.mesh.index().given_addresses(&key));
+                let _ = reply.send(keys.into_iter().map(given).collect());
             }
             Call::Check(configs, reply) => {
                 let faults = check_endpoints(self.mesh.index(), &configs);

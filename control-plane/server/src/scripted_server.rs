@@ -190,6 +190,7 @@ async fn answer(
             Some(Call::Connect(node, reply)) => drop(reply.send(resources.lock().connect(&node))),
             Some(Call::Disconnect(id)) => drop(resources.lock().streams.remove(&id)),
             Some(Call::Sources(_, _, _, reply)) => drop(reply.send(Default::default())),
+            Some(Call::Addresses(_, reply)) => drop(reply.send(Default::default())),
             Some(Call::Check(_, reply)) => drop(reply.send(Checked::default())),
             None => return Ok(()),
         }
@@ -214,6 +215,7 @@ fn identify(_: &Peer, node: &Node) -> Result<SidecarNode, Invalid> {
         version: node.user_agent_name.clone(),
         proxyless: node.user_agent_name.starts_with("gRPC "),
         takes_virtual_hosts: true,
+        captures_dns: false,
         bounds_regexes: false,
         may_be_sent_secrets: false,
     })

@@ -18,6 +18,7 @@ pub(crate) fn node(pod: &str, namespace: &str) -> SidecarNode {
         version: String::new(),
         proxyless: false,
         takes_virtual_hosts: true,
+        captures_dns: false,
         bounds_regexes: false,
         may_be_sent_secrets: false,
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rutter_api::config::kubernetes::MeshConfig;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
+use super::address_pool::{AddressPool, Given};
 use super::delta::{ChangedDestinationRule, IndexDelta};
 use super::destination_rules::{self, DestinationRuleIndex, RuleGroup};
 use super::endpoints::{EndpointIndex, service_key_of_slice};
@@ -36,6 +37,7 @@ pub struct MeshIndex {
     settings: MeshSettings,
     objects: Objects,
     services: ServiceIndex,
+    address_pool: AddressPool,
     workloads: WorkloadIndex,
     endpoints: EndpointIndex,
     virtual_services: VirtualServiceIndex,
@@ -229,12 +231,29 @@ impl MeshIndex {
         self.note_service(&service, delta);
         self.workloads.insert_service(&service);
         let host = service.key.host.clone();
-        self.services.insert(service);
+        self.services.insert(service.clone());
+        if service.wants_address {
+            let given = self.address_pool.insert(&service);
+            self.give_addresses(given, delta);
+        }
         self.note_host(&host);
+    }
+
+    /// Takes over which addresses services were given that have none.
+    fn give_addresses(&mut self, given: Vec<Given>, delta: &mut IndexDelta) {
+        for (key, address) in given {
+            if let Some(service) = self.services.give_address(&key, address) {
+                delta.services.entry(key.host).or_default().push(service);
+            }
+        }
     }
 
     fn remove_service(&mut self, service: &Service, delta: &mut IndexDelta) {
         let Some(removed) = self.services.remove(&service.key) else { return };
+        if removed.wants_address {
+            let given = self.address_pool.remove(&removed);
+            self.give_addresses(given, delta);
+        }
         delta.locality_needs |= self.localities.replace_service(Some(&removed), None);
         self.note_host(&service.key.host);
         self.note_service(&removed, delta);
@@ -341,6 +360,23 @@ impl MeshIndex {
     /// Returns the settings of the mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// Returns a service as clients see it that can learn the address which it was given because it has none.
+    pub fn addressed<'a>(&'a self, service: &'a Arc<Service>) -> &'a Arc<Service> {
+        self.services.addressed(service)
+    }
+
+    /// Returns the hosts of an object that were given an address because they have none, each with it.
+    pub fn given_addresses(&self, key: &ConfigKey) -> Vec<(Hostname, IpAddr)> {
+        let entry = self.config(key).and_then(|config| config.spec.as_service_entry());
+        let hosts = entry.into_iter().flat_map(|entry| &entry.hosts);
+        let given = hosts.filter_map(|host| {
+            let service = self.services.get(&ServiceKey { host: host.clone(), origin: key.clone() })?;
+            let address = self.services.addressed(service).addresses.first().filter(|_| service.wants_address)?;
+            Some((host.clone(), *address))
+        });
+        given.collect()
     }
 
     /// Returns the object with the mesh config, as it was when it last said something else of the mesh. `None` means that there

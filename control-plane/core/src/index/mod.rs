@@ -5,6 +5,7 @@
 //! ```text
 //! objects            every object by its key
 //! services           definitions by host, by namespace, by virtual address
+//! address_pool       addresses for services that have none
 //! workloads          services by the labels that they select, WorkloadEntries by their labels
 //! endpoints          endpoints by service, EndpointSlices by service, services by the address of their endpoints
 //! virtual_services   VirtualServices by the hosts that they route, and by the hosts that they send to
@@ -16,6 +17,7 @@
 //!
 //! Who may see an object is not decided here but in [`crate::visibility`].
 
+mod address_pool;
 mod by_host;
 mod delta;
 mod destination_rules;

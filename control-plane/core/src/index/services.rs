@@ -1,7 +1,7 @@
 //! Definitions of services: by host, by namespace, and by virtual address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rutter_api::Hostname;
@@ -16,6 +16,8 @@ pub(super) struct ServiceIndex {
     definitions: BTreeMap<Hostname, Vec<Arc<Service>>>,
     /// The hosts that objects of a namespace define, each with the number of its definitions there.
     hosts_of_namespace: HashMap<Arc<str>, BTreeMap<Hostname, usize>>,
+    /// The services without a virtual address that were given one, as clients see them that can learn it.
+    addressed: HashMap<ServiceKey, Arc<Service>>,
     /// The hosts that have a virtual address.
     hosts_at: HashMap<IpAddr, BTreeSet<Hostname>>,
 }
@@ -41,6 +43,9 @@ impl ServiceIndex {
         let definitions = self.definitions.get_mut(&key.host)?;
         let at = definitions.binary_search_by_key(&&key.origin, |definition| &definition.key.origin).ok()?;
         let removed = definitions.remove(at);
+        for ip in self.addressed.remove(key).iter().flat_map(|addressed| &addressed.addresses) {
+            unlink(&mut self.hosts_at, ip, &key.host);
+        }
         for ip in &removed.addresses {
             if !definitions.iter().any(|definition| definition.addresses.contains(ip)) {
                 unlink(&mut self.hosts_at, ip, &key.host);
@@ -60,6 +65,27 @@ impl ServiceIndex {
 
     pub(super) fn get(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         self.definitions.get(&key.host)?.iter().find(|definition| definition.key.origin == key.origin)
+    }
+
+    /// Takes over which address a service was given that has none.
+    pub(super) fn give_address(&mut self, key: &ServiceKey, address: Option<Ipv4Addr>) -> Option<Arc<Service>> {
+        let service = self.get(key)?.clone();
+        if let Some(before) = self.addressed.remove(key) {
+            for ip in &before.addresses {
+                unlink(&mut self.hosts_at, ip, &key.host);
+            }
+        }
+        if let Some(address) = address {
+            let address = IpAddr::V4(address);
+            link(&mut self.hosts_at, address, key.host.clone());
+            self.addressed.insert(key.clone(), Arc::new(Service { addresses: vec![address], ..(*service).clone() }));
+        }
+        Some(service)
+    }
+
+    /// Returns a service as clients see it that can learn the address which it was given.
+    pub(super) fn addressed<'a>(&'a self, service: &'a Arc<Service>) -> &'a Arc<Service> {
+        self.addressed.get(&service.key).unwrap_or(service)
     }
 
     /// Returns every definition of a host.

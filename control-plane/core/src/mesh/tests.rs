@@ -32,9 +32,10 @@ fn sidecars() -> Vec<SidecarNode> {
         node("x", "n2", "10.0.2.9"),
     ];
     nodes[1].locality = locality_of_text("r/z1");
+    nodes[3].captures_dns = true;
     let bound = SidecarNode { interception: Interception::None, ..node("b", "n1", "10.0.1.2") };
     let bound = SidecarNode { locality: locality_of_text("r/z2"), ..bound };
-    let whole = SidecarNode { takes_virtual_hosts: false, ..node("w", "n0", "10.0.0.3") };
+    let whole = SidecarNode { takes_virtual_hosts: false, captures_dns: true, ..node("w", "n0", "10.0.0.3") };
     let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("s0", "n1", "10.0.1.8") };
     let ingress_labels = [("app", "s0"), ("istio", "ingressgateway")];
     let labels = ingress_labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
@@ -198,6 +199,8 @@ fn random_service_entries() -> impl Strategy<Value = String> {
         1 => Just("TCP}], resolution: NONE, addresses: [10.8.0.0/16]"),
         1 => Just("TLS}], resolution: DNS_ROUND_ROBIN, endpoints: [{address: x.y}]"),
         1 => Just("TLS}], resolution: DYNAMIC_DNS"),
+        2 => Just("TCP}], resolution: STATIC"),
+        1 => Just("HTTP}], resolution: DNS, endpoints: [{address: x.y}]"),
     ];
     (namespaces(), names(), hosts, 80u16..82, exports(), resolutions).prop_map(
         |(namespace, name, host, port, export_to, resolution)| {

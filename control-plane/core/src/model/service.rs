@@ -30,6 +30,8 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// The ranges of addresses of a service that is many machines.
     pub subnets: Vec<IpNet>,
+    /// Whether the service is to be given an address, because it has none.
+    pub wants_address: bool,
     /// The namespaces whose clients see the service.
     pub export_to: ExportTo,
     /// The age of the object that defines the service.
@@ -184,6 +186,7 @@ fn from_kubernetes(config: &Config, service: &KubernetesService, domain: &str) -
         ports: ports.collect(),
         addresses: service.addresses.clone(),
         subnets: Vec::new(),
+        wants_address: false,
         export_to: ExportTo::of_config(config),
         created: config.created,
         discovery: match &service.external_name {
@@ -214,6 +217,7 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         ports,
         addresses: single.iter().map(IpNet::addr).collect(),
         subnets,
+        wants_address: entry.addresses.is_empty() && may_be_given_address(config, entry, host),
         export_to: ExportTo::of_config(config),
         created: config.created,
         discovery: match entry.resolution {
@@ -228,6 +232,18 @@ fn from_entry(config: &Config, entry: &ServiceEntry, host: &Hostname) -> Service
         endpoint_use: EndpointUse::default(),
         subject_alt_names: entry.subject_alt_names.clone(),
     }
+}
+
+/// The label by which a ServiceEntry says that it wants no address, in Istio as well.
+const ALLOCATION_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
+
+/// Returns whether a host may be given an address: one that clients could ask DNS for, and that is no more than a name.
+fn may_be_given_address(config: &Config, entry: &ServiceEntry, host: &Hostname) -> bool {
+    let has_endpoints = match entry.resolution {
+        Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => true,
+        Resolution::None | Resolution::DynamicDns => false,
+    };
+    has_endpoints && !host.is_wildcard() && config.labels.get(ALLOCATION_LABEL) != Some("false")
 }
 
 impl Service {

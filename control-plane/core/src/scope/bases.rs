@@ -58,7 +58,14 @@ impl Bases {
         self.last_lineage += 1;
         let objects = WorkloadObjects::default();
         let locality = key.locality.clone();
-        let nobody = ScopeKey { namespace: "".into(), client: key.client, objects, locality, takes_secrets: false };
+        let nobody = ScopeKey {
+            namespace: "".into(),
+            client: key.client,
+            objects,
+            locality,
+            takes_secrets: false,
+            learns_addresses: key.learns_addresses,
+        };
         let mut base = Scope::new(nobody, index, BASE_LINEAGE | self.last_lineage);
         base.capture = key.capture.clone();
         let hosts = index.hosts().chain(index.routed_hosts()).cloned().collect();

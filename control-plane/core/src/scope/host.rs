@@ -149,6 +149,8 @@ pub(super) struct HostBuilder<'a> {
     pub(super) source_labels: &'a BTreeSet<Labels>,
     /// What matters of where the clients are.
     pub(super) locality: &'a Arc<ClientLocality>,
+    /// Whether the clients can learn the addresses that services were given which have none.
+    pub(super) learns_addresses: bool,
     /// The route tables of a gateway. A sidecar has none.
     pub(super) gateway_tables: &'a [GatewayTable],
     pub(super) encoder: &'a Encoder,
@@ -194,7 +196,10 @@ impl HostBuilder<'_> {
     }
 
     fn build_service(&self, service: &Arc<Service>, virtual_service: Option<&Arc<Config>>) -> HostResources {
+        // Clusters are the same for all, whatever address clients know.
         let mut resources = self.build_clusters(service);
+        let service = if self.learns_addresses { self.index.addressed(service) } else { service };
+        resources.service = Some(service.clone());
         let seen = self.viewpoint.ports(service);
         let is_seen = |port: &&ServicePort| seen.as_ref().is_none_or(|seen| seen.contains(&port.number));
         for port in service.ports.iter().filter(is_seen) {

@@ -26,6 +26,8 @@ pub struct ScopeKey {
     pub locality: Arc<ClientLocality>,
     /// Whether the clients are gateways that may be sent Secrets.
     pub takes_secrets: bool,
+    /// Whether the clients can learn the addresses that services were given which have none.
+    pub learns_addresses: bool,
 }
 
 impl ScopeKey {
@@ -36,6 +38,7 @@ impl ScopeKey {
             namespace: node.namespace.clone(),
             client,
             locality: Arc::new(index.locality_needs().of_client(node)),
+            learns_addresses: client.is_captured() && node.captures_dns,
             takes_secrets: client.is_gateway() && node.may_be_sent_secrets,
             objects: WorkloadObjects::of_node(index, node),
         }
@@ -51,4 +54,6 @@ pub(super) struct BaseKey {
     pub(super) capture: Capture,
     /// What matters of where the clients are.
     pub(super) locality: Arc<ClientLocality>,
+    /// Whether the clients can learn the addresses that services were given which have none.
+    pub(super) learns_addresses: bool,
 }

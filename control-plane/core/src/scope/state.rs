@@ -133,10 +133,15 @@ impl Scope {
     pub(super) fn wanted_base(&self) -> Option<BaseKey> {
         // Every object that is about the workload must be accounted for here: the Sidecar object is, by what was read
         // from it. Routes for clients of certain labels are in no base.
-        let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _ } = &self.key;
+        let ScopeKey { namespace: _, client, objects, locality, takes_secrets: _, learns_addresses } = &self.key;
         let WorkloadObjects { sidecar: _, egress_from: _, source_labels, gateways: _, target_ports: _ } = objects;
         let may_share = self.egress.is_everything() && client.may_share_a_base() && source_labels.is_empty();
-        may_share.then(|| BaseKey { client: *client, capture: self.capture.clone(), locality: locality.clone() })
+        may_share.then(|| BaseKey {
+            client: *client,
+            capture: self.capture.clone(),
+            locality: locality.clone(),
+            learns_addresses: *learns_addresses,
+        })
     }
 
     /// Returns from where the clients of the scope look at the mesh.

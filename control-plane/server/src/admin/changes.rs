@@ -92,6 +92,9 @@ mod tests {
     use rutter_store::{ConfigWrite, Expected, MemoryStore, Owner};
 
     use super::*;
+    use tokio::sync::{mpsc, watch};
+
+    use crate::engine::EngineHandle;
     use crate::sealing::Sealer;
     use crate::streams::OpenStreams;
 
@@ -107,7 +110,8 @@ mod tests {
     }
 
     fn display() -> Display {
-        Display { streams: OpenStreams::new(Arc::default()), sealer: Arc::new(Sealer::in_memory()) }
+        let engine = EngineHandle::new(mpsc::channel(1).0, watch::channel(0).1);
+        Display { streams: OpenStreams::new(Arc::default()), sealer: Arc::new(Sealer::in_memory()), engine }
     }
 
     fn watcher(kind: &str, selector: &str) -> Watcher {

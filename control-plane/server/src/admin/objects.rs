@@ -1,20 +1,22 @@
 //! What the admin API says of objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use rutter_api::config::REVISION_ANNOTATION;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, ResourceType, brief};
+use rutter_api::{ConfigKey, Hostname, Kind, ResourceType, brief};
 use rutter_core::AdsStream;
 use rutter_core::resource::ResourceName;
 use rutter_core::stream::Refusal;
 use rutter_store::Stored;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::secrets;
 use super::sidecars::count;
+use crate::engine::{EngineHandle, GivenAddresses};
 use crate::sealing::Sealer;
 use crate::streams::{OpenStreams, SidecarRefusal};
 
@@ -52,29 +54,45 @@ pub(super) fn names(applied: &[pb::Applied]) -> String {
 pub(super) struct Display {
     pub(super) streams: OpenStreams,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) engine: EngineHandle,
 }
 
 impl Display {
     /// Returns objects as the API shows them.
     pub(super) async fn show(&self, stored: &[Stored]) -> Vec<pb::Object> {
-        let Self { streams, sealer } = self;
+        let Self { streams, sealer, engine } = self;
         let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
         let sent = SentResources::ask(&refusals, streams).await;
         let conditions = join_all(stored.iter().map(|stored| secrets::conditions(stored, streams, sealer))).await;
+        let entries = stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
+        let entries: Vec<ConfigKey> = entries.map(|stored| stored.key.clone()).collect();
+        let addresses = if entries.is_empty() { GivenAddresses::new() } else { engine.addresses(entries).await };
         let all = stored.iter().zip(&refusals).zip(conditions);
-        all.map(|((stored, refusals), conditions)| object(stored, conditions, refusals, &sent)).collect()
+        let shown = all.map(|((stored, refusals), conditions)| {
+            let addresses = addresses.get(&stored.key).map(Vec::as_slice).unwrap_or_default();
+            object(stored, Status { conditions, addresses }, refusals, &sent)
+        });
+        shown.collect()
     }
 }
 
 /// The number of refusals of an object that are named. More are only counted.
 const REFUSALS_NAMED: usize = 3;
 
-/// Returns an object as it was applied, with its version and its age, and with a condition if a sidecar refuses
-/// something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
+/// What is said of an object beside its text and its refusals.
+#[derive(Default)]
+struct Status<'a> {
+    conditions: Vec<Value>,
+    /// The hosts that were given an address because they have none, each with it.
+    addresses: &'a [(Hostname, IpAddr)],
+}
+
+/// Returns an object as it was applied, with its version and its age, with the addresses that its hosts were given, as Istio has
+/// them, and with a condition if a sidecar refuses something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
 /// the object meanwhile.
 fn object(
     stored: &Stored,
-    mut conditions: Vec<Value>,
+    Status { mut conditions, addresses }: Status<'_>,
     refusals: &[SidecarRefusal],
     sent: &SentResources,
 ) -> pb::Object {
@@ -91,8 +109,16 @@ fn object(
     }
     let spread = Spread::of(refusals, sent);
     conditions.extend(condition(refusals, spread));
-    if let Some(object) = json.as_object_mut().filter(|_| !conditions.is_empty()) {
-        object.insert("status".into(), json!({"conditions": conditions}));
+    let mut status = Map::new();
+    if !conditions.is_empty() {
+        status.insert("conditions".into(), conditions.into());
+    }
+    if !addresses.is_empty() {
+        let addresses = addresses.iter().map(|(host, address)| json!({"host": host.as_str(), "value": address}));
+        status.insert("addresses".into(), addresses.collect());
+    }
+    if let Some(object) = json.as_object_mut().filter(|_| !status.is_empty()) {
+        object.insert("status".into(), status.into());
     }
     let (key, owner) = (Some(key(&stored.key)), stored.owner.to_string());
     let Spread { refused_by, sent_to } = spread;
@@ -210,7 +236,7 @@ mod tests {
     }
 
     fn shown(refusals: &[SidecarRefusal]) -> String {
-        let object = object(&stored(), Vec::new(), refusals, &SentResources::default());
+        let object = object(&stored(), Status::default(), refusals, &SentResources::default());
         let json: Value = serde_json::from_slice(&object.json).unwrap();
         format!("{}: {}", object.owner, serde_json::to_string_pretty(&json).unwrap())
     }
@@ -274,7 +300,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_and_no_json_is_shown_as_nothing() {
-        let object = object(&Stored { json: "{".into(), ..stored() }, Vec::new(), &[], &SentResources::default());
+        let object =
+            object(&Stored { json: "{".into(), ..stored() }, Status::default(), &[], &SentResources::default());
         assert_eq!(&object.json[..], b"null");
     }
 

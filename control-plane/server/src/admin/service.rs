@@ -249,7 +249,7 @@ impl pb::admin_server::Admin for AdminServer {
 
 impl AdminServer {
     fn display(&self) -> Display {
-        Display { streams: self.streams.clone(), sealer: self.sealer.clone() }
+        Display { streams: self.streams.clone(), sealer: self.sealer.clone(), engine: self.engine.clone() }
     }
 
     async fn try_apply(&self, call: &Call, request: pb::ApplyRequest) -> Result<pb::ApplyResponse, Status> {

@@ -89,6 +89,7 @@ impl Refresh<'_> {
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,
             source_labels: &self.scope.key.objects.source_labels,
+            learns_addresses: false,
             locality: &self.scope.key.locality,
             gateway_tables: tables,
             encoder: self.encoder,

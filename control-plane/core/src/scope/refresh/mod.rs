@@ -119,6 +119,7 @@ impl Refresh<'_> {
             client: self.scope.key.client,
             source_labels: &self.scope.key.objects.source_labels,
             locality: &self.scope.key.locality,
+            learns_addresses: self.scope.key.learns_addresses,
             encoder: self.encoder,
         };
         let resources = builder.build_all(&built);
