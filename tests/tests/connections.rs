@@ -324,3 +324,54 @@ async fn hosts_without_an_address_are_given_one() -> Result<()> {
     ensure!(hosts.lines().all(|line| after.contains(line)) && after.lines().count() == 4, "{hosts} {after}");
     Ok(())
 }
+
+#[tokio::test]
+async fn gateways_pass_connections_to_the_service_that_they_name() -> Result<()> {
+    for (release, number) in [(Release::V1_40, 83), (Release::V1_36, 84)] {
+        let edge = Edge::start(release, number).await?;
+        let name = |subset: &str, host: &str| format!("outbound_.443_.{subset}_.{host}");
+        let names = ["", "v1", "v2"].map(|subset| name(subset, "named.pass.test"));
+        let late = name("", "late.pass.test");
+        let refused = [
+            name("v3", "named.pass.test"),
+            name("", "elsewhere.pass.test"),
+            name("", "named.other.test"),
+            name("", "encrypted.pass.test"),
+            "named.pass.test".to_owned(),
+        ];
+        // The application would answer to all of them.
+        let all: Vec<&str> = names.iter().chain(&refused).chain([&late]).map(String::as_str).collect();
+        edge.authority.issue("app", &all)?;
+        let [a, b] = [3, 4].map(|last| IpAddr::from([127, 0, number, last]));
+        let mut apps = JoinSet::new();
+        for (app, ip) in [("v1", a), ("v2", b)] {
+            let acceptor = edge.authority.acceptor("app")?;
+            echo::start_encrypted(app, SocketAddr::new(ip, 8011), acceptor, &mut apps).await?;
+        }
+        let objects = include_str!("../cases/auto-passthrough.yaml");
+        let objects = objects.replace("A_IP", &a.to_string()).replace("B_IP", &b.to_string());
+        edge.apply(&objects).await?;
+        let backend = async |name: &str| -> Result<String> {
+            let answer = edge.ask_encrypted(15443, name, None).await?;
+            Ok(answer.header("x-backend").unwrap_or_default().to_owned())
+        };
+        for (subset, want) in [("v1", "v1"), ("v2", "v2")] {
+            let got = backend(&name(subset, "named.pass.test")).await?;
+            ensure!(got == want, "{subset}: {got}");
+        }
+        ensure!(["v1", "v2"].contains(&backend(&names[0]).await?.as_str()));
+        for refused in &refused {
+            ensure!(backend(refused).await.is_err(), "{refused} leads nowhere");
+        }
+        // A service that comes later is passed to without anything else.
+        let late_entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: late, namespace: shop}\n\
+            spec: {hosts: [late.pass.test], resolution: STATIC, ports: [{number: 443, name: tls, protocol: TLS, targetPort: 8011}], \
+            endpoints: [{address: A_IP}]}\n";
+        edge.apply(&late_entry.replace("A_IP", &a.to_string())).await?;
+        ensure!(backend(&late).await? == "v1");
+        edge.plane.ctl(&["delete", "gateway", "cross-network", "-n", "shop", "--wait"]).await?;
+        eventually("nobody listens", async || backend(&late).await.is_err()).await?;
+        edge.nothing_refused().await?;
+    }
+    Ok(())
+}

@@ -47,6 +47,11 @@ impl ClusterName {
         self.subset = subset.map(Arc::from);
         self
     }
+
+    /// Returns Istio's form of the name for TLS, by which a client asks a gateway for the cluster: `outbound_.80_.v1_.a.shop`.
+    pub fn server_name(&self) -> String {
+        self.to_string().replace('|', "_.")
+    }
 }
 
 impl fmt::Display for ClusterName {

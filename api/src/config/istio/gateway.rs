@@ -191,7 +191,8 @@ pub enum ServerTlsMode {
     Mutual,
     /// The server, and the client if it likes.
     OptionalMutual,
-    /// Nobody here: connections go to the cluster that the client names. It comes with identities.
+    /// Nobody here: connections go, as they are, to the service, port and subset that the client names, in the form
+    /// `outbound_.80_.SUBSET_.HOST`.
     AutoPassthrough,
     /// The server and the client, with certificates of the mesh. It comes with identities.
     IstioMutual,
@@ -254,6 +255,8 @@ pub enum ServerProtocol {
     Https,
     /// Connections are told apart by the host that the client names, and are not decrypted.
     Passthrough,
+    /// Connections name the service that they go to, and are not decrypted.
+    AutoPassthrough,
     /// Connections are decrypted, and have something else in them.
     Tls,
     /// Connections are passed on as they are.
@@ -264,9 +267,10 @@ impl Server {
     /// Returns what the server does with connections, or `None` if its protocol is unknown.
     pub fn protocol(&self) -> Option<ServerProtocol> {
         let mode = self.tls.as_ref().map(|tls| tls.mode);
-        let passes_through = matches!(mode, None | Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
+        let passes_through = matches!(mode, None | Some(ServerTlsMode::Passthrough));
         match self.port.protocol.to_ascii_uppercase().as_str() {
             "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Some(ServerProtocol::Http),
+            "HTTPS" | "TLS" if mode == Some(ServerTlsMode::AutoPassthrough) => Some(ServerProtocol::AutoPassthrough),
             "HTTPS" | "TLS" if passes_through => Some(ServerProtocol::Passthrough),
             "HTTPS" => Some(ServerProtocol::Https),
             "TLS" => Some(ServerProtocol::Tls),
@@ -307,10 +311,18 @@ fn check_server(path: &str, server: &Server, faults: &mut Faults) {
             let hint = "PASSTHROUGH, SIMPLE, MUTUAL or OPTIONAL_MUTUAL";
             faults.push(Invalid::new(format!("{tls_path}.mode"), "how connections are treated", "none").hint(hint));
         }
-        (ServerProtocol::Https | ServerProtocol::Tls | ServerProtocol::Passthrough, Some(tls)) => {
-            check_tls(&tls_path, tls, faults);
-        }
-        (ServerProtocol::Http | ServerProtocol::Tcp | ServerProtocol::Https | ServerProtocol::Tls, None)
+        (
+            ServerProtocol::Https | ServerProtocol::Tls | ServerProtocol::Passthrough | ServerProtocol::AutoPassthrough,
+            Some(tls),
+        ) => check_tls(&tls_path, tls, faults),
+        (
+            ServerProtocol::Http
+            | ServerProtocol::Tcp
+            | ServerProtocol::Https
+            | ServerProtocol::Tls
+            | ServerProtocol::AutoPassthrough,
+            None,
+        )
         | (ServerProtocol::Http, Some(_)) => {}
     }
 }
@@ -324,14 +336,14 @@ pub(super) fn check_tls(path: &str, tls: &ServerTls, faults: &mut Faults) {
         }
     };
     match tls.mode {
-        ServerTlsMode::Passthrough => {}
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {}
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
             if tls.tls_certificates.is_empty() {
                 needs("serverCertificate", &tls.server_certificate, faults);
                 needs("privateKey", &tls.private_key, faults);
             }
         }
-        ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+        ServerTlsMode::IstioMutual => {
             let hint = "it comes with identities";
             faults.push(Invalid::not_supported(format!("{path}.mode")).hint(hint));
         }
@@ -404,6 +416,7 @@ mod tests {
             "port: {number: 443, protocol: HTTPS}, hosts: [a], \
              tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /c, privateKey: /k}]}",
             "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: PASSTHROUGH}",
+            "port: {number: 15443, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}",
             "port: {number: 31400, protocol: TCP}, hosts: ['*']",
         ] {
             read(&server(taken)).unwrap();
@@ -440,7 +453,7 @@ mod tests {
             "tls.maxProtocolVersion: want a version that is not below minProtocolVersion, got TLSV1_2",
         );
         refused(
-            "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: AUTO_PASSTHROUGH}",
+            "port: {number: 443, protocol: TLS}, hosts: [a], tls: {mode: ISTIO_MUTUAL}",
             "tls.mode: not supported yet (it comes with identities)",
         );
         assert_refused(

@@ -32,9 +32,7 @@ fn refused(kind: Kind) -> Option<&'static [&'static str]> {
 fn refused_values(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ServiceEntry => &["`spec.ports[].protocol: UDP`"],
-        Kind::Gateway => {
-            &["`spec.servers[].tls.mode: AUTO_PASSTHROUGH` and `ISTIO_MUTUAL`, which come with identities"]
-        }
+        Kind::Gateway => &["`spec.servers[].tls.mode: ISTIO_MUTUAL`, which comes with identities"],
         Kind::DestinationRule => &["`**.tls.mode: ISTIO_MUTUAL`, which comes with identities"],
         Kind::Namespace
         | Kind::Service

@@ -25,5 +25,7 @@ pub(crate) mod testing;
 mod transport;
 mod wire;
 
+pub(crate) use subsets::all_and_each_subset;
+
 pub use cache::{Cache, Encoded};
 pub use inputs::Shared;

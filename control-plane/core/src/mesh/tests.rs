@@ -242,6 +242,8 @@ fn random_gateways() -> impl Strategy<Value = String> {
              serverCertificate: /c, privateKey: /k}}"
         ),
         Just("{port: {number: 443, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: s0}}"),
+        Just("{port: {number: 445, protocol: TLS}, hosts: ['*.local', n0/s1.n0], tls: {mode: AUTO_PASSTHROUGH}}"),
+        Just("{port: {number: 443, protocol: TLS}, hosts: ['./*'], tls: {mode: AUTO_PASSTHROUGH}}"),
         Just("{port: {number: 444, protocol: TLS}, hosts: ['*'], tls: {mode: MUTUAL, credentialName: s1}}"),
     ];
     let selectors = prop_oneof![2 => Just(""), 1 => Just("selector: {app: s0}, ")];

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use rutter_api::config::istio::{Server, ServerHost, ServerProtocol};
 use rutter_api::{Config, ConfigKey, Hostname, Kind, RouteTableName};
 
+use super::service::Service;
+
 /// Where routes are used: in sidecars, or in the gateways of some Gateway objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
@@ -94,7 +96,10 @@ impl GatewayServer {
                 let server = format!("{}-{}.{name}.{namespace}", self.server().port.name, self.at);
                 Some(RouteTableName::Gateway { port, server: Some(server.into()) })
             }
-            ServerProtocol::Passthrough | ServerProtocol::Tls | ServerProtocol::Tcp => None,
+            ServerProtocol::Passthrough
+            | ServerProtocol::AutoPassthrough
+            | ServerProtocol::Tls
+            | ServerProtocol::Tcp => None,
         }
     }
 
@@ -114,17 +119,38 @@ impl GatewayServer {
     }
 
     fn admits(&self, host: &ServerHost, virtual_service: &ConfigKey) -> bool {
-        match host.namespace.as_deref() {
-            None => true,
-            Some(".") => virtual_service.namespace == self.gateway.key.namespace,
-            Some(namespace) => *virtual_service.namespace == *namespace,
-        }
+        namespace_of(host, &self.gateway).is_none_or(|namespace| *namespace == *virtual_service.namespace)
+    }
+
+    /// Returns whether connections may name a service, whatever VirtualServices say.
+    pub fn passes_to(&self, service: &Service) -> bool {
+        let admits = |host: &ServerHost| {
+            let is_in = namespace_of(host, &self.gateway).is_none_or(|namespace| *namespace == **service.namespace());
+            is_in && host.host.covers(&service.key.host)
+        };
+        self.protocol == ServerProtocol::AutoPassthrough && self.server().hosts.iter().any(admits)
     }
 
     /// Returns whether plain requests are answered with a redirect to HTTPS.
     pub fn redirects_to_https(&self) -> bool {
         self.server().tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
+}
+
+/// Returns the namespace that a host of a server is about. `None` means every one.
+fn namespace_of<'a>(host: &'a ServerHost, gateway: &'a Config) -> Option<&'a str> {
+    match host.namespace.as_deref() {
+        Some(".") => Some(&gateway.key.namespace),
+        namespace => namespace,
+    }
+}
+
+/// Returns the hosts to whose services a Gateway object passes connections that name them, each with the namespace of the service.
+/// `None` means every one.
+pub fn passed_through(gateway: &Config) -> impl Iterator<Item = (Option<&str>, &Hostname)> {
+    let servers = gateway.spec.as_gateway().map(|gateway| gateway.servers.as_slice()).unwrap_or_default().iter();
+    let passing = servers.filter(|server| server.protocol() == Some(ServerProtocol::AutoPassthrough));
+    passing.flat_map(|server| &server.hosts).map(|host| (namespace_of(host, gateway), &host.host))
 }
 
 /// Where a listener of a gateway is bound. Absent means every address.
@@ -158,7 +184,9 @@ pub fn servers_of<'a>(
 fn can_share(first: ServerProtocol, other: ServerProtocol) -> bool {
     let sort = |protocol| match protocol {
         ServerProtocol::Http => 0,
-        ServerProtocol::Https | ServerProtocol::Passthrough | ServerProtocol::Tls => 1,
+        ServerProtocol::Https | ServerProtocol::Passthrough | ServerProtocol::AutoPassthrough | ServerProtocol::Tls => {
+            1
+        }
         ServerProtocol::Tcp => 2,
     };
     sort(first) == sort(other)

@@ -30,7 +30,7 @@ pub use endpoint::Endpoint;
 pub use export_to::{ExportTo, with_default_export};
 pub use gateway::{
     GatewayAddress, GatewayServer, Place, bound_gateways, gateways_routing, hosts_at_gateway, is_for_mesh,
-    redirecting_hosts, servers_of,
+    passed_through, redirecting_hosts, servers_of,
 };
 pub use ingress::objects_of_ingress;
 pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use rutter_api::config::istio::ServerProtocol;
-use rutter_api::{Config, Hostname};
+use rutter_api::config::istio::{ClientTls, ServerProtocol};
+use rutter_api::{ClusterName, Config, Hostname};
 
 use super::gateway_table::GatewayTable;
 use super::host::{HostBuilder, HostResources};
+use crate::encode::all_and_each_subset;
 use crate::encode::inputs::Shared;
-use crate::encode::listener::{ConnectionTargets, targets_of_routes};
+use crate::encode::listener::{ConnectionMatch, ConnectionTargets, target_of_service, targets_of_routes};
 use crate::encode::route::{GatewayRoutes, GatewayVirtualHostInputs, encode_gateway_virtual_host};
-use crate::model::{GatewayServer, Place, RequestTarget, gateways_routing, tcp_routes_of, tls_routes_of};
+use crate::model::{
+    GatewayServer, Place, Policy, RequestTarget, Service, gateways_routing, tcp_routes_of, tls_routes_of,
+};
 
 impl HostBuilder<'_> {
     /// Builds what a gateway has for a host: what leads to its service, if some route does, and its virtual hosts.
@@ -59,12 +62,34 @@ impl HostBuilder<'_> {
         }
     }
 
+    /// Adds the names by which connections of a server go to the ports and subsets of a service as they are. Services to which
+    /// connections are encrypted here have none: they would be encrypted twice.
+    pub(super) fn add_named_clusters(&self, service: &Service, targets: &mut ConnectionTargets) {
+        if service.key.host.is_wildcard() {
+            return;
+        }
+        let rule = self.viewpoint.destination_rule(self.index, service);
+        let rule = rule.and_then(|config| config.spec.as_destination_rule());
+        for port in &service.ports {
+            for subset in all_and_each_subset(rule) {
+                let subset = subset.map(|subset| &*subset.name);
+                let policy = Policy::new(service, rule, port.number, subset);
+                if policy.tls.is_some_and(ClientTls::encrypts) {
+                    continue;
+                }
+                let cluster = ClusterName::outbound(port.number, &service.key.host).with_subset(subset);
+                let target = target_of_service(service, &cluster, &policy);
+                targets.insert(ConnectionMatch::server_name(cluster.server_name()), target);
+            }
+        }
+    }
+
     /// Returns where the connections of a server go that has no route table: where the VirtualServices say that are bound
     /// to its Gateway object, the oldest first. Of two for the same connections the first counts.
     pub(super) fn connections_of_server(&self, server: &GatewayServer) -> ConnectionTargets {
         let mut targets = ConnectionTargets::new();
         let is_passthrough = match server.protocol {
-            ServerProtocol::Http | ServerProtocol::Https => return targets,
+            ServerProtocol::Http | ServerProtocol::Https | ServerProtocol::AutoPassthrough => return targets,
             ServerProtocol::Passthrough => true,
             ServerProtocol::Tls | ServerProtocol::Tcp => false,
         };

@@ -13,7 +13,9 @@ use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
 use crate::encode::listener::{BoundListener, OutboundPort};
 use crate::index::MeshIndex;
-use crate::model::{Capture, Credential, UnknownTraffic, bound_gateways, detection_timeout, hosts_at_gateway};
+use crate::model::{
+    Capture, Credential, UnknownTraffic, bound_gateways, detection_timeout, hosts_at_gateway, passed_through,
+};
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
@@ -115,7 +117,8 @@ impl Scope {
     /// Takes over from the Sidecar object what it says of egress.
     pub(super) fn read_sidecar(&mut self, index: &MeshIndex) {
         if self.key.client.is_gateway() {
-            self.egress = Egress::nothing();
+            let gateways = self.key.objects.gateways.iter().filter_map(|key| index.config(key));
+            self.egress = Egress::passing(gateways.flat_map(|gateway| passed_through(gateway)));
             return;
         }
         let spec = self.sidecar(index);

@@ -164,7 +164,10 @@ impl ScopeTable {
         }
         for gateway in gateways {
             for id in self.edges.of_gateway(gateway) {
-                let hosts = self.all_hosts(id, index);
+                let Some(scope) = self.scopes.get(&id) else { continue };
+                // Connections may name other services now.
+                let fresh = Scope::new(scope.key.clone(), index, 0);
+                let hosts = self.restrict_again(id, fresh, index);
                 stale.entry(id).or_default().extend(hosts);
             }
         }

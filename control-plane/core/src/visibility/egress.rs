@@ -83,9 +83,16 @@ impl Egress {
         Self { listeners: vec![SeenListener::usual(vec![EgressPattern { namespace: None, host: None }])] }
     }
 
-    /// Returns the egress that admits nothing. A gateway sees no more than what its routes lead to.
-    pub fn nothing() -> Self {
-        Self { listeners: Vec::new() }
+    /// Returns the egress of a gateway: it admits the services to which connections may go that name them, each by its namespace,
+    /// unless that is any, and its host. Beyond that a gateway sees no more than what its routes lead to.
+    pub fn passing<'a>(services: impl Iterator<Item = (Option<&'a str>, &'a Hostname)>) -> Self {
+        let pattern = |(namespace, host): (Option<&str>, &Hostname)| EgressPattern {
+            namespace: namespace.map(Arc::from),
+            host: (host.as_str() != "*").then(|| host.clone()),
+        };
+        let patterns: Vec<EgressPattern> = services.map(pattern).collect();
+        let listener = (!patterns.is_empty()).then(|| SeenListener::usual(patterns));
+        Self { listeners: listener.into_iter().collect() }
     }
 
     /// Reads the egress of a Sidecar object for workloads of a namespace. Without any listener it restricts nothing.

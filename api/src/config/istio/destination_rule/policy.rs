@@ -356,6 +356,16 @@ pub enum ClientTlsMode {
     IstioMutual,
 }
 
+impl ClientTls {
+    /// Returns whether connections are encrypted.
+    pub fn encrypts(&self) -> bool {
+        match self.mode {
+            ClientTlsMode::Disable | ClientTlsMode::IstioMutual => false,
+            ClientTlsMode::Simple | ClientTlsMode::Mutual => true,
+        }
+    }
+}
+
 /// How connections go through a host, which is an HTTP proxy, to somewhere else. It holds for those `tcp` and `tls` routes of
 /// VirtualServices that have one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]

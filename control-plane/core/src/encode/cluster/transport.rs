@@ -36,16 +36,9 @@ pub(super) fn transport_socket(
     }
 }
 
-fn is_encrypted(settings: &ClientTls) -> bool {
-    match settings.mode {
-        ClientTlsMode::Disable | ClientTlsMode::IstioMutual => false,
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => true,
-    }
-}
-
 /// Returns whether the host that a request asks for is named at the beginning of a connection, because no other is.
 pub(super) fn names_host_of_request(settings: &ClientTls) -> bool {
-    is_encrypted(settings) && settings.sni.as_ref().is_none_or(String::is_empty)
+    settings.encrypts() && settings.sni.as_ref().is_none_or(String::is_empty)
 }
 
 /// Returns whether the certificate of an endpoint must have the host that a request asks for.

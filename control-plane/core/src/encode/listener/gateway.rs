@@ -34,7 +34,9 @@ pub fn encode_gateway_listener(address: GatewayAddress, servers: &[ServerOfListe
     servers.iter().for_each(|server| chains.add(server));
     let is_encrypted = servers.first().is_some_and(|first| match first.server.protocol {
         ServerProtocol::Http | ServerProtocol::Tcp => false,
-        ServerProtocol::Https | ServerProtocol::Passthrough | ServerProtocol::Tls => true,
+        ServerProtocol::Https | ServerProtocol::Passthrough | ServerProtocol::AutoPassthrough | ServerProtocol::Tls => {
+            true
+        }
     });
     let listener = pb::Listener {
         address: Some(socket_address(&ip.to_string(), port)),
@@ -70,7 +72,14 @@ impl Chains {
                     self.push(pb::FilterChain { metadata: metadata(), ..chain });
                 }
             }
-            (ServerProtocol::Passthrough | ServerProtocol::Tcp | ServerProtocol::Http | ServerProtocol::Https, _) => {
+            (
+                ServerProtocol::Passthrough
+                | ServerProtocol::AutoPassthrough
+                | ServerProtocol::Tcp
+                | ServerProtocol::Http
+                | ServerProtocol::Https,
+                _,
+            ) => {
                 for (connection_match, target) in connections {
                     self.push(connection_chain(connection_match, target));
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rutter_api::config::istio::ServerProtocol;
 use rutter_api::{ResourceType, RouteTableName};
 
 use super::super::gateway_table::{GatewayTable, servers_seen, tables_of};
@@ -9,7 +10,7 @@ use super::super::host::{HostBuilder, HostChange};
 use super::super::writes::Wanted;
 use super::Refresh;
 use crate::client::RouteTableForm;
-use crate::encode::listener::{ServerOfListener, encode_gateway_listener};
+use crate::encode::listener::{ConnectionTargets, ServerOfListener, encode_gateway_listener};
 use crate::encode::route::{encode_gateway_head, encode_gateway_table};
 use crate::encode::secret::{encode_files, encode_secret};
 use crate::model::{Credential, FileCredential, GatewayAddress, GatewayServer, server_credentials, server_files};
@@ -95,13 +96,29 @@ impl Refresh<'_> {
             encoder: self.encoder,
         };
         let listeners = servers.iter().filter_map(|(address, servers)| {
-            let servers: Vec<ServerOfListener<'_>> = servers
-                .iter()
-                .map(|server| ServerOfListener { server, connections: builder.connections_of_server(server) })
-                .collect();
+            let connections = |server: &GatewayServer| match server.protocol {
+                ServerProtocol::AutoPassthrough => self.named_connections(server, &builder),
+                ServerProtocol::Http
+                | ServerProtocol::Https
+                | ServerProtocol::Passthrough
+                | ServerProtocol::Tls
+                | ServerProtocol::Tcp => builder.connections_of_server(server),
+            };
+            let servers: Vec<ServerOfListener<'_>> =
+                servers.iter().map(|server| ServerOfListener { server, connections: connections(server) }).collect();
             Some((ResourceType::Listener, encode_gateway_listener(*address, &servers)?))
         });
         listeners.collect()
+    }
+
+    /// Returns where connections of a server go that name their service, which costs as much as there are such services.
+    fn named_connections(&self, server: &GatewayServer, builder: &HostBuilder<'_>) -> ConnectionTargets {
+        let mut targets = ConnectionTargets::new();
+        let services = self.scope.hosts.values().flatten().filter_map(|resources| resources.service.as_ref());
+        for service in services.filter(|service| server.passes_to(service)) {
+            builder.add_named_clusters(service, &mut targets);
+        }
+        targets
     }
 
     fn gateway_table(&self, name: &RouteTableName) -> EncodedResource {
