@@ -322,7 +322,7 @@ pub(crate) enum Role {
     Gateway,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Bootstrap {
     /// Kind of the proxy
     #[arg(long)]
@@ -359,6 +359,14 @@ pub(crate) struct Bootstrap {
     /// bootstrap as well
     #[arg(long, value_name = "FILE")]
     pub(crate) mesh_config: Option<PathBuf>,
+    /// File with the WorkloadGroup of the workload, whose namespace, labels, locality and service account the bootstrap has; options
+    /// that say otherwise count more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) workload_group: Option<PathBuf>,
+    /// Print, instead of the bootstrap, the WorkloadEntry that makes the workload an endpoint: … --workload-entry | rutterctl
+    /// apply -f -
+    #[arg(long, requires = "workload_group")]
+    pub(crate) workload_entry: bool,
     /// Name of the Kubernetes cluster
     #[arg(long, default_value = "Kubernetes")]
     pub(crate) cluster_id: String,
@@ -799,6 +807,10 @@ mod tests {
                                                      REGION/ZONE or REGION/ZONE/SUB-ZONE
                       --mesh-config <FILE>           File with Istio's mesh config, the ConfigMap or its text: the metadata of proxies
                                                      that its defaultConfig has is in the bootstrap as well
+                      --workload-group <FILE>        File with the WorkloadGroup of the workload, whose namespace, labels, locality and
+                                                     service account the bootstrap has; options that say otherwise count more
+                      --workload-entry               Print, instead of the bootstrap, the WorkloadEntry that makes the workload an
+                                                     endpoint: … --workload-entry | rutterctl apply -f -
                       --cluster-id <CLUSTER_ID>      Name of the Kubernetes cluster [default: Kubernetes]
                   -h, --help                         Print help (see more with '--help')"#]],
         );

@@ -1,27 +1,109 @@
 //! Bootstraps, by which a proxy connects to Rutter as the sidecar of a workload.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use rutter_api::config::istio::{WorkloadEntry, WorkloadGroup};
 use rutter_api::config::kubernetes::{MeshConfig, ProxyDefaults, read_mesh_config};
+use rutter_api::config::{Content, read_manifests};
 use rutter_api::node::{RE2_PROGRAM_MAX_METADATA, locality_of_text};
-use rutter_api::{LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
+use rutter_api::{Config, Kind, LABEL_MAX, NAME_MAX, check_dns_name, check_label_value};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Bootstrap, Interception, Proxy, Role};
+use crate::output::yaml;
 use crate::usage::usage;
 
 /// A bootstrap, and what has to be said beside it.
 pub(crate) struct Printed {
-    /// The bootstrap, as JSON.
-    pub(crate) json: String,
+    /// The bootstrap, as JSON, or the WorkloadEntry, as YAML.
+    pub(crate) text: String,
     /// What it cannot say itself, one sentence each.
     pub(crate) notes: Vec<String>,
 }
 
-/// Returns the bootstrap of a proxy.
-pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<Printed> {
+/// The namespace of a workload of which nobody says one.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Returns the bootstrap of a proxy, or the WorkloadEntry of its workload. An empty namespace is that of the group, or else the
+/// default one.
+pub(crate) fn print(wanted: Bootstrap, namespace: &str) -> Result<Printed> {
+    let group = wanted.workload_group.as_deref().map(read_group).transpose()?;
+    let namespace = match (&group, namespace) {
+        (Some(group), "") => &*group.key.namespace,
+        (None, "") => DEFAULT_NAMESPACE,
+        (_, namespace) => namespace,
+    };
+    let group = group.as_ref().and_then(|group| group.spec.as_workload_group());
+    let wanted = group.map_or(wanted.clone(), |group| with_group(wanted, group));
+    if wanted.workload_entry {
+        check(&wanted, namespace)?;
+        return Ok(Printed { text: workload_entry(&wanted, namespace, group)?, notes: Vec::new() });
+    }
+    print_bootstrap(&wanted, namespace, group)
+}
+
+/// Reads the only WorkloadGroup of a file.
+fn read_group(path: &Path) -> Result<Arc<Config>> {
+    let place = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| place.to_string())?;
+    let manifests = read_manifests(&text, DEFAULT_NAMESPACE).with_context(|| place.to_string())?;
+    let mut groups = Vec::new();
+    for manifest in manifests {
+        match manifest.content {
+            Content::Taken(object) if object.config.key.kind == Kind::WorkloadGroup => groups.push(object.config),
+            Content::Taken(_) | Content::Foreign(_) => {}
+            Content::Refused(refused) => {
+                let faults: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
+                bail!("{place}: line {}: {}", manifest.line, faults.join("\n"));
+            }
+        }
+    }
+    match <[Arc<Config>; 1]>::try_from(groups) {
+        Ok([group]) => Ok(group),
+        Err(groups) => Err(usage(format!("--workload-group {place}: want one WorkloadGroup, got {}", groups.len()))),
+    }
+}
+
+/// Adds what a group says of its workloads. What the command line says counts more.
+fn with_group(wanted: Bootstrap, group: &WorkloadGroup) -> Bootstrap {
+    let mut labels = group.labels();
+    labels.extend(wanted.labels.iter().cloned());
+    let locality = if wanted.locality.is_empty() { group.template.locality.clone() } else { wanted.locality.clone() };
+    Bootstrap { labels: labels.into_iter().collect(), locality, ..wanted }
+}
+
+/// Returns the WorkloadEntry of a workload of a group, as YAML.
+fn workload_entry(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGroup>) -> Result<String> {
+    let group = group.cloned().unwrap_or_default();
+    let WorkloadEntry { address, ports, labels: _, locality: _, weight } = group.workload(wanted.ip.to_string().into());
+    let labels: BTreeMap<&String, &String> = wanted.labels.iter().map(|(key, value)| (key, value)).collect();
+    let mut spec = json!({"address": &*address, "labels": labels});
+    if !ports.is_empty() {
+        spec["ports"] = json!(ports);
+    }
+    if !wanted.locality.is_empty() {
+        spec["locality"] = wanted.locality.as_str().into();
+    }
+    if let Some(weight) = weight {
+        spec["weight"] = weight.into();
+    }
+    let mut entry = json!({
+        "apiVersion": Kind::WorkloadEntry.api_versions()[0],
+        "kind": Kind::WorkloadEntry.name(),
+        "metadata": {"name": wanted.pod, "namespace": namespace},
+        "spec": spec,
+    });
+    if !group.metadata.annotations.is_empty() {
+        entry["metadata"]["annotations"] = json!(group.metadata.annotations);
+    }
+    Ok(yaml(&entry).trim_end().to_owned())
+}
+
+fn print_bootstrap(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGroup>) -> Result<Printed> {
     check(wanted, namespace)?;
     let mesh = mesh_config(wanted.mesh_config.as_deref())?;
     let notes = notes(&mesh, wanted.proxy);
@@ -44,7 +126,10 @@ pub(crate) fn print(wanted: &Bootstrap, namespace: &str) -> Result<Printed> {
         }
     };
     add_defaults(&mut json["node"]["metadata"], &defaults);
-    Ok(Printed { json: serde_json::to_string_pretty(&json)?, notes })
+    if let Some(account) = group.map(|group| &group.template.service_account).filter(|account| !account.is_empty()) {
+        json["node"]["metadata"]["SERVICE_ACCOUNT"] = account.as_str().into();
+    }
+    Ok(Printed { text: serde_json::to_string_pretty(&json)?, notes })
 }
 
 /// What Istio puts before the names of variables that are metadata of a node.
@@ -311,7 +396,7 @@ mod tests {
     fn envoy_bootstrap_names_the_workload_and_asks_for_deltas() {
         let line = "rutterctl bootstrap --proxy envoy --pod web-1 --ip 127.0.3.1 --label app=web --interception none --xds 127.0.0.1:9";
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
-        let json: Value = serde_json::from_str(&print(&wanted, "shop").unwrap().json).unwrap();
+        let json: Value = serde_json::from_str(&print(wanted, "shop").unwrap().text).unwrap();
         assert_eq!(json["node"]["id"], "sidecar~127.0.3.1~web-1.shop~shop.svc.cluster.local");
         assert_eq!(json["node"]["metadata"]["LABELS"], json!({"app": "web"}));
         assert_eq!(json["dynamic_resources"]["ads_config"]["api_type"], "DELTA_GRPC");
@@ -323,7 +408,7 @@ mod tests {
         let ip = if options.contains("--ip") { "" } else { "--ip 10.0.0.1 " };
         let line = format!("rutterctl bootstrap --pod web-1 {ip}--label app=web {options}");
         let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
-        Ok(print(&wanted, "shop")?.json)
+        Ok(print(wanted, "shop")?.text)
     }
 
     #[test]
@@ -342,6 +427,53 @@ mod tests {
         std::fs::write(file.path(), "{connectTimeout: [1]}").unwrap();
         let error = printed(&format!("--proxy envoy --mesh-config {}", file.path().display())).unwrap_err();
         assert!(error.to_string().contains("connectTimeout: want"), "{error}");
+    }
+
+    #[test]
+    fn a_group_says_what_its_workloads_have_in_common() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let group = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g, namespace: vms}\nspec:\n  \
+            metadata: {labels: {app: db, tier: a}, annotations: {team: x}}\n  template: {ports: {tcp: 5432}, locality: r/z, weight: 2, serviceAccount: db}\n";
+        std::fs::write(file.path(), group).unwrap();
+        let file_name = file.path().display().to_string();
+        let line = |options: &str| {
+            let line = format!(
+                "rutterctl bootstrap --proxy envoy --pod vm-1 --ip 10.0.0.9 --label tier=b --workload-group {file_name}{options}"
+            );
+            let Command::Bootstrap(wanted) = Cli::parse_from(line.split(' ')).command else { panic!() };
+            wanted
+        };
+        let json: Value = serde_json::from_str(&print(line(""), "").unwrap().text).unwrap();
+        let node = &json["node"];
+        assert_eq!(node["id"], "sidecar~10.0.0.9~vm-1.vms~vms.svc.cluster.local");
+        assert_eq!(node["metadata"]["LABELS"], json!({"app": "db", "tier": "b"}), "the command line counts more");
+        assert_eq!((&node["metadata"]["SERVICE_ACCOUNT"], &node["locality"]["zone"]), (&json!("db"), &json!("z")));
+        expect![[r#"
+            apiVersion: networking.istio.io/v1
+            kind: WorkloadEntry
+            metadata:
+              annotations:
+                team: x
+              name: vm-1
+              namespace: vms
+            spec:
+              address: "10.0.0.9"
+              labels:
+                app: db
+                tier: b
+              locality: r/z
+              ports:
+                tcp: 5432
+              weight: 2"#]]
+        .assert_eq(&print(line(" --workload-entry"), "").unwrap().text);
+        let of_other = print(line(" --workload-entry"), "other").unwrap().text;
+        assert!(of_other.contains("namespace: other"), "{of_other}");
+        std::fs::write(file.path(), group.replace("weight: 2", "weight: 0")).unwrap();
+        let error = print(line(""), "").err().unwrap().to_string();
+        assert!(error.contains("line 1: workloadGroup vms/g: spec.template.weight: want at least 1, got 0"), "{error}");
+        std::fs::write(file.path(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").unwrap();
+        let error = print(line(""), "").err().unwrap().to_string();
+        assert!(error.ends_with("want one WorkloadGroup, got 0"), "{error}");
     }
 
     #[test]

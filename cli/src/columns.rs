@@ -18,6 +18,7 @@ pub(crate) fn heads(kind: Kind) -> &'static [&'static str] {
         Kind::Pod => &["READY", "IP", "NODE"],
         Kind::EndpointSlice => &["PORTS", "ENDPOINTS"],
         Kind::ServiceEntry => &["HOSTS", "PORTS", "LOCATION", "RESOLUTION"],
+        Kind::WorkloadGroup => &["LABELS", "LOCALITY"],
         Kind::WorkloadEntry => &["ADDRESS"],
         Kind::Secret => &["TYPE", "DATA"],
         Kind::Ingress => &["CLASS", "HOSTS"],
@@ -54,6 +55,10 @@ pub(crate) fn cells(kind: Kind, object: &Value, endpoints: Option<&Endpoints>) -
             let word = |field: &str, default: &str| spec[field].as_str().unwrap_or(default).to_owned();
             let (location, resolution) = (word("location", "MESH_EXTERNAL"), word("resolution", "NONE"));
             vec![list(&spec["hosts"]), ports(&spec["ports"], "number"), location, resolution]
+        }
+        Kind::WorkloadGroup => {
+            let locality = spec["template"]["locality"].as_str().unwrap_or("-").to_owned();
+            vec![labels(&spec["metadata"]["labels"]), locality]
         }
         Kind::WorkloadEntry => vec![spec["address"].as_str().unwrap_or("-").to_owned()],
         Kind::Secret => {

@@ -104,9 +104,8 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
     let success = |()| ExitCode::SUCCESS;
     match command {
         Command::Bootstrap(wanted) => {
-            let namespace = if namespace.is_empty() { "default" } else { &namespace };
-            let printed = bootstrap::print(&wanted, namespace)?;
-            writeln!(out, "{}", printed.json)?;
+            let printed = bootstrap::print(wanted, &namespace)?;
+            writeln!(out, "{}", printed.text)?;
             for note in &printed.notes {
                 eprintln!("rutterctl: {}", printable(note));
             }

@@ -623,7 +623,7 @@ async fn faults_are_told_on_standard_error_and_by_the_exit_code() -> Result<()> 
     expect![[r#"
         exit 1
         on standard error:
-        want a kind of Namespace, ConfigMap, Service, Pod, EndpointSlice, ServiceEntry, WorkloadEntry, Secret, Gateway, Ingress, VirtualService, DestinationRule, Sidecar, got "deployments"
+        want a kind of Namespace, ConfigMap, Service, Pod, EndpointSlice, ServiceEntry, WorkloadGroup, WorkloadEntry, Secret, Gateway, Ingress, VirtualService, DestinationRule, Sidecar, got "deployments"
     "#]]
     .assert_eq(&shell.shown("get deployments").await?);
     expect![[r#"

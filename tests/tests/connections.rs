@@ -375,3 +375,23 @@ async fn gateways_pass_connections_to_the_service_that_they_name() -> Result<()>
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_machine_of_a_group_is_an_endpoint_by_the_entry_that_is_made_for_it() -> Result<()> {
+    let group = include_str!("../cases/workload-group.yaml");
+    let mesh = Mesh::start(Release::V1_40, 85, group).await?;
+    mesh.expect("machines.test", "503").await?;
+    let file = mesh.dir.path().join("group.yaml");
+    let shown = mesh.plane.ctl(&["get", "wg", "machines", "-o", "yaml"]).await?;
+    std::fs::write(&file, shown)?;
+    let file = file.display().to_string();
+    let line = ["bootstrap", "--proxy", "envoy", "--pod", "machine-1", "--ip", "127.0.85.1", "--workload-group", &file];
+    let entry = mesh.plane.ctl(&[&line[..], &["--workload-entry"]].concat()).await?;
+    mesh.plane.apply(&entry, &["--wait"]).await?;
+    mesh.expect("machines.test", "a").await?;
+    let bootstrap: serde_json::Value = serde_json::from_str(&mesh.plane.ctl(&line).await?)?;
+    let metadata = &bootstrap["node"]["metadata"];
+    ensure!(metadata["LABELS"] == serde_json::json!({"app": "machine", "version": "v1"}), "{metadata}");
+    ensure!(metadata["SERVICE_ACCOUNT"] == "machine" && bootstrap["node"]["locality"]["region"] == "eu", "{bootstrap}");
+    mesh.nothing_refused().await
+}

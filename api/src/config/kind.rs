@@ -22,13 +22,15 @@ pub enum Kind {
     EndpointSlice,
     /// `networking.istio.io/v1 ServiceEntry`
     ServiceEntry,
+    /// `networking.istio.io/v1 WorkloadGroup`
+    WorkloadGroup,
     /// `networking.istio.io/v1 WorkloadEntry`
     WorkloadEntry,
     /// `v1 Secret`, if TLS needs it
     Secret,
     /// `networking.istio.io/v1 Gateway`
     Gateway,
-    /// `networking.k8s.io/v1 Ingress`, if it is for Istio's gateways
+    /// `networking.k8s.io/v1 Ingress`
     Ingress,
     /// `networking.istio.io/v1 VirtualService`
     VirtualService,
@@ -76,6 +78,7 @@ impl Kind {
             Self::Pod => row("Pod", &["v1"], &["po"]),
             Self::EndpointSlice => row("EndpointSlice", &["discovery.k8s.io/v1"], &[]),
             Self::ServiceEntry => row("ServiceEntry", ISTIO, &["se"]),
+            Self::WorkloadGroup => row("WorkloadGroup", ISTIO, &["wg"]),
             Self::WorkloadEntry => row("WorkloadEntry", ISTIO, &["we"]),
             Self::Secret => row("Secret", &["v1"], &[]),
             Self::Gateway => row("Gateway", ISTIO, &["gw"]),

@@ -152,6 +152,7 @@ fn is_for_mesh(kind: Kind, document: &Value) -> bool {
         | Kind::Service
         | Kind::EndpointSlice
         | Kind::ServiceEntry
+        | Kind::WorkloadGroup
         | Kind::WorkloadEntry
         | Kind::Ingress
         | Kind::Gateway

@@ -10,8 +10,10 @@ use serde_json::Value;
 
 use super::checks::Faults;
 use super::decode::{Decoded, decode};
-use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry};
-use super::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
+use super::istio::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup};
+use super::istio::{
+    destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry, workload_group,
+};
 use super::kind::Kind;
 use super::kubernetes::{
     EndpointSlice, Ingress, KubernetesService, MeshConfig, Pod, Secret, endpoint_slice, ingress, mesh_config, pod,
@@ -33,6 +35,8 @@ pub enum Spec {
     EndpointSlice(EndpointSlice),
     /// A service that Kubernetes does not know.
     ServiceEntry(ServiceEntry),
+    /// What workloads outside Kubernetes have in common.
+    WorkloadGroup(WorkloadGroup),
     /// A workload outside Kubernetes.
     WorkloadEntry(WorkloadEntry),
     /// Certificates with their keys.
@@ -101,6 +105,11 @@ impl Spec {
         if let Self::WorkloadEntry(spec) = self { Some(spec) } else { None }
     }
 
+    /// Returns what workloads have in common, if the object is a WorkloadGroup.
+    pub fn as_workload_group(&self) -> Option<&WorkloadGroup> {
+        if let Self::WorkloadGroup(spec) = self { Some(spec) } else { None }
+    }
+
     /// Returns the workload, if the object is a Pod.
     pub fn as_pod(&self) -> Option<&Pod> {
         if let Self::Pod(spec) = self { Some(spec) } else { None }
@@ -134,6 +143,11 @@ fn decode_and_check(kind: Kind, document: Value) -> Decoded<Spec> {
         Kind::ServiceEntry => {
             checked(decode_istio(kind, service_entry::UNSUPPORTED, document), service_entry::check, service_entry_of)
         }
+        Kind::WorkloadGroup => checked(
+            decode_istio(kind, workload_group::UNSUPPORTED, document),
+            workload_group::check,
+            Spec::WorkloadGroup,
+        ),
         Kind::WorkloadEntry => checked(
             decode_istio(kind, workload_entry::UNSUPPORTED, document),
             workload_entry::check,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use rutter_api::pb::envoy::config::core::v3::Node;
 use rutter_api::{Invalid, SidecarNode};
+use tracing::warn;
 
 /// The other end of a connection, as far as the connection itself tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +25,20 @@ pub(crate) fn identify_sidecar(peer: &Peer, node: &Node) -> Result<SidecarNode, 
     let Peer { address, certificate: _ } = peer;
     // Nothing is encrypted yet, so that keys must not leave the machine.
     let may_be_sent_secrets = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
-    Ok(SidecarNode { may_be_sent_secrets, ..SidecarNode::try_from(node)? })
+    let sidecar = SidecarNode { may_be_sent_secrets, ..SidecarNode::try_from(node)? };
+    if asks_to_be_registered(node) {
+        warn!(
+            sidecar = sidecar.id(),
+            "the client asks to be registered as an endpoint of a WorkloadGroup, which is not supported: apply the \
+             WorkloadEntry that `rutterctl bootstrap --workload-group FILE --workload-entry` prints"
+        );
+    }
+    Ok(sidecar)
+}
+
+/// Returns whether a client wants to become an endpoint by its connection, which nobody may as long as clients are believed.
+fn asks_to_be_registered(node: &Node) -> bool {
+    node.metadata.as_ref().is_some_and(|metadata| metadata.fields.contains_key("AUTO_REGISTER_GROUP"))
 }
 
 #[cfg(test)]

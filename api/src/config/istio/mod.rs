@@ -9,6 +9,7 @@ pub(super) mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
+pub(super) mod workload_group;
 
 pub use credential_name::CredentialName;
 pub(super) use destination_rule::check_locality_setting;
@@ -35,3 +36,4 @@ pub use virtual_service::{
     UnmatchedPreflights, VirtualService, grpc_status,
 };
 pub use workload_entry::{WorkloadEntry, WorkloadSelector};
+pub use workload_group::{WorkloadGroup, WorkloadGroupMetadata, WorkloadTemplate};

@@ -3,7 +3,9 @@
 use expect_test::expect_file;
 
 use crate::Kind;
-use crate::config::istio::{destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry};
+use crate::config::istio::{
+    destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry, workload_group,
+};
 
 const HEAD: &str = "# Istio's kinds, field by field
 
@@ -20,6 +22,7 @@ fn refused(kind: Kind) -> Option<&'static [&'static str]> {
         Kind::Namespace | Kind::Service | Kind::Pod | Kind::EndpointSlice => None,
         Kind::Secret | Kind::Ingress | Kind::ConfigMap => None,
         Kind::ServiceEntry => Some(service_entry::UNSUPPORTED),
+        Kind::WorkloadGroup => Some(workload_group::UNSUPPORTED),
         Kind::WorkloadEntry => Some(workload_entry::UNSUPPORTED),
         Kind::Gateway => Some(gateway::UNSUPPORTED),
         Kind::VirtualService => Some(virtual_service::UNSUPPORTED),
@@ -38,6 +41,7 @@ fn refused_values(kind: Kind) -> &'static [&'static str] {
         | Kind::Service
         | Kind::Pod
         | Kind::EndpointSlice
+        | Kind::WorkloadGroup
         | Kind::WorkloadEntry
         | Kind::Secret
         | Kind::Ingress

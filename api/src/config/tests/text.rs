@@ -110,6 +110,7 @@ fn keys_print_as_in_messages_and_as_in_istios_metadata() {
         pod shop/a /api/v1/namespaces/shop/pod/a
         endpointSlice shop/a /apis/discovery.k8s.io/v1/namespaces/shop/endpoint-slice/a
         serviceEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/service-entry/a
+        workloadGroup shop/a /apis/networking.istio.io/v1/namespaces/shop/workload-group/a
         workloadEntry shop/a /apis/networking.istio.io/v1/namespaces/shop/workload-entry/a
         secret shop/a /api/v1/namespaces/shop/secret/a
         gateway shop/a /apis/networking.istio.io/v1/namespaces/shop/gateway/a
@@ -137,6 +138,7 @@ fn kinds_have_the_words_of_kubectl() {
         Pod [] v1
         EndpointSlice [] discovery.k8s.io/v1
         ServiceEntry [se serviceentries] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
+        WorkloadGroup [] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         WorkloadEntry [we] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3
         Secret [] v1
         Gateway [] networking.istio.io/v1 networking.istio.io/v1beta1 networking.istio.io/v1alpha3

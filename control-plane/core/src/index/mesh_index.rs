@@ -113,7 +113,7 @@ impl MeshIndex {
         }
         self.replace_object(key, replacement);
         match key.kind {
-            Kind::Namespace | Kind::VirtualService | Kind::DestinationRule => {}
+            Kind::Namespace | Kind::WorkloadGroup | Kind::VirtualService | Kind::DestinationRule => {}
             Kind::Service | Kind::ServiceEntry => self.replace_services(replacement, progress),
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
@@ -425,6 +425,7 @@ impl MeshIndex {
             | Kind::Pod
             | Kind::EndpointSlice
             | Kind::ServiceEntry
+            | Kind::WorkloadGroup
             | Kind::WorkloadEntry
             | Kind::Secret
             | Kind::Ingress

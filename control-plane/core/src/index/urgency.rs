@@ -37,6 +37,7 @@ fn removes_endpoint(old: &Config, new: Option<&Config>) -> bool {
             Some(_) | None => !old.endpoints.is_empty(),
         },
         Spec::Namespace
+        | Spec::WorkloadGroup(_)
         | Spec::Service(_)
         | Spec::MeshConfig(_)
         | Spec::Secret(_)

@@ -113,6 +113,9 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
         Kind::Pod => random_pods().boxed(),
         Kind::EndpointSlice => random_endpoint_slices().boxed(),
         Kind::ServiceEntry => random_service_entries().boxed(),
+        Kind::WorkloadGroup => (namespaces(), names())
+            .prop_map(|(namespace, name)| istio("WorkloadGroup", namespace, name, "template: {weight: 2}"))
+            .boxed(),
         Kind::WorkloadEntry => (namespaces(), names(), 0u8..4, 1u32..3)
             .prop_map(|(namespace, name, ip, weight)| {
                 let spec = format!(
@@ -357,7 +360,13 @@ fn ops() -> impl Strategy<Value = Op> {
         Kind::Service => 4,
         Kind::EndpointSlice | Kind::VirtualService | Kind::DestinationRule => 3,
         Kind::ServiceEntry | Kind::Gateway | Kind::Sidecar => 2,
-        Kind::Namespace | Kind::WorkloadEntry | Kind::Pod | Kind::Secret | Kind::Ingress | Kind::ConfigMap => 1,
+        Kind::Namespace
+        | Kind::WorkloadGroup
+        | Kind::WorkloadEntry
+        | Kind::Pod
+        | Kind::Secret
+        | Kind::Ingress
+        | Kind::ConfigMap => 1,
     };
     let puts = Kind::ALL.map(|kind| (weight(kind), writes_of(kind).prop_map(Op::Put).boxed()));
     let deletion = (prop::sample::select(Kind::ALL.to_vec()), namespaces(), names())

@@ -161,6 +161,7 @@ pub fn credentials_of(config: &Config) -> BTreeSet<Credential> {
         | Spec::Pod(_)
         | Spec::EndpointSlice(_)
         | Spec::ServiceEntry(_)
+        | Spec::WorkloadGroup(_)
         | Spec::WorkloadEntry(_)
         | Spec::MeshConfig(_)
         | Spec::Secret(_)

@@ -48,6 +48,7 @@ impl ExportTo {
             Spec::Namespace
             | Spec::Pod(_)
             | Spec::EndpointSlice(_)
+            | Spec::WorkloadGroup(_)
             | Spec::WorkloadEntry(_)
             | Spec::MeshConfig(_)
             | Spec::Secret(_)
@@ -94,6 +95,7 @@ pub fn with_default_export(config: &Config, mesh: &MeshConfig) -> Option<Config>
         Spec::Namespace
         | Spec::Pod(_)
         | Spec::EndpointSlice(_)
+        | Spec::WorkloadGroup(_)
         | Spec::WorkloadEntry(_)
         | Spec::MeshConfig(_)
         | Spec::Secret(_)

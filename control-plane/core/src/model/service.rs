@@ -162,6 +162,7 @@ pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
         Spec::Namespace
         | Spec::Pod(_)
         | Spec::EndpointSlice(_)
+        | Spec::WorkloadGroup(_)
         | Spec::WorkloadEntry(_)
         | Spec::MeshConfig(_)
         | Spec::Secret(_)

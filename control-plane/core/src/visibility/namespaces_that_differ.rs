@@ -67,6 +67,7 @@ pub(crate) fn hosts_that_differ(index: &MeshIndex, namespace: &Arc<str>) -> BTre
             Kind::Namespace
             | Kind::Pod
             | Kind::EndpointSlice
+            | Kind::WorkloadGroup
             | Kind::WorkloadEntry
             | Kind::ConfigMap
             | Kind::Secret
