@@ -14,7 +14,7 @@ use crate::pb::envoy::config::core::v3 as core;
 const TEXT_MAX: usize = 100;
 
 /// The largest program of a regular expression, in instructions, that an Envoy takes whose bootstrap says nothing of it.
-pub const RE2_PROGRAM_MAX: usize = 100;
+pub const DEFAULT_RE2_PROGRAM_MAX: usize = 100;
 /// The metadata by which our bootstraps say that they allow more.
 pub const RE2_PROGRAM_MAX_METADATA: &str = "RE2_PROGRAM_MAX";
 
@@ -79,8 +79,8 @@ pub struct SidecarNode {
     /// Whether the application learns the addresses of services from the mesh, so that it may be told some which no other DNS knows:
     /// Istio's `DNS_CAPTURE`.
     pub captures_dns: bool,
-    /// Whether the client is an Envoy that is not known to take regular expressions of more than [`RE2_PROGRAM_MAX`] instructions:
-    /// neither our bootstrap is its own, which says so, nor Istio's.
+    /// Whether the client is an Envoy that is not known to take regular expressions of more than [`DEFAULT_RE2_PROGRAM_MAX`]
+    /// instructions: its bootstrap is neither ours, which says that it allows more, nor Istio's.
     pub bounds_regexes: bool,
     /// Whether the client may be sent Secrets. It says nothing of it itself: the server sets it by what is proved of the
     /// client.

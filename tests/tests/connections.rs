@@ -337,6 +337,7 @@ async fn gateways_pass_connections_to_the_service_that_they_name() -> Result<()>
             name("", "elsewhere.pass.test"),
             name("", "named.other.test"),
             name("", "encrypted.pass.test"),
+            name("", "external.pass.test"),
             "named.pass.test".to_owned(),
         ];
         // The application would answer to all of them.
@@ -365,7 +366,7 @@ async fn gateways_pass_connections_to_the_service_that_they_name() -> Result<()>
         }
         // A service that comes later is passed to without anything else.
         let late_entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: late, namespace: shop}\n\
-            spec: {hosts: [late.pass.test], resolution: STATIC, ports: [{number: 443, name: tls, protocol: TLS, targetPort: 8011}], \
+            spec: {hosts: [late.pass.test], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 443, name: tls, protocol: TLS, targetPort: 8011}], \
             endpoints: [{address: A_IP}]}\n";
         edge.apply(&late_entry.replace("A_IP", &a.to_string())).await?;
         ensure!(backend(&late).await? == "v1");

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rutter_api::config::istio::Gateway;
 use rutter_api::config::kubernetes::IngressControllerMode;
-use rutter_api::node::{RE2_PROGRAM_MAX, Role};
+use rutter_api::node::{DEFAULT_RE2_PROGRAM_MAX, Role};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels, SidecarNode};
-use rutter_core::model::{ExportTo, GatewayServer, bound_gateways, credentials_of, is_for_mesh, servers_of};
+use rutter_core::model::{
+    Discovery, ExportTo, GatewayServer, bound_gateways, credentials_of, is_for_mesh, servers_of, with_default_export,
+};
 use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshIndex};
 
 /// Returns the warnings about objects that are to be applied beside those that are there, and those that are `pending`.
@@ -16,8 +19,10 @@ pub(crate) fn of_objects(index: &MeshIndex, pending: &ConfigBatch, configs: &[Ar
         ConfigChange::Delete => None,
     });
     let coming: Vec<&Arc<Config>> = pending.chain(configs).collect();
+    let services = services_of(index, &coming);
     let sorts = [
-        unknown_destinations(index, &coming, configs),
+        unknown_destinations(index, &services, configs),
+        resolved_without_bounds(index, configs, &services),
         unknown_secrets(index, &coming, configs),
         overshadowed_routes(index, configs),
         servers_without_a_port(index, configs),
@@ -50,28 +55,63 @@ pub(crate) fn long_regexes(mesh: &Mesh, configs: &[Arc<Config>]) -> Vec<String> 
     for config in configs {
         let Some(virtual_service) = config.spec.as_virtual_service() else { continue };
         let sizes = virtual_service.regexes().into_iter().map(|regex| (regex.program_size(), regex));
-        for (size, regex) in sizes.filter(|(size, _)| *size > RE2_PROGRAM_MAX) {
-            let export_to = ExportTo::of_config(config);
-            let is_for = |node: &SidecarNode| match node.role {
-                Role::Sidecar => is_for_mesh(config),
-                Role::Gateway => !bound_gateways(config).is_empty(),
-            };
-            let refusing = mesh.sidecars().map(|(node, _)| node).filter(|node| node.bounds_regexes && is_for(node));
-            let names = refusing.filter(|node| export_to.reaches(&node.namespace)).map(|node| node.id());
-            let names: Vec<String> = names.collect();
-            if names.is_empty() {
-                continue;
-            }
-            let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
-            warnings.push(format!(
-                "{}: {}: its program has about {size} instructions; Envoys refuse more than {RE2_PROGRAM_MAX} unless their \
-                 bootstrap sets re2.max_program_size.error_level, which is not known of {shown}{more}",
-                config.key, regex.path
-            ));
+        let long: Vec<_> = sizes.filter(|(size, _)| *size > DEFAULT_RE2_PROGRAM_MAX).collect();
+        if long.is_empty() || warnings.len() > MOST {
+            continue;
         }
+        let Some(clients) = refusing_clients(mesh, config) else { continue };
+        warnings.extend(long.into_iter().map(|(size, regex)| {
+            format!(
+                "{}: {}: its program has about {size} instructions; Envoys refuse more than {DEFAULT_RE2_PROGRAM_MAX} unless \
+                 their bootstrap sets re2.max_program_size.error_level, which is not known of {clients}",
+                config.key, regex.path
+            )
+        }));
     }
     bounded(warnings)
+}
+
+/// Returns the names of clients that may be sent the routes of a VirtualService and bound the size of regular expressions. `None`
+/// means that there are none.
+fn refusing_clients(mesh: &Mesh, config: &Arc<Config>) -> Option<String> {
+    let index = mesh.index();
+    let exported = index.mesh().and_then(|mesh| with_default_export(config, mesh));
+    let export_to = ExportTo::of_config(exported.as_ref().unwrap_or(config));
+    let gateways: Vec<&Gateway> =
+        bound_gateways(config).iter().filter_map(|key| index.config(key)?.spec.as_gateway()).collect();
+    let is_for = |node: &SidecarNode| match node.role {
+        Role::Sidecar => is_for_mesh(config),
+        Role::Gateway => gateways.iter().any(|gateway| gateway.selector.selects(&node.labels)),
+    };
+    let nodes = mesh.sidecars().map(|(node, _)| node);
+    let mut refusing = nodes.filter(|node| node.bounds_regexes && export_to.reaches(&node.namespace) && is_for(node));
+    let named: Vec<String> = refusing.by_ref().take(NAMED).map(|node| node.id()).collect();
+    let more = refusing.count();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!named.is_empty()).then(|| format!("{}{more}", named.join(", ")))
+}
+
+/// Returns a warning for each VirtualService that sends to a host which is resolved as clients name it, although it takes other hosts
+/// as well: whatever a client names is resolved then.
+fn resolved_without_bounds(index: &MeshIndex, configs: &[Arc<Config>], coming: &MeshIndex) -> Vec<String> {
+    let resolves = |host: &Hostname| {
+        let definitions = index.definitions(host).iter().chain(coming.definitions(host));
+        definitions.into_iter().any(|service| service.discovery == Discovery::DnsOfClient)
+    };
+    let mut warnings = Vec::new();
+    for config in configs {
+        let routed = index.routed_hosts_of(config);
+        for host in index.destinations_of(config).iter().filter(|host| resolves(host)) {
+            if let Some(other) = routed.iter().find(|routed| !host.covers(routed)) {
+                warnings.push(format!(
+                    "{}: {host} is resolved as clients name it (DYNAMIC_DNS), and the routes take {other} as well: requests go to \
+                     whatever host a client names",
+                    config.key
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// Returns a warning for each Secret that the objects name and that is in no namespace and does not come with them.
@@ -94,12 +134,17 @@ fn unknown_secrets(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Co
     warnings.into_iter().collect()
 }
 
-/// Returns a warning for each destination of the objects that neither exists nor comes with them.
-fn unknown_destinations(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Config>]) -> Vec<String> {
+/// Returns the services among objects that come.
+fn services_of(index: &MeshIndex, coming: &[&Arc<Config>]) -> MeshIndex {
     let services = coming.iter().filter(|config| matches!(config.key.kind, Kind::Service | Kind::ServiceEntry));
     let changes = services.map(|config| (config.key.clone(), ConfigChange::Put((*config).clone()))).collect();
-    let mut coming = MeshIndex::new(index.settings().clone());
-    coming.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    let mut services = MeshIndex::new(index.settings().clone());
+    services.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    services
+}
+
+/// Returns a warning for each destination of the objects that neither exists nor comes with them.
+fn unknown_destinations(index: &MeshIndex, coming: &MeshIndex, configs: &[Arc<Config>]) -> Vec<String> {
     let mut warnings = Vec::new();
     for config in configs {
         let policy = config.spec.as_sidecar().and_then(|sidecar| sidecar.outbound_traffic_policy.as_ref());
@@ -277,6 +322,24 @@ mod tests {
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
              spec: {{hosts: [a.test], gateways: [{gateways}], http: [{{directResponse: {{status: 200}}}}]}}\n---\n"
         )
+    }
+
+    #[test]
+    fn routes_that_lead_to_whatever_a_client_names_are_told() {
+        let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
+             spec: {hosts: ['*.x'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n---\n";
+        let routes = |host: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\n\
+                 spec: {{hosts: ['{host}'], gateways: [g], http: [{{route: [{{destination: {{host: '*.x'}}}}]}}]}}\n---\n"
+            )
+        };
+        let said = |index: &MeshIndex, text: &str| of_objects(index, &ConfigBatch::default(), &objects(text));
+        let want = "virtualService shop/v: *.x is resolved as clients name it (DYNAMIC_DNS), and the routes take * as well: \
+                    requests go to whatever host a client names";
+        assert_eq!(said(&index(entry), &routes("*")), [want]);
+        assert_eq!(said(&index(""), &[entry, &routes("*")].concat()), [want], "they come together");
+        assert!(said(&index(entry), &routes("a.x")).is_empty() && said(&index(entry), &routes("*.x")).is_empty());
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn check_server(path: &str, server: &Server, faults: &mut Faults) {
             faults.push(Invalid::new(tls_path, "protocol TLS beside tls", &server.port.protocol));
         }
         (ServerProtocol::Passthrough, None) => {
-            let hint = "PASSTHROUGH, SIMPLE, MUTUAL or OPTIONAL_MUTUAL";
+            let hint = "PASSTHROUGH, AUTO_PASSTHROUGH, SIMPLE, MUTUAL or OPTIONAL_MUTUAL";
             faults.push(Invalid::new(format!("{tls_path}.mode"), "how connections are treated", "none").hint(hint));
         }
         (

@@ -49,6 +49,14 @@ pub struct ServiceEntry {
     pub subject_alt_names: Vec<String>,
 }
 
+impl ServiceEntry {
+    /// Returns each host once, whether or not it is written twice.
+    pub fn distinct_hosts(&self) -> impl Iterator<Item = &Hostname> {
+        let mut seen = BTreeSet::new();
+        self.hosts.iter().filter(move |host| seen.insert(*host))
+    }
+}
+
 /// A port of a [`ServiceEntry`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]

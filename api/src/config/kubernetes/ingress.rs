@@ -23,7 +23,7 @@ pub struct Ingress {
     pub default_backend: Option<IngressBackend>,
     /// The hosts that are served in TLS.
     pub tls: Vec<IngressTls>,
-    /// What is left out of an Ingress of another class than Istio's, because it is written for another controller.
+    /// What is left out of an Ingress that is not of Istio's class, because it is written for another controller.
     pub left_out: Vec<String>,
 }
 
@@ -96,12 +96,12 @@ fn paths_of(rule: &networking::IngressRule) -> &[networking::HTTPIngressPath] {
     rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default()
 }
 
-/// Returns what is wrong in an Ingress that has the right types. Those of other classes are not judged: most of them are for
-/// controllers that take more.
+/// Returns what is wrong in an Ingress that has the right types. Those of other classes, and of none, are not judged: most of them
+/// are for controllers that take more.
 pub(crate) fn check(ingress: &networking::Ingress) -> Faults {
     match class_of(ingress) {
-        None | Some(DEFAULT_INGRESS_CLASS) => all_faults(ingress),
-        Some(_) => Vec::new(),
+        Some(DEFAULT_INGRESS_CLASS) => all_faults(ingress),
+        Some(_) | None => Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rutter_api::config::istio::ServiceEntry;
 use rutter_api::config::kubernetes::MeshConfig;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
@@ -370,7 +371,7 @@ impl MeshIndex {
     /// Returns the hosts of an object that were given an address because they have none, each with it.
     pub fn given_addresses(&self, key: &ConfigKey) -> Vec<(Hostname, IpAddr)> {
         let entry = self.config(key).and_then(|config| config.spec.as_service_entry());
-        let hosts = entry.into_iter().flat_map(|entry| &entry.hosts);
+        let hosts = entry.into_iter().flat_map(ServiceEntry::distinct_hosts);
         let given = hosts.filter_map(|host| {
             let service = self.services.get(&ServiceKey { host: host.clone(), origin: key.clone() })?;
             let address = self.services.addressed(service).addresses.first().filter(|_| service.wants_address)?;

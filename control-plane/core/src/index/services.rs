@@ -43,10 +43,9 @@ impl ServiceIndex {
         let definitions = self.definitions.get_mut(&key.host)?;
         let at = definitions.binary_search_by_key(&&key.origin, |definition| &definition.key.origin).ok()?;
         let removed = definitions.remove(at);
-        for ip in self.addressed.remove(key).iter().flat_map(|addressed| &addressed.addresses) {
-            unlink(&mut self.hosts_at, ip, &key.host);
-        }
-        for ip in &removed.addresses {
+        let given = self.addressed.remove(key);
+        let given = given.iter().flat_map(|addressed| &addressed.addresses);
+        for ip in removed.addresses.iter().chain(given) {
             if !definitions.iter().any(|definition| definition.addresses.contains(ip)) {
                 unlink(&mut self.hosts_at, ip, &key.host);
             }
@@ -71,8 +70,9 @@ impl ServiceIndex {
     pub(super) fn give_address(&mut self, key: &ServiceKey, address: Option<Ipv4Addr>) -> Option<Arc<Service>> {
         let service = self.get(key)?.clone();
         if let Some(before) = self.addressed.remove(key) {
-            for ip in &before.addresses {
-                unlink(&mut self.hosts_at, ip, &key.host);
+            let is_written = |ip: &IpAddr| self.definitions(&key.host).iter().any(|other| other.addresses.contains(ip));
+            for ip in before.addresses.iter().filter(|ip| !is_written(ip)).copied().collect::<Vec<_>>() {
+                unlink(&mut self.hosts_at, &ip, &key.host);
             }
         }
         if let Some(address) = address {

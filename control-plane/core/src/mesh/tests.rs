@@ -133,11 +133,11 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
                 )
             })
             .boxed(),
-        Kind::Ingress => (namespaces(), names(), names(), prop_oneof![Just("number: 80"), Just("name: http")])
-            .prop_map(|(namespace, name, service, port)| {
+        Kind::Ingress => (namespaces(), names(), names(), prop_oneof![Just("number: 80"), Just("name: http")], classes())
+            .prop_map(|(namespace, name, service, port, class)| {
                 format!(
                     "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-                     spec: {{ingressClassName: istio, rules: [{{host: {service}.test, http: {{paths: [{{path: /a, pathType: Prefix, \
+                     spec: {{{class}rules: [{{host: {service}.test, http: {{paths: [{{path: /a, pathType: Prefix, \
                      backend: {{service: {{name: {service}, port: {{{port}}}}}}}}}]}}}}], tls: [{{secretName: s0}}]}}"
                 )
             })
@@ -148,6 +148,10 @@ fn writes_of(kind: Kind) -> BoxedStrategy<String> {
         Kind::DestinationRule => random_destination_rules().boxed(),
         Kind::Sidecar => random_sidecar_objects().boxed(),
     }
+}
+
+fn classes() -> impl Strategy<Value = &'static str> {
+    prop_oneof![3 => Just("ingressClassName: istio, "), 1 => Just("ingressClassName: edge, "), 1 => Just("")]
 }
 
 fn random_services() -> impl Strategy<Value = String> {
@@ -190,6 +194,7 @@ fn random_pods() -> impl Strategy<Value = String> {
 fn random_service_entries() -> impl Strategy<Value = String> {
     let hosts = prop_oneof![
         Just("s0.n0"),
+        Just("a.x, b.x, A.x"),
         Just("10.9.0.80"),
         Just("s1.n1.svc.cluster.local"),
         Just(WILDCARD),
@@ -208,8 +213,9 @@ fn random_service_entries() -> impl Strategy<Value = String> {
     (namespaces(), names(), hosts, 80u16..82, exports(), resolutions).prop_map(
         |(namespace, name, host, port, export_to, resolution)| {
             let host = if resolution.contains("DYNAMIC_DNS") { WILDCARD } else { host };
+            let location = if port == 80 { "MESH_INTERNAL" } else { "MESH_EXTERNAL" };
             let spec = format!(
-                "exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: {resolution}"
+                "location: {location}, exportTo: {export_to}, hosts: [{host}], ports: [{{number: {port}, name: http, protocol: {resolution}"
             );
             istio("ServiceEntry", namespace, name, &spec)
         },
@@ -224,6 +230,7 @@ fn random_mesh_configs() -> impl Strategy<Value = String> {
         Just("{defaultHttpRetryPolicy: {attempts: 5}, h2UpgradePolicy: UPGRADE}"),
         Just("{localityLbSetting: {distribute: [{from: r/z1, to: {r/z0: 100}}]}}"),
         Just("{localityLbSetting: {enabled: false}, dnsRefreshRate: 9s}"),
+        Just("{ingressControllerMode: DEFAULT, ingressClass: edge, defaultConfig: {concurrency: 1}}"),
         Just("{defaultServiceExportTo: [n1], defaultVirtualServiceExportTo: [.], defaultDestinationRuleExportTo: [.]}"),
     ];
     (prop_oneof![4 => Just("istio-system"), 1 => Just("n0")], texts).prop_map(|(namespace, text)| {
@@ -247,6 +254,7 @@ fn random_gateways() -> impl Strategy<Value = String> {
         Just("{port: {number: 443, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: s0}}"),
         Just("{port: {number: 445, protocol: TLS}, hosts: ['*.local', n0/s1.n0], tls: {mode: AUTO_PASSTHROUGH}}"),
         Just("{port: {number: 443, protocol: TLS}, hosts: ['./*'], tls: {mode: AUTO_PASSTHROUGH}}"),
+        Just("{port: {number: 443, protocol: TLS}, hosts: ['*'], tls: {mode: AUTO_PASSTHROUGH}}"),
         Just("{port: {number: 444, protocol: TLS}, hosts: ['*'], tls: {mode: MUTUAL, credentialName: s1}}"),
     ];
     let selectors = prop_oneof![2 => Just(""), 1 => Just("selector: {app: s0}, ")];
@@ -892,6 +900,59 @@ fn a_sidecar_object_without_egress_sees_everything_or_what_the_default_of_the_ro
         mesh.apply(&delete(Kind::Sidecar, "istio-system", "default"));
         assert_eq!(seen(&mesh), 2);
     }
+}
+
+#[test]
+fn a_sidecar_that_learns_addresses_has_listeners_at_those_that_were_given_beside_all_others() {
+    let mut mesh = Mesh::new(MeshSettings::default());
+    let entry = |name: &str, protocol: &str| {
+        let ports = format!("ports: [{{number: 443, name: p, protocol: {protocol}}}]");
+        istio("ServiceEntry", "n0", name, &format!("hosts: [{name}.x], resolution: DNS, {ports}"))
+    };
+    let entries = [entry("tls", "TLS"), entry("http", "HTTP"), entry("other", "''")].join("\n---\n");
+    mesh.apply(&batch(configs(&entries)));
+    let others = mesh.connect(node("a", "n0", "10.0.0.1"));
+    let learning = mesh.connect(SidecarNode { captures_dns: true, ..node("b", "n0", "10.0.0.2") });
+    let names = |id: NodeId| {
+        let listeners = mesh.view(id).unwrap().iter(ResourceType::Listener);
+        listeners.map(|listener| listener.name.to_string()).collect::<BTreeSet<_>>()
+    };
+    let mut more: Vec<String> = names(learning).difference(&names(others)).cloned().collect();
+    let given = |host: &str| {
+        let service = &mesh.index.definitions(&host.parse().unwrap())[0];
+        format!("{}_443", mesh.index.addressed(service).addresses[0])
+    };
+    let mut want = vec![given("tls.x"), given("other.x")];
+    more.sort();
+    want.sort();
+    assert_eq!(more, want, "requests are told apart by their host");
+    assert!(names(others).is_subset(&names(learning)) && names(others).contains("0.0.0.0_443"));
+    let clusters =
+        |id: NodeId| mesh.view(id).unwrap().iter(ResourceType::Cluster).map(|it| it.version).collect::<Vec<_>>();
+    assert_eq!(clusters(others), clusters(learning));
+}
+
+#[test]
+fn a_gateway_that_passes_connections_on_is_not_encoded_again_for_an_endpoint() {
+    let mut mesh = Mesh::new(MeshSettings::default());
+    let server = "servers: [{port: {number: 443, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}]";
+    let services: Vec<String> = (80..84).map(|port| service("n0", &format!("s{port}"), port, "tls", "")).collect();
+    mesh.apply(&batch(configs(&[istio("Gateway", "n0", "g", server), services.join("\n---\n")].join("\n---\n"))));
+    let gateway = SidecarNode { role: Role::Gateway, interception: Interception::None, ..node("g", "n0", "10.0.0.1") };
+    let id = mesh.connect(gateway);
+    let listener = |mesh: &Mesh| {
+        let scope = mesh.scopes.get(mesh.nodes.get(&id).unwrap().scope).unwrap();
+        scope.passing_listeners().next().unwrap().clone()
+    };
+    let before = listener(&mesh);
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s80, namespace: n0, \
+        labels: {kubernetes.io/service-name: s80}}\naddressType: IPv4\nendpoints: [{addresses: [10.0.0.9]}]\n\
+        ports: [{name: tls, port: 80}]";
+    assert_eq!(mesh.apply(&batch(configs(slice))), [id].into(), "it is sent the endpoint");
+    let bytes = |resource: &crate::resource::EncodedResource| resource.body().as_ptr();
+    assert_eq!(bytes(&before), bytes(&listener(&mesh)), "the very same allocation");
+    mesh.apply(&batch(configs(&service("n0", "late", 85, "tls", ""))));
+    assert_ne!(before.version, listener(&mesh).version);
 }
 
 #[test]

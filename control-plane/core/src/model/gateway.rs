@@ -75,6 +75,11 @@ pub struct GatewayServer {
 }
 
 impl GatewayServer {
+    /// Returns whether this is the same server of the same version of the object.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.gateway, &other.gateway) && self.at == other.at && self.protocol == other.protocol
+    }
+
     /// Returns the server as it is written.
     pub fn server(&self) -> &Server {
         // It was taken from the object.
@@ -122,13 +127,14 @@ impl GatewayServer {
         namespace_of(host, &self.gateway).is_none_or(|namespace| *namespace == *virtual_service.namespace)
     }
 
-    /// Returns whether connections may name a service, whatever VirtualServices say.
+    /// Returns whether connections may name a service, whatever VirtualServices say. What is outside the mesh cannot be named, as in
+    /// Istio.
     pub fn passes_to(&self, service: &Service) -> bool {
         let admits = |host: &ServerHost| {
             let is_in = namespace_of(host, &self.gateway).is_none_or(|namespace| *namespace == **service.namespace());
             is_in && host.host.covers(&service.key.host)
         };
-        self.protocol == ServerProtocol::AutoPassthrough && self.server().hosts.iter().any(admits)
+        self.protocol == ServerProtocol::AutoPassthrough && !service.external && self.server().hosts.iter().any(admits)
     }
 
     /// Returns whether plain requests are answered with a redirect to HTTPS.

@@ -158,7 +158,7 @@ impl Protocol {
 pub fn services_of(config: &Config, domain: &str) -> Vec<Service> {
     match &config.spec {
         Spec::Service(service) => vec![from_kubernetes(config, service, domain)],
-        Spec::ServiceEntry(entry) => entry.hosts.iter().map(|host| from_entry(config, entry, host)).collect(),
+        Spec::ServiceEntry(entry) => entry.distinct_hosts().map(|host| from_entry(config, entry, host)).collect(),
         Spec::Namespace
         | Spec::Pod(_)
         | Spec::EndpointSlice(_)

@@ -70,6 +70,11 @@ impl HostResources {
         self.service.as_ref().map(|service| &service.key)
     }
 
+    /// Returns the clusters of the service, one allocation for as long as nothing of the service or its rule changes.
+    pub(super) fn encoded_clusters(&self) -> Option<&Arc<EncodedClusters>> {
+        self.clusters.as_ref()
+    }
+
     /// Returns the virtual addresses of the service.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         self.service.as_ref().map(|service| service.addresses.as_slice()).unwrap_or_default()
@@ -198,8 +203,10 @@ impl HostBuilder<'_> {
     fn build_service(&self, service: &Arc<Service>, virtual_service: Option<&Arc<Config>>) -> HostResources {
         // Clusters are the same for all, whatever address clients know.
         let mut resources = self.build_clusters(service);
-        let service = if self.learns_addresses { self.index.addressed(service) } else { service };
-        resources.service = Some(service.clone());
+        let given = self.learns_addresses.then(|| self.index.addressed(service));
+        let given = given.filter(|addressed| !Arc::ptr_eq(addressed, service));
+        let known_as = given.unwrap_or(service);
+        resources.service = Some(known_as.clone());
         let seen = self.viewpoint.ports(service);
         let is_seen = |port: &&ServicePort| seen.as_ref().is_none_or(|seen| seen.contains(&port.number));
         for port in service.ports.iter().filter(is_seen) {
@@ -220,7 +227,7 @@ impl HostBuilder<'_> {
             let protocol = protocol_at(port, usual.first().and_then(|listener| listener.is_http));
             match port_role(self.client, service, protocol) {
                 PortRole::Routed => {
-                    let virtual_host = self.virtual_host(target, Some(service), virtual_service);
+                    let virtual_host = self.virtual_host(target, Some(known_as), virtual_service);
                     resources.virtual_hosts.insert(port.number, virtual_host);
                     resources.port_uses.insert(port.number, PortUse::Http);
                 }
@@ -234,6 +241,12 @@ impl HostBuilder<'_> {
                     self.add_grpc_listeners(&mut resources, service, port.number);
                 }
                 PortRole::Unreachable => {}
+            }
+            // Whoever asks another DNS comes as before, so that this is beside the rest.
+            if let Some(given) = given
+                && let PortRole::Addressed = port_role(self.client, given, protocol)
+            {
+                self.add_addressed(&mut resources, given, port, virtual_service);
             }
         }
         resources

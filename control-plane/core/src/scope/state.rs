@@ -7,14 +7,16 @@ use std::sync::Arc;
 use rutter_api::config::istio::Sidecar;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, ListenerName, ResourceType};
 
+use super::encoder::EncodedClusters;
 use super::host::HostResources;
 use super::key::{BaseKey, ScopeKey};
 use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
-use crate::encode::listener::{BoundListener, OutboundPort};
+use crate::encode::listener::{BoundListener, ConnectionTargets, OutboundPort};
 use crate::index::MeshIndex;
 use crate::model::{
-    Capture, Credential, UnknownTraffic, bound_gateways, detection_timeout, hosts_at_gateway, passed_through,
+    Capture, Credential, GatewayAddress, GatewayServer, UnknownTraffic, bound_gateways, detection_timeout,
+    hosts_at_gateway, passed_through,
 };
 use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
@@ -53,6 +55,8 @@ pub struct Scope {
     pub(super) claims: BTreeMap<ResourceName, BTreeMap<Hostname, EncodedResource>>,
     /// What a gateway needs of Secrets for the connections that it makes, each with the number of hosts that need it.
     pub(super) credentials: BTreeMap<Credential, usize>,
+    /// The listeners of a gateway to whose services connections go that name them.
+    pub(super) passing: BTreeMap<GatewayAddress, PassingListener>,
     /// The listeners, the route tables and the Secrets of a gateway.
     pub(super) gateway_resources: BTreeSet<(ResourceType, ResourceName)>,
     /// Whether everything that depends on what becomes of unknown traffic has to be encoded again.
@@ -66,6 +70,18 @@ pub(super) struct PlacedPort {
     pub(super) ip: IpAddr,
     pub(super) is_bound: bool,
     pub(super) uses: OutboundPort,
+}
+
+/// A listener to whose services connections go that name them, and what it was encoded from.
+#[derive(Debug)]
+pub(super) struct PassingListener {
+    pub(super) servers: Vec<GatewayServer>,
+    /// Where VirtualServices send the connections of each server.
+    pub(super) connections: Vec<ConnectionTargets>,
+    /// The clusters of the services that are passed to, each of which stands for the service and its rule.
+    pub(super) clusters: Vec<Arc<EncodedClusters>>,
+    /// The listener, or none if it leads nowhere.
+    pub(super) listener: Option<EncodedResource>,
 }
 
 impl PlacedPort {
@@ -92,12 +108,19 @@ impl Scope {
             tables: BTreeMap::new(),
             claims: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            passing: BTreeMap::new(),
             gateway_resources: BTreeSet::new(),
             is_egress_new: true,
             snapshot: Arc::new(Snapshot::new(lineage)),
         };
         scope.read_sidecar(index);
         scope
+    }
+
+    /// Returns the listeners of a gateway to whose services connections go that name them, as they were last encoded.
+    #[cfg(test)]
+    pub(crate) fn passing_listeners(&self) -> impl Iterator<Item = &EncodedResource> {
+        self.passing.values().filter_map(|passing| passing.listener.as_ref())
     }
 
     /// Returns what the clients of the scope share, over the base.

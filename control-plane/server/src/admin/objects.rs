@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use rutter_api::config::REVISION_ANNOTATION;
@@ -13,6 +14,7 @@ use rutter_core::resource::ResourceName;
 use rutter_core::stream::Refusal;
 use rutter_store::Stored;
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use super::secrets;
 use super::sidecars::count;
@@ -66,7 +68,14 @@ impl Display {
         let conditions = join_all(stored.iter().map(|stored| secrets::conditions(stored, streams, sealer))).await;
         let entries = stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
         let entries: Vec<ConfigKey> = entries.map(|stored| stored.key.clone()).collect();
-        let addresses = if entries.is_empty() { GivenAddresses::new() } else { engine.addresses(entries).await };
+        let addresses = if entries.is_empty() {
+            GivenAddresses::new()
+        } else {
+            // The engine takes commits in a little later than the store.
+            let revision = stored.iter().map(|stored| stored.revision).max().unwrap_or_default();
+            let _ = timeout(ENGINE_WAIT, engine.applied().wait_for(|applied| *applied >= revision)).await;
+            engine.addresses(entries).await
+        };
         let all = stored.iter().zip(&refusals).zip(conditions);
         let shown = all.map(|((stored, refusals), conditions)| {
             let addresses = addresses.get(&stored.key).map(Vec::as_slice).unwrap_or_default();
@@ -76,6 +85,8 @@ impl Display {
     }
 }
 
+/// How long an answer waits for the engine, which may be busy.
+const ENGINE_WAIT: Duration = Duration::from_secs(1);
 /// The number of refusals of an object that are named. More are only counted.
 const REFUSALS_NAMED: usize = 3;
 

@@ -9,6 +9,7 @@ use super::policy::{
 };
 use super::{DestinationRule, locality};
 use crate::config::checks::{Faults, check_export_to};
+use crate::dns_name::{LABEL_MAX, check_dns_name, shown};
 use crate::invalid::Invalid;
 use crate::names::Hostname;
 
@@ -18,8 +19,9 @@ pub(crate) fn check(spec: &DestinationRule) -> Faults {
     let mut names = BTreeSet::new();
     for (index, subset) in spec.subsets.iter().enumerate() {
         let path = format!("spec.subsets[{index}].name");
-        if subset.name.is_empty() || subset.name.contains('|') {
-            faults.push(Invalid::new(&path, "a name without \"|\"", format!("{:?}", subset.name)));
+        if check_dns_name(&path, &subset.name, LABEL_MAX).is_err() || subset.name.contains('.') {
+            let want = format!("1 to {LABEL_MAX} lower-case letters, digits and \"-\"");
+            faults.push(Invalid::new(&path, want, shown(&subset.name)));
         } else if !names.insert(&subset.name) {
             faults.push(Invalid::new(&path, "a name used once in this rule", format!("{:?} again", subset.name)));
         }
@@ -352,8 +354,10 @@ mod tests {
             "{host: a, subsets: [{name: v1}, {name: v1}]}",
             "spec.subsets[1].name: want a name used once in this rule, got \"v1\" again",
         );
-        refused("{host: a, subsets: [{name: 'a|b'}]}", "spec.subsets[0].name: want a name without \"|\", got \"a|b\"");
-        refused("{host: a, subsets: [{name: ''}]}", "spec.subsets[0].name: want a name without \"|\", got \"\"");
+        for name in ["a|b", "", "V2", "v*", "a.b"] {
+            let want = format!("spec.subsets[0].name: want 1 to 63 lower-case letters, digits and \"-\", got {name:?}");
+            refused(&format!("{{host: a, subsets: [{{name: '{name}'}}]}}"), &want);
+        }
     }
 
     #[test]

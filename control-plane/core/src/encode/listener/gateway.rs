@@ -8,7 +8,7 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::{ListenerName, RouteTableName};
 
 use super::chains::{http_chain, tcp_chain};
-use super::connections::{ConnectionTargets, connection_chain};
+use super::connections::{ConnectionTargets, connection_chain, names_servers};
 use super::listener_filters::tls_inspector;
 use super::outbound::ANY_ADDRESS;
 use super::server_tls::server_tls;
@@ -32,6 +32,7 @@ pub fn encode_gateway_listener(address: GatewayAddress, servers: &[ServerOfListe
     let name = ListenerName::Address { ip, port };
     let mut chains = Chains { listener_name: name.to_string(), taken: BTreeSet::new(), chains: Vec::new() };
     servers.iter().for_each(|server| chains.add(server));
+    let names_some = servers.iter().any(|server| names_servers(&server.connections));
     let is_encrypted = servers.first().is_some_and(|first| match first.server.protocol {
         ServerProtocol::Http | ServerProtocol::Tcp => false,
         ServerProtocol::Https | ServerProtocol::Passthrough | ServerProtocol::AutoPassthrough | ServerProtocol::Tls => {
@@ -41,7 +42,7 @@ pub fn encode_gateway_listener(address: GatewayAddress, servers: &[ServerOfListe
     let listener = pb::Listener {
         address: Some(socket_address(&ip.to_string(), port)),
         filter_chains: chains.chains,
-        listener_filters: if is_encrypted { vec![tls_inspector()] } else { Vec::new() },
+        listener_filters: if is_encrypted || names_some { vec![tls_inspector()] } else { Vec::new() },
         traffic_direction: core::TrafficDirection::Outbound as i32,
         ..Default::default()
     };

@@ -1,12 +1,14 @@
 //! The listeners, the route tables and the Secrets of a gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rutter_api::config::istio::ServerProtocol;
 use rutter_api::{ResourceType, RouteTableName};
 
 use super::super::gateway_table::{GatewayTable, servers_seen, tables_of};
 use super::super::host::{HostBuilder, HostChange};
+use super::super::state::PassingListener;
 use super::super::writes::Wanted;
 use super::Refresh;
 use crate::client::RouteTableForm;
@@ -26,7 +28,8 @@ impl Refresh<'_> {
     }
 
     /// Adds the listeners and the heads of the tables of a gateway, and takes away those that it had and has no longer.
-    /// They are few, and are encoded at each change; what did not change has the same version.
+    /// They are few, and are encoded at each change, but for those to whose services connections go that name them; what did not
+    /// change has the same version.
     pub(super) fn want_gateway(&mut self) {
         if !self.scope.key.client.is_gateway() {
             return;
@@ -81,11 +84,30 @@ impl Refresh<'_> {
     }
 
     fn gateway_listeners(
-        &self,
+        &mut self,
         servers: &BTreeMap<GatewayAddress, Vec<GatewayServer>>,
         tables: &[GatewayTable],
     ) -> Vec<(ResourceType, EncodedResource)> {
-        let builder = HostBuilder {
+        let mut passing = std::mem::take(&mut self.scope.passing);
+        passing.retain(|address, _| servers.contains_key(address));
+        let mut listeners = Vec::new();
+        for (address, servers) in servers {
+            let listener = if servers.iter().any(|server| server.protocol == ServerProtocol::AutoPassthrough) {
+                let known = passing.remove(address);
+                let listener = self.passing_listener(*address, servers, tables, known);
+                passing.entry(*address).or_insert(listener).listener.clone()
+            } else {
+                let builder = self.listener_builder(tables);
+                encode_servers(*address, servers, servers.iter().map(|server| builder.connections_of_server(server)))
+            };
+            listeners.extend(listener.map(|listener| (ResourceType::Listener, listener)));
+        }
+        self.scope.passing = passing;
+        listeners
+    }
+
+    fn listener_builder<'b>(&'b self, tables: &'b [GatewayTable]) -> HostBuilder<'b> {
+        HostBuilder {
             index: self.surroundings.index,
             viewpoint: self.scope.viewpoint(),
             client: self.scope.key.client,
@@ -94,31 +116,45 @@ impl Refresh<'_> {
             locality: &self.scope.key.locality,
             gateway_tables: tables,
             encoder: self.encoder,
-        };
-        let listeners = servers.iter().filter_map(|(address, servers)| {
-            let connections = |server: &GatewayServer| match server.protocol {
-                ServerProtocol::AutoPassthrough => self.named_connections(server, &builder),
-                ServerProtocol::Http
-                | ServerProtocol::Https
-                | ServerProtocol::Passthrough
-                | ServerProtocol::Tls
-                | ServerProtocol::Tcp => builder.connections_of_server(server),
-            };
-            let servers: Vec<ServerOfListener<'_>> =
-                servers.iter().map(|server| ServerOfListener { server, connections: connections(server) }).collect();
-            Some((ResourceType::Listener, encode_gateway_listener(*address, &servers)?))
-        });
-        listeners.collect()
+        }
     }
 
-    /// Returns where connections of a server go that name their service, which costs as much as there are such services.
-    fn named_connections(&self, server: &GatewayServer, builder: &HostBuilder<'_>) -> ConnectionTargets {
-        let mut targets = ConnectionTargets::new();
-        let services = self.scope.hosts.values().flatten().filter_map(|resources| resources.service.as_ref());
-        for service in services.filter(|service| server.passes_to(service)) {
-            builder.add_named_clusters(service, &mut targets);
+    /// Returns a listener to whose services connections go that name them. It is encoded only if a service, its rule or a server is
+    /// another, since there may be as many of them as the mesh has.
+    fn passing_listener(
+        &self,
+        address: GatewayAddress,
+        servers: &[GatewayServer],
+        tables: &[GatewayTable],
+        known: Option<PassingListener>,
+    ) -> PassingListener {
+        let builder = self.listener_builder(tables);
+        let passed = |server: &GatewayServer| {
+            let server = server.clone();
+            let hosts = self.scope.hosts.values().flatten();
+            hosts.filter(move |host| host.service.as_ref().is_some_and(|service| server.passes_to(service)))
+        };
+        let clusters: Vec<_> =
+            servers.iter().flat_map(passed).filter_map(|host| host.encoded_clusters()).cloned().collect();
+        let mut connections: Vec<ConnectionTargets> =
+            servers.iter().map(|server| builder.connections_of_server(server)).collect();
+        let is_same = |known: &PassingListener| {
+            let same_clusters = known.clusters.len() == clusters.len()
+                && known.clusters.iter().zip(&clusters).all(|(known, now)| Arc::ptr_eq(known, now));
+            let same_servers = known.servers.len() == servers.len()
+                && known.servers.iter().zip(servers).all(|(known, now)| known.is_same(now));
+            same_clusters && same_servers && known.connections == connections
+        };
+        if let Some(known) = known.filter(is_same) {
+            return known;
         }
-        targets
+        let routed = connections.clone();
+        for (server, targets) in servers.iter().zip(&mut connections) {
+            let services = passed(server).filter_map(|host| host.service.as_ref());
+            services.for_each(|service| builder.add_named_clusters(service, targets));
+        }
+        let listener = encode_servers(address, servers, connections.into_iter());
+        PassingListener { servers: servers.to_vec(), connections: routed, clusters, listener }
     }
 
     fn gateway_table(&self, name: &RouteTableName) -> EncodedResource {
@@ -132,4 +168,14 @@ impl Refresh<'_> {
             }
         }
     }
+}
+
+fn encode_servers(
+    address: GatewayAddress,
+    servers: &[GatewayServer],
+    connections: impl Iterator<Item = ConnectionTargets>,
+) -> Option<EncodedResource> {
+    let servers: Vec<ServerOfListener<'_>> =
+        servers.iter().zip(connections).map(|(server, connections)| ServerOfListener { server, connections }).collect();
+    encode_gateway_listener(address, &servers)
 }
