@@ -72,6 +72,17 @@ fn entries(dice: &mut Dice) -> String {
     )
 }
 
+/// Hosts that are resolved as clients name them.
+fn resolved(dice: &mut Dice) -> String {
+    let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(2));
+    let port =
+        ["{number: 80, name: http, protocol: HTTP}", "{number: 443, name: tls, protocol: TLS, targetPort: 8443}"]
+            [dice.below(2) as usize];
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: dyn{name}, namespace: {ns}}}\nspec: {{hosts: ['*.n{name}.localhost'], resolution: DYNAMIC_DNS, ports: [{port}]}}\n"
+    )
+}
+
 /// Connections of an entry, some of which go through another service.
 fn tunnels(dice: &mut Dice) -> String {
     let (ns, name) = (NAMESPACES[dice.below(3) as usize], dice.below(4));
@@ -125,7 +136,8 @@ fn gateways(dice: &mut Dice) -> String {
         "port: {number: 18443, name: https, protocol: HTTPS}, hosts: [b.test], tls: {mode: MUTUAL, credentialName: c1}"
             .to_owned(),
         format!("port: {{number: 1844{host}, name: tls, protocol: TLS}}, hosts: ['*'], tls: {{mode: PASSTHROUGH}}"),
-    ][dice.below(4) as usize]
+        format!("port: {{number: 1844{host}, name: auto, protocol: TLS}}, hosts: ['open/*'], tls: {{mode: AUTO_PASSTHROUGH}}"),
+    ][dice.below(5) as usize]
         .clone();
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g{name}, namespace: open}}\nspec: {{selector: {{edge: 'g{gateway}'}}, servers: [{{bind: 127.0.31.20{gateway}, {server}}}]}}\n"
@@ -164,17 +176,19 @@ fn mesh_config(dice: &mut Dice) -> String {
         "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}",
         "{localityLbSetting: {enabled: false}}",
         "{defaultVirtualServiceExportTo: [.], defaultServiceExportTo: [., open], protocolDetectionTimeout: 5s}",
-    ][dice.below(4) as usize];
+        "{ingressControllerMode: DEFAULT, ingressClass: edge}",
+    ][dice.below(5) as usize];
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: '{said}'}}\n"
     )
 }
 
 async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Result<()> {
-    let kinds: [fn(&mut Dice) -> String; 16] = [
+    let kinds: [fn(&mut Dice) -> String; 17] = [
         pods,
         pods,
         entries,
+        resolved,
         tunnels,
         service,
         service,
@@ -189,7 +203,7 @@ async fn change(plane: &ControlPlane, dice: &mut Dice, secrets: &[String]) -> Re
         listeners,
         mesh_config,
     ];
-    let mut texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(16) as usize](dice)).collect();
+    let mut texts: Vec<String> = (0..=dice.below(3)).map(|_| kinds[dice.below(17) as usize](dice)).collect();
     if dice.below(4) == 0 {
         texts.push(secrets[dice.below(secrets.len() as u64) as usize].clone());
     }
@@ -280,6 +294,10 @@ fn content(kind: &str, resource: &Value) -> String {
 async fn held(envoy: &Sidecar) -> Result<World> {
     let dump: Value = serde_json::from_str(&http::get(envoy.admin, "/config_dump?include_eds", &[]).await?.body)?;
     let mut world = World::new();
+    // Envoy lists the endpoints of clusters that it resolves itself among those that it was sent.
+    let clusters = items(&dump["configs"]).flat_map(|section| items(&section["dynamic_active_clusters"]));
+    let resolved = clusters.map(|cluster| &cluster["cluster"]).filter(|cluster| cluster["cluster_type"].is_object());
+    let resolved: BTreeSet<&str> = resolved.filter_map(|cluster| cluster["name"].as_str()).collect();
     for section in items(&dump["configs"]) {
         for cluster in items(&section["dynamic_active_clusters"]) {
             world.insert(content("cluster", &cluster["cluster"]));
@@ -294,6 +312,10 @@ async fn held(envoy: &Sidecar) -> Result<World> {
             world.extend(virtual_hosts(&table["route_config"]));
         }
         for assignment in items(&section["dynamic_endpoint_configs"]) {
+            let name = assignment["endpoint_config"]["cluster_name"].as_str().unwrap_or_default();
+            if resolved.contains(name) {
+                continue;
+            }
             let text = endpoints(&assignment["endpoint_config"]);
             // Those of static clusters are listed too.
             world.extend(Some(text).filter(|text| text.contains("outbound|")));
