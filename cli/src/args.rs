@@ -322,7 +322,7 @@ pub(crate) enum Role {
     Gateway,
 }
 
-#[derive(Args, Clone)]
+#[derive(Args)]
 pub(crate) struct Bootstrap {
     /// Kind of the proxy
     #[arg(long)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rutter_api::config::istio::{WorkloadEntry, WorkloadGroup};
+use rutter_api::config::istio::{WorkloadGroup, WorkloadTemplate};
 use rutter_api::config::kubernetes::{MeshConfig, ProxyDefaults, read_mesh_config};
 use rutter_api::config::{Content, read_manifests};
 use rutter_api::node::{RE2_PROGRAM_MAX_METADATA, locality_of_text};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Bootstrap, Interception, Proxy, Role};
 use crate::output::yaml;
+use crate::targets::{DEFAULT_NAMESPACE, namespace_or_default};
 use crate::usage::usage;
 
 /// A bootstrap, and what has to be said beside it.
@@ -25,25 +26,24 @@ pub(crate) struct Printed {
     pub(crate) notes: Vec<String>,
 }
 
-/// The namespace of a workload of which nobody says one.
-const DEFAULT_NAMESPACE: &str = "default";
-
 /// Returns the bootstrap of a proxy, or the WorkloadEntry of its workload. An empty namespace is that of the group, or else the
 /// default one.
 pub(crate) fn print(wanted: Bootstrap, namespace: &str) -> Result<Printed> {
     let group = wanted.workload_group.as_deref().map(read_group).transpose()?;
     let namespace = match (&group, namespace) {
         (Some(group), "") => &*group.key.namespace,
-        (None, "") => DEFAULT_NAMESPACE,
-        (_, namespace) => namespace,
+        (_, namespace) => namespace_or_default(namespace),
     };
     let group = group.as_ref().and_then(|group| group.spec.as_workload_group());
-    let wanted = group.map_or(wanted.clone(), |group| with_group(wanted, group));
-    if wanted.workload_entry {
-        check(&wanted, namespace)?;
-        return Ok(Printed { text: workload_entry(&wanted, namespace, group)?, notes: Vec::new() });
+    let wanted = match group {
+        Some(group) => with_group(wanted, group),
+        None => wanted,
+    };
+    check(&wanted, namespace)?;
+    match group.filter(|_| wanted.workload_entry) {
+        Some(group) => Ok(Printed { text: workload_entry(&wanted, namespace, group), notes: Vec::new() }),
+        None => print_bootstrap(&wanted, namespace, group),
     }
-    print_bootstrap(&wanted, namespace, group)
 }
 
 /// Reads the only WorkloadGroup of a file.
@@ -77,11 +77,11 @@ fn with_group(wanted: Bootstrap, group: &WorkloadGroup) -> Bootstrap {
 }
 
 /// Returns the WorkloadEntry of a workload of a group, as YAML.
-fn workload_entry(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGroup>) -> Result<String> {
-    let group = group.cloned().unwrap_or_default();
-    let WorkloadEntry { address, ports, labels: _, locality: _, weight } = group.workload(wanted.ip.to_string().into());
+fn workload_entry(wanted: &Bootstrap, namespace: &str, group: &WorkloadGroup) -> String {
+    // Labels and locality are in what is wanted already.
+    let WorkloadTemplate { ports, labels: _, locality: _, weight, service_account: _ } = &group.template;
     let labels: BTreeMap<&String, &String> = wanted.labels.iter().map(|(key, value)| (key, value)).collect();
-    let mut spec = json!({"address": &*address, "labels": labels});
+    let mut spec = json!({"address": wanted.ip, "labels": labels});
     if !ports.is_empty() {
         spec["ports"] = json!(ports);
     }
@@ -89,7 +89,7 @@ fn workload_entry(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGr
         spec["locality"] = wanted.locality.as_str().into();
     }
     if let Some(weight) = weight {
-        spec["weight"] = weight.into();
+        spec["weight"] = (*weight).into();
     }
     let mut entry = json!({
         "apiVersion": Kind::WorkloadEntry.api_versions()[0],
@@ -100,11 +100,10 @@ fn workload_entry(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGr
     if !group.metadata.annotations.is_empty() {
         entry["metadata"]["annotations"] = json!(group.metadata.annotations);
     }
-    Ok(yaml(&entry).trim_end().to_owned())
+    yaml(&entry).trim_end().to_owned()
 }
 
 fn print_bootstrap(wanted: &Bootstrap, namespace: &str, group: Option<&WorkloadGroup>) -> Result<Printed> {
-    check(wanted, namespace)?;
     let mesh = mesh_config(wanted.mesh_config.as_deref())?;
     let notes = notes(&mesh, wanted.proxy);
     let defaults = mesh.default_config.unwrap_or_default();

@@ -145,7 +145,7 @@ fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     if joined.is_empty() { "-".to_owned() } else { joined }
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

@@ -10,14 +10,13 @@ use serde_json::Value;
 use crate::apply::{Context, action};
 use crate::client::Admin;
 use crate::output::{Out, yaml};
-use crate::targets::{display_name, keys};
+use crate::targets::{display_name, keys, namespace_or_default};
 use crate::usage::usage;
 
 /// Opens an object in an editor, and applies what comes of it, if anything changed. The version of the object goes with it,
 /// so that nothing is overwritten that somebody else writes meanwhile. A text that is refused is kept.
 pub(crate) async fn edit(admin: &mut Admin, targets: &[String], context: &Context<'_>, out: Out<'_>) -> Result<()> {
-    let namespace = if context.namespace.is_empty() { "default" } else { context.namespace };
-    let keys = keys(targets, namespace)?;
+    let keys = keys(targets, namespace_or_default(context.namespace))?;
     let key = match &keys[..] {
         [key] if !key.name.is_empty() => key.clone(),
         _ => return Err(usage("want one object, as KIND NAME or KIND/NAME")),

@@ -13,7 +13,7 @@ use tonic::Streaming;
 
 use crate::args::{Get, ObjectOutput, Output};
 use crate::client::Admin;
-use crate::columns::{Endpoints, cells, count_endpoints, heads, labels};
+use crate::columns::{Endpoints, cells, count_endpoints, heads, items, labels};
 use crate::output::{Out, print, rows, set_heads};
 use crate::targets::{display_name, keys};
 
@@ -195,20 +195,17 @@ fn print_value(value: &Value, objects: &[Shown], output: &ObjectOutput, out: Out
 /// Prints the addresses that the hosts of a ServiceEntry have or were given, as lines of `/etc/hosts`, by which somebody's DNS can tell
 /// them. Other kinds have none.
 fn print_hosts(object: &Value, out: Out<'_>) -> Result<()> {
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     if object["kind"] != Kind::ServiceEntry.name() {
         return Ok(());
     }
-    let single = texts(&object["spec"]["addresses"]).into_iter().filter(|address| address.parse::<IpAddr>().is_ok());
-    let hosts = texts(&object["spec"]["hosts"]).into_iter().filter(|host| !host.starts_with('*'));
-    let hosts: Vec<String> = hosts.collect();
-    for address in single {
-        hosts.iter().try_for_each(|host| writeln!(out, "{address}\t{host}"))?;
+    let texts = |list: &'static str| items(&object["spec"][list]).iter().filter_map(Value::as_str);
+    for address in texts("addresses").filter(|address| address.parse::<IpAddr>().is_ok()) {
+        for host in texts("hosts").filter(|host| !host.starts_with('*')) {
+            writeln!(out, "{address}\t{host}")?;
+        }
     }
-    for given in object["status"]["addresses"].as_array().into_iter().flatten() {
-        let text = |field: &str| given[field].as_str().unwrap_or_default().to_owned();
+    for given in items(&object["status"]["addresses"]) {
+        let text = |field: &str| given[field].as_str().unwrap_or_default();
         writeln!(out, "{}\t{}", text("value"), text("host"))?;
     }
     Ok(())

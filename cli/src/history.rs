@@ -16,7 +16,7 @@ use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print, table, yaml};
 use crate::secrets;
-use crate::targets::{api_key, display_name, keys};
+use crate::targets::{DEFAULT_NAMESPACE, api_key, display_name, keys, namespace_or_default};
 use crate::usage::usage;
 
 /// The number of changes of a commit that the table names.
@@ -148,7 +148,7 @@ fn text_of(json: &[u8]) -> Result<String> {
 /// Compares the objects of files with those of the control plane.
 async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<Vec<Pair>> {
     let sources = read(&wanted.files)?;
-    let namespace = if namespace.is_empty() { "default" } else { namespace };
+    let namespace = namespace_or_default(namespace);
     let mut files = BTreeMap::new();
     let mut faults = Vec::new();
     for source in &sources {
@@ -199,7 +199,7 @@ async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<V
 /// Returns an object as its writer has it, as JSON.
 fn without_server_fields(json: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(json);
-    let manifests = read_manifests(&text, "default")?;
+    let manifests = read_manifests(&text, DEFAULT_NAMESPACE)?;
     match manifests.into_iter().next().map(|manifest| manifest.content) {
         Some(Content::Taken(object)) => Ok(object.json.to_string()),
         Some(Content::Foreign(_) | Content::Refused(_)) | None => {

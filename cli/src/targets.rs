@@ -6,6 +6,14 @@ use rutter_api::pb::rutter::admin::v1 as pb;
 
 use crate::usage::usage;
 
+/// The namespace of objects of which nobody says one.
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+
+/// Returns the namespace that a command line names, or the default one.
+pub(crate) fn namespace_or_default(namespace: &str) -> &str {
+    if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace }
+}
+
 /// Returns the objects that arguments name, as kubectl reads them: kinds and then names (`vs reviews ratings`), or each
 /// object for itself (`vs/reviews svc/a`). A name may have its namespace before it (`vs shop/reviews`), so that what
 /// messages say can be pasted. `namespace` is that of names which have none.

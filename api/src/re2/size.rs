@@ -10,6 +10,7 @@ use regex_syntax::ast::{
     self, AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSet, ClassSetItem, Flag, Flags, GroupKind, RepetitionKind,
     RepetitionRange,
 };
+use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 use regex_syntax::utf8::{Utf8Range, Utf8Sequences};
 
 use super::rewrite;
@@ -58,15 +59,15 @@ impl Mode {
             Ast::Dot(_) => BEYOND_ASCII + if self.dot_takes_newline { 1 } else { 2 },
             Ast::ClassUnicode(_) => UNICODE_CLASS,
             Ast::ClassPerl(class) => {
-                let mut ranges = Ranges::default();
+                let mut ranges = Ranges::new(self.ignores_case);
                 ranges.add_perl(class);
                 ranges.size()
             }
             Ast::ClassBracketed(class) => {
-                let mut ranges = Ranges { ignores_case: self.ignores_case, ..Ranges::default() };
+                let mut ranges = Ranges::new(self.ignores_case);
                 ranges.add_set(&class.kind);
                 if class.negated {
-                    ranges = ranges.negated();
+                    ranges.class.negate();
                 }
                 ranges.size()
             }
@@ -115,7 +116,7 @@ impl Mode {
     /// Returns the size of alternatives, of which those beside each other that begin alike share that.
     fn size_of_alternatives(self, alternatives: &[Alternative]) -> usize {
         let mut size = 0;
-        let mut single = Ranges { ignores_case: self.ignores_case, ..Ranges::default() };
+        let mut single = Ranges::new(self.ignores_case);
         for run in
             alternatives.chunk_by(|one, next| !one.literal.is_empty() && one.literal.first() == next.literal.first())
         {
@@ -165,41 +166,53 @@ fn repeated(kind: &RepetitionKind, size: usize) -> usize {
     }
 }
 
-/// The characters of a class, as ranges of their numbers.
-#[derive(Debug, Default)]
+/// The characters of a class.
+#[derive(Debug)]
 struct Ranges {
-    ranges: Vec<(u32, u32)>,
+    class: ClassUnicode,
     ignores_case: bool,
     is_unicode: bool,
 }
 
 impl Ranges {
+    fn new(ignores_case: bool) -> Self {
+        Self { class: ClassUnicode::empty(), ignores_case, is_unicode: false }
+    }
+
+    fn push(&mut self, first: char, last: char) {
+        self.class.push(ClassUnicodeRange::new(first, last));
+    }
+
     fn add(&mut self, first: char, last: char) {
-        self.ranges.push((u32::from(first), u32::from(last)));
+        self.push(first, last);
         if self.ignores_case {
-            let letters = (first..=last.min('z')).filter(char::is_ascii_alphabetic);
-            for c in letters.collect::<Vec<_>>() {
-                self.ranges
-                    .extend([c.to_ascii_lowercase(), c.to_ascii_uppercase()].map(|c| (u32::from(c), u32::from(c))));
-                let beyond = match c.to_ascii_lowercase() {
-                    'k' => Some('\u{212A}'),
-                    's' => Some('\u{17F}'),
-                    _ => None,
-                };
-                self.ranges.extend(beyond.map(|c| (u32::from(c), u32::from(c))));
+            for c in (first..=last.min('z')).filter(char::is_ascii_alphabetic) {
+                [c.to_ascii_lowercase(), c.to_ascii_uppercase()].into_iter().for_each(|c| self.push(c, c));
+                match c.to_ascii_lowercase() {
+                    'k' => self.push('\u{212A}', '\u{212A}'),
+                    's' => self.push('\u{17F}', '\u{17F}'),
+                    _ => {}
+                }
             }
         }
     }
 
-    fn add_perl(&mut self, class: &ClassPerl) {
-        let ranges: &[(char, char)] = match class.kind {
+    /// Adds some characters, or all others.
+    fn add_class(&mut self, mut class: ClassUnicode, is_negated: bool) {
+        if is_negated {
+            class.negate();
+        }
+        self.class.union(&class);
+    }
+
+    fn add_perl(&mut self, perl: &ClassPerl) {
+        let ranges: &[(char, char)] = match perl.kind {
             ClassPerlKind::Digit => &[('0', '9')],
             ClassPerlKind::Space => &[('\t', '\n'), ('\x0C', '\r'), (' ', ' ')],
             ClassPerlKind::Word => &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')],
         };
-        let mut added = Self::default();
-        ranges.iter().for_each(|(first, last)| added.add(*first, *last));
-        self.ranges.extend(if class.negated { added.negated() } else { added }.ranges);
+        let class = ClassUnicode::new(ranges.iter().map(|(first, last)| ClassUnicodeRange::new(*first, *last)));
+        self.add_class(class, perl.negated);
     }
 
     fn add_set(&mut self, set: &ClassSet) {
@@ -216,11 +229,9 @@ impl Ranges {
             ClassSetItem::Literal(literal) => self.add(literal.c, literal.c),
             ClassSetItem::Range(range) => self.add(range.start.c, range.end.c),
             ClassSetItem::Perl(class) => self.add_perl(class),
-            ClassSetItem::Ascii(class) => {
-                let mut added = Self::default();
-                let of_kind = (0..0x80_u8).map(char::from).filter(|c| is_of_kind(*c, &class.kind));
-                of_kind.for_each(|c| added.add(c, c));
-                self.ranges.extend(if class.negated { added.negated() } else { added }.ranges);
+            ClassSetItem::Ascii(ascii) => {
+                let of_kind = (0..0x80_u8).map(char::from).filter(|c| is_of_kind(*c, &ascii.kind));
+                self.add_class(ClassUnicode::new(of_kind.map(|c| ClassUnicodeRange::new(c, c))), ascii.negated);
             }
             ClassSetItem::Unicode(_) => self.is_unicode = true,
             ClassSetItem::Bracketed(class) => self.add_set(&class.kind),
@@ -228,53 +239,22 @@ impl Ranges {
         }
     }
 
-    /// Returns the ranges in order, of which none touches another.
-    fn merged(&self) -> Vec<(u32, u32)> {
-        let mut sorted = self.ranges.clone();
-        sorted.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(sorted.len());
-        for (first, last) in sorted {
-            match merged.last_mut() {
-                Some((_, end)) if first <= *end + 1 => *end = last.max(*end),
-                _ => merged.push((first, last)),
-            }
-        }
-        merged
-    }
-
-    fn negated(&self) -> Self {
-        let mut ranges = Vec::new();
-        let mut next = 0;
-        for (first, last) in self.merged() {
-            if first > next {
-                ranges.push((next, first - 1));
-            }
-            next = last + 1;
-        }
-        if next <= u32::from(char::MAX) {
-            ranges.push((next, u32::from(char::MAX)));
-        }
-        Self { ranges, ..*self }
-    }
-
     fn size(&self) -> usize {
-        const ASCII_MAX: u32 = 0x7F;
-        let merged = self.merged();
-        let holds = |c: char| merged.iter().any(|(first, last)| (*first..=*last).contains(&u32::from(c)));
+        const BEYOND: char = '\u{80}';
+        let ranges = self.class.ranges();
+        let holds = |c: char| ranges.iter().any(|range| (range.start()..=range.end()).contains(&c));
         // Then one range does for both forms of letters.
         let folds = ('a'..='z').all(|c| holds(c) == holds(c.to_ascii_uppercase()));
-        let upper = u32::from('A')..=u32::from('Z');
         let mut size = 0;
         let mut endings: BTreeSet<Vec<(u8, u8)>> = BTreeSet::new();
-        for (first, last) in merged {
-            let is_spared = folds && upper.contains(&first) && upper.contains(&last);
-            size += usize::from(first <= ASCII_MAX && !is_spared);
-            let beyond = first.max(ASCII_MAX + 1);
-            if last == u32::from(char::MAX) && beyond == ASCII_MAX + 1 {
+        for range in ranges {
+            let (first, last) = (range.start(), range.end());
+            let is_spared = folds && first.is_ascii_uppercase() && last.is_ascii_uppercase();
+            size += usize::from(first < BEYOND && !is_spared);
+            let beyond = first.max(BEYOND);
+            if last == char::MAX && beyond == BEYOND {
                 size += BEYOND_ASCII;
-            } else if let (Some(beyond), Some(last)) = (char::from_u32(beyond), char::from_u32(last))
-                && beyond <= last
-            {
+            } else if beyond <= last {
                 for sequence in Utf8Sequences::new(beyond, last) {
                     let bytes = sequence.as_slice().iter().map(|Utf8Range { start, end }| (*start, *end));
                     let bytes: Vec<(u8, u8)> = bytes.collect();

@@ -95,8 +95,8 @@ fn refusing_clients(mesh: &Mesh, config: &Arc<Config>) -> Option<String> {
 /// as well: whatever a client names is resolved then.
 fn resolved_without_bounds(index: &MeshIndex, configs: &[Arc<Config>], coming: &MeshIndex) -> Vec<String> {
     let resolves = |host: &Hostname| {
-        let definitions = index.definitions(host).iter().chain(coming.definitions(host));
-        definitions.into_iter().any(|service| service.discovery == Discovery::DnsOfClient)
+        let mut definitions = index.definitions(host).iter().chain(coming.definitions(host));
+        definitions.any(|service| service.discovery == Discovery::DnsOfClient)
     };
     let mut warnings = Vec::new();
     for config in configs {

@@ -17,8 +17,8 @@ const LABEL: &str = "istio";
 /// The ports of plain and of encrypted requests.
 const PORTS: [(u16, &str); 2] = [(80, "HTTP"), (443, "HTTPS")];
 
-/// Returns what an Ingress means, or nothing for other kinds and for classes that are not served: a Gateway object and a VirtualService for each host. They are
-/// as old as the Ingress, and have a `~` in their names, which nobody can write.
+/// Returns what an Ingress means, or nothing for other kinds and for classes that are not served: a Gateway object and a
+/// VirtualService for each host. They are as old as the Ingress, and have a `~` in their names, which nobody can write.
 pub fn objects_of_ingress(config: &Config, mesh: &MeshConfig) -> Vec<Arc<Config>> {
     let ingress = config.spec.as_ingress().filter(|ingress| mesh.serves_ingress(ingress.class.as_deref()));
     let Some(ingress) = ingress else { return Vec::new() };

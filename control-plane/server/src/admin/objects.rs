@@ -66,16 +66,7 @@ impl Display {
         let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
         let sent = SentResources::ask(&refusals, streams).await;
         let conditions = join_all(stored.iter().map(|stored| secrets::conditions(stored, streams, sealer))).await;
-        let entries = stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
-        let entries: Vec<ConfigKey> = entries.map(|stored| stored.key.clone()).collect();
-        let addresses = if entries.is_empty() {
-            GivenAddresses::new()
-        } else {
-            // The engine takes commits in a little later than the store.
-            let revision = stored.iter().map(|stored| stored.revision).max().unwrap_or_default();
-            let _ = timeout(ENGINE_WAIT, engine.applied().wait_for(|applied| *applied >= revision)).await;
-            engine.addresses(entries).await
-        };
+        let addresses = given_addresses(stored, engine).await;
         let all = stored.iter().zip(&refusals).zip(conditions);
         let shown = all.map(|((stored, refusals), conditions)| {
             let addresses = addresses.get(&stored.key).map(Vec::as_slice).unwrap_or_default();
@@ -83,6 +74,15 @@ impl Display {
         });
         shown.collect()
     }
+}
+
+/// Returns the addresses that hosts of ServiceEntries were given.
+async fn given_addresses(stored: &[Stored], engine: &EngineHandle) -> GivenAddresses {
+    let entries = || stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
+    let Some(revision) = entries().map(|entry| entry.revision).max() else { return GivenAddresses::new() };
+    // The engine takes commits in a little later than the store.
+    let _ = timeout(ENGINE_WAIT, engine.applied().wait_for(|applied| *applied >= revision)).await;
+    engine.addresses(entries().map(|entry| entry.key.clone()).collect()).await
 }
 
 /// How long an answer waits for the engine, which may be busy.
@@ -99,8 +99,8 @@ struct Status<'a> {
 }
 
 /// Returns an object as it was applied, with its version and its age, with the addresses that its hosts were given, as Istio has
-/// them, and with a condition if a sidecar refuses something that is made from it. The text can be applied again as it is: the version makes sure that nobody changed
-/// the object meanwhile.
+/// them, and with a condition if a sidecar refuses something that is made from it. The text can be applied again as it is: the
+/// version makes sure that nobody changed the object meanwhile.
 fn object(
     stored: &Stored,
     Status { mut conditions, addresses }: Status<'_>,

@@ -7,7 +7,7 @@ use rutter_api::config::istio::ServerProtocol;
 use rutter_api::{ResourceType, RouteTableName};
 
 use super::super::gateway_table::{GatewayTable, servers_seen, tables_of};
-use super::super::host::{HostBuilder, HostChange};
+use super::super::host::{HostBuilder, HostChange, HostResources};
 use super::super::state::PassingListener;
 use super::super::writes::Wanted;
 use super::Refresh;
@@ -88,21 +88,20 @@ impl Refresh<'_> {
         servers: &BTreeMap<GatewayAddress, Vec<GatewayServer>>,
         tables: &[GatewayTable],
     ) -> Vec<(ResourceType, EncodedResource)> {
-        let mut passing = std::mem::take(&mut self.scope.passing);
-        passing.retain(|address, _| servers.contains_key(address));
+        let mut known = std::mem::take(&mut self.scope.passing);
         let mut listeners = Vec::new();
         for (address, servers) in servers {
             let listener = if servers.iter().any(|server| server.protocol == ServerProtocol::AutoPassthrough) {
-                let known = passing.remove(address);
-                let listener = self.passing_listener(*address, servers, tables, known);
-                passing.entry(*address).or_insert(listener).listener.clone()
+                let passing = self.passing_listener(*address, servers, tables, known.remove(address));
+                let listener = passing.listener.clone();
+                self.scope.passing.insert(*address, passing);
+                listener
             } else {
                 let builder = self.listener_builder(tables);
                 encode_servers(*address, servers, servers.iter().map(|server| builder.connections_of_server(server)))
             };
             listeners.extend(listener.map(|listener| (ResourceType::Listener, listener)));
         }
-        self.scope.passing = passing;
         listeners
     }
 
@@ -129,13 +128,8 @@ impl Refresh<'_> {
         known: Option<PassingListener>,
     ) -> PassingListener {
         let builder = self.listener_builder(tables);
-        let passed = |server: &GatewayServer| {
-            let server = server.clone();
-            let hosts = self.scope.hosts.values().flatten();
-            hosts.filter(move |host| host.service.as_ref().is_some_and(|service| server.passes_to(service)))
-        };
-        let clusters: Vec<_> =
-            servers.iter().flat_map(passed).filter_map(|host| host.encoded_clusters()).cloned().collect();
+        let passed = servers.iter().flat_map(|server| self.passed_hosts(server));
+        let clusters: Vec<_> = passed.filter_map(|host| host.encoded_clusters()).cloned().collect();
         let mut connections: Vec<ConnectionTargets> =
             servers.iter().map(|server| builder.connections_of_server(server)).collect();
         let is_same = |known: &PassingListener| {
@@ -150,11 +144,17 @@ impl Refresh<'_> {
         }
         let routed = connections.clone();
         for (server, targets) in servers.iter().zip(&mut connections) {
-            let services = passed(server).filter_map(|host| host.service.as_ref());
+            let services = self.passed_hosts(server).filter_map(|host| host.service.as_ref());
             services.for_each(|service| builder.add_named_clusters(service, targets));
         }
         let listener = encode_servers(address, servers, connections.into_iter());
         PassingListener { servers: servers.to_vec(), connections: routed, clusters, listener }
+    }
+
+    /// Returns the hosts to whose services connections of a server go that name them.
+    fn passed_hosts<'s>(&'s self, server: &'s GatewayServer) -> impl Iterator<Item = &'s Arc<HostResources>> {
+        let hosts = self.scope.hosts.values().flatten();
+        hosts.filter(|host| host.service.as_ref().is_some_and(|service| server.passes_to(service)))
     }
 
     fn gateway_table(&self, name: &RouteTableName) -> EncodedResource {
