@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use prost::Message;
@@ -356,7 +355,8 @@ async fn d1_a_cluster_on_demand_comes_and_a_missing_one_is_a_503_at_once() -> Re
             {"match": {"prefix": "/"}, "route": {"cluster_header": "x-cluster"}}]}]}});
         let name = format!("odcds-{number}");
         let envoy = world.spawn(&name, proxy, |bootstrap| {
-            let filter = on_demand(json!({"odcds": {"source": ads(), "timeout": "4s"}}));
+            // The filter waits for longer than the client of this test, so that its own limit never gives the answer.
+            let filter = on_demand(json!({"odcds": {"source": ads(), "timeout": "30s"}}));
             bootstrap["static_resources"]["listeners"] = json!([listener(at, routes, &[filter])]);
             // Else it would have every cluster before anybody asks.
             if let Some(dynamic) = bootstrap["dynamic_resources"].as_object_mut() {
@@ -367,10 +367,7 @@ async fn d1_a_cluster_on_demand_comes_and_a_missing_one_is_a_503_at_once() -> Re
         let ask = async |name: &'static str| http::get(at, "/", &[("x-cluster", name)]).await;
         let answer = ask("there").await.with_context(|| format!("{proxy:?}"))?;
         assert_eq!((answer.status, answer.body.as_str()), (200, "there-v1"), "{proxy:?}");
-        let start = tokio::time::Instant::now();
         assert_eq!(ask("missing").await.with_context(|| format!("{proxy:?}"))?.status, 503, "{proxy:?}");
-        // Not because its own time was up.
-        assert!(start.elapsed() < Duration::from_secs(4), "{proxy:?}");
     }
     Ok(())
 }
