@@ -15,10 +15,11 @@ use rutter_api::yaml;
 use rutter_tests::echo::{self, Asked};
 use rutter_tests::expect::{expect_word, send};
 use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
-use rutter_tests::root;
 use rutter_tests::schema::{Noted, Schema};
+use rutter_tests::{http, root};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 const PORT: u16 = 8000;
@@ -778,7 +779,9 @@ async fn listeners_of_sidecars(release: Release, number: u8) -> Result<()> {
     drop(own);
     let entry = service_entry("near.test, far.test", [a, a])
         .replace("ports: [", "ports: [{number: 8002, name: tcp, targetPort: 8001}, ");
-    plane.apply(&[entry, LISTENERS.replace("BIND", &bind.to_string())].concat(), &[]).await?;
+    let folder = dir.path().to_string_lossy();
+    let listeners = LISTENERS.replace("BIND", &bind.to_string()).replace("/DIR", &folder);
+    plane.apply(&[entry, listeners].concat(), &[]).await?;
     let proxy = Proxy::Envoy(release, rutter_core::Variant::Delta);
     let workload =
         Workload { proxy, labels: vec!["app=client".into()], ..Workload::new("client-1", "default", client) };
@@ -791,6 +794,15 @@ async fn listeners_of_sidecars(release: Release, number: u8) -> Result<()> {
     ensure!(backend(bind, 8000, "far.test").await? == "502", "what no listener admits is not seen");
     ensure!(backend(client, 8000, "near.test").await.is_err(), "the port is bound at one address");
     ensure!(backend(client, 8002, "any.test").await? == "a", "bytes are passed on where no address is given");
+    let at_socket = async |socket: &str, host: &str| -> Result<String> {
+        let stream = UnixStream::connect(dir.path().join(socket)).await?;
+        let answer = http::exchange(stream, ("GET", "/"), host, &[]).await?;
+        Ok(answer.header("x-backend").map_or_else(|| answer.status.to_string(), str::to_owned))
+    };
+    for (host, want) in [("near.test", "a"), ("near.test:8000", "a"), ("near.test:8003", "502"), ("far.test", "502")] {
+        ensure!(at_socket("http.sock", host).await? == want, "{host} at a socket");
+    }
+    ensure!(at_socket("tcp.sock", "any.test").await? == "a", "the port of bytes comes before that of requests");
     ensure!(backend(bind, 8010, "x").await? == "own", "the own application is reached where its listener is bound");
     // Without capture there is nothing else that a listener which should be captured could do.
     ensure!(backend(bind, 8011, "x").await? == "own");

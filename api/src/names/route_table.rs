@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{ClusterName, HostPort};
+use crate::socket_path::socket_path;
 
 /// The name of a route table (a RouteConfiguration), which says what the table is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +14,8 @@ pub enum RouteTableName {
     /// `db.shop.svc.cluster.local:3306`: the table of one service that is reached at its own address, for what turns
     /// out to be HTTP.
     Service(HostPort),
+    /// `unix:///run/app.sock`: the table of a sidecar's listener at a Unix socket, which has requests to every port.
+    Socket(Box<str>),
     /// `outbound|80||reviews.shop.svc.cluster.local`: the table of one service for the gRPC library, which has a table
     /// for each target. It is called as the cluster is, as with Istio. Only clients of the class `Grpc` are sent such
     /// tables.
@@ -29,13 +32,12 @@ pub enum RouteTableName {
 }
 
 impl RouteTableName {
-    /// Returns whether the virtual hosts of the table travel on their own (VHDS), where the client takes that. Only
-    /// tables of a port hold the virtual hosts of more than one service. The other tables have one virtual host, which
-    /// is in them.
+    /// Returns whether the virtual hosts of the table travel on their own (VHDS), where the client takes that. Those of a
+    /// port do. The other tables have their virtual hosts in them.
     pub fn is_shared(&self) -> bool {
         match self {
             Self::Port(_) | Self::Gateway { .. } => true,
-            Self::Service(_) | Self::Grpc(_) => false,
+            Self::Service(_) | Self::Socket(_) | Self::Grpc(_) => false,
         }
     }
 }
@@ -45,6 +47,7 @@ impl fmt::Display for RouteTableName {
         match self {
             Self::Port(port) => write!(f, "{port}"),
             Self::Service(service) => write!(f, "{service}"),
+            Self::Socket(path) => write!(f, "unix://{path}"),
             Self::Grpc(cluster) => write!(f, "{cluster}"),
             Self::Gateway { port, server: None } => write!(f, "http.{port}"),
             Self::Gateway { port, server: Some(server) } => write!(f, "https.{port}.{server}"),
@@ -58,6 +61,9 @@ impl FromStr for RouteTableName {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(port) = text.parse() {
             return Ok(Self::Port(port));
+        }
+        if let Some(path) = socket_path(text) {
+            return Ok(Self::Socket(path.into()));
         }
         if let Ok(cluster) = text.parse() {
             return Ok(Self::Grpc(cluster));
@@ -82,7 +88,8 @@ mod tests {
 
     #[test]
     fn route_table_names_print_and_parse() {
-        for (text, is_shared) in [("80", true), ("a.b:3306", false), ("outbound|80||a.b", false)] {
+        for (text, is_shared) in [("80", true), ("a.b:3306", false), ("outbound|80||a.b", false), ("unix:///a", false)]
+        {
             let name: RouteTableName = text.parse().unwrap();
             assert_eq!((name.to_string().as_str(), name.is_shared()), (text, is_shared));
         }

@@ -55,7 +55,7 @@ impl FromStr for VirtualHostName {
         let (table, name): (RouteTableName, HostPort) = (table.parse()?, name.parse()?);
         let is_its_port = match &table {
             RouteTableName::Port(port) | RouteTableName::Gateway { port, .. } => *port == name.port,
-            RouteTableName::Service(_) | RouteTableName::Grpc(_) => false,
+            RouteTableName::Service(_) | RouteTableName::Socket(_) | RouteTableName::Grpc(_) => false,
         };
         if is_its_port { Ok(Self { table, name }) } else { Err(refusal(text)) }
     }

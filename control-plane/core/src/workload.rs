@@ -170,14 +170,14 @@ impl ApplicationPort {
     /// Returns the limits on connections to the port: its own, or those of all ports.
     fn connection_pool(&self) -> Option<&ConnectionPool> {
         let sidecar = self.limits.as_ref()?.spec.as_sidecar()?;
-        let own = sidecar.ingress.iter().find(|ingress| ingress.port.number.get() == self.port.port);
+        let own = sidecar.ingress.iter().find(|ingress| ingress.port.number == self.port.port);
         own.and_then(|ingress| ingress.connection_pool.as_ref()).or(sidecar.inbound_connection_pool.as_ref())
     }
 }
 
 /// Returns a port that a Sidecar object names. Without an endpoint the application listens at localhost.
 fn ingress_port(node: &SidecarNode, ingress: &IngressListener) -> ApplicationPort {
-    let port = ingress.port.number.get();
+    let port = ingress.port.number;
     let endpoint = ingress.default_endpoint.as_deref().and_then(IngressEndpoint::parse);
     let fixed = |ip: IpAddr, target: u16| ApplicationAddress::Fixed(SocketAddr::new(ip, target));
     let address = match endpoint {

@@ -25,8 +25,8 @@ pub use gateway::{
 pub use resolution::Resolution;
 pub use service_entry::{Location, ServiceEntry, ServiceEntryPort};
 pub use sidecar::{
-    CaptureMode, EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy, Sidecar,
-    SidecarPort,
+    CaptureMode, EgressBind, EgressListener, IngressEndpoint, IngressListener, OutboundMode, OutboundTrafficPolicy,
+    Sidecar, SidecarPort,
 };
 pub(super) use virtual_service::check_retries;
 pub use virtual_service::{

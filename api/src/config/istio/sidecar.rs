@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use super::destination_rule::ConnectionPool;
 use super::gateway::{ServerTls, ServerTlsMode, check_tls};
@@ -57,12 +56,15 @@ pub enum CaptureMode {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressListener {
-    /// The port. Only services that have such a port are seen, and of those this port alone. Absent means every port.
+    /// The port. Only services that have such a port are seen, and of those this port alone. Absent means every port, and so
+    /// does the number 0, which a listener at a Unix socket has.
     #[serde(default)]
     pub port: Option<SidecarPort>,
-    /// The address of the listener. Absent means those of the services, or 127.0.0.1 if `capture_mode` is `NONE`.
+    /// The place of the listener. Absent means the addresses of the services, or 127.0.0.1 if `capture_mode` is `NONE`. At a
+    /// socket a request says by its host which port it means, such as `reviews:9080`, and otherwise means the first port of the
+    /// service that takes requests; bytes go to the first other port.
     #[serde(default)]
-    pub bind: Option<IpAddr>,
+    pub bind: Option<EgressBind>,
     /// How traffic reaches the listener.
     #[serde(default)]
     pub capture_mode: CaptureMode,
@@ -70,6 +72,26 @@ pub struct EgressListener {
     /// the name may be a wildcard. `./*` is the whole own namespace, and `*/*.example.com` every such host wherever it
     /// is defined.
     pub hosts: Vec<String>,
+}
+
+/// Where an egress listener is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EgressBind {
+    /// An address.
+    Ip(IpAddr),
+    /// A Unix socket, by its path.
+    Socket(Box<str>),
+}
+
+impl<'de> Deserialize<'de> for EgressBind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        match (text.parse(), socket_path(&text)) {
+            (Ok(ip), _) => Ok(Self::Ip(ip)),
+            (Err(_), Some(path)) => Ok(Self::Socket(path.into())),
+            (Err(_), None) => Err(de::Error::custom(format!("want an IP address or unix:///PATH, got {text:?}"))),
+        }
+    }
 }
 
 /// How one port of the application is reached.
@@ -99,8 +121,8 @@ pub struct IngressListener {
 /// A port of a [`Sidecar`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SidecarPort {
-    /// The number, from 1 to 65535.
-    pub number: NonZeroU16,
+    /// The number, from 1 to 65535, or 0 for an egress listener at a Unix socket.
+    pub number: u16,
     /// The protocol: HTTP, HTTP2, GRPC, HTTPS, TLS or TCP.
     pub protocol: String,
     /// A name for logs and statistics; it has no effect on traffic.
@@ -162,10 +184,16 @@ pub(crate) fn check(spec: &Sidecar) -> Faults {
     let mut places = BTreeSet::new();
     for (index, egress) in spec.egress.iter().enumerate() {
         let path = format!("spec.egress[{index}]");
+        check_egress_place(&path, egress, &mut faults);
         if let Some(port) = &egress.port {
             check_protocol(&format!("{path}.port.protocol"), &port.protocol, &mut faults);
-            if !places.insert((port.number, egress.bind)) {
-                faults.push(Invalid::new(format!("{path}.port.number"), "a port used once", port.number));
+            if !places.insert((port.number, &egress.bind)) {
+                let fault = match &egress.bind {
+                    Some(EgressBind::Socket(socket)) => ("bind", "a socket used once", format!("unix://{socket}")),
+                    Some(EgressBind::Ip(_)) | None => ("port.number", "a port used once", port.number.to_string()),
+                };
+                let (field, want, got) = fault;
+                faults.push(Invalid::new(format!("{path}.{field}"), want, got));
             }
         }
         check_not_empty(&format!("spec.egress[{index}].hosts"), egress.hosts.len(), &mut faults);
@@ -183,6 +211,31 @@ pub(crate) fn check(spec: &Sidecar) -> Faults {
         check_egress_proxy(policy, &mut faults);
     }
     faults
+}
+
+/// Adds what is wrong in where an egress listener is.
+fn check_egress_place(path: &str, egress: &EgressListener, faults: &mut Faults) {
+    let number = egress.port.as_ref().map(|port| port.number);
+    match &egress.bind {
+        Some(EgressBind::Socket(_)) => {
+            if number != Some(0) {
+                let got = number.map_or("none".to_owned(), |number| number.to_string());
+                faults.push(Invalid::new(format!("{path}.port.number"), "0 beside a Unix socket", got));
+            }
+            if egress.capture_mode == CaptureMode::Iptables {
+                let want = "DEFAULT or NONE beside a Unix socket, to which applications connect";
+                faults.push(Invalid::new(format!("{path}.captureMode"), want, "IPTABLES"));
+            }
+        }
+        Some(EgressBind::Ip(_)) | None => check_number(path, number.unwrap_or(1), faults),
+    }
+}
+
+/// Adds that the number of a port is 0.
+fn check_number(path: &str, number: u16, faults: &mut Faults) {
+    if number == 0 {
+        faults.push(Invalid::new(format!("{path}.port.number"), "a number from 1 to 65535", "0"));
+    }
 }
 
 fn check_egress_proxy(policy: &OutboundTrafficPolicy, faults: &mut Faults) {
@@ -215,6 +268,7 @@ fn check_ingress(ingress: &[IngressListener], faults: &mut Faults) {
     let mut ports = BTreeSet::new();
     for (index, listener) in ingress.iter().enumerate() {
         let path = format!("spec.ingress[{index}]");
+        check_number(&path, listener.port.number, faults);
         if !ports.insert(listener.port.number) {
             faults.push(Invalid::new(format!("{path}.port.number"), "a port used once", listener.port.number));
         }
@@ -326,8 +380,40 @@ mod tests {
             &format!("{{egress: [{{{port}}}, {{{port}}}]}}"),
             "spec.egress[1].port.number: want a port used once, got 80",
         );
-        refused("{egress: [{hosts: ['./*'], bind: 'unix:///x'}]}", "spec.egress[0].bind: want");
+        refused(
+            "{egress: [{hosts: ['./*'], bind: x}]}",
+            "spec.egress[0].bind: want an IP address or unix:///PATH, got \"x\"",
+        );
         let unknown = "{egress: [{hosts: ['./*'], port: {number: 80, protocol: X}}]}";
         refused(unknown, "spec.egress[0].port.protocol: want HTTP, HTTP2");
+        let zero = "{ingress: [{port: {number: 0, protocol: HTTP}}]}";
+        refused(zero, "spec.ingress[0].port.number: want a number from 1 to 65535, got 0");
+    }
+
+    #[test]
+    fn a_listener_at_a_socket_is_for_every_port() {
+        let socket = |path: &str, port: &str, mode: &str| {
+            format!(
+                "{{hosts: ['./*'], bind: 'unix://{path}', port: {{number: {port}, protocol: HTTP}}, captureMode: {mode}}}"
+            )
+        };
+        let (one, other) = (socket("/run/a", "0", "DEFAULT"), socket("@b", "0", "NONE"));
+        read(&istio("Sidecar", &format!("{{egress: [{one}, {other}]}}"))).unwrap();
+        refused(
+            &format!("{{egress: [{one}, {one}]}}"),
+            "spec.egress[1].bind: want a socket used once, got unix:///run/a",
+        );
+        let numbered = socket("/run/a", "80", "NONE");
+        let want = "spec.egress[0].port.number: want 0 beside a Unix socket, got 80";
+        refused(&format!("{{egress: [{numbered}]}}"), want);
+        let captured = socket("/run/a", "0", "IPTABLES");
+        refused(
+            &format!("{{egress: [{captured}]}}"),
+            "spec.egress[0].captureMode: want DEFAULT or NONE beside a Unix socket",
+        );
+        let without = "{egress: [{hosts: ['./*'], bind: 'unix:///x'}]}";
+        refused(without, "spec.egress[0].port.number: want 0 beside a Unix socket, got none");
+        let elsewhere = "{egress: [{hosts: ['./*'], bind: 127.0.0.1, port: {number: 0, protocol: HTTP}}]}";
+        refused(elsewhere, "spec.egress[0].port.number: want a number from 1 to 65535, got 0");
     }
 }

@@ -471,6 +471,7 @@ fn sidecar_fields() {
         ("spec.egress.0.hosts", "[a]"),
         ("spec.egress.0.port", "{number: 80, protocol: HTTP}"),
         ("spec.egress.0.bind", "127.0.0.1"),
+        ("spec.egress.0", "{hosts: ['./*'], bind: 'unix:///a', port: {number: 0, protocol: HTTP}}"),
         ("spec.egress.0.captureMode", "NONE"),
         ("spec.ingress.0.defaultEndpoint", "'127.0.0.1:8080'"),
         ("spec.ingress.0.defaultEndpoint", "'unix:///a'"),
@@ -495,6 +496,7 @@ fn sidecar_fields() {
             spec.egress.0.hosts: want namespace/dnsName, such as ./* or prod/api.example.com, got "a"
             spec.egress.0.port: taken
             spec.egress.0.bind: taken
+            spec.egress.0: taken
             spec.egress.0.captureMode: taken
             spec.ingress.0.defaultEndpoint: taken
             spec.ingress.0.defaultEndpoint: taken

@@ -336,6 +336,8 @@ fn random_sidecar_objects() -> impl Strategy<Value = String> {
         1 => Just("port: {number: 80, protocol: HTTP}, "),
         1 => Just("port: {number: 81, protocol: TCP}, bind: 127.0.0.9, captureMode: NONE, "),
         1 => Just("bind: 10.9.9.9, "),
+        1 => Just("port: {number: 0, protocol: HTTP}, bind: 'unix:///run/a', hosts: ['*/*']}, {"),
+        1 => Just("port: {number: 0, protocol: TCP}, bind: 'unix://@b', captureMode: NONE, "),
     ];
     let limits = prop_oneof![
         3 => Just(""),

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rutter_api::config::istio::DestinationRule;
 use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
+use super::elsewhere::{SocketUses, protocol_at};
 use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedGatewayVirtualHost, EncodedVirtualHost, Encoder};
 use super::gateway_table::GatewayTable;
 use super::port_uses::{PerPort, PortUse};
@@ -32,7 +33,7 @@ use crate::model::{
     tls_routes_of,
 };
 use crate::resource::EncodedResource;
-use crate::visibility::{SeenListener, Viewpoint};
+use crate::visibility::{ListenerPlace, SeenListener, Viewpoint};
 
 /// The number of hosts below which a second thread costs more than it saves.
 const SPREAD_MIN: usize = 256;
@@ -53,6 +54,8 @@ pub(super) struct HostResources {
     pub(super) port_uses: PerPort<PortUse>,
     /// How the host uses listeners of ports that a Sidecar object has put somewhere.
     pub(super) placed_uses: PerPort<PortUse>,
+    /// How the host uses listeners at Unix sockets. Few sidecars have one.
+    pub(super) socket_uses: Option<Box<SocketUses>>,
     /// Listeners that are the host's alone, unless another host claims one of the same name.
     pub(super) claimed_listeners: Vec<EncodedResource>,
     /// The route tables of those listeners.
@@ -117,15 +120,6 @@ enum PortRole {
     ByName,
     /// The client could not ask for the port.
     Unreachable,
-}
-
-/// Returns the protocol of a port as a listener has it that may say itself whether requests are routed.
-fn protocol_at(port: &ServicePort, is_http: Option<bool>) -> Protocol {
-    match is_http {
-        Some(true) => Protocol::Http,
-        Some(false) if port.protocol.is_http() || port.protocol == Protocol::Unknown => Protocol::Tcp,
-        Some(false) | None => port.protocol,
-    }
 }
 
 fn port_role(client: ClientClass, service: &Service, protocol: Protocol) -> PortRole {
@@ -211,17 +205,11 @@ impl HostBuilder<'_> {
         let is_seen = |port: &&ServicePort| seen.as_ref().is_none_or(|seen| seen.contains(&port.number));
         for port in service.ports.iter().filter(is_seen) {
             let target = HostPort::new(&service.key.host, port.number);
-            let (placed, usual): (Vec<&SeenListener>, Vec<&SeenListener>) = self
-                .viewpoint
-                .egress
-                .listeners_of(service.namespace(), &service.key.host, port.number)
-                .into_iter()
-                .partition(|listener| listener.ip.is_some());
-            if let Some(listener) = placed.first() {
-                let port = ServicePort { protocol: protocol_at(port, listener.is_http), ..port.clone() };
-                self.add_placed(&mut resources, service, &port, virtual_service);
-            }
-            if usual.is_empty() && !placed.is_empty() {
+            let listeners = self.viewpoint.egress.listeners_of(service.namespace(), &service.key.host, port.number);
+            let (usual, elsewhere): (Vec<&SeenListener>, Vec<&SeenListener>) =
+                listeners.into_iter().partition(|listener| listener.place == ListenerPlace::Services);
+            self.add_elsewhere(&mut resources, &elsewhere, (service, port), virtual_service);
+            if usual.is_empty() && !elsewhere.is_empty() {
                 continue;
             }
             let protocol = protocol_at(port, usual.first().and_then(|listener| listener.is_http));
@@ -250,34 +238,6 @@ impl HostBuilder<'_> {
             }
         }
         resources
-    }
-
-    /// Adds how a port is used by listeners that a Sidecar object has put somewhere. The port has the protocol that they
-    /// say.
-    fn add_placed(
-        &self,
-        resources: &mut HostResources,
-        service: &Arc<Service>,
-        port: &ServicePort,
-        virtual_service: Option<&Arc<Config>>,
-    ) {
-        let port_use = match (self.client.route_table_form(), port.protocol) {
-            (RouteTableForm::PerHost, _) => return,
-            (RouteTableForm::Split | RouteTableForm::Whole, protocol) => match protocol {
-                Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Unknown => {
-                    let target = HostPort::new(&service.key.host, port.number);
-                    let virtual_host = self.virtual_host(target, Some(service), virtual_service);
-                    resources.virtual_hosts.insert(port.number, virtual_host);
-                    PortUse::Http
-                }
-                Protocol::Tls | Protocol::Tcp => {
-                    // Nobody asks for an address of the service there.
-                    let service = Arc::new(Service { addresses: Vec::new(), ..(**service).clone() });
-                    PortUse::Connections(self.connections(&service, port, virtual_service))
-                }
-            },
-        };
-        resources.placed_uses.insert(port.number, port_use);
     }
 
     /// Builds what leads to a service, without the ways by which clients ask for it.
@@ -342,7 +302,7 @@ impl HostBuilder<'_> {
         (is_locality_needed && (has_shares || !label_keys.is_empty() || are_apart())).then(|| self.locality.clone())
     }
 
-    fn virtual_host(
+    pub(super) fn virtual_host(
         &self,
         HostPort { host, port }: HostPort,
         service: Option<&Arc<Service>>,
@@ -352,7 +312,7 @@ impl HostBuilder<'_> {
         self.encoder.virtual_hosts.get_or_encode(inputs, encode_virtual_host)
     }
 
-    fn virtual_host_inputs(
+    pub(super) fn virtual_host_inputs(
         &self,
         HostPort { host, port }: HostPort,
         service: Option<&Arc<Service>>,
@@ -398,7 +358,7 @@ impl HostBuilder<'_> {
 
     /// Returns where the connections to a port go that are not HTTP: where a VirtualService says, and otherwise to the
     /// service. TLS connections at a port without an address of its own are told by the host that they name.
-    fn connections(
+    pub(super) fn connections(
         &self,
         service: &Service,
         port: &ServicePort,
@@ -548,6 +508,20 @@ impl HostChange<'_> {
             unchanged.push(ResourceType::Endpoint);
         }
         unchanged
+    }
+
+    /// Returns whether the host uses listeners at Unix sockets otherwise than before.
+    pub(super) fn uses_sockets_otherwise(&self) -> bool {
+        let [old, new] = [self.old, self.new].map(|host| host.filter(|host| host.socket_uses.is_some()));
+        match (old, new) {
+            (None, None) => false,
+            (Some(old), Some(new)) => {
+                let is_same =
+                    old.socket_uses.as_ref().zip(new.socket_uses.as_ref()).is_some_and(|(old, new)| old.is_same(new));
+                !is_same || old.service_key() != new.service_key()
+            }
+            (Some(_), None) | (None, Some(_)) => true,
+        }
     }
 
     /// Returns the addresses before and after of a host that came, went, or is asked for by other names, addresses or

@@ -16,6 +16,7 @@ mod affected;
 mod bases;
 mod delta;
 mod domains;
+mod elsewhere;
 mod encoder;
 mod gateway_host;
 mod gateway_table;

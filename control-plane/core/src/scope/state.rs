@@ -49,6 +49,8 @@ pub struct Scope {
     pub(super) merged: BTreeMap<u16, Option<OutboundPort>>,
     /// The listeners of each port that a Sidecar object has put somewhere.
     pub(super) placed: BTreeMap<u16, BTreeSet<ResourceName>>,
+    /// The Unix sockets at which there are listeners.
+    pub(super) sockets: BTreeSet<Arc<str>>,
     /// The virtual hosts of each port, if they are in the tables.
     pub(super) tables: BTreeMap<u16, BTreeMap<Hostname, EncodedResource>>,
     /// The listeners that hosts claim for themselves, by the host. The first host in the order of the names has it.
@@ -105,6 +107,7 @@ impl Scope {
             ports: BTreeMap::new(),
             merged: BTreeMap::new(),
             placed: BTreeMap::new(),
+            sockets: BTreeSet::new(),
             tables: BTreeMap::new(),
             claims: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -214,8 +217,10 @@ impl Scope {
     /// of the port. Of two at one address the first has it.
     pub(super) fn placed_at(&self, port: u16) -> Vec<PlacedPort> {
         let mut placed: Vec<PlacedPort> = Vec::new();
-        for listener in self.egress.placed(port) {
-            let Some(ip) = listener.ip.filter(|ip| !placed.iter().any(|placed| placed.ip == *ip)) else { continue };
+        for (ip, listener) in self.egress.placed(port) {
+            if placed.iter().any(|placed| placed.ip == ip) {
+                continue;
+            }
             let admitted = self.hosts.iter().filter_map(|(host, resources)| {
                 let resources = resources.as_ref()?;
                 let service = resources.service.as_ref()?;

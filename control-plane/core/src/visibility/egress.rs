@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rutter_api::Hostname;
-use rutter_api::config::istio::{CaptureMode, EgressListener, Sidecar};
+use rutter_api::config::istio::{CaptureMode, EgressBind, EgressListener, Sidecar};
 
 use crate::model::Protocol;
 
@@ -23,10 +23,21 @@ pub struct SeenListener {
     pub port: Option<u16>,
     /// Whether requests are routed at the port, whatever the protocol of its services is. `None` leaves it to them.
     pub is_http: Option<bool>,
-    /// The address. `None` means those of the services.
-    pub ip: Option<IpAddr>,
+    /// Where it is.
+    pub place: ListenerPlace,
     /// Whether the address is bound, so that the application connects to it.
     pub is_bound: bool,
+}
+
+/// Where an egress listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenerPlace {
+    /// At the addresses of the services.
+    Services,
+    /// At an address.
+    Ip(IpAddr),
+    /// At a Unix socket, which takes requests to every port.
+    Socket(Arc<str>),
 }
 
 /// One pattern, `namespace/dnsName`. An object is admitted if its namespace and its host fit.
@@ -40,7 +51,7 @@ struct EgressPattern {
 
 impl SeenListener {
     fn usual(patterns: Vec<EgressPattern>) -> Self {
-        Self { patterns, port: None, is_http: None, ip: None, is_bound: false }
+        Self { patterns, port: None, is_http: None, place: ListenerPlace::Services, is_bound: false }
     }
 
     fn of(listener: &EgressListener, workload_namespace: &Arc<str>) -> Self {
@@ -55,16 +66,37 @@ impl SeenListener {
         });
         Self {
             patterns: listener.hosts.iter().filter_map(|text| EgressPattern::parse(text, workload_namespace)).collect(),
-            port: listener.port.as_ref().map(|port| port.number.get()),
+            port: listener.port.as_ref().map(|port| port.number).filter(|number| *number != 0),
             is_http,
-            ip: listener.bind.or(is_bound.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            place: match &listener.bind {
+                Some(EgressBind::Ip(ip)) => ListenerPlace::Ip(*ip),
+                Some(EgressBind::Socket(path)) => ListenerPlace::Socket(path.as_ref().into()),
+                None if is_bound => ListenerPlace::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                None => ListenerPlace::Services,
+            },
             is_bound,
         }
     }
 
+    /// Returns the path of the socket at which the listener is.
+    pub fn socket(&self) -> Option<&Arc<str>> {
+        match &self.place {
+            ListenerPlace::Socket(path) => Some(path),
+            ListenerPlace::Services | ListenerPlace::Ip(_) => None,
+        }
+    }
+
+    /// Returns the address at which the listener is.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.place {
+            ListenerPlace::Ip(ip) => Some(*ip),
+            ListenerPlace::Services | ListenerPlace::Socket(_) => None,
+        }
+    }
+
     fn is_usual(&self) -> bool {
-        let Self { patterns: _, port, is_http, ip, is_bound: _ } = self;
-        port.is_none() && is_http.is_none() && ip.is_none()
+        let Self { patterns: _, port, is_http, place, is_bound: _ } = self;
+        port.is_none() && is_http.is_none() && *place == ListenerPlace::Services
     }
 
     fn takes(&self, port: u16) -> bool {
@@ -121,9 +153,15 @@ impl Egress {
         seeing
     }
 
-    /// Returns the listeners for a port that are somewhere else than usual.
-    pub fn placed(&self, port: u16) -> impl Iterator<Item = &SeenListener> {
-        self.listeners.iter().filter(move |listener| listener.ip.is_some() && listener.takes(port))
+    /// Returns the listeners for a port that are at an address of their own.
+    pub fn placed(&self, port: u16) -> impl Iterator<Item = (IpAddr, &SeenListener)> {
+        let taking = self.listeners.iter().filter(move |listener| listener.takes(port));
+        taking.filter_map(|listener| Some((listener.ip()?, listener)))
+    }
+
+    /// Returns the listeners that are at Unix sockets.
+    pub fn at_sockets(&self) -> impl Iterator<Item = (&Arc<str>, &SeenListener)> {
+        self.listeners.iter().filter_map(|listener| Some((listener.socket()?, listener)))
     }
 
     /// Returns the ports of a service that are admitted, or `None` if all are.

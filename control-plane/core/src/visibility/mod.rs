@@ -12,7 +12,7 @@ mod namespaces_that_differ;
 mod viewpoint;
 mod workload_objects;
 
-pub use egress::{Egress, SeenListener};
+pub use egress::{Egress, ListenerPlace, SeenListener};
 pub(crate) use namespaces_that_differ::{hosts_that_differ, namespaces_that_differ};
 pub use viewpoint::Viewpoint;
 pub use workload_objects::WorkloadObjects;

@@ -13,7 +13,7 @@ use super::listener_filters::tls_inspector;
 use super::outbound::OutboundPort;
 use super::server_tls::server_tls;
 use super::{encoded, managers};
-use crate::encode::wire::socket_address;
+use crate::encode::wire::{pipe_address, socket_address};
 use crate::resource::EncodedResource;
 
 /// What becomes of connections to a bound listener.
@@ -44,7 +44,15 @@ impl BoundListener {
 
 /// Encodes a listener that is really bound at an address of the sidecar.
 pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedResource {
-    let name = ListenerName::Address { ip, port };
+    encode(&ListenerName::Address { ip, port }, socket_address(&ip.to_string(), port), listener)
+}
+
+/// Encodes a listener that is bound at a Unix socket.
+pub fn encode_bound_at_socket(path: &str, listener: &BoundListener) -> EncodedResource {
+    encode(&ListenerName::Socket(path.into()), pipe_address(path), listener)
+}
+
+fn encode(name: &ListenerName, address: core::Address, listener: &BoundListener) -> EncodedResource {
     let outbound = core::TrafficDirection::Outbound;
     let mut listener_filters = Vec::new();
     let (chains, direction) = match listener {
@@ -75,7 +83,7 @@ pub fn encode_bound(ip: IpAddr, port: u16, listener: &BoundListener) -> EncodedR
         }
     };
     let listener = pb::Listener {
-        address: Some(socket_address(&ip.to_string(), port)),
+        address: Some(address),
         filter_chains: chains,
         listener_filters,
         traffic_direction: direction as i32,

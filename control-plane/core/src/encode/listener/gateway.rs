@@ -125,7 +125,9 @@ fn decrypted(
     let Some(settings) = settings else { return chain };
     let is_http = match table {
         RouteTableName::Gateway { server, .. } => server.is_some(),
-        RouteTableName::Port(_) | RouteTableName::Service(_) | RouteTableName::Grpc(_) => false,
+        RouteTableName::Port(_) | RouteTableName::Service(_) | RouteTableName::Socket(_) | RouteTableName::Grpc(_) => {
+            false
+        }
     };
     let chain_match = (!server_names.is_empty()).then(|| pb::FilterChainMatch { server_names, ..Default::default() });
     pb::FilterChain { filter_chain_match: chain_match, transport_socket: Some(server_tls(settings, is_http)), ..chain }

@@ -29,7 +29,7 @@ use rutter_api::pb::envoy::config::listener::v3 as pb;
 
 use crate::resource::EncodedResource;
 
-pub use bound::{BoundListener, encode_bound};
+pub use bound::{BoundListener, encode_bound, encode_bound_at_socket};
 pub use chains::ConnectionTarget;
 pub use connections::{ConnectionMatch, ConnectionTargets, target_of_service, targets_of_routes};
 pub use gateway::{ServerOfListener, encode_gateway_listener};

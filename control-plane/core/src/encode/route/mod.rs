@@ -3,18 +3,21 @@
 //! - `virtual_host`: the virtual host of a host at a port, and the names under which clients ask for it.
 //! - `table`: the route tables that virtual hosts are in.
 //! - `gateway`: the route tables of gateways, and the virtual hosts in them.
+//! - `socket`: the route tables of listeners at Unix sockets.
 //! - `matches` and `action`: the two halves of a route; `filters`: what HTTP filters do for it.
 
 mod action;
 mod filters;
 mod gateway;
 mod matches;
+mod socket;
 mod table;
 mod virtual_host;
 
 pub use gateway::{
     GatewayRoutes, GatewayVirtualHostInputs, encode_gateway_head, encode_gateway_table, encode_gateway_virtual_host,
 };
+pub use socket::{SocketVirtualHost, encode_socket_table};
 pub use table::{encode_head, encode_own_table, encode_table};
 pub(crate) use virtual_host::{DomainInputs, domains, ip_domain};
 pub use virtual_host::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host, without_domains};

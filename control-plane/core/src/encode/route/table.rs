@@ -71,7 +71,7 @@ pub(super) fn table(name: &str) -> pb::RouteConfiguration {
 }
 
 /// Returns the virtual host for the hosts that no other has: requests pass on, or are refused.
-fn unknown_hosts(unknown: &UnknownTraffic) -> pb::VirtualHost {
+pub(super) fn unknown_hosts(unknown: &UnknownTraffic) -> pb::VirtualHost {
     let (name, action) = match unknown {
         UnknownTraffic::Passes | UnknownTraffic::GoesTo(_) => {
             let cluster = unknown_destination_cluster(unknown).to_owned();

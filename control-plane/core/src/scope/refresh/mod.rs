@@ -2,10 +2,12 @@
 //!
 //! - `virtual_hosts`: no two virtual hosts of a port have a domain in common.
 //! - `gateway`: the listeners and the route tables of a gateway.
+//! - `sockets`: the listeners at Unix sockets, and their route tables.
 //! - `ports`: the listener and the route table that all hosts of a port share.
 
 mod gateway;
 mod ports;
+mod sockets;
 mod virtual_hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,12 +74,16 @@ pub(super) fn refresh(
     let refreshed = Refreshed { claims: surroundings.base_changes.claims.clone(), ..Refreshed::default() };
     let is_egress_new = std::mem::take(&mut scope.is_egress_new);
     let ports = surroundings.base_changes.uses.clone();
-    let mut refresh = Refresh { scope, surroundings, encoder, is_egress_new, ports, wanted: Vec::new(), refreshed };
+    let are_sockets_new = is_egress_new;
+    let wanted = Vec::new();
+    let mut refresh =
+        Refresh { scope, surroundings, encoder, is_egress_new, are_sockets_new, ports, wanted, refreshed };
     refresh.want_what_every_client_has();
     refresh.look_at_hosts(hosts);
     refresh.refreshed.uses.clone_from(&refresh.ports);
     refresh.want_virtual_hosts(hosts);
     refresh.want_ports();
+    refresh.want_sockets();
     refresh.want_gateway();
     refresh.finish()
 }
@@ -88,6 +94,8 @@ struct Refresh<'a> {
     surroundings: Surroundings<'a>,
     encoder: &'a mut Encoder,
     is_egress_new: bool,
+    /// Whether the listeners at Unix sockets have to be looked at.
+    are_sockets_new: bool,
     /// The ports whose listener and table have to be looked at.
     ports: BTreeSet<u16>,
     wanted: Vec<Wanted>,
@@ -205,6 +213,7 @@ impl Refresh<'_> {
         self.ports.extend(ports_of(in_base));
         let placed = [change.old, change.new].into_iter().flatten();
         self.ports.extend(placed.flat_map(|resources| resources.placed_uses.ports()));
+        self.are_sockets_new |= change.uses_sockets_otherwise();
     }
 
     /// Registers the listeners that a host of the scope itself claims.

@@ -304,3 +304,70 @@ fn a_mode_that_changes_is_encoded_again_for_every_port() {
     scopes.put(&policy("ALLOW_ANY"));
     assert_eq!(heads(&scopes), open);
 }
+
+#[test]
+fn a_listener_at_a_socket_has_the_hosts_that_it_admits_at_all_their_ports() {
+    let ports = "{name: http, port: 80}, {name: admin, port: 81}, {name: http-new, port: 82}, {name: tcp, port: 3306}";
+    let text = service("a", "10.9.0.1", ports) + &service("b", "10.9.0.2", HTTP);
+    let listener = |path: &str, protocol: &str, host: &str| {
+        format!("{{port: {{number: 0, protocol: {protocol}}}, bind: 'unix://{path}', hosts: ['{host}']}}")
+    };
+    let [all, bytes] = [listener("/run/http", "HTTP", "./*"), listener("@tcp", "TCP", "./a.shop.svc.cluster.local")];
+    let object = istio("Sidecar", "s", &format!("{{egress: [{all}, {bytes}]}}"));
+    for node in [captured("shop"), bound("shop"), with_whole_tables("shop")] {
+        let mut scopes = Scopes::new(&format!("{text}{object}"));
+        let id = scopes.enter(&node);
+        let shown = |scopes: &Scopes| {
+            let lines = [ResourceType::Listener, ResourceType::Route].map(|shown| scopes.shown_of(id, shown));
+            let at_sockets = lines.concat();
+            at_sockets
+                .lines()
+                .filter(|line| !line.contains("virtualOutbound"))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        };
+        let before: String = shown(&scopes);
+        expect![[r#"
+            own  listener unix:///run/http_0 with all to unix:///run/http
+            own  listener unix://@tcp_0 with all to outbound|81||a.shop.svc.cluster.local
+            own  route unix:///run/http with a.shop.svc.cluster.local:80 for a.shop.svc.cluster.local a.shop.svc.cluster.local. a a.shop.svc a.shop 10.9.0.1 a.shop.svc.cluster.local:80 a.shop.svc.cluster.local.:80 a:80 a.shop.svc:80 a.shop:80 10.9.0.1:80; a.shop.svc.cluster.local:81 for a.shop.svc.cluster.local:81 a.shop.svc.cluster.local.:81 a:81 a.shop.svc:81 a.shop:81 10.9.0.1:81; a.shop.svc.cluster.local:82 for a.shop.svc.cluster.local:82 a.shop.svc.cluster.local.:82 a:82 a.shop.svc:82 a.shop:82 10.9.0.1:82; b.shop.svc.cluster.local:80 for b.shop.svc.cluster.local b.shop.svc.cluster.local. b b.shop.svc b.shop 10.9.0.2 b.shop.svc.cluster.local:80 b.shop.svc.cluster.local.:80 b:80 b.shop.svc:80 b.shop:80 10.9.0.2:80; block_all for *
+        "#]].assert_eq(&before);
+        // What changes nothing of the virtual hosts costs nothing of the table.
+        let endpoints = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+             metadata: {name: b-1, namespace: shop, labels: {kubernetes.io/service-name: b}}\n\
+             ports: [{name: http, port: 8080}]\nendpoints: [{addresses: [10.1.0.1]}]";
+        expect!["changed 1; listeners moved none; 1 visits, 1 encodes, 0 tables"].assert_eq(&scopes.put(endpoints));
+        expect!["changed 1; listeners moved none; 1 visits, 0 encodes, 1 tables"]
+            .assert_eq(&scopes.delete(Kind::Service, "b"));
+        expect!["changed 1; listeners moved none; 1 visits, 0 encodes, 0 tables"]
+            .assert_eq(&scopes.delete(Kind::Service, "a"));
+        let after: String = shown(&scopes);
+        expect![""].assert_eq(&after);
+    }
+}
+
+#[test]
+fn a_name_at_a_socket_is_that_of_the_host_that_it_is_in_full() {
+    let named = |name: &str, host: &str| {
+        let spec = format!("{{hosts: [{host}], resolution: STATIC, ports: [{{number: 80, name: http}}]}}");
+        istio("ServiceEntry", name, &spec)
+    };
+    let socket = "{egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///s', hosts: ['./*']}]}";
+    let text = [service("a", "10.9.0.1", HTTP), named("e", "a.shop"), istio("Sidecar", "s", socket)].concat();
+    let mut scopes = Scopes::new(&text);
+    let id = scopes.enter(&captured("shop"));
+    expect![[r#"
+        own  route unix:///s with a.shop:80 for a.shop a.shop. a.shop:80 a.shop.:80; a.shop.svc.cluster.local:80 for a.shop.svc.cluster.local a.shop.svc.cluster.local. a a.shop.svc 10.9.0.1 a.shop.svc.cluster.local:80 a.shop.svc.cluster.local.:80 a:80 a.shop.svc:80 10.9.0.1:80; block_all for *
+    "#]].assert_eq(&scopes.shown_of(id, ResourceType::Route));
+}
+
+#[test]
+fn an_unknown_host_at_a_socket_goes_to_the_proxy_for_egress() {
+    let spec = "{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: b.shop.svc.cluster.local, port: {number: 80}}}, \
+         egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///s', hosts: ['./*']}]}";
+    let mut scopes = Scopes::new(&[service("b", "10.9.0.2", HTTP), istio("Sidecar", "s", spec)].concat());
+    let id = scopes.enter(&captured("shop"));
+    expect![[r#"
+        own  route unix:///s with b.shop.svc.cluster.local:80 for b.shop.svc.cluster.local b.shop.svc.cluster.local. b b.shop.svc b.shop 10.9.0.2 b.shop.svc.cluster.local:80 b.shop.svc.cluster.local.:80 b:80 b.shop.svc:80 b.shop:80 10.9.0.2:80; allow_any for *
+    "#]].assert_eq(&scopes.shown_of(id, ResourceType::Route));
+}
