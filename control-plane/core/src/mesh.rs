@@ -173,9 +173,6 @@ impl Mesh {
     pub fn apply(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
         self.revision = self.revision.max(batch.revision);
         let delta = self.index.apply(batch);
-        if delta.mesh_config {
-            return self.build_again(batch);
-        }
         let scopes = self.scopes.apply(&delta, &self.index);
         let mut changed = BTreeSet::new();
         for scope in scopes.changed {
@@ -237,34 +234,6 @@ impl Mesh {
         ids.filter(is_bound).copied().collect()
     }
 
-    /// Builds everything again after something changed that may change anything, and returns the clients whose view is
-    /// another now. The cost is that of a start; what is sent is only what differs.
-    fn build_again(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
-        self.scopes.drop_all();
-        self.by_scope.clear();
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        let mut changed = BTreeSet::new();
-        for id in ids {
-            let Some(node) = self.nodes.get(&id) else { continue };
-            let (key, before) = (ScopeKey::of_node(&node.node, &self.index), node.view.clone());
-            let scope = self.scopes.enter(&key, &self.index);
-            link(&mut self.by_scope, scope, id);
-            let layers = self.scopes.layers(scope).unwrap_or_default();
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.scope = scope;
-                [node.view.base, node.view.scope] = layers;
-            }
-            self.encode_sidecar_again(id);
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
-            if node.view.differs_from(&before) {
-                node.view.revision = self.revision;
-                node.view.since = batch.since;
-                changed.insert(id);
-            }
-        }
-        changed
-    }
-
     /// Returns the clients whose workload may be selected by other objects than before.
     fn nodes_with_other_objects(&self, delta: &IndexDelta) -> BTreeSet<NodeId> {
         // A kind that selects workloads has to be taken in here, so that clients move to the scopes of other objects.
@@ -273,8 +242,8 @@ impl Mesh {
             source_labels,
             gateways,
             locality_needs,
-            // All clients are moved to new scopes then.
-            mesh_config: _,
+            mesh_defaults: _,
+            capture,
             secrets: _,
             services,
             endpoints: _,
@@ -283,7 +252,7 @@ impl Mesh {
             virtual_services: _,
         } = delta;
         let namespaces: BTreeSet<&Arc<str>> = sidecars.iter().map(|key| &key.namespace).collect();
-        if *locality_needs || namespaces.contains(&self.index.settings().root_namespace) {
+        if *locality_needs || *capture || namespaces.contains(&self.index.settings().root_namespace) {
             return self.nodes.keys().copied().collect();
         }
         let of_namespaces = namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();

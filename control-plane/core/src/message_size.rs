@@ -63,7 +63,7 @@ fn example_inputs(virtual_service: &Arc<Config>, host: &Hostname) -> VirtualHost
         host,
     });
     VirtualHostInputs {
-        mesh: None,
+        retries: None,
         host: host.resolve(namespace, EXAMPLE_DOMAIN),
         port: EXAMPLE_PORT,
         service: None,

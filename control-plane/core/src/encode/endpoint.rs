@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
+use rutter_api::config::istio::LocalityLbSetting;
 use rutter_api::node::Locality;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::endpoint::v3 as pb;
@@ -26,8 +27,8 @@ pub struct EndpointInputs {
     pub endpoints: Shared<Vec<Endpoint>>,
     /// Whether connections go to where the client goes, so that nobody asks for endpoints.
     pub follows_client: bool,
-    /// The mesh config.
-    pub mesh: Option<Shared<Config>>,
+    /// How requests are divided among localities where nothing else says it, if the service depends on it.
+    pub locality_default: Option<Shared<LocalityLbSetting>>,
     /// The ports of the service that the client sees. `None` means all.
     pub ports: Option<BTreeSet<u16>>,
     /// Where the client is. `None` means that it does not matter.
@@ -45,13 +46,13 @@ pub fn encode_load_assignments(inputs: &EndpointInputs) -> Box<[EncodedResource]
         return Box::default();
     }
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
-    let mesh = inputs.mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
     let mut assignments = Vec::new();
     for port in service.ports.iter().filter(|port| takes_port(&inputs.ports, port.number)) {
         for subset in all_and_each_subset(rule) {
             let name = ClusterName::outbound(port.number, &service.key.host);
             let name = name.with_subset(subset.map(|subset| &*subset.name)).to_string();
-            let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name)).in_mesh(mesh);
+            let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name))
+                .with_locality_default(inputs.locality_default.as_deref());
             let choice = EndpointChoice {
                 labels: subset.map(|subset| &subset.labels),
                 client: inputs.locality.as_deref(),
@@ -223,7 +224,7 @@ mod tests {
                 destination_rule: None,
                 endpoints: mesh.endpoints("e.x"),
                 follows_client: false,
-                mesh: None,
+                locality_default: None,
                 ports: None,
                 locality: None,
                 without_sockets,
@@ -242,7 +243,7 @@ mod tests {
             destination_rule: mesh.destination_rule("e.x"),
             endpoints: mesh.endpoints("e.x"),
             follows_client: false,
-            mesh: None,
+            locality_default: None,
             ports: None,
             locality: None,
             without_sockets: false,

@@ -30,8 +30,10 @@ pub struct IndexDelta {
     pub gateways: BTreeSet<ConfigKey>,
     /// The Secrets that changed.
     pub secrets: BTreeSet<ConfigKey>,
-    /// Whether the mesh config changed, which may change anything.
-    pub mesh_config: bool,
+    /// Whether something else holds for hosts of which nothing else says it, by the mesh config.
+    pub mesh_defaults: bool,
+    /// Whether captured traffic of which nothing is known is treated otherwise, by the mesh config.
+    pub capture: bool,
     /// Whether rules have to know something else of the places of clients.
     pub locality_needs: bool,
     /// The label sets that came into or went out of the conditions of all VirtualServices (`sourceLabels`).

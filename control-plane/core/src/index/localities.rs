@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rutter_api::Config;
-use rutter_api::config::kubernetes::MeshConfig;
+use rutter_api::config::istio::LocalityLbSetting;
 
 use crate::model::{LocalityNeeds, Service, rule_locality_needs};
 
@@ -36,11 +36,11 @@ impl LocalityIndex {
         self.replace(&needs(old), needs(new))
     }
 
-    /// Takes in that the mesh has other defaults.
-    pub(super) fn replace_mesh(&mut self, mesh: Option<&MeshConfig>) {
+    /// Takes in that the mesh has another default, and returns the same.
+    pub(super) fn replace_default(&mut self, setting: Option<&LocalityLbSetting>) -> bool {
         self.of_mesh = LocalityNeeds::default();
-        mesh.into_iter().for_each(|mesh| self.of_mesh.add_mesh(mesh));
-        self.sum_up();
+        setting.into_iter().for_each(|setting| self.of_mesh.add_default(setting));
+        self.sum_up()
     }
 
     fn replace(&mut self, old: &LocalityNeeds, new: LocalityNeeds) -> bool {

@@ -24,8 +24,8 @@ use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
-    Endpoint, LocalityNeeds, MeshConfigDifference, Service, ServiceKey, objects_of_ingress, services_of, shapes_routes,
-    with_default_export, with_delegates,
+    Endpoint, LocalityNeeds, MeshConfigDifference, MeshDefaults, Service, ServiceKey, objects_of_ingress, services_of,
+    shapes_routes, with_default_export, with_delegates,
 };
 use crate::settings::MeshSettings;
 
@@ -49,6 +49,7 @@ pub struct MeshIndex {
     exports: Exports,
     /// The mesh config of the root namespace, as it was when it last said something else of the mesh.
     mesh_config: Option<Arc<Config>>,
+    mesh_defaults: MeshDefaults,
     /// The objects that nobody has written: those that Ingresses mean.
     derived: BTreeSet<ConfigKey>,
     /// The objects that are taken with an `exportTo` of the mesh config, as they are written.
@@ -119,7 +120,7 @@ impl MeshIndex {
             Kind::EndpointSlice => self.replace_slice(replacement, progress),
             Kind::WorkloadEntry => self.replace_workload(replacement, progress),
             Kind::Pod => self.replace_pod(replacement, progress),
-            Kind::ConfigMap => self.read_mesh_config(&mut progress.delta),
+            Kind::ConfigMap => self.read_mesh_config(progress),
             Kind::Ingress => self.replace_ingress(replacement, progress),
             Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
@@ -128,30 +129,55 @@ impl MeshIndex {
     }
 
     /// Takes over what the mesh config in the root namespace says now.
-    fn read_mesh_config(&mut self, delta: &mut IndexDelta) {
+    fn read_mesh_config(&mut self, progress: &mut Progress) {
         let key = ConfigKey::new(Kind::ConfigMap, &self.settings.root_namespace, MESH_CONFIG);
         let config = self.objects.get(&key).cloned();
         let new = config.as_ref().and_then(|config| config.spec.as_mesh_config());
         let difference = MeshConfigDifference::between(self.mesh(), new);
-        if !difference.objects && !difference.resources {
+        if difference.is_nothing() {
             return;
         }
-        self.localities.replace_mesh(new);
-        self.mesh_config = config;
-        delta.mesh_config = true;
+        let delta = &mut progress.delta;
+        self.mesh_defaults.take_over(new);
+        delta.locality_needs |= self.localities.replace_default(self.mesh_defaults.localities.as_deref());
+        delta.mesh_defaults |= difference.hosts;
+        delta.capture |= difference.capture;
+        let before = std::mem::replace(&mut self.mesh_config, config);
         if difference.objects {
-            self.take_all_again();
+            let before = before.as_ref().and_then(|config| config.spec.as_mesh_config()).cloned();
+            self.take_again(&before.unwrap_or_default(), progress);
         }
     }
 
-    /// Takes every object again, because the mesh config says something else of what they mean.
-    fn take_all_again(&mut self) {
-        let changes = self.configs().map(|config| (config.key.clone(), ConfigChange::Put(config.clone()))).collect();
-        let mut again = Self { mesh_config: self.mesh_config.clone(), ..Self::new(self.settings.clone()) };
-        again.localities.replace_mesh(self.mesh());
-        // Whoever reads what changed starts anew after a change of the mesh config.
-        again.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
-        *self = again;
+    /// Takes the objects again that mean something else than under another mesh config.
+    fn take_again(&mut self, before: &MeshConfig, progress: &mut Progress) {
+        let written: Vec<Arc<Config>> = self.configs().cloned().collect();
+        for written in written {
+            let key = &written.key;
+            match key.kind {
+                Kind::Service | Kind::ServiceEntry | Kind::VirtualService | Kind::DestinationRule => {
+                    let old = self.taken(key).cloned();
+                    self.without_export.remove(key);
+                    let new = self.with_export(&written);
+                    if old.as_ref() != Some(&new) {
+                        self.replace(key, &Replacement { old: old.as_ref(), new: Some(&new) }, progress);
+                    }
+                }
+                Kind::Ingress => {
+                    let old = objects_of_ingress(&written, before);
+                    self.replace_objects_of_ingress(&old, Some(&written), progress);
+                }
+                Kind::Namespace
+                | Kind::ConfigMap
+                | Kind::Secret
+                | Kind::EndpointSlice
+                | Kind::Pod
+                | Kind::WorkloadEntry
+                | Kind::WorkloadGroup
+                | Kind::Gateway
+                | Kind::Sidecar => {}
+            }
+        }
     }
 
     /// Returns an object as it is taken: with the `exportTo` of the mesh config if it has none.
@@ -168,8 +194,18 @@ impl MeshIndex {
     /// Takes an Ingress over, and with it the objects that it means.
     fn replace_ingress(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
         let mesh = self.mesh().cloned().unwrap_or_default();
-        let [old, new] = [replacement.old, replacement.new]
-            .map(|config| config.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default());
+        let old = replacement.old.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default();
+        self.replace_objects_of_ingress(&old, replacement.new, progress);
+    }
+
+    fn replace_objects_of_ingress(
+        &mut self,
+        old: &[Arc<Config>],
+        ingress: Option<&Arc<Config>>,
+        progress: &mut Progress,
+    ) {
+        let mesh = self.mesh().cloned().unwrap_or_default();
+        let new = ingress.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default();
         for gone in old.iter().filter(|gone| !new.iter().any(|object| object.key == gone.key)) {
             self.derived.remove(&gone.key);
             self.replace_derived(&gone.key, None, progress);
@@ -380,10 +416,9 @@ impl MeshIndex {
         given.collect()
     }
 
-    /// Returns the object with the mesh config, as it was when it last said something else of the mesh. `None` means that there
-    /// is none.
-    pub fn mesh_config(&self) -> Option<&Arc<Config>> {
-        self.mesh_config.as_ref()
+    /// Returns what holds for hosts of which nothing else says it.
+    pub fn mesh_defaults(&self) -> &MeshDefaults {
+        &self.mesh_defaults
     }
 
     /// Returns what the mesh config says. `None` means that there is none.

@@ -47,7 +47,8 @@ fn is_empty(delta: &IndexDelta) -> bool {
         gateways,
         secrets,
         locality_needs,
-        mesh_config,
+        mesh_defaults,
+        capture,
         source_labels,
     } = delta;
     services.is_empty()
@@ -59,7 +60,8 @@ fn is_empty(delta: &IndexDelta) -> bool {
         && gateways.is_empty()
         && secrets.is_empty()
         && !locality_needs
-        && !mesh_config
+        && !mesh_defaults
+        && !capture
         && source_labels.is_empty()
 }
 
@@ -132,7 +134,8 @@ fn the_mesh_config_says_who_sees_what_says_nothing_of_it() {
     assert_eq!(seen(&index), (true, true));
     let before: Vec<Arc<Config>> = index.configs().cloned().collect();
     let narrow = mesh("{defaultServiceExportTo: [.], defaultVirtualServiceExportTo: [.]}");
-    assert!(index.apply(&batch(configs(&narrow))).mesh_config);
+    let delta = index.apply(&batch(configs(&narrow)));
+    assert_eq!((delta.services.len(), delta.virtual_services.len(), delta.mesh_defaults), (1, 2, false));
     assert_eq!(seen(&index), (false, false));
     let after: Vec<Arc<Config>> =
         index.configs().filter(|config| config.key.kind != Kind::ConfigMap).cloned().collect();

@@ -1,5 +1,7 @@
 //! Three laws over random meshes and random changes, and what single changes cost.
 
+mod mesh_config;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -868,19 +870,6 @@ fn one_more_scope_that_restricts_nothing_costs_what_its_namespace_sees_otherwise
         assert_eq!(own.sum::<usize>(), 2, "{namespaces}");
         assert_eq!(b.iter(ResourceType::VirtualHost).count(), namespaces * 2);
     }
-}
-
-#[test]
-fn a_mesh_config_that_goes_leaves_everything_as_it_was() {
-    let mut driver = Driver::new();
-    driver.run(&Op::Put(service("n0", "s0", 80, "http", "")));
-    let before = driver.views();
-    let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: '{connectTimeout: 3s}'}";
-    assert!(!driver.run(&Op::Put(config.into())).is_empty());
-    assert_ne!(driver.views(), before);
-    assert!(!driver.run(&Op::Delete(Kind::ConfigMap, "istio-system".into(), "istio".into())).is_empty());
-    assert_eq!(driver.views(), before);
-    assert!(driver.differences().is_empty());
 }
 
 #[test]

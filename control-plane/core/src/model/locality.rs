@@ -7,7 +7,7 @@ use rutter_api::config::istio::{
     DestinationRule, LocalityDistribution, LocalityFailover, LocalityLbSetting, OutlierDetection, PortTrafficPolicy,
     TrafficPolicy,
 };
-use rutter_api::config::kubernetes::{MeshConfig, TrafficDistribution};
+use rutter_api::config::kubernetes::TrafficDistribution;
 use rutter_api::node::Locality;
 use rutter_api::{Labels, SidecarNode};
 
@@ -74,11 +74,9 @@ impl LocalityNeeds {
     }
 
     /// Adds what is needed for services of which nothing else says how near their endpoints should be.
-    pub fn add_mesh(&mut self, mesh: &MeshConfig) {
-        if let Some(setting) = &mesh.locality_lb_setting {
-            // Outlier detection may be anywhere.
-            self.add(&LocalityPlan::new(Some(setting), Some(&OutlierDetection::default())));
-        }
+    pub fn add_default(&mut self, setting: &LocalityLbSetting) {
+        // Outlier detection may be anywhere.
+        self.add(&LocalityPlan::new(Some(setting), Some(&OutlierDetection::default())));
     }
 
     fn add(&mut self, plan: &LocalityPlan<'_>) {
@@ -118,10 +116,9 @@ impl<'a> LocalityPlan<'a> {
     /// endpoint is unhealthy.
     pub fn of_policy(policy: &Policy<'a>, service: &Service) -> Self {
         let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_deref());
-        let of_mesh = policy.mesh.and_then(|mesh| mesh.locality_lb_setting.as_ref());
         let of_service = Self::of_service(service);
         if setting.is_some() || of_service == Self::Alike {
-            return Self::new(setting.or(of_mesh), policy.outlier_detection);
+            return Self::new(setting.or(policy.locality_default), policy.outlier_detection);
         }
         of_service
     }

@@ -34,7 +34,7 @@ pub use gateway::{
 };
 pub use ingress::objects_of_ingress;
 pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};
-pub use mesh_config::MeshConfigDifference;
+pub use mesh_config::{ConnectionDefaults, MeshConfigDifference, MeshDefaults};
 pub use policy::{Policy, shapes_routes};
 pub use route::{
     ConnectionRoute, LookedUpDestination, RequestSource, RequestTarget, Route, RouteAction, RouteCluster, RouteMirror,

@@ -3,12 +3,11 @@
 use std::sync::LazyLock;
 
 use rutter_api::config::istio::{
-    ClientTls, ConnectionPool, ConsistentHash, DestinationRule, LoadBalancer, OutlierDetection, PolicyProxyProtocol,
-    PortTrafficPolicy, RetryBudget, TrafficPolicy, Tunnel, UpgradePolicy,
+    ClientTls, ConnectionPool, ConsistentHash, DestinationRule, LoadBalancer, LocalityLbSetting, OutlierDetection,
+    PolicyProxyProtocol, PortTrafficPolicy, RetryBudget, TrafficPolicy, Tunnel, UpgradePolicy,
 };
 
-use rutter_api::config::kubernetes::MeshConfig;
-
+use super::mesh_config::ConnectionDefaults;
 use super::service::Service;
 
 /// The balancer of a service with session affinity: a sidecar speaks for one client, so that the address of the client is
@@ -38,8 +37,10 @@ pub struct Policy<'a> {
     pub tunnel: Option<&'a Tunnel>,
     /// The names one of which the certificate of an endpoint must have, if `tls` names none.
     pub service_names: &'a [String],
-    /// What holds where nothing else says anything.
-    pub mesh: Option<&'a MeshConfig>,
+    /// How connections are made where nothing else says it.
+    pub connection_defaults: Option<&'a ConnectionDefaults>,
+    /// How requests are divided among localities where nothing else says it.
+    pub locality_default: Option<&'a LocalityLbSetting>,
 }
 
 impl<'a> Policy<'a> {
@@ -72,10 +73,16 @@ impl<'a> Policy<'a> {
         policy
     }
 
-    /// Returns the policy in a mesh that has defaults of its own.
+    /// Returns the policy in a mesh that has defaults of its own for connections.
     #[must_use]
-    pub fn in_mesh(self, mesh: Option<&'a MeshConfig>) -> Self {
-        Self { mesh, ..self }
+    pub fn with_connection_defaults(self, defaults: &'a ConnectionDefaults) -> Self {
+        Self { connection_defaults: Some(defaults), ..self }
+    }
+
+    /// Returns the policy in a mesh that has a default of its own for localities.
+    #[must_use]
+    pub fn with_locality_default(self, setting: Option<&'a LocalityLbSetting>) -> Self {
+        Self { locality_default: setting, ..self }
     }
 
     fn lay_over(&mut self, over: &'a TrafficPolicy) {
@@ -118,7 +125,7 @@ impl<'a> Policy<'a> {
     /// Returns whether HTTP/1.1 is spoken as HTTP/2 to endpoints.
     pub fn upgrades_to_http2(&self) -> bool {
         let of_rule = self.connection_pool.map(|pool| pool.http.h2_upgrade_policy).unwrap_or_default();
-        let of_mesh = self.mesh.map(|mesh| mesh.h2_upgrade_policy).unwrap_or_default();
+        let of_mesh = self.connection_defaults.map(|defaults| defaults.h2_upgrade_policy).unwrap_or_default();
         match (of_rule, of_mesh) {
             (UpgradePolicy::Upgrade, _) | (UpgradePolicy::Default, UpgradePolicy::Upgrade) => true,
             (UpgradePolicy::DoNotUpgrade | UpgradePolicy::Default, _) => false,

@@ -85,6 +85,14 @@ impl Discovery {
             Self::Dns(_) | Self::DnsRoundRobin(_) | Self::Passthrough(_) | Self::DnsOfClient => false,
         }
     }
+
+    /// Returns whether sidecars that do not go to the original destination ask DNS for the name of the service.
+    pub fn asks_dns(&self) -> bool {
+        match self {
+            Self::Dns(_) | Self::DnsRoundRobin(_) | Self::Passthrough(_) => true,
+            Self::Told | Self::OfHeadless | Self::DnsOfClient => false,
+        }
+    }
 }
 
 /// The ports of protocols in which the server speaks first, so that nothing can be found out by waiting for the client:

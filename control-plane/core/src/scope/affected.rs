@@ -51,8 +51,8 @@ pub(super) struct Export {
 
 /// Returns everything that a change concerns.
 pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
-    // Sidecar objects restrict scopes, Gateway objects make them, and Secrets belong to gateways, which `ScopeTable` follows
-    // itself; addresses and labels concern single sidecars.
+    // Sidecar objects restrict scopes, Gateway objects make them, Secrets belong to gateways, and the mesh config is about every
+    // host, which `ScopeTable` follows itself; addresses and labels concern single sidecars.
     let IndexDelta {
         services,
         endpoints,
@@ -63,7 +63,8 @@ pub(super) fn affected(delta: &IndexDelta, index: &MeshIndex) -> Vec<Affected> {
         gateways: _,
         secrets: _,
         locality_needs: _,
-        mesh_config: _,
+        mesh_defaults: _,
+        capture: _,
         source_labels: _,
     } = delta;
     let mut affected = Vec::new();

@@ -30,6 +30,8 @@ pub(super) struct Bases {
     /// The scopes over some base, by namespace.
     of_namespace: HashMap<Arc<str>, BTreeSet<ScopeId>>,
     last_lineage: u64,
+    /// Bases that are no longer kept up to date.
+    retired: Vec<Scope>,
 }
 
 impl Bases {
@@ -95,21 +97,25 @@ impl Bases {
         }
     }
 
-    /// Drops every base.
-    pub(super) fn drop_all(&mut self) {
-        *self = Self { last_lineage: self.last_lineage, ..Self::default() };
+    /// Keeps the bases up to date no longer that no scope lies over. What they have encoded is found again by those that come
+    /// in their place.
+    pub(super) fn retire_unused(&mut self) {
+        let over = &self.over;
+        let unused = self.bases.extract_if(.., |key, _| !over.contains_key(key));
+        self.retired.extend(unused.map(|(_, base)| base));
     }
 
     /// Drops the bases that no scope lies over.
     pub(super) fn drop_unused(&mut self) {
-        let over = &self.over;
-        self.bases.retain(|key, _| over.contains_key(key));
+        self.retire_unused();
+        self.retired.clear();
     }
 
-    /// Brings the bases up to date, and then those scopes over them that see some of it otherwise.
+    /// Brings the bases up to date, and then those scopes over them that see some of it otherwise. Every host is looked at if
+    /// `is_about_all`.
     pub(super) fn apply(
         &mut self,
-        affected: &[Affected],
+        (affected, is_about_all): (&[Affected], bool),
         scopes: &mut BTreeMap<ScopeId, Scope>,
         index: &MeshIndex,
         encoder: &mut Encoder,
@@ -118,7 +124,11 @@ impl Bases {
         if self.bases.is_empty() {
             return delta;
         }
-        let hosts = hosts_of(affected);
+        let mut hosts = hosts_of(affected);
+        if is_about_all {
+            hosts.extend(self.bases.values().flat_map(|base| base.hosts.keys()).cloned());
+            hosts.extend(self.differing.keys().cloned());
+        }
         let keys: Vec<BaseKey> = self.bases.keys().cloned().collect();
         for key in keys {
             let Some(base) = self.bases.get_mut(&key) else { continue };

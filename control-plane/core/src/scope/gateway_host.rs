@@ -58,7 +58,7 @@ impl HostBuilder<'_> {
             virtual_services: virtual_services.collect(),
             domain: self.index.settings().domain.clone(),
             form: self.client.route_table_form(),
-            mesh: self.index.mesh_config().map(Shared::from),
+            retries: self.index.mesh_defaults().retries.as_ref().map(Shared::from),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use rutter_api::config::istio::DestinationRule;
+use rutter_api::config::istio::{DestinationRule, LocalityLbSetting};
 use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
 use super::elsewhere::{SocketUses, protocol_at};
@@ -249,9 +249,14 @@ impl HostBuilder<'_> {
         let credentials = rule.filter(|_| self.client.is_gateway()).map(rule_credentials).unwrap_or_default();
         let locality = self.locality_for(service, rule, &endpoints);
         let ports = if self.client.is_gateway() { None } else { self.viewpoint.ports(service) };
-        let mesh = self.index.mesh_config().map(Shared::from);
+        let defaults = self.index.mesh_defaults();
+        // Without a rule only shares count: nobody knows which endpoints are healthy.
+        let matters = |setting: &&Arc<LocalityLbSetting>| rule.is_some() || !setting.distribute.is_empty();
+        let locality_default = defaults.localities.as_ref().filter(matters).map(Shared::from);
         let clusters = ClusterInputs {
-            mesh: mesh.clone(),
+            connection_defaults: (&defaults.connections).into(),
+            locality_default: locality_default.clone(),
+            dns_refresh_rate: defaults.dns_refresh_rate.filter(|_| service.discovery.asks_dns() && !follows_client),
             locality: locality.clone().filter(|_| !service.discovery.is_told()),
             ports: ports.clone(),
             takes_secrets: !credentials.is_empty(),
@@ -271,7 +276,7 @@ impl HostBuilder<'_> {
             destination_rule,
             endpoints,
             follows_client,
-            mesh,
+            locality_default,
             ports,
             locality,
         };
@@ -294,8 +299,8 @@ impl HostBuilder<'_> {
     ) -> Option<Arc<ClientLocality>> {
         let mut needs = rule.map(rule_locality_needs).unwrap_or_default();
         needs.add_service(service);
-        let mesh = self.index.mesh();
-        mesh.into_iter().for_each(|mesh| needs.add_mesh(mesh));
+        let of_mesh = self.index.mesh_defaults().localities.as_deref();
+        of_mesh.into_iter().for_each(|setting| needs.add_default(setting));
         let LocalityNeeds { is_locality_needed, label_keys, has_shares } = needs;
         let first = endpoints.first()?;
         let are_apart = || endpoints.iter().any(|endpoint| endpoint.locality != first.locality);
@@ -335,7 +340,7 @@ impl HostBuilder<'_> {
             destinations,
             domain: domain.clone(),
             form: self.client.route_table_form(),
-            mesh: self.index.mesh_config().map(Shared::from),
+            retries: self.index.mesh_defaults().retries.as_ref().map(Shared::from),
         }
     }
 

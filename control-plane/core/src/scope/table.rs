@@ -40,6 +40,8 @@ pub struct ScopeTable {
     /// What lies under scopes that stand alone.
     nothing: Arc<Snapshot>,
     sharing: Sharing,
+    /// Scopes that were dropped and whose clients come to others, which find again what is encoded for these.
+    retired: Vec<Scope>,
     pub(crate) encoder: Encoder,
 }
 
@@ -118,20 +120,16 @@ impl ScopeTable {
     pub fn retain(&mut self, in_use: &BTreeSet<ScopeId>) {
         let unused: Vec<ScopeId> = self.scopes.keys().filter(|id| !in_use.contains(id)).copied().collect();
         unused.into_iter().for_each(|id| self.drop_scope(id));
+        self.retired.clear();
         self.bases.drop_unused();
     }
 
-    /// Drops every scope, because something changed on which all of them depend. What they encoded is found again where it
-    /// is the same.
-    pub fn drop_all(&mut self) {
-        self.scopes.clear();
-        self.by_key.clear();
-        self.edges = ReverseEdges::default();
-        self.bases.drop_all();
+    fn drop_scope(&mut self, id: ScopeId) {
+        drop(self.take_out(id));
     }
 
-    fn drop_scope(&mut self, id: ScopeId) {
-        let Some(scope) = self.scopes.remove(&id) else { return };
+    fn take_out(&mut self, id: ScopeId) -> Option<Scope> {
+        let scope = self.scopes.remove(&id)?;
         self.by_key.remove(&scope.key);
         let WorkloadObjects { sidecar, egress_from, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
         sidecar.iter().chain(egress_from).for_each(|sidecar| self.edges.unlink_sidecar(sidecar, id));
@@ -140,6 +138,7 @@ impl ScopeTable {
             Some(_) => self.bases.forget(&scope, id),
             None => self.edges.forget(&scope, id),
         }
+        Some(scope)
     }
 
     /// Brings the scopes that a change concerns up to date, and no others.
@@ -151,7 +150,8 @@ impl ScopeTable {
             gateways,
             secrets,
             locality_needs: _,
-            mesh_config: _,
+            mesh_defaults,
+            capture,
             services: _,
             endpoints: _,
             addresses: _,
@@ -181,12 +181,22 @@ impl ScopeTable {
         for virtual_service in virtual_services {
             self.widen_all(virtual_service, index, &mut stale);
         }
+        if *capture {
+            let ids: Vec<ScopeId> = self.scopes.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.reread(id, index, &mut stale));
+            self.bases.retire_unused();
+        }
+        if *mesh_defaults {
+            for (id, scope) in self.scopes.iter().filter(|(_, scope)| scope.base.is_none()) {
+                stale.entry(*id).or_default().extend(scope.hosts.keys().cloned());
+            }
+        }
         let affected = affected(delta, index);
         for affected in &affected {
             self.edges.mark(affected, |id| self.scopes.get(&id), &mut stale);
         }
         let mut changed = self.refresh(stale, index);
-        let over_bases = self.bases.apply(&affected, &mut self.scopes, index, &mut self.encoder);
+        let over_bases = self.bases.apply((&affected, *mesh_defaults), &mut self.scopes, index, &mut self.encoder);
         changed.changed.extend(over_bases.changed);
         changed.listeners_moved.extend(over_bases.listeners_moved);
         changed
@@ -263,18 +273,32 @@ impl ScopeTable {
             // The clients of those scopes are moved to others.
             return;
         }
-        for id in self.edges.of_sidecar(sidecar) {
-            let Some(scope) = self.scopes.get(&id) else { continue };
-            let fresh = Scope::new(scope.key.clone(), index, 0);
-            if self.base_for(&fresh) != scope.base {
-                // The scope is built anew when its clients are moved to it.
-                self.drop_scope(id);
-                continue;
-            }
-            if scope.base.is_none() && (&scope.egress, &scope.capture) != (&fresh.egress, &fresh.capture) {
-                let hosts = self.restrict_again(id, fresh, index);
-                stale.entry(id).or_default().extend(hosts);
-            }
+        self.edges.of_sidecar(sidecar).into_iter().for_each(|id| self.reread(id, index, stale));
+    }
+
+    /// Reads into a scope again what it is made from.
+    fn reread(&mut self, id: ScopeId, index: &MeshIndex, stale: &mut StaleHosts) {
+        let Some(scope) = self.scopes.get(&id) else { return };
+        let fresh = Scope::new(scope.key.clone(), index, 0);
+        if self.base_for(&fresh) != scope.base {
+            // The scope is built anew when its clients are moved to it.
+            let scope = self.take_out(id);
+            self.retired.extend(scope);
+            return;
+        }
+        if scope.base.is_some() {
+            return;
+        }
+        if scope.egress != fresh.egress {
+            let hosts = self.restrict_again(id, fresh, index);
+            stale.entry(id).or_default().extend(hosts);
+        } else if scope.capture != fresh.capture
+            && let Some(scope) = self.scopes.get_mut(&id)
+        {
+            // Nothing of hosts depends on what becomes of unknown traffic, but something of each port does.
+            scope.capture = fresh.capture;
+            scope.is_egress_new = true;
+            stale.entry(id).or_default();
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost_types::Value;
-use rutter_api::config::istio::Subset;
+use rutter_api::config::istio::{LocalityLbSetting, Subset};
 use rutter_api::duration::to_pb;
 use rutter_api::pb::envoy::config::cluster::v3 as pb;
 use rutter_api::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3 as dynamic_forward_proxy;
@@ -20,7 +20,7 @@ use crate::encode::endpoint::{self, EndpointChoice, takes_port};
 use crate::encode::inputs::Shared;
 use crate::encode::subsets::all_and_each_subset;
 use crate::encode::wire::{ads, any, config_field, istio_metadata, list_of_one_struct, text_value};
-use crate::model::{ClientLocality, Discovery, Endpoint, Policy, Service, ServicePort};
+use crate::model::{ClientLocality, ConnectionDefaults, Discovery, Endpoint, Policy, Service, ServicePort};
 use crate::resource::EncodedResource;
 
 /// The time between two questions to DNS.
@@ -45,8 +45,12 @@ pub struct ClusterInputs {
     pub locality: Option<Arc<ClientLocality>>,
     /// Whether the client asks for the Secrets that the rule names. It is false if the rule names none.
     pub takes_secrets: bool,
-    /// The mesh config.
-    pub mesh: Option<Shared<Config>>,
+    /// How connections are made where the rule does not say it.
+    pub connection_defaults: Shared<ConnectionDefaults>,
+    /// How requests are divided among localities where nothing else says it, if the service depends on it.
+    pub locality_default: Option<Shared<LocalityLbSetting>>,
+    /// The time between two questions to DNS, if the mesh config says it and DNS is asked.
+    pub dns_refresh_rate: Option<Duration>,
 }
 
 /// Encodes the clusters of a service: for each port one of all endpoints, and one for each subset.
@@ -93,8 +97,9 @@ fn outbound_cluster(
     let rule = inputs.destination_rule.as_ref().and_then(|config| config.spec.as_destination_rule());
     let name = ClusterName::outbound(port.number, &service.key.host).with_subset(subset.map(|subset| &*subset.name));
     let name = name.to_string();
-    let mesh = inputs.mesh.as_ref().and_then(|config| config.spec.as_mesh_config());
-    let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name)).in_mesh(mesh);
+    let policy = Policy::new(service, rule, port.number, subset.map(|subset| &*subset.name))
+        .with_connection_defaults(&inputs.connection_defaults)
+        .with_locality_default(inputs.locality_default.as_deref());
     let mut cluster = cluster_with_policy(&policy, service);
     cluster.transport_socket = transport_socket(&policy, port.protocol, inputs.takes_secrets);
     cluster.alt_stat_name = format!("{name};");
@@ -110,7 +115,7 @@ fn outbound_cluster(
             cluster.lb_config = None;
         }
         Discovery::Dns(dns_name) | Discovery::DnsRoundRobin(dns_name) | Discovery::Passthrough(dns_name) => {
-            discover_by_dns(&mut cluster, mesh.and_then(|mesh| mesh.dns_refresh_rate));
+            discover_by_dns(&mut cluster, inputs.dns_refresh_rate);
             let assignment = match dns_endpoints {
                 [] => endpoint::single_endpoint_assignment(&name, dns_name, port.target),
                 some => {

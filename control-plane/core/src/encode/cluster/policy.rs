@@ -39,18 +39,19 @@ pub(super) fn cluster_with_policy(policy: &Policy<'_>, service: &Service) -> pb:
         service_names: _,
         // It is said by the routes.
         tunnel: _,
-        mesh,
+        connection_defaults,
+        locality_default: _,
     } = policy;
     let no_limits = ConnectionPool::default();
     let pool = connection_pool.unwrap_or(&no_limits);
     let TcpSettings { max_connections: _, connect_timeout, tcp_keepalive, max_connection_duration: _, idle_timeout: _ } =
         &pool.tcp;
-    let mesh_timeout = mesh.and_then(|mesh| mesh.connect_timeout);
-    let tcp_keepalive = tcp_keepalive.as_ref().or(mesh.and_then(|mesh| mesh.tcp_keepalive.as_ref()));
+    let of_mesh = connection_defaults.cloned().unwrap_or_default();
+    let tcp_keepalive = tcp_keepalive.as_ref().or(of_mesh.tcp_keepalive.as_ref());
     let panic_percent = outlier_detection.and_then(|detection| detection.min_health_percent).unwrap_or(0);
     let panic_threshold = percent::Percent { value: f64::from(panic_percent) };
     let mut cluster = pb::Cluster {
-        connect_timeout: Some(to_pb(connect_timeout.or(mesh_timeout).unwrap_or(CONNECT_TIMEOUT))),
+        connect_timeout: Some(to_pb(connect_timeout.or(of_mesh.connect_timeout).unwrap_or(CONNECT_TIMEOUT))),
         circuit_breakers: Some(circuit_breakers(pool, *retry_budget)),
         outlier_detection: outlier_detection.map(encode_outlier_detection),
         common_lb_config: Some(pb::cluster::CommonLbConfig {

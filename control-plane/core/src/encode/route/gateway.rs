@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
+use rutter_api::config::istio::HttpRetry;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::{Config, ConfigKey, HostPort, Hostname, ResourceType, RouteTableName, VirtualHostName};
 
 use super::matches::prefix;
 use super::table::{append, encoded, table};
-use super::virtual_host::{LookedUpService, mesh_of, routes_of_virtual_service, virtual_host};
+use super::virtual_host::{LookedUpService, routes_of_virtual_service, virtual_host};
 use crate::client::RouteTableForm;
 use crate::encode::inputs::Shared;
 use crate::encode::wire::ads;
@@ -46,19 +47,19 @@ pub struct GatewayVirtualHostInputs {
     pub domain: Arc<str>,
     /// The form in which the gateway takes routes.
     pub form: RouteTableForm,
-    /// The mesh config.
-    pub mesh: Option<Shared<Config>>,
+    /// The retries of routes that say nothing of them, if the mesh config says it.
+    pub retries: Option<Shared<HttpRetry>>,
 }
 
 /// Encodes a virtual host of a gateway: the routes of all VirtualServices that are about its host, one after the other.
 /// A route that takes every request comes after those that take some, whoever wrote it, as in Istio.
 pub fn encode_gateway_virtual_host(inputs: &GatewayVirtualHostInputs) -> EncodedResource {
-    let GatewayVirtualHostInputs { host, table, port, redirects_to_https, virtual_services, domain, form, mesh } =
+    let GatewayVirtualHostInputs { host, table, port, redirects_to_https, virtual_services, domain, form, retries } =
         inputs;
     let all_routes = virtual_services.iter().flat_map(|routes| {
         let GatewayRoutes { virtual_service, destinations, source, gateways } = routes;
         let target = RequestTarget { host, port: *port, domain, source, place: Place::Gateways(gateways) };
-        routes_of_virtual_service(virtual_service, target, destinations, mesh_of(mesh))
+        routes_of_virtual_service(virtual_service, target, destinations, retries.as_deref())
     });
     let (of_everything, mut routes): (Vec<pb::Route>, Vec<pb::Route>) = all_routes.partition(takes_everything);
     routes.extend(of_everything.into_iter().take(1));

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use prost::Message;
-use rutter_api::config::istio::Headers;
-use rutter_api::config::kubernetes::MeshConfig;
+use rutter_api::config::istio::{Headers, HttpRetry};
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::{ClusterName, Config, HostPort, Hostname, ResourceType, RouteTableName, VirtualHostName};
 
@@ -96,8 +95,8 @@ pub struct VirtualHostInputs {
     pub domain: Arc<str>,
     /// The form in which the client takes routes.
     pub form: RouteTableForm,
-    /// The mesh config.
-    pub mesh: Option<Shared<Config>>,
+    /// The retries of routes that say nothing of them, if the mesh config says it.
+    pub retries: Option<Shared<HttpRetry>>,
 }
 
 /// Encodes a virtual host: the VirtualHost resource for the table of a port, or, where each port of a host has a table
@@ -184,13 +183,8 @@ fn default_route(inputs: &VirtualHostInputs) -> pb::Route {
         action: Some(pb::route::Action::Route(action)),
         ..Default::default()
     };
-    retry_as_mesh(&mut route, mesh_of(&inputs.mesh));
+    retry_as_mesh(&mut route, inputs.retries.as_deref());
     route
-}
-
-/// Returns what the mesh config says.
-pub(super) fn mesh_of(config: &Option<Shared<Config>>) -> Option<&MeshConfig> {
-    config.as_ref()?.spec.as_mesh_config()
 }
 
 /// Returns the routes of a host: those of its VirtualService, or the default one.
@@ -200,7 +194,7 @@ pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
     };
     let VirtualHostInputs { host, port, domain, source, .. } = inputs;
     let target = RequestTarget { host, port: *port, domain, source, place: Place::Mesh };
-    routes_of_virtual_service(virtual_service, target, &inputs.destinations, mesh_of(&inputs.mesh))
+    routes_of_virtual_service(virtual_service, target, &inputs.destinations, inputs.retries.as_deref())
 }
 
 /// Returns the routes of a VirtualService for requests to a target.
@@ -208,14 +202,14 @@ pub(super) fn routes_of_virtual_service(
     virtual_service: &Config,
     target: RequestTarget<'_>,
     destinations: &[LookedUpService],
-    mesh: Option<&MeshConfig>,
+    retries: Option<&HttpRetry>,
 ) -> Vec<pb::Route> {
     let destinations: Vec<LookedUpDestination> = destinations.iter().map(looked_up).collect();
     let routes = routes_of(virtual_service, target, &destinations);
     let encode = |route: &Route<'_>| {
         let mut encoded = encode_route(route, virtual_service, target.port);
         if route.http.retries.is_none() {
-            retry_as_mesh(&mut encoded, mesh);
+            retry_as_mesh(&mut encoded, retries);
         }
         encoded
     };
@@ -223,8 +217,7 @@ pub(super) fn routes_of_virtual_service(
 }
 
 /// Gives a route that says nothing of retries those of the mesh, if it has some of its own.
-fn retry_as_mesh(route: &mut pb::Route, mesh: Option<&MeshConfig>) {
-    let retries = mesh.and_then(|mesh| mesh.default_http_retry_policy.as_ref());
+fn retry_as_mesh(route: &mut pb::Route, retries: Option<&HttpRetry>) {
     if let (Some(pb::route::Action::Route(action)), Some(retries)) = (&mut route.action, retries) {
         action.retry_policy = retry_policy(retries);
     }

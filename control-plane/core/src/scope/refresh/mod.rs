@@ -109,6 +109,8 @@ impl Refresh<'_> {
             return;
         }
         self.ports.extend(self.scope.ports.keys().copied());
+        let hosts = self.scope.hosts.values().flatten();
+        self.ports.extend(hosts.flat_map(|resources| resources.placed_uses.ports()));
         if self.scope.key.client.is_captured() {
             let clusters = encode_capture_clusters().into_iter();
             self.wanted.extend(clusters.map(|cluster| Wanted::resource(ResourceType::Cluster, cluster)));

@@ -297,7 +297,7 @@ fn a_mode_that_changes_is_encoded_again_for_every_port() {
         ["80", "7070"].map(|name| snapshot.get(ResourceType::Route, name).unwrap().version)
     };
     let open = heads(&scopes);
-    expect!["changed 1; listeners moved none; 1 visits, 0 encodes, 2 tables"]
+    expect!["changed 1; listeners moved none; 0 visits, 0 encodes, 2 tables"]
         .assert_eq(&scopes.put(&policy("REGISTRY_ONLY")));
     let closed = heads(&scopes);
     assert!(open[0] != closed[0] && open[1] != closed[1]);

@@ -7,6 +7,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::client::ClusterForm;
+use crate::encode::Shared;
 use crate::encode::testing::{Mesh, json_of, pretty, summaries};
 use crate::model::UnknownTraffic;
 use crate::model::{Protocol, Service};
@@ -40,7 +41,9 @@ fn clusters(text: &str, host: &str, form: ClusterForm) -> Vec<EncodedResource> {
     let inputs = ClusterInputs {
         takes_secrets: false,
         locality: None,
-        mesh: None,
+        connection_defaults: Shared::from(&Arc::default()),
+        locality_default: None,
+        dns_refresh_rate: None,
         ports: None,
         service,
         destination_rule: mesh.destination_rule(host),

@@ -6,6 +6,7 @@ use expect_test::{Expect, expect};
 use serde_json::Value;
 
 use super::*;
+use crate::encode::Shared;
 use crate::encode::testing::json_of;
 
 /// Compares the cluster of a service under a policy, without what every cluster has.
@@ -20,7 +21,9 @@ fn check(port: &str, policy: &str, want: Expect) {
     let inputs = ClusterInputs {
         takes_secrets: false,
         locality: None,
-        mesh: None,
+        connection_defaults: Shared::from(&Arc::default()),
+        locality_default: None,
+        dns_refresh_rate: None,
         ports: None,
         service: mesh.service("e.x"),
         destination_rule: mesh.destination_rule("e.x"),

@@ -28,7 +28,7 @@ fn inputs(text: &str, form: RouteTableForm) -> VirtualHostInputs {
     let seen = LookedUpService { service: Some(mesh.service(HOST)), host: HOST.parse().unwrap(), rule: None };
     let unseen = LookedUpService { service: None, host: "gone.x".parse().unwrap(), rule: None };
     VirtualHostInputs {
-        mesh: None,
+        retries: None,
         short_names: ShortNames::for_client("client", &host, "cluster.local"),
         host,
         port: 80,
