@@ -1,6 +1,7 @@
 //! The index as a whole: batches go in, and what they changed comes out.
 
 mod endpoints;
+mod mesh_config;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,13 +25,9 @@ use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
-    Endpoint, LocalityNeeds, MeshConfigDifference, MeshDefaults, Service, ServiceKey, objects_of_ingress, services_of,
-    shapes_routes, with_default_export, with_delegates,
+    Endpoint, LocalityNeeds, MeshDefaults, Service, ServiceKey, services_of, shapes_routes, with_delegates,
 };
 use crate::settings::MeshSettings;
-
-/// The name of the ConfigMap with the mesh config.
-const MESH_CONFIG: &str = "istio";
 
 /// Every object of the mesh, and the lookups that the engine needs.
 #[derive(Debug, Default)]
@@ -125,103 +122,6 @@ impl MeshIndex {
             Kind::Secret => drop(progress.delta.secrets.insert(key.clone())),
             Kind::Gateway => drop(progress.delta.gateways.insert(key.clone())),
             Kind::Sidecar => drop(progress.delta.sidecars.insert(key.clone())),
-        }
-    }
-
-    /// Takes over what the mesh config in the root namespace says now.
-    fn read_mesh_config(&mut self, progress: &mut Progress) {
-        let key = ConfigKey::new(Kind::ConfigMap, &self.settings.root_namespace, MESH_CONFIG);
-        let config = self.objects.get(&key).cloned();
-        let new = config.as_ref().and_then(|config| config.spec.as_mesh_config());
-        let difference = MeshConfigDifference::between(self.mesh(), new);
-        if difference.is_nothing() {
-            return;
-        }
-        let delta = &mut progress.delta;
-        self.mesh_defaults.take_over(new);
-        delta.locality_needs |= self.localities.replace_default(self.mesh_defaults.localities.as_deref());
-        delta.mesh_defaults |= difference.hosts;
-        delta.capture |= difference.capture;
-        let before = std::mem::replace(&mut self.mesh_config, config);
-        if difference.objects {
-            let before = before.as_ref().and_then(|config| config.spec.as_mesh_config()).cloned();
-            self.take_again(&before.unwrap_or_default(), progress);
-        }
-    }
-
-    /// Takes the objects again that mean something else than under another mesh config.
-    fn take_again(&mut self, before: &MeshConfig, progress: &mut Progress) {
-        let written: Vec<Arc<Config>> = self.configs().cloned().collect();
-        for written in written {
-            let key = &written.key;
-            match key.kind {
-                Kind::Service | Kind::ServiceEntry | Kind::VirtualService | Kind::DestinationRule => {
-                    let old = self.taken(key).cloned();
-                    self.without_export.remove(key);
-                    let new = self.with_export(&written);
-                    if old.as_ref() != Some(&new) {
-                        self.replace(key, &Replacement { old: old.as_ref(), new: Some(&new) }, progress);
-                    }
-                }
-                Kind::Ingress => {
-                    let old = objects_of_ingress(&written, before);
-                    self.replace_objects_of_ingress(&old, Some(&written), progress);
-                }
-                Kind::Namespace
-                | Kind::ConfigMap
-                | Kind::Secret
-                | Kind::EndpointSlice
-                | Kind::Pod
-                | Kind::WorkloadEntry
-                | Kind::WorkloadGroup
-                | Kind::Gateway
-                | Kind::Sidecar => {}
-            }
-        }
-    }
-
-    /// Returns an object as it is taken: with the `exportTo` of the mesh config if it has none.
-    fn with_export(&mut self, written: &Arc<Config>) -> Arc<Config> {
-        match self.mesh().and_then(|mesh| with_default_export(written, mesh)) {
-            Some(exported) => {
-                self.without_export.insert(written.key.clone(), written.clone());
-                Arc::new(exported)
-            }
-            None => written.clone(),
-        }
-    }
-
-    /// Takes an Ingress over, and with it the objects that it means.
-    fn replace_ingress(&mut self, replacement: &Replacement<'_>, progress: &mut Progress) {
-        let mesh = self.mesh().cloned().unwrap_or_default();
-        let old = replacement.old.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default();
-        self.replace_objects_of_ingress(&old, replacement.new, progress);
-    }
-
-    fn replace_objects_of_ingress(
-        &mut self,
-        old: &[Arc<Config>],
-        ingress: Option<&Arc<Config>>,
-        progress: &mut Progress,
-    ) {
-        let mesh = self.mesh().cloned().unwrap_or_default();
-        let new = ingress.map(|config| objects_of_ingress(config, &mesh)).unwrap_or_default();
-        for gone in old.iter().filter(|gone| !new.iter().any(|object| object.key == gone.key)) {
-            self.derived.remove(&gone.key);
-            self.replace_derived(&gone.key, None, progress);
-        }
-        for object in new {
-            let exported = with_default_export(&object, &mesh).map(Arc::new);
-            let object = exported.unwrap_or(object);
-            self.derived.insert(object.key.clone());
-            self.replace_derived(&object.key, Some(&object), progress);
-        }
-    }
-
-    fn replace_derived(&mut self, key: &ConfigKey, new: Option<&Arc<Config>>, progress: &mut Progress) {
-        let old = self.taken(key).cloned();
-        if old.as_ref() != new {
-            self.replace(key, &Replacement { old: old.as_ref(), new }, progress);
         }
     }
 
