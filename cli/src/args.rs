@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use rutter_api::ResourceType;
+use rutter_core::analysis::Level;
 
 use crate::client::ServerAddress;
 use crate::jsonpath::Template;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Change an object in an editor ($RUTTER_EDITOR, $KUBE_EDITOR, $EDITOR, or vi)
     Edit(Edit),
+    /// Say what is wrong with the objects that are there, with those of files, or with both together, and what to do
+    Analyze(Analyze),
     /// Say what of some files Rutter acts on, what it refuses, and what is no config of a mesh, without a control plane
     Check(Check),
     /// Show what files would change, or what changed between revisions. The exit code is 1 if there is a difference
@@ -211,6 +214,50 @@ pub(crate) struct Check {
     pub(crate) from_istio: bool,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Analyze {
+    /// Files and folders, whose objects take the place of those that are there
+    #[arg(value_name = "FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Look at the files alone, without a control plane. --use-kube=false is the same
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// For those who know istioctl
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+        action = clap::ArgAction::Set)]
+    pub(crate) use_kube: bool,
+    /// Show what is wrong in every namespace, which is the default
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Leave out a code for an object, as CODE=Kind NAME.NAMESPACE, where * stands for any text: IST0102=Service *.test
+    #[arg(short = 'S', long, value_name = "CODE=OBJECT")]
+    pub(crate) suppress: Vec<String>,
+    /// The level from which the exit code is 1: info, warning or error
+    #[arg(long, default_value = "error", value_name = "LEVEL", value_parser = level)]
+    pub(crate) failure_threshold: Level,
+    /// The level from which something is shown: info, warning or error
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = level)]
+    pub(crate) output_threshold: Level,
+    /// Pass over documents that are refused, instead of telling them
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+    /// The number of findings of one code that are shown. 0: all
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Show every code, its level, and when it is told
+    #[arg(short = 'L', long, visible_alias = "list-analyzers")]
+    pub(crate) list_codes: bool,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+/// Reads the level of a finding.
+fn level(text: &str) -> Result<Level, String> {
+    Level::from_word(text).ok_or_else(|| "want info, warning or error".to_owned())
 }
 
 #[derive(Args)]
@@ -480,6 +527,7 @@ impl Cli {
             Command::ProxyConfig(config) => is_short(config.output),
             Command::Pushes(pushes) => is_short(pushes.output),
             Command::Check(check) => is_short(check.output),
+            Command::Analyze(analyze) => is_short(analyze.output),
             Command::Delete(_) | Command::Rollback(_) => true,
             Command::Edit(_)
             | Command::Diff(_)
@@ -524,6 +572,8 @@ mod tests {
                   get           Show objects
                   delete        Delete objects, all of them or none
                   edit          Change an object in an editor ($RUTTER_EDITOR, $KUBE_EDITOR, $EDITOR, or vi)
+                  analyze       Say what is wrong with the objects that are there, with those of files, or with both together, and what
+                                to do
                   check         Say what of some files Rutter acts on, what it refuses, and what is no config of a mesh, without a
                                 control plane
                   diff          Show what files would change, or what changed between revisions. The exit code is 1 if there is a

@@ -1,5 +1,6 @@
 //! The binary `rutterctl`.
 
+mod analyze;
 mod apply;
 mod args;
 mod backup;
@@ -72,6 +73,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         Command::Apply(_) | Command::Delete(_) | Command::Rollback(_) => Some(timeout + GRACE),
         Command::Get(_)
         | Command::Check(_)
+        | Command::Analyze(_)
         | Command::Diff(_)
         | Command::History(_)
         | Command::ProxyStatus(_)
@@ -119,6 +121,8 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(wanted) => check::check(&wanted, &namespace, out),
+        Command::Analyze(wanted) if wanted.is_offline() => analyze::offline(&wanted, &namespace, out),
+        Command::Analyze(wanted) => analyze::live(&mut connect().await?, &wanted, &namespace, out).await,
         Command::Version(wanted) => {
             no_namespace(&namespace)?;
             version::version(&server, &wanted, out).await.map(success)

@@ -734,3 +734,94 @@ async fn standard_input_is_a_file_and_a_reader_that_goes_is_no_panic() -> Result
     .assert_eq(&shown(&output));
     Ok(())
 }
+
+#[tokio::test]
+async fn analyze_says_what_is_wrong_with_what_is_there_and_with_files() -> Result<()> {
+    let shell = Shell::start().await?;
+    let file = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: shop}\n\
+        spec: {host: gone}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\n\
+        spec: {ports: [{name: http, port: 80}]}\n";
+    std::fs::write(shell.dir.path().join("new.yaml"), file)?;
+    shell.run("apply -f config.yaml").await?;
+    expect![[r#"
+        exit 1
+        Error [IST0101] (VirtualService shop/v) spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+            Apply the service, or write the full name if it is in another namespace: a short name means one in shop.
+
+        2 objects: 1 error
+    "#]].assert_eq(&shell.shown("analyze").await?);
+    expect![[r#"
+        exit 0
+        Warning [IST0174] (DestinationRule shop/r new.yaml:1) spec.host: no service gone.shop.svc.cluster.local is known; the rule acts on nothing
+            Apply the service, or correct the host: a short name means a service of the rule's own namespace.
+
+        4 objects: 1 warning
+    "#]].assert_eq(&shell.shown("analyze new.yaml").await?);
+    expect![[r#"
+        exit 1
+        [
+          {
+            "cause": "no service gone.shop.svc.cluster.local is known; the rule acts on nothing",
+            "code": "IST0174",
+            "documentationUrl": "https://istio.io/latest/docs/reference/config/analysis/ist0174/",
+            "field": "spec.host",
+            "fix": "Apply the service, or correct the host: a short name means a service of the rule's own namespace.",
+            "level": "Warning",
+            "message": "UnknownDestinationRuleHost: spec.host: no service gone.shop.svc.cluster.local is known; the rule acts on nothing",
+            "origin": "DestinationRule shop/r",
+            "reference": "new.yaml:1"
+          }
+        ]
+    "#]].assert_eq(&shell.shown("analyze new.yaml --failure-threshold warning -o json").await?);
+    expect![[r#"
+        exit 2
+        on standard error:
+        --suppress IST0101=VirtualService*v.shop: want CODE=Kind NAME.NAMESPACE, such as IST0101=VirtualService a.shop
+    "#]]
+    .assert_eq(&shell.shown("analyze --offline config.yaml -S IST0101=VirtualService*v.shop").await?);
+    expect![[r#"
+        exit 0
+        2 objects: 1 that were not asked for
+    "#]]
+    .assert_eq(&shell.shown("analyze -n other").await?);
+    expect![[r#"
+        exit 2
+        on standard error:
+        want files beside --offline, got none
+    "#]]
+    .assert_eq(&shell.shown("analyze --offline").await?);
+    expect![[r#"
+        exit 2
+        on standard error:
+        error: invalid value 'serious' for '--output-threshold <LEVEL>': want info, warning or error
+
+        For more information, try '--help'.
+    "#]]
+    .assert_eq(&shell.shown("analyze --output-threshold serious").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn analyze_shows_fifty_of_a_code_unless_all_are_wanted() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let rules: String = (0..1000)
+        .map(|number| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r{number}}}\n\
+                 spec: {{host: gone{number}}}\n---\n"
+            )
+        })
+        .collect();
+    std::fs::write(dir.path().join("rules.yaml"), rules)?;
+    let lines = async |line: &str| -> Result<(usize, String)> {
+        let output = run_in(dir.path(), "/nowhere", line).await?;
+        let text = String::from_utf8(output.stdout)?;
+        let told = text.lines().filter(|line| line.starts_with("Warning")).count();
+        Ok((told, text.lines().rev().take(3).collect::<Vec<_>>().join(" | ")))
+    };
+    let summary = "1000 objects: 1000 warnings";
+    let want = (50, format!("{summary} |  | 950 more [IST0174] are not shown (see --limit)"));
+    assert_eq!(lines("analyze --offline rules.yaml").await?, want);
+    assert_eq!(lines("analyze --use-kube=false rules.yaml --limit 0").await?.0, 1000);
+    Ok(())
+}

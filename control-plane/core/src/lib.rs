@@ -10,9 +10,11 @@
 //! encode        from the model to bytes, once per content
 //! resource      the bytes; snapshot, what a client sees of them
 //! mesh          all of this as one value
+//! analysis      what is wrong with config
 //! stream        what one client is sent
 //! ```
 
+pub mod analysis;
 pub mod client;
 pub mod debounce;
 mod edges;

@@ -35,6 +35,16 @@ pub(crate) enum Call {
     Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
     Check(Vec<Arc<Config>>, oneshot::Sender<Checked>),
     Addresses(Vec<ConfigKey>, oneshot::Sender<GivenAddresses>),
+    Everything(oneshot::Sender<Everything>),
+}
+
+/// Every object and every client, at one revision.
+#[derive(Debug)]
+pub(crate) struct Everything {
+    pub(crate) configs: Vec<Arc<Config>>,
+    pub(crate) clients: Vec<Arc<SidecarNode>>,
+    pub(crate) settings: MeshSettings,
+    pub(crate) revision: u64,
 }
 
 /// The hosts of objects that were given an address because they have none, each with it.
@@ -105,6 +115,13 @@ impl EngineHandle {
             return GivenAddresses::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Returns every object and every client. `None` means that the engine has ended.
+    pub(crate) async fn everything(&self) -> Option<Everything> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Everything(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Returns the revision that every view has taken in, which can be waited for.
@@ -247,6 +264,15 @@ impl Engine {
             Call::Addresses(keys, reply) => {
                 let given = |key: ConfigKey| (key.clone(), self.mesh.index().given_addresses(&key));
                 let _ = reply.send(keys.into_iter().map(given).collect());
+            }
+            Call::Everything(reply) => {
+                let index = self.mesh.index();
+                let _ = reply.send(Everything {
+                    configs: index.configs().cloned().collect(),
+                    clients: self.mesh.sidecars().map(|(node, _)| node.clone()).collect(),
+                    settings: index.settings().clone(),
+                    revision: self.mesh.revision(),
+                });
             }
             Call::Check(configs, reply) => {
                 let faults = check_endpoints(self.mesh.index(), &configs);

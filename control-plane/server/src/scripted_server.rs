@@ -191,6 +191,8 @@ async fn answer(
             Some(Call::Disconnect(id)) => drop(resources.lock().streams.remove(&id)),
             Some(Call::Sources(_, _, _, reply)) => drop(reply.send(Default::default())),
             Some(Call::Addresses(_, reply)) => drop(reply.send(Default::default())),
+            // It has no objects that could be analyzed.
+            Some(Call::Everything(reply)) => drop(reply),
             Some(Call::Check(_, reply)) => drop(reply.send(Checked::default())),
             None => return Ok(()),
         }

@@ -5,41 +5,13 @@ use std::sync::Arc;
 
 use rutter_api::{Config, HostPort};
 
-use super::encoder::EncodedVirtualHost;
 use super::host::{HostBuilder, HostResources};
-use super::port_uses::PortUse;
+use super::port_uses::{PortUse, protocol_at};
 use crate::client::RouteTableForm;
 use crate::encode::listener::ConnectionTargets;
 use crate::encode::route::{VirtualHostInputs, encode_virtual_host};
 use crate::model::{Protocol, Service, ServicePort};
 use crate::visibility::SeenListener;
-
-/// How a host uses listeners at Unix sockets.
-#[derive(Debug, Default)]
-pub(super) struct SocketUses {
-    /// The virtual hosts for the tables of those that route requests, in the order of the service's ports.
-    pub(super) virtual_hosts: Vec<(u16, Arc<EncodedVirtualHost>)>,
-    /// Where the others pass connections on to.
-    pub(super) connections: Option<PortUse>,
-}
-
-impl SocketUses {
-    /// Returns whether both are made from the same inputs.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        let virtual_hosts = || self.virtual_hosts.iter().map(|(_, encoded)| Arc::as_ptr(encoded));
-        virtual_hosts().eq(other.virtual_hosts.iter().map(|(_, encoded)| Arc::as_ptr(encoded)))
-            && self.connections == other.connections
-    }
-}
-
-/// Returns the protocol of a port as a listener has it that may say itself whether requests are routed.
-pub(super) fn protocol_at(port: &ServicePort, is_http: Option<bool>) -> Protocol {
-    match is_http {
-        Some(true) => Protocol::Http,
-        Some(false) if port.protocol.is_http() || port.protocol == Protocol::Unknown => Protocol::Tcp,
-        Some(false) | None => port.protocol,
-    }
-}
 
 impl HostBuilder<'_> {
     /// Adds how a port is used by listeners that are elsewhere.

@@ -7,10 +7,9 @@ use std::sync::{Arc, OnceLock};
 use rutter_api::config::istio::{DestinationRule, LocalityLbSetting};
 use rutter_api::{ClusterName, Config, HostPort, Hostname, Labels, ResourceType, RouteTableName};
 
-use super::elsewhere::{SocketUses, protocol_at};
 use super::encoder::{EncodedClusters, EncodedEndpoints, EncodedGatewayVirtualHost, EncodedVirtualHost, Encoder};
 use super::gateway_table::GatewayTable;
-use super::port_uses::{PerPort, PortUse};
+use super::port_uses::{PerPort, PortUse, SocketUses, protocol_at};
 use super::writes::Wanted;
 use crate::client::{ClientClass, ClusterForm, RouteTableForm};
 use crate::encode::cluster::{ClusterInputs, encode_clusters};

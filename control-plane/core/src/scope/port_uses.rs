@@ -1,10 +1,13 @@
 //! How the hosts of a scope use the ports that they share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rutter_api::Hostname;
 
+use super::encoder::EncodedVirtualHost;
 use crate::encode::listener::{ConnectionTargets, OutboundPort};
+use crate::model::{Protocol, ServicePort};
 
 /// Something for each of a few ports. A host has one port or two, so a sorted list is smaller than a map.
 #[derive(Debug, Clone)]
@@ -48,6 +51,33 @@ pub(super) enum PortUse {
     Http,
     /// Connections go to where this says.
     Connections(ConnectionTargets),
+}
+
+/// How a host uses listeners at Unix sockets.
+#[derive(Debug, Default)]
+pub(super) struct SocketUses {
+    /// The virtual hosts for the tables of those that route requests, in the order of the service's ports.
+    pub(super) virtual_hosts: Vec<(u16, Arc<EncodedVirtualHost>)>,
+    /// Where the others pass connections on to.
+    pub(super) connections: Option<PortUse>,
+}
+
+impl SocketUses {
+    /// Returns whether both are made from the same inputs.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let virtual_hosts = || self.virtual_hosts.iter().map(|(_, encoded)| Arc::as_ptr(encoded));
+        virtual_hosts().eq(other.virtual_hosts.iter().map(|(_, encoded)| Arc::as_ptr(encoded)))
+            && self.connections == other.connections
+    }
+}
+
+/// Returns the protocol of a port as a listener has it that may say itself whether requests are routed.
+pub(super) fn protocol_at(port: &ServicePort, is_http: Option<bool>) -> Protocol {
+    match is_http {
+        Some(true) => Protocol::Http,
+        Some(false) if port.protocol.is_http() || port.protocol == Protocol::Unknown => Protocol::Tcp,
+        Some(false) | None => port.protocol,
+    }
 }
 
 /// How all hosts of a scope use a port.

@@ -18,7 +18,8 @@ use super::tokens::{Role, Tokens};
 use crate::ads::Switch;
 
 /// The calls that change nothing. Every other one wants the role that may write.
-const READS: [&str; 12] = [
+const READS: [&str; 13] = [
+    "/rutter.admin.v1.Admin/Analyze",
     "/rutter.admin.v1.Admin/Get",
     "/rutter.admin.v1.Admin/Watch",
     "/rutter.admin.v1.Admin/History",

@@ -1,5 +1,6 @@
 //! The admin API: config in and out, and what was sent to whom.
 
+mod analyze;
 mod apply;
 mod backup;
 mod caller;

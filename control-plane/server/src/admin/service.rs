@@ -19,7 +19,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{backup, folder, history, objects};
+use super::{analyze, backup, folder, history, objects};
 use crate::certificates;
 use crate::engine::{Checked, EngineHandle};
 use crate::metrics::Metrics;
@@ -150,6 +150,12 @@ impl pb::admin_server::Admin for AdminServer {
         let result = self.try_rollback(&call, request.get_ref().revision).await;
         call.audit(&result);
         result.map(Response::new)
+    }
+
+    async fn analyze(&self, request: Request<pb::AnalyzeRequest>) -> Result<Response<pb::AnalyzeResponse>, Status> {
+        let everything = self.engine.everything().await.ok_or_else(|| Status::unavailable("the engine has ended"))?;
+        let analyzed = tokio::task::spawn_blocking(move || analyze::analyze(&request.into_inner(), everything)).await;
+        analyzed.map(Response::new).map_err(|error| Status::internal(format!("the analysis failed: {error}")))
     }
 
     async fn version(&self, _: Request<pb::VersionRequest>) -> Result<Response<pb::VersionResponse>, Status> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rutter_api::{Hostname, ListenerName, ResourceType, RouteTableName};
 
-use super::super::elsewhere::SocketUses;
-use super::super::port_uses::merge;
+use super::super::port_uses::{SocketUses, merge};
 use super::super::state::Scope;
 use super::super::writes::Wanted;
 use super::Refresh;

@@ -1,0 +1,81 @@
+//! For each code what is told and what is not: the exact findings, as (code, object), of small meshes.
+
+mod destination_rules;
+mod documentation;
+mod gateways;
+mod services;
+mod sidecars;
+mod virtual_services;
+
+use rutter_api::SidecarNode;
+
+use super::*;
+use crate::index::MeshIndex;
+use crate::settings::MeshSettings;
+use crate::testing::{batch, configs, node};
+
+fn istio(kind: &str, name: &str, spec: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n---\n"
+    )
+}
+
+/// Returns a Kubernetes service that selects workloads by its name.
+fn service(name: &str, ports: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{clusterIP: 10.9.0.1, selector: {{app: {name}}}, ports: [{ports}]}}\n---\n"
+    )
+}
+
+fn workload(name: &str, address: &str, labels: &str) -> String {
+    istio("WorkloadEntry", name, &format!("address: {address}, labels: {{{labels}}}"))
+}
+
+const WEB: &str = "{name: http, port: 80}";
+
+fn found(text: &str) -> Vec<Finding> {
+    let mut index = MeshIndex::new(MeshSettings::default());
+    index.apply(&batch(configs(text)));
+    analyze(&index, std::iter::empty())
+}
+
+/// Compares the codes and the objects of everything that is found.
+#[track_caller]
+fn check(parts: &[&str], want: &[&str]) {
+    let said: Vec<String> =
+        found(&parts.concat()).iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect();
+    assert_eq!(said, want, "{}", parts.concat());
+}
+
+#[test]
+fn an_annotation_silences_codes_of_its_object() {
+    let rule = |annotations: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: r, namespace: shop, annotations: {{{annotations}}}}}\nspec: {{host: nobody}}\n---\n"
+        )
+    };
+    check(&[&rule("")], &["IST0174 destinationRule shop/r"]);
+    check(&[&rule("galley.io/analyze-suppress: 'IST0101, IST0174'")], &[]);
+    check(&[&rule("galley.io/analyze-suppress: '*'")], &[]);
+    check(&[&rule("galley.io/analyze-suppress: IST0101")], &["IST0174 destinationRule shop/r"]);
+}
+
+#[test]
+fn workloads_of_connected_clients_are_known() {
+    let mut index = MeshIndex::new(MeshSettings::default());
+    index.apply(&batch(configs(&istio(
+        "Sidecar",
+        "s",
+        "workloadSelector: {labels: {app: a}}, egress: [{hosts: ['./*']}]",
+    ))));
+    let node = |app: &str| {
+        let labels = [("app".to_owned(), app.to_owned())].into_iter().collect();
+        SidecarNode { labels, ..node("p", "shop", "10.0.0.1") }
+    };
+    assert_eq!(analyze(&index, [&node("a")].into_iter()), []);
+    assert_eq!(analyze(&index, [&node("b")].into_iter()).len(), 1);
+}
