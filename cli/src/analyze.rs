@@ -43,6 +43,27 @@ struct Finding {
     path: String,
     cause: String,
     fix: String,
+    /// The connected clients that it is about, for people. `None` means that no control plane was asked.
+    clients: Option<Hit>,
+}
+
+/// How many clients a finding is about, and the names of some of them.
+#[derive(Debug, Clone)]
+struct Hit {
+    count: u32,
+    names: Vec<String>,
+}
+
+impl Hit {
+    fn text(&self) -> String {
+        let Self { count, names } = self;
+        let noun = if *count == 1 { "client" } else { "clients" };
+        let more = if *count as usize > names.len() { ", …" } else { "" };
+        match count {
+            0 => "No connected client sees it.".to_owned(),
+            _ => format!("{count} connected {noun}: {}{more}", names.join(", ")),
+        }
+    }
 }
 
 /// Says what is wrong with the objects of files, without a control plane. The exit code is 1 if something is as bad as
@@ -65,13 +86,13 @@ pub(crate) fn offline(wanted: &Analyze, namespace: &str, out: Out<'_>) -> Result
     };
     let report = report(&input);
     let findings = report.rows.into_iter().map(|row| {
-        let Row { code, object, key, place, path, cause, fix } = row;
+        let Row { code, object, key, place, path, cause, fix, clients: _ } = row;
         let key = key.map(|key| pb::ObjectKey {
             kind: key.kind.name().into(),
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
         });
-        Finding { code, object, key, place, path, cause, fix }
+        Finding { code, object, key, place, path, cause, fix, clients: None }
     });
     show(findings.collect(), report.objects as u64, (wanted, namespace), out)
 }
@@ -81,11 +102,14 @@ pub(crate) async fn live(admin: &mut Admin, wanted: &Analyze, namespace: &str, o
     let request = pb::AnalyzeRequest { sources: wanted.sources()?, namespace: namespace.to_owned() };
     let response = admin.analyze(request).await?.into_inner();
     let mut findings = Vec::new();
-    for pb::Finding { code, object, key, place, path, cause, fix } in response.findings {
+    for pb::Finding { code, object, key, place, path, cause, fix, clients, client_ids } in response.findings {
         let Some(code) = Code::from_id(&code) else {
             bail!("{code}: this program does not know the code (see rutterctl version)");
         };
-        findings.push(Finding { code, object, key, place, path, cause, fix });
+        // With nobody connected it would stand behind everything.
+        let is_told = response.clients > 0 && key.is_some();
+        let clients = is_told.then_some(Hit { count: clients, names: client_ids });
+        findings.push(Finding { code, object, key, place, path, cause, fix, clients });
     }
     show(findings, response.objects, (wanted, namespace), out)
 }
@@ -131,6 +155,9 @@ fn print_findings(findings: &[Finding], (objects, all): (u64, usize), limit: usi
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
         let line = format!("{} [{code}] ({}) {path}{cause}", code.level(), names.join(" "));
         writeln!(out, "{}\n    {}", printable_line(&line), printable_line(fix))?;
+        if let Some(clients) = &finding.clients {
+            writeln!(out, "    {}", printable_line(&clients.text()))?;
+        }
     }
     for (code, count) in shown.iter().filter(|(_, count)| limit > 0 && **count > limit) {
         writeln!(out, "{} more [{code}] are not shown (see --limit)", count - limit)?;
@@ -174,11 +201,15 @@ fn finding_json(finding: &Finding) -> Value {
         None => format!("docs/analyze.md#{}", code.id().to_lowercase()),
     };
     let field = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    json!({
+    let mut json = json!({
         "code": code.id(), "level": code.level().word(), "origin": name_of(finding), "reference": place,
         "message": format!("{}: {field}{cause}", code.name()), "documentationUrl": documentation,
         "field": path, "cause": cause, "fix": fix,
-    })
+    });
+    if let Some(Hit { count, names }) = &finding.clients {
+        json["clients"] = json!({"count": count, "first": names});
+    }
+    json
 }
 
 fn list_codes(output: Output, out: Out<'_>) -> Result<ExitCode> {
@@ -272,6 +303,7 @@ mod tests {
             path: String::new(),
             cause: String::new(),
             fix: String::new(),
+            clients: None,
         };
         let is_about = |text: &str, name: &str| Suppression::parse(text).unwrap().is_about(&finding(name));
         assert!(is_about("IST0101=VirtualService a.shop", "a") && is_about("IST0101=virtualservice *.shop", "a"));

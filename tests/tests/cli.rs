@@ -1,11 +1,12 @@
 //! `rutterctl` as people and scripts run it: what it prints, where, and how it exits.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
 use expect_test::expect;
-use rutter_tests::process::{ControlPlane, binary};
+use rutter_tests::process::{ControlPlane, Sidecar, Workload, binary};
 use tokio::io::AsyncBufReadExt;
 use tokio::process::Command;
 
@@ -798,6 +799,29 @@ async fn analyze_says_what_is_wrong_with_what_is_there_and_with_files() -> Resul
         For more information, try '--help'.
     "#]]
     .assert_eq(&shell.shown("analyze --output-threshold serious").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn analyze_names_the_connected_clients_that_a_finding_is_about() -> Result<()> {
+    let shell = Shell::start().await?;
+    shell.run("apply -f config.yaml").await?;
+    let workload = Workload::new("client-1", "shop", IpAddr::from([127, 0, 77, 3]));
+    let _envoy = Sidecar::start(shell.dir.path(), &shell.plane, &workload).await?;
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: bank}\n\
+        spec: {host: a.shop.svc.cluster.local}\n";
+    std::fs::write(shell.dir.path().join("rule.yaml"), rule)?;
+    expect![[r#"
+        exit 1
+        Error [IST0101] (VirtualService shop/v) spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+            Apply the service, or write the full name if it is in another namespace: a short name means one in shop.
+            1 connected client: client-1.shop
+        Info [RUT0002] (DestinationRule bank/r rule.yaml:1) metadata.namespace: the rule acts on clients in bank only, whatever its exportTo says, because it is neither in the namespace of a.shop.svc.cluster.local (shop) nor in the root namespace
+            Move it to the namespace of the service, if other clients are meant.
+            No connected client sees it.
+
+        3 objects: 1 error, 1 note
+    "#]].assert_eq(&shell.shown("analyze rule.yaml").await?);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rutter_api::config::{Content, Manifest, read_manifests};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
 
+use super::audience::Clients;
 use super::checks::analyze;
 use super::code::Code;
 use super::finding::Finding;
@@ -66,6 +67,8 @@ pub struct Row {
     pub cause: String,
     /// What can be done.
     pub fix: String,
+    /// The connected clients that it is about.
+    pub clients: Vec<Arc<SidecarNode>>,
 }
 
 /// Analyzes a mesh as it would be with some files.
@@ -86,10 +89,17 @@ pub fn report(input: &Input<'_>) -> Report {
     let mut index = MeshIndex::new(input.settings.clone());
     index.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
     let findings = analyze(&index, input.clients.iter().map(|client| &**client));
-    rows.extend(findings.into_iter().map(|Finding { object, code, path, cause, fix }| {
+    let clients = Clients::new(&index, &input.clients);
+    // Several findings about one object follow each other.
+    let mut hit: Option<(ConfigKey, Vec<Arc<SidecarNode>>)> = None;
+    for Finding { object, code, path, cause, fix } in findings {
         let place = objects.get(&object).map(|(_, place)| place.clone()).unwrap_or_default();
-        Row { code, object: object.to_string(), key: Some(object), place, path, cause, fix }
-    }));
+        if hit.as_ref().is_none_or(|(key, _)| *key != object) {
+            hit = Some((object.clone(), clients.of(&object)));
+        }
+        let clients = hit.as_ref().map(|(_, clients)| clients.clone()).unwrap_or_default();
+        rows.push(Row { code, object: object.to_string(), key: Some(object), place, path, cause, fix, clients });
+    }
     rows.sort_by(|a, b| (b.code.level(), a.code, &a.object).cmp(&(a.code.level(), b.code, &b.object)));
     Report { rows, objects: count }
 }
@@ -148,7 +158,16 @@ impl Files<'_> {
 
 fn refused_row(place: String, path: String, cause: String) -> Row {
     let code = Code::SchemaValidationError;
-    Row { code, object: String::new(), key: None, place, path, cause, fix: "Correct it; apply refuses it.".to_owned() }
+    Row {
+        code,
+        object: String::new(),
+        key: None,
+        place,
+        path,
+        cause,
+        fix: "Correct it; apply refuses it.".to_owned(),
+        clients: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -199,5 +218,31 @@ mod tests {
             ]
         );
         assert_eq!(lines("", "a: ["), ["IST0106  a.yaml "]);
+    }
+    #[test]
+    fn the_clients_are_those_that_see_the_object() {
+        let node = |name: &str, namespace: &str| Arc::new(crate::testing::node(name, namespace, "10.0.0.1"));
+        let clients = vec![node("a", "shop"), node("b", "bank"), node("c", "far")];
+        let narrow = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: far}\n\
+            spec: {egress: [{hosts: [./*]}]}\n---\n";
+        let rule = |namespace: &str, host: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r, namespace: {namespace}}}\n\
+                 spec: {{host: {host}, subsets: [{{name: s, trafficPolicy: {{outlierDetection: {{}}}}}}]}}\n---\n"
+            )
+        };
+        let hit = |text: &str| {
+            let text = [narrow, text].concat();
+            let sources = vec![Source { name: "a.yaml", text: text.as_bytes() }];
+            let (live, settings, clients) = (configs(LIVE), MeshSettings::default(), clients.clone());
+            let rows = report(&Input { live, sources, namespace: "shop", clients, settings }).rows;
+            let ids = |row: &Row| row.clients.iter().map(|node| node.id()).collect::<Vec<_>>().join(" ");
+            rows.iter().map(|row| format!("{} {}", row.code, ids(row))).collect::<Vec<_>>()
+        };
+        assert_eq!(hit(&routes("v", "gone")), ["IST0101 b.bank a.shop"]);
+        assert_eq!(hit(&rule("shop", "web")), ["RUT0004 b.bank a.shop"]);
+        let full = "web.shop.svc.cluster.local";
+        assert_eq!(hit(&rule("bank", full)), ["RUT0002 b.bank", "RUT0004 b.bank"]);
+        assert_eq!(hit(&rule("far", full)), ["RUT0002 ", "RUT0004 "]);
     }
 }
