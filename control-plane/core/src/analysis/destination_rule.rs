@@ -18,7 +18,7 @@ pub(super) fn check(config: &Config, spec: &DestinationRule, around: &Surroundin
     check_failover(spec, found);
     let services = services_of(&host, namespace, around);
     if services.is_empty() {
-        let hidden = around.index.definitions(&host).first();
+        let hidden = around.definitions(&host).first();
         let cause = match hidden {
             Some(service) => {
                 format!("{host} is defined by {}, which is not exported to {namespace}", service.key.origin)
@@ -42,8 +42,8 @@ fn services_of<'a>(host: &Hostname, namespace: &str, around: &Surroundings<'a>) 
         let by_wildcard = if seen.is_empty() { around.wildcard_covering(host, namespace) } else { None };
         return seen.into_iter().chain(by_wildcard).collect();
     }
-    let covered = around.index.covered_by(host).cloned().collect::<Vec<_>>();
-    let covered = covered.iter().flat_map(|host| around.services_seen(host, namespace));
+    let covered = around.covered_by(host).into_iter().filter(|covered| *covered != host);
+    let covered = covered.flat_map(|host| around.services_seen(host, namespace));
     seen.into_iter().chain(covered).collect()
 }
 
@@ -112,7 +112,7 @@ fn check_reach(
     found: &mut Found<'_>,
 ) {
     let namespace = &config.key.namespace;
-    let root = &around.index.settings().root_namespace;
+    let root = &around.settings().root_namespace;
     let is_beside = services.iter().any(|service| service.namespace() == namespace);
     if !is_beside && namespace != root {
         let of: BTreeSet<&str> = services.iter().map(|service| &**service.namespace()).collect();
@@ -135,7 +135,7 @@ fn check_reach(
         return;
     }
     let before = |service: &Arc<Service>| -> Option<ConfigKey> {
-        let rules = around.index.destination_rules_about(&service.key.host);
+        let rules = around.rules_about(&service.key.host);
         let mut own = rules.filter(|rule| rule.key.namespace == *service.namespace() && rule.key.namespace != *root);
         own.next().map(|rule| rule.key.clone())
     };
@@ -156,7 +156,7 @@ fn check_subset(
     found: &mut Found<'_>,
 ) {
     let name = &subset.name;
-    let of_services = services.iter().flat_map(|service| around.index.endpoints(&service.key).iter());
+    let of_services = services.iter().flat_map(|service| around.endpoints(&service.key).iter());
     let endpoints: Vec<&Endpoint> = of_services.collect();
     let has_labels = |endpoint: &Endpoint| subset.labels.selects(&with_place(endpoint));
     let is_known = around.knows_workloads() && services.iter().all(|service| service.discovery.is_told());

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rutter_api::config::istio::{Gateway, Server};
-use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
+use rutter_api::{Config, ConfigKey, Hostname, Labels};
 
 use super::code::Code;
+use super::facts::certificates_of;
 use super::finding::Found;
-use super::surroundings::{Surroundings, certificates_of};
+use super::surroundings::Surroundings;
 use crate::model::credentials_of;
 
 pub(super) fn check(config: &Config, spec: &Gateway, around: &Surroundings<'_>, found: &mut Found<'_>) {
@@ -33,16 +34,15 @@ fn check_credentials(
     around: &Surroundings<'_>,
     found: &mut Found<'_>,
 ) {
-    let known: BTreeSet<&str> = around.index.of_kind(Kind::Secret).map(|secret| &*secret.key.name).collect();
     let namespaces: BTreeSet<&str> = selected.iter().map(|(namespace, _)| &***namespace).collect();
     for credential in credentials_of(config) {
         let name = &credential.name;
         let is_there = |namespace: &str| {
             let mut keys = credential.secrets(namespace).into_iter();
-            keys.any(|key| around.index.written(&key).is_some())
+            keys.any(|key| around.written(&key).is_some())
         };
         let cause = if namespaces.is_empty() {
-            let is_known = credential.secrets("").iter().any(|key| known.contains(&*key.name));
+            let is_known = around.knows_secret(&credential.secrets(""));
             (!is_known).then(|| format!("no Secret {name} is known in any namespace; connections that need it fail"))
         } else {
             let without: Vec<&str> = namespaces.iter().copied().filter(|namespace| !is_there(namespace)).collect();
@@ -72,7 +72,7 @@ fn check_conflicts(
     around: &Surroundings<'_>,
     found: &mut Found<'_>,
 ) {
-    for other in around.index.of_kind(Kind::Gateway).filter(|other| other.key != config.key) {
+    for other in around.gateways().filter(|other| other.key != config.key) {
         let Some(gateway) = other.spec.as_gateway().filter(|gateway| share_workload(spec, gateway, selected)) else {
             continue;
         };
@@ -127,9 +127,8 @@ fn check_servers(
 
 /// Tells the ports that no service in front of the gateway has.
 fn check_ports(spec: &Gateway, selected: &[(&Arc<str>, &Labels)], around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let in_front = |namespace: &str, labels: &Labels| -> Vec<u16> {
-        let services = around.index.hosts_of_namespace(namespace).flat_map(|host| around.index.definitions(host));
-        let selecting = services.filter(|service| {
+    let in_front = |namespace: &Arc<str>, labels: &Labels| -> Vec<u16> {
+        let selecting = around.services_of(namespace).filter(|service| {
             let selector = service.selector.as_ref().filter(|selector| !selector.is_empty());
             service.is_kubernetes() && selector.is_some_and(|selector| selector.selects(labels))
         });
@@ -156,10 +155,10 @@ fn check_certificates(config: &Config, spec: &Gateway, around: &Surroundings<'_>
     for (at, server) in spec.servers.iter().enumerate() {
         let names = server.tls.as_deref().map(certificates_of).unwrap_or_default();
         for name in names {
-            let sharing = around.certificates.get(&name).into_iter().flatten();
-            let same_workload = |key: &&&ConfigKey| {
-                let gateway = around.index.written(key).and_then(|other| other.spec.as_gateway());
-                **key != &config.key && gateway.is_some_and(|gateway| gateway.selector == spec.selector)
+            let sharing = around.gateways_with(&name);
+            let same_workload = |key: &&ConfigKey| {
+                let gateway = around.written(key).and_then(|other| other.spec.as_gateway());
+                **key != config.key && gateway.is_some_and(|gateway| gateway.selector == spec.selector)
             };
             let others: Vec<String> = sharing.filter(same_workload).map(|key| key.to_string()).collect();
             if !others.is_empty() {

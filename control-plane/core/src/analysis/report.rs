@@ -6,12 +6,11 @@ use std::sync::Arc;
 use rutter_api::config::{Content, Manifest, read_manifests};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
 
+use super::analyzer::Analyzer;
 use super::audience::Clients;
-use super::checks::analyze;
 use super::code::Code;
 use super::finding::Finding;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::index::MeshIndex;
 use crate::settings::MeshSettings;
 
 /// The age of an object that is not stored yet: it is younger than all that are.
@@ -86,13 +85,13 @@ pub fn report(input: &Input<'_>) -> Report {
         changes.insert(key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })));
     }
     let count = changes.len();
-    let mut index = MeshIndex::new(input.settings.clone());
-    index.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
-    let findings = analyze(&index, input.clients.iter().map(|client| &**client));
-    let clients = Clients::new(&index, &input.clients);
+    let mut analyzer = Analyzer::new(input.settings.clone());
+    input.clients.iter().for_each(|client| analyzer.connect(&client.namespace, &client.labels));
+    analyzer.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    let clients = Clients::new(analyzer.index(), &input.clients);
     // Several findings about one object follow each other.
     let mut hit: Option<(ConfigKey, Vec<Arc<SidecarNode>>)> = None;
-    for Finding { object, code, path, cause, fix } in findings {
+    for Finding { object, code, path, cause, fix } in analyzer.findings().cloned() {
         let place = objects.get(&object).map(|(_, place)| place.clone()).unwrap_or_default();
         if hit.as_ref().is_none_or(|(key, _)| *key != object) {
             hit = Some((object.clone(), clients.of(&object)));

@@ -10,13 +10,13 @@ use rutter_api::{Config, Hostname};
 use super::code::Code;
 use super::finding::Found;
 use super::surroundings::{Surroundings, meet};
-use crate::model::{Protocol, Service};
+use crate::model::{Protocol, Service, ServiceKey};
 
 /// The ports of protocols in which the server speaks first, which are known without a name.
 const KNOWN_PORTS: [u16; 4] = [25, 53, 3306, 27017];
 
 pub(super) fn check(config: &Config, spec: &KubernetesService, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let host = Hostname::kubernetes(&config.key.name, &config.key.namespace, &around.index.settings().domain);
+    let host = Hostname::kubernetes(&config.key.name, &config.key.namespace, &around.settings().domain);
     for (at, port) in spec.ports.iter().enumerate() {
         let path = format!("spec.ports[{at}]");
         let is_unknown = Protocol::from_word(&port.protocol) == Protocol::Unknown;
@@ -43,8 +43,8 @@ pub(super) fn check(config: &Config, spec: &KubernetesService, around: &Surround
 
 /// Returns whether routes or a rule are about a service.
 fn is_anybodys_business(host: &Hostname, around: &Surroundings<'_>) -> bool {
-    let mut routing = around.index.virtual_services_routing(host).chain(around.index.virtual_services_sending_to(host));
-    let mut rules = around.index.destination_rules_about(host);
+    let mut routing = around.routing(host).chain(around.sending_to(host));
+    let mut rules = around.rules_about(host);
     routing.next().is_some() || rules.next().is_some()
 }
 
@@ -55,9 +55,11 @@ pub(super) fn check_entry(config: &Config, spec: &ServiceEntry, around: &Surroun
 }
 
 fn check_addresses(config: &Config, spec: &ServiceEntry, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let given: BTreeSet<Hostname> =
-        around.index.given_addresses(&config.key).into_iter().map(|(host, _)| host).collect();
-    if !spec.addresses.is_empty() || spec.hosts.iter().all(|host| given.contains(host)) {
+    let has_given = |host: &Hostname| {
+        let key = ServiceKey { host: host.clone(), origin: config.key.clone() };
+        around.addressed(&key).is_some_and(|service| service.wants_address && !service.addresses.is_empty())
+    };
+    if !spec.addresses.is_empty() || spec.hosts.iter().all(has_given) {
         return;
     }
     // Requests for hosts that are resolved as they are named carry their name.
@@ -83,8 +85,8 @@ fn check_protocols(config: &Config, spec: &ServiceEntry, around: &Surroundings<'
     for (at, port) in spec.ports.iter().enumerate() {
         let mut rivals: BTreeSet<String> = BTreeSet::new();
         for host in &spec.hosts {
-            for service in around.index.definitions(host).iter().filter(|service| service.key.origin != config.key) {
-                let Some(other) = around.index.written(&service.key.origin) else { continue };
+            for service in around.definitions(host).iter().filter(|service| service.key.origin != config.key) {
+                let Some(other) = around.written(&service.key.origin) else { continue };
                 let Some(entry) = other.spec.as_service_entry() else { continue };
                 let differs = entry
                     .ports
@@ -107,10 +109,10 @@ fn check_protocols(config: &Config, spec: &ServiceEntry, around: &Surroundings<'
 /// Tells the ports whose connections go to another service: neither has an address, and nothing in the connections tells which
 /// of them is meant.
 fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let settings = around.index.settings();
+    let settings = around.settings();
     for own in crate::model::services_of(config, &settings.domain) {
-        let Some(own) = around.index.service(&own.key) else { continue };
-        if !is_told_by_port(own, around) {
+        let Some(own) = around.addressed(&own.key) else { continue };
+        if !is_told_by_port(own) {
             continue;
         }
         for port in own.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
@@ -118,7 +120,7 @@ fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Fo
                 let is_other = other.key != own.key && other.key.host != own.key.host;
                 let has_port =
                     other.ports.iter().any(|other| other.number == port.number && other.protocol == Protocol::Tcp);
-                is_other && has_port && is_told_by_port(other, around) && meet(&own.export_to, &other.export_to)
+                is_other && has_port && is_told_by_port(other) && meet(&own.export_to, &other.export_to)
             };
             let others = around.tcp_services_at(port.number).filter(takes);
             let first = others.min_by_key(|other| &other.key.host).filter(|other| other.key.host < own.key.host);
@@ -135,13 +137,12 @@ fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Fo
 }
 
 /// Returns whether nothing but the port of a connection tells that a service is meant.
-fn is_told_by_port(service: &Service, around: &Surroundings<'_>) -> bool {
-    let has_given = !around.index.addressed(&Arc::new(service.clone())).addresses.is_empty();
-    service.addresses.is_empty() && service.subnets.is_empty() && !has_given && !service.discovery.follows_client()
+fn is_told_by_port(service: &Service) -> bool {
+    service.addresses.is_empty() && service.subnets.is_empty() && !service.discovery.follows_client()
 }
 
 pub(super) fn check_mesh_config(config: &Config, mesh: &MeshConfig, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let root = &around.index.settings().root_namespace;
+    let root = &around.settings().root_namespace;
     if config.key.namespace != *root {
         let cause = format!("only the mesh config in the root namespace, {root}, has an effect");
         found.add(Code::SchemaWarning, "metadata.namespace", cause, "Apply it there.");
@@ -153,7 +154,7 @@ pub(super) fn check_mesh_config(config: &Config, mesh: &MeshConfig, around: &Sur
 }
 
 pub(super) fn check_ingress(_: &Config, ingress: &Ingress, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let mesh = around.index.mesh().cloned().unwrap_or_default();
+    let mesh = around.mesh().cloned().unwrap_or_default();
     let class = ingress.class.as_deref();
     if mesh.serves_ingress(class) {
         for fault in &ingress.left_out {

@@ -13,10 +13,10 @@ pub(super) fn check(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, 
     check_selector(config, spec, around, found);
     check_egress(config, spec, around, found);
     let namespace = &config.key.namespace;
-    let root = &around.index.settings().root_namespace;
-    let of_root = around.sidecars_of(root).iter().find(|other| selector_of(other).is_none());
+    let root = &around.settings().root_namespace;
+    let of_root = around.sidecars_of(root).into_iter().find(|other| selector_of(other).is_none());
     let is_narrow = |other: &&Arc<Config>| other.spec.as_sidecar().is_some_and(|sidecar| !sidecar.egress.is_empty());
-    let inherits = around.index.settings().inherit_egress;
+    let inherits = around.settings().inherit_egress;
     if let Some(other) = of_root.filter(|other| namespace != root && !inherits && is_narrow(other))
         && spec.egress.is_empty()
     {
@@ -53,7 +53,7 @@ fn selector_of(config: &Config) -> Option<&Labels> {
 
 fn check_selector(config: &Config, _: &Sidecar, around: &Surroundings<'_>, found: &mut Found<'_>) {
     let namespace = &config.key.namespace;
-    let others = around.sidecars_of(namespace).iter().filter(|other| other.key != config.key);
+    let others = around.sidecars_of(namespace).into_iter().filter(|other| other.key != config.key);
     let Some(selector) = selector_of(config) else {
         let others: Vec<String> =
             others.filter(|other| selector_of(other).is_none()).map(|other| other.key.to_string()).collect();
@@ -65,7 +65,7 @@ fn check_selector(config: &Config, _: &Sidecar, around: &Surroundings<'_>, found
         return;
     };
     let selected: Vec<&Labels> = around.workloads_of(namespace).filter(|labels| selector.selects(labels)).collect();
-    let has_same = |other: &&&Arc<Config>| {
+    let has_same = |other: &&Arc<Config>| {
         selector_of(other).is_some_and(|other| selected.iter().any(|labels| other.selects(labels)))
     };
     let others: Vec<String> = others.filter(has_same).map(|other| other.key.to_string()).collect();
@@ -136,13 +136,13 @@ fn check_egress(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, foun
             }
             // A whole namespace is a plan, and not a name that may be wrong.
             let Some(host) = &pattern.host else { continue };
-            let mut defined = around.index.hosts().filter(|known| host.covers(known) || known.covers(host));
+            let meeting = around.hosts_meeting(host);
             let lets_in = |known: &Hostname| {
-                let definitions = around.index.definitions(known).iter();
+                let definitions = around.definitions(known).iter();
                 let mut seen = definitions.filter(|service| service.export_to.reaches(own));
                 seen.any(|service| pattern.admits(service.namespace(), known))
             };
-            if !defined.any(lets_in) {
+            if !meeting.iter().any(lets_in) {
                 let place =
                     if pattern.namespace == "*" { "any namespace".to_owned() } else { pattern.namespace.to_owned() };
                 let cause = format!("no service {host} in {place} is known to workloads of {own}");

@@ -1,116 +1,96 @@
-//! What checks look up beside the object itself.
+//! What checks look up beside the object itself, and the notes of what that was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rutter_api::config::istio::ServerTls;
-use rutter_api::{Config, ConfigKey, Hostname, Labels, Spec};
+use rutter_api::config::kubernetes::MeshConfig;
+use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
+use super::facts::Facts;
+use super::read::Read;
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, Protocol, Service, server_certificate_files, with_default_export};
+use crate::model::{Endpoint, ExportTo, Service, ServiceKey, with_default_export};
+use crate::settings::MeshSettings;
 
-/// The mesh around the objects that are checked.
+/// The mesh around an object that is checked. Everything that a check learns of other objects comes from here.
 pub(super) struct Surroundings<'a> {
-    pub(super) index: &'a MeshIndex,
-    /// The label sets of the known workloads, by namespace.
-    workloads: BTreeMap<Arc<str>, BTreeSet<Labels>>,
-    /// The services of which the host is a wildcard.
-    wildcards: Vec<&'a Arc<Service>>,
-    /// The Sidecars of each namespace.
-    sidecars: BTreeMap<Arc<str>, Vec<&'a Arc<Config>>>,
-    /// The subsets to which routes lead, by their full host.
-    routed_subsets: BTreeSet<(Hostname, &'a str)>,
-    /// The services that have a port for TCP, by the port.
-    tcp_services: BTreeMap<u16, Vec<&'a Arc<Service>>>,
-    /// The certificates that servers of Gateways have, each with the Gateways.
-    pub(super) certificates: BTreeMap<String, BTreeSet<&'a ConfigKey>>,
+    index: &'a MeshIndex,
+    facts: &'a Facts,
+    reads: RefCell<BTreeSet<Read>>,
 }
 
 impl<'a> Surroundings<'a> {
-    pub(super) fn new<'c>(index: &'a MeshIndex, clients: impl Iterator<Item = (&'c Arc<str>, &'c Labels)>) -> Self {
-        let mut surroundings = Self {
-            index,
-            workloads: BTreeMap::new(),
-            wildcards: index
-                .hosts()
-                .filter(|host| host.is_wildcard())
-                .flat_map(|host| index.definitions(host))
-                .collect(),
-            sidecars: BTreeMap::new(),
-            routed_subsets: BTreeSet::new(),
-            tcp_services: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-        };
-        for service in index.hosts().flat_map(|host| index.definitions(host)) {
-            for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
-                surroundings.tcp_services.entry(port.number).or_default().push(service);
-            }
-        }
-        for (namespace, labels) in clients {
-            surroundings.add_workload(namespace, labels);
-        }
-        for config in index.configs() {
-            surroundings.take_in(config);
-        }
-        surroundings
+    pub(super) fn new(index: &'a MeshIndex, facts: &'a Facts) -> Self {
+        Self { index, facts, reads: RefCell::default() }
     }
 
-    fn take_in(&mut self, config: &'a Arc<Config>) {
-        let key = &config.key;
-        match &config.spec {
-            Spec::Pod(_) => self.add_workload(&key.namespace, &config.labels),
-            Spec::WorkloadEntry(entry) => self.add_workload(&key.namespace, &entry.labels),
-            Spec::ServiceEntry(entry) => {
-                entry.endpoints.iter().for_each(|endpoint| self.add_workload(&key.namespace, &endpoint.labels));
-            }
-            Spec::Sidecar(_) => self.sidecars.entry(key.namespace.clone()).or_default().push(config),
-            Spec::VirtualService(spec) => {
-                let with_subset = spec.destinations().filter_map(|to| Some((&to.host, to.subset.as_deref()?)));
-                let full = with_subset.map(|(host, subset)| (self.full_host(host, &key.namespace), subset));
-                self.routed_subsets.extend(full.collect::<Vec<_>>());
-            }
-            Spec::Gateway(gateway) => {
-                let of_servers = gateway.servers.iter().filter_map(|server| server.tls.as_deref());
-                for certificate in of_servers.flat_map(certificates_of) {
-                    self.certificates.entry(certificate).or_default().insert(key);
-                }
-            }
-            Spec::Namespace
-            | Spec::MeshConfig(_)
-            | Spec::Service(_)
-            | Spec::EndpointSlice(_)
-            | Spec::WorkloadGroup(_)
-            | Spec::Secret(_)
-            | Spec::Ingress(_)
-            | Spec::DestinationRule(_) => {}
-        }
+    /// Returns what was looked at.
+    pub(super) fn into_reads(self) -> BTreeSet<Read> {
+        self.reads.into_inner()
     }
 
-    fn add_workload(&mut self, namespace: &Arc<str>, labels: &Labels) {
-        match self.workloads.get_mut(namespace) {
-            Some(known) => drop(known.insert(labels.clone())),
-            None => drop(self.workloads.insert(namespace.clone(), [labels.clone()].into())),
-        }
+    fn note(&self, read: Read) {
+        self.reads.borrow_mut().insert(read);
+    }
+
+    /// Returns the settings of the mesh, which do not change.
+    pub(super) fn settings(&self) -> &'a MeshSettings {
+        self.index.settings()
+    }
+
+    /// Returns the mesh config. A change of it checks every object again.
+    pub(super) fn mesh(&self) -> Option<&'a MeshConfig> {
+        self.index.mesh()
     }
 
     /// Returns whether any workload is known. Otherwise nothing can be said of what selects some.
     pub(super) fn knows_workloads(&self) -> bool {
-        !self.workloads.is_empty()
+        self.note(Read::AllWorkloads);
+        !self.facts.workloads.is_empty()
     }
 
     /// Returns the label sets of the workloads of a namespace.
-    pub(super) fn workloads_of(&self, namespace: &str) -> impl Iterator<Item = &Labels> {
-        self.workloads.get(namespace).into_iter().flatten()
+    pub(super) fn workloads_of(&self, namespace: &Arc<str>) -> impl Iterator<Item = &'a Labels> {
+        self.note(Read::Workloads(namespace.clone()));
+        self.facts.workloads.get(namespace).into_iter().flat_map(|sets| sets.keys())
     }
 
     /// Returns the label sets of all workloads, each with its namespace.
-    pub(super) fn workloads(&self) -> impl Iterator<Item = (&Arc<str>, &Labels)> {
-        self.workloads.iter().flat_map(|(namespace, sets)| sets.iter().map(move |labels| (namespace, labels)))
+    pub(super) fn workloads(&self) -> impl Iterator<Item = (&'a Arc<str>, &'a Labels)> {
+        self.note(Read::AllWorkloads);
+        self.facts.workloads.iter().flat_map(|(namespace, sets)| sets.keys().map(move |labels| (namespace, labels)))
     }
 
     /// Returns the Sidecars of a namespace.
-    pub(super) fn sidecars_of(&self, namespace: &str) -> &[&'a Arc<Config>] {
-        self.sidecars.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    pub(super) fn sidecars_of(&self, namespace: &Arc<str>) -> Vec<&'a Arc<Config>> {
+        self.note(Read::Sidecars(namespace.clone()));
+        let keys = self.facts.sidecars.get(namespace).into_iter().flatten();
+        keys.filter_map(|key| self.index.written(key)).collect()
+    }
+
+    /// Returns all Gateways.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.note(Read::Gateways);
+        self.index.of_kind(Kind::Gateway)
+    }
+
+    /// Returns the Gateways of which some server shows a certificate.
+    pub(super) fn gateways_with(&self, certificate: &str) -> impl Iterator<Item = &'a ConfigKey> {
+        self.note(Read::Certificate(certificate.to_owned()));
+        self.facts.certificates.get(certificate).into_iter().flatten()
+    }
+
+    /// Returns whether a Secret of one of some names is known in any namespace.
+    pub(super) fn knows_secret(&self, names: &[ConfigKey]) -> bool {
+        self.note(Read::Secrets);
+        self.index.of_kind(Kind::Secret).any(|secret| names.iter().any(|key| key.name == secret.key.name))
+    }
+
+    /// Returns an object as it is written.
+    pub(super) fn written(&self, key: &ConfigKey) -> Option<&'a Arc<Config>> {
+        self.note(Read::Object(key.clone()));
+        self.index.written(key)
     }
 
     /// Returns the full name of a host that an object of a namespace writes.
@@ -118,31 +98,108 @@ impl<'a> Surroundings<'a> {
         host.resolve(namespace, &self.index.settings().domain)
     }
 
+    /// Returns the full hosts that a VirtualService routes.
+    pub(super) fn routed_hosts_of(&self, config: &Config) -> Vec<Hostname> {
+        self.index.routed_hosts_of(config)
+    }
+
+    /// Returns the VirtualServices for sidecars that route a host.
+    pub(super) fn routing(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.note(Read::Routes(host.clone()));
+        self.index.virtual_services_routing(host)
+    }
+
+    /// Returns the VirtualServices that route a host at gateways.
+    pub(super) fn at_gateways(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.note(Read::Routes(host.clone()));
+        self.index.virtual_services_at_gateways(host)
+    }
+
+    /// Returns the VirtualServices that send to a host.
+    pub(super) fn sending_to(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.note(Read::SendsTo(host.clone()));
+        self.index.virtual_services_sending_to(host)
+    }
+
+    /// Returns the DestinationRules about a host.
+    pub(super) fn rules_about(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Config>> {
+        self.note(Read::Rules(host.clone()));
+        self.index.destination_rules_about(host)
+    }
+
     /// Returns whether some route leads to a subset.
     pub(super) fn is_subset_routed(&self, host: &Hostname, subset: &str) -> bool {
-        self.routed_subsets.contains(&(host.clone(), subset))
+        let subset = (host.clone(), subset.to_owned());
+        self.note(Read::Subset(subset.clone()));
+        self.facts.routed_subsets.contains_key(&subset)
+    }
+
+    /// Returns the definitions of a host.
+    pub(super) fn definitions(&self, host: &Hostname) -> &'a [Arc<Service>] {
+        self.note(Read::Host(host.clone()));
+        self.index.definitions(host)
     }
 
     /// Returns the definitions of a host that clients of a namespace may see.
     pub(super) fn services_seen(&self, host: &Hostname, namespace: &str) -> Vec<&'a Arc<Service>> {
-        self.index.definitions(host).iter().filter(|service| service.export_to.reaches(namespace)).collect()
+        self.definitions(host).iter().filter(|service| service.export_to.reaches(namespace)).collect()
+    }
+
+    /// Returns one definition of a service, with the address that it was given.
+    pub(super) fn addressed(&self, key: &ServiceKey) -> Option<&'a Arc<Service>> {
+        self.note(Read::Host(key.host.clone()));
+        Some(self.index.addressed(self.index.service(key)?))
+    }
+
+    /// Returns the hosts that a host covers.
+    pub(super) fn covered_by(&self, host: &Hostname) -> Vec<&'a Hostname> {
+        self.note(Read::Hosts);
+        self.index.hosts().filter(|known| host.covers(known)).collect()
+    }
+
+    /// Returns the hosts of services that a pattern may mean: those that it covers, and wildcards that cover it.
+    pub(super) fn hosts_meeting(&self, pattern: &Hostname) -> Vec<Hostname> {
+        if pattern.is_wildcard() {
+            self.note(Read::Hosts);
+            let meeting = self.index.hosts().filter(|known| pattern.covers(known) || known.covers(pattern));
+            return meeting.cloned().collect();
+        }
+        self.note(Read::Wildcards);
+        let wildcards = self.facts.wildcards.iter().filter(|known| known.covers(pattern)).cloned();
+        [pattern.clone()].into_iter().chain(wildcards).collect()
+    }
+
+    /// Returns the services of a namespace.
+    pub(super) fn services_of(&self, namespace: &Arc<str>) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.note(Read::HostsOf(namespace.clone()));
+        self.index.hosts_of_namespace(namespace).flat_map(|host| self.index.definitions(host))
     }
 
     /// Returns a service that clients of a namespace may see, and of which the host is a wildcard that covers a host.
     pub(super) fn wildcard_covering(&self, host: &Hostname, namespace: &str) -> Option<&'a Arc<Service>> {
-        let covering = |service: &&&Arc<Service>| service.key.host.covers(host) && service.export_to.reaches(namespace);
-        self.wildcards.iter().find(covering).copied()
+        self.note(Read::Wildcards);
+        let covering = self.facts.wildcards.iter().filter(|wildcard| wildcard.covers(host));
+        let mut services = covering.flat_map(|wildcard| self.index.definitions(wildcard));
+        services.find(|service| service.export_to.reaches(namespace))
+    }
+
+    /// Returns the endpoints of a service.
+    pub(super) fn endpoints(&self, key: &ServiceKey) -> &'a [Endpoint] {
+        self.note(Read::Endpoints(key.host.clone()));
+        self.index.endpoints(key)
+    }
+
+    /// Returns the services that have a port for TCP, as they are addressed.
+    pub(super) fn tcp_services_at(&self, port: u16) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.note(Read::TcpPort(port));
+        let keys = self.facts.tcp_services.get(&port).into_iter().flatten();
+        keys.filter_map(|key| Some(self.index.addressed(self.index.service(key)?)))
     }
 
     /// Returns the namespaces whose clients see an object, by what it says or by the mesh config.
     pub(super) fn export_of(&self, config: &Config) -> ExportTo {
         let exported = self.index.mesh().and_then(|mesh| with_default_export(config, mesh));
         ExportTo::of_config(exported.as_ref().unwrap_or(config))
-    }
-
-    /// Returns the services that have a port for TCP.
-    pub(super) fn tcp_services_at(&self, port: u16) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.tcp_services.get(&port).into_iter().flatten().copied()
     }
 }
 
@@ -152,11 +209,4 @@ pub(super) fn meet(one: &ExportTo, other: &ExportTo) -> bool {
         (ExportTo::All, _) | (_, ExportTo::All) => true,
         (ExportTo::Namespaces(names), other) => names.iter().any(|name| other.reaches(name)),
     }
-}
-
-/// Returns the names of the certificates that a server shows.
-pub(super) fn certificates_of(tls: &ServerTls) -> Vec<String> {
-    let secrets = tls.credentials().iter().map(|name| format!("the Secret {name}")).collect::<Vec<_>>();
-    let files = server_certificate_files(tls).into_iter().map(|files| files.to_string());
-    secrets.into_iter().chain(files).collect()
 }

@@ -83,7 +83,7 @@ fn check_destination(
             found.add(Code::WildcardIsNoDestination, path, cause, "Name the host in a ServiceEntry of its own.");
             return;
         }
-        let hidden = around.index.definitions(&host).first();
+        let hidden = around.definitions(&host).first();
         let cause = match hidden {
             Some(service) => format!(
                 "{host} is defined by {}, which is not exported to the namespace {namespace}; requests sent there from it are answered 503",
@@ -130,7 +130,7 @@ fn check_destination(
 }
 
 fn check_subset(path: &str, host: &Hostname, subset: &str, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let rules = around.index.destination_rules_about(host).filter_map(|rule| rule.spec.as_destination_rule());
+    let rules = around.rules_about(host).filter_map(|rule| rule.spec.as_destination_rule());
     let mut known: BTreeSet<&str> = BTreeSet::new();
     for rule in rules {
         known.extend(rule.subsets.iter().map(|subset| &*subset.name));
@@ -150,7 +150,7 @@ fn check_subset(path: &str, host: &Hostname, subset: &str, around: &Surroundings
 }
 
 fn check_gateways(config: &Config, spec: &VirtualService, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let hosts = around.index.routed_hosts_of(config);
+    let hosts = around.routed_hosts_of(config);
     let written: BTreeSet<Hostname> = spec.hosts.iter().cloned().chain(hosts).collect();
     let written: Vec<Hostname> = written.into_iter().collect();
     for key in bound_gateways(config) {
@@ -161,7 +161,7 @@ fn check_gateways(config: &Config, spec: &VirtualService, around: &Surroundings<
             found.add(Code::ReferencedInternalGateway, path, cause, "Bind an HTTPRoute to that Gateway.");
             continue;
         }
-        let Some(gateway) = around.index.written(&key) else {
+        let Some(gateway) = around.written(&key) else {
             let cause = format!("no {key} is known; nothing is routed there");
             let fix = "Apply the Gateway, or write NAMESPACE/NAME if it is in another namespace.";
             found.add(Code::ReferencedResourceNotFound, path, cause, fix);
@@ -182,7 +182,7 @@ fn check_delegates(config: &Config, spec: &VirtualService, around: &Surroundings
         let Some(delegate) = &http.delegate else { continue };
         let namespace = delegate.namespace.as_deref().unwrap_or(&config.key.namespace);
         let key = ConfigKey::new(Kind::VirtualService, namespace, &delegate.name);
-        if around.index.written(&key).is_none() {
+        if around.written(&key).is_none() {
             let cause = format!("no {key} is known; the route takes nothing");
             let fix = "Apply the VirtualService, or correct its name or namespace.";
             found.add(Code::ReferencedResourceNotFound, format!("spec.http[{at}].delegate"), cause, fix);
@@ -196,10 +196,10 @@ fn check_hosts(config: &Config, around: &Surroundings<'_>, found: &mut Found<'_>
         return;
     }
     let export = around.export_of(config);
-    for (at, host) in around.index.routed_hosts_of(config).iter().enumerate() {
+    for (at, host) in around.routed_hosts_of(config).iter().enumerate() {
         let mut rivals: BTreeSet<&ConfigKey> = BTreeSet::new();
-        for rival in around.index.virtual_services_routing(host) {
-            let is_same_host = around.index.routed_hosts_of(rival).contains(host);
+        for rival in around.routing(host) {
+            let is_same_host = around.routed_hosts_of(rival).contains(host);
             let is_rival = rival.key != config.key && is_same_host && meet(&export, &around.export_of(rival));
             if is_rival {
                 rivals.insert(&rival.key);
@@ -209,7 +209,7 @@ fn check_hosts(config: &Config, around: &Surroundings<'_>, found: &mut Found<'_>
             continue;
         }
         let others: Vec<String> = rivals.iter().map(|key| key.to_string()).collect();
-        let age = |key: &ConfigKey| around.index.written(key).map(|rival| (rival.created, rival.key.clone()));
+        let age = |key: &ConfigKey| around.written(key).map(|rival| (rival.created, rival.key.clone()));
         let oldest = rivals.iter().copied().chain([&config.key]).min_by_key(|key| age(key));
         let outcome = match oldest {
             Some(oldest) if *oldest == config.key => "this one is the oldest and counts there".to_owned(),
@@ -237,11 +237,11 @@ fn check_split_at_gateway(config: &Config, spec: &VirtualService, around: &Surro
             continue;
         }
         let host = around.full_host(&destination.host, &config.key.namespace);
-        let splits = around.index.virtual_services_routing(&host).find(|other| {
+        let splits = around.routing(&host).find(|other| {
             let spec = other.spec.as_virtual_service();
             let has_subsets =
                 spec.is_some_and(|spec| spec.destinations().any(|destination| destination.subset.is_some()));
-            other.key != config.key && has_subsets && around.index.routed_hosts_of(other).contains(&host)
+            other.key != config.key && has_subsets && around.routed_hosts_of(other).contains(&host)
         });
         if let Some(other) = splits {
             let cause = format!(
@@ -260,8 +260,8 @@ fn check_paths_at_gateway(config: &Config, spec: &VirtualService, around: &Surro
     if gateways.is_empty() {
         return;
     }
-    for host in around.index.routed_hosts_of(config) {
-        let rivals = around.index.virtual_services_at_gateways(&host).filter(|rival| {
+    for host in around.routed_hosts_of(config) {
+        let rivals = around.at_gateways(&host).filter(|rival| {
             let is_older = (rival.created, &rival.key) < (config.created, &config.key);
             is_older && !bound_gateways(rival).is_disjoint(&gateways)
         });
@@ -287,7 +287,7 @@ fn check_paths_at_gateway(config: &Config, spec: &VirtualService, around: &Surro
 
 /// Tells the routes that lead to a service which resolves whatever a client names, although they take other hosts as well.
 fn check_unbounded_names(config: &Config, spec: &VirtualService, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let routed = around.index.routed_hosts_of(config);
+    let routed = around.routed_hosts_of(config);
     for (path, destination) in destinations(spec) {
         let host = around.full_host(&destination.host, &config.key.namespace);
         let services = around.services_seen(&host, &config.key.namespace);

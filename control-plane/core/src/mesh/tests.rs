@@ -1,5 +1,6 @@
 //! Three laws over random meshes and random changes, and what single changes cost.
 
+mod analysis;
 mod mesh_config;
 
 use std::collections::BTreeMap;

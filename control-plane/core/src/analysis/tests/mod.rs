@@ -7,10 +7,7 @@ mod services;
 mod sidecars;
 mod virtual_services;
 
-use rutter_api::SidecarNode;
-
 use super::*;
-use crate::index::MeshIndex;
 use crate::settings::MeshSettings;
 use crate::testing::{batch, configs, node};
 
@@ -37,9 +34,9 @@ fn workload(name: &str, address: &str, labels: &str) -> String {
 const WEB: &str = "{name: http, port: 80}";
 
 fn found(text: &str) -> Vec<Finding> {
-    let mut index = MeshIndex::new(MeshSettings::default());
-    index.apply(&batch(configs(text)));
-    analyze(&index, std::iter::empty())
+    let mut analyzer = Analyzer::new(MeshSettings::default());
+    analyzer.apply(&batch(configs(text)));
+    analyzer.findings().cloned().collect()
 }
 
 /// Compares the codes and the objects of everything that is found.
@@ -66,16 +63,19 @@ fn an_annotation_silences_codes_of_its_object() {
 
 #[test]
 fn workloads_of_connected_clients_are_known() {
-    let mut index = MeshIndex::new(MeshSettings::default());
-    index.apply(&batch(configs(&istio(
+    let mut analyzer = Analyzer::new(MeshSettings::default());
+    analyzer.apply(&batch(configs(&istio(
         "Sidecar",
         "s",
         "workloadSelector: {labels: {app: a}}, egress: [{hosts: ['./*']}]",
     ))));
-    let node = |app: &str| {
-        let labels = [("app".to_owned(), app.to_owned())].into_iter().collect();
-        SidecarNode { labels, ..node("p", "shop", "10.0.0.1") }
-    };
-    assert_eq!(analyze(&index, [&node("a")].into_iter()), []);
-    assert_eq!(analyze(&index, [&node("b")].into_iter()).len(), 1);
+    assert_eq!(analyzer.findings().count(), 0, "nothing is known of workloads");
+    // The label `app` is the name of the pod.
+    let [a, b] = ["a", "b"].map(|name| node(name, "shop", "10.0.0.1"));
+    analyzer.connect(&b.namespace, &b.labels);
+    assert_eq!(analyzer.findings().count(), 1);
+    analyzer.connect(&a.namespace, &a.labels);
+    assert_eq!(analyzer.findings().count(), 0);
+    analyzer.disconnect(&a.namespace, &a.labels);
+    assert_eq!(analyzer.findings().count(), 1);
 }

@@ -1,0 +1,157 @@
+//! What checks need to know of all objects together, kept up to date object by object.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rutter_api::config::istio::ServerTls;
+use rutter_api::{Config, ConfigKey, Hostname, Labels, Spec};
+
+use super::read::Read;
+use crate::index::MeshIndex;
+use crate::model::{Protocol, Service, ServiceKey, server_certificate_files};
+
+/// Something that several have, each with how many.
+type Counted<T> = BTreeMap<T, usize>;
+
+/// What is known of all objects together.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// The label sets of the known workloads, by namespace.
+    pub(super) workloads: BTreeMap<Arc<str>, Counted<Labels>>,
+    /// The hosts of services that are wildcards.
+    pub(super) wildcards: BTreeSet<Hostname>,
+    /// The Sidecars of each namespace.
+    pub(super) sidecars: BTreeMap<Arc<str>, BTreeSet<ConfigKey>>,
+    /// The subsets to which routes lead, by their full host.
+    pub(super) routed_subsets: Counted<(Hostname, String)>,
+    /// The certificates that servers of Gateways have, each with the Gateways.
+    pub(super) certificates: BTreeMap<String, BTreeSet<ConfigKey>>,
+    /// The services that have a port for TCP, by the port.
+    pub(super) tcp_services: BTreeMap<u16, BTreeSet<ServiceKey>>,
+}
+
+/// Whether an object comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It comes.
+    Comes,
+    /// It goes.
+    Goes,
+}
+
+impl Facts {
+    /// Takes in that an object comes or goes, as it is written, and notes what that alters.
+    pub(super) fn turn(&mut self, config: &Config, turn: Turn, domain: &str, touched: &mut BTreeSet<Read>) {
+        let key = &config.key;
+        let namespace = &key.namespace;
+        match &config.spec {
+            Spec::Pod(_) => self.turn_workload(namespace, &config.labels, turn, touched),
+            Spec::WorkloadEntry(entry) => self.turn_workload(namespace, &entry.labels, turn, touched),
+            Spec::ServiceEntry(entry) => {
+                for endpoint in &entry.endpoints {
+                    self.turn_workload(namespace, &endpoint.labels, turn, touched);
+                }
+            }
+            Spec::Sidecar(_) => {
+                set(&mut self.sidecars, namespace.clone(), key, turn);
+                touched.insert(Read::Sidecars(namespace.clone()));
+            }
+            Spec::VirtualService(spec) => {
+                for to in spec.destinations() {
+                    let Some(subset) = &to.subset else { continue };
+                    let subset = (to.host.resolve(namespace, domain), subset.clone());
+                    touched.insert(Read::Subset(subset.clone()));
+                    count(&mut self.routed_subsets, subset, turn);
+                }
+            }
+            Spec::Gateway(gateway) => {
+                touched.insert(Read::Gateways);
+                let of_servers = gateway.servers.iter().filter_map(|server| server.tls.as_deref());
+                for certificate in of_servers.flat_map(certificates_of) {
+                    touched.insert(Read::Certificate(certificate.clone()));
+                    set(&mut self.certificates, certificate, key, turn);
+                }
+            }
+            Spec::Secret(_) => drop(touched.insert(Read::Secrets)),
+            Spec::Namespace
+            | Spec::MeshConfig(_)
+            | Spec::Service(_)
+            | Spec::EndpointSlice(_)
+            | Spec::WorkloadGroup(_)
+            | Spec::Ingress(_)
+            | Spec::DestinationRule(_) => {}
+        }
+    }
+
+    /// Takes in that a workload comes or goes.
+    pub(super) fn turn_workload(
+        &mut self,
+        namespace: &Arc<str>,
+        labels: &Labels,
+        turn: Turn,
+        touched: &mut BTreeSet<Read>,
+    ) {
+        let of_namespace = self.workloads.entry(namespace.clone()).or_default();
+        count(of_namespace, labels.clone(), turn);
+        if of_namespace.is_empty() {
+            self.workloads.remove(namespace);
+        }
+        touched.extend([Read::Workloads(namespace.clone()), Read::AllWorkloads]);
+    }
+
+    /// Takes in that the definitions of a host are others. `changed` are those that came or went.
+    pub(super) fn replace_host(&mut self, host: &Hostname, changed: &[Arc<Service>], index: &MeshIndex) {
+        let now = index.definitions(host);
+        if host.is_wildcard() {
+            if now.is_empty() {
+                self.wildcards.remove(host)
+            } else {
+                self.wildcards.insert(host.clone())
+            };
+        }
+        let tcp_ports = |service: &Arc<Service>| {
+            let tcp = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+            tcp.map(|port| port.number).collect::<Vec<_>>()
+        };
+        for service in changed {
+            for port in tcp_ports(service) {
+                set(&mut self.tcp_services, port, &service.key, Turn::Goes);
+            }
+        }
+        for service in now {
+            for port in tcp_ports(service) {
+                set(&mut self.tcp_services, port, &service.key, Turn::Comes);
+            }
+        }
+    }
+}
+
+fn count<T: Ord>(counted: &mut Counted<T>, value: T, turn: Turn) {
+    match (counted.entry(value), turn) {
+        (entry, Turn::Comes) => *entry.or_default() += 1,
+        (Entry::Occupied(mut entry), Turn::Goes) if *entry.get() > 1 => *entry.get_mut() -= 1,
+        (Entry::Occupied(entry), Turn::Goes) => drop(entry.remove()),
+        (Entry::Vacant(_), Turn::Goes) => {}
+    }
+}
+
+fn set<K: Ord, T: Ord + Clone>(sets: &mut BTreeMap<K, BTreeSet<T>>, key: K, value: &T, turn: Turn) {
+    match (sets.entry(key), turn) {
+        (entry, Turn::Comes) => drop(entry.or_default().insert(value.clone())),
+        (Entry::Occupied(mut entry), Turn::Goes) => {
+            entry.get_mut().remove(value);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        (Entry::Vacant(_), Turn::Goes) => {}
+    }
+}
+
+/// Returns the names of the certificates that a server shows.
+pub(super) fn certificates_of(tls: &ServerTls) -> Vec<String> {
+    let secrets = tls.credentials().iter().map(|name| format!("the Secret {name}")).collect::<Vec<_>>();
+    let files = server_certificate_files(tls).into_iter().map(|files| files.to_string());
+    secrets.into_iter().chain(files).collect()
+}
