@@ -19,7 +19,7 @@ CRATES := api:rutter-api control-plane/core:rutter-core control-plane/store:rutt
 	control-plane/malloc:rutter-malloc control-plane/server:rutter-server data-plane/core:rutter-proxy-core \
 	data-plane/proxy:rutter-proxy cli:rutterctl tests:rutter-tests
 
-.PHONY: demo test test-long bench bench-store fleet build venv lint clippy deny unit e2e
+.PHONY: demo test test-long bench bench-store bench-analyze fleet build venv lint clippy deny unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
@@ -47,6 +47,11 @@ bench: venv
 bench-store:
 	$(CARGO) build --locked --release -p rutter-tests --bin store
 	target/release/store
+
+# What the analysis of 10,000 objects takes, and what a change of one of them.
+bench-analyze:
+	$(CARGO) build --locked --release -p rutter-tests --bin analyze
+	target/release/analyze
 
 # Simulated sidecars, with a release build: make fleet ARGS="--sidecars 5000 --scenario S3,S8"
 fleet:

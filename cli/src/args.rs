@@ -230,10 +230,19 @@ pub(crate) struct Analyze {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
         action = clap::ArgAction::Set)]
     pub(crate) use_kube: bool,
+    /// The suffix of Kubernetes' service names, with --offline
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub(crate) domain: String,
+    /// The namespace of what holds for the whole mesh, with --offline
+    #[arg(long, default_value = "istio-system", value_name = "NAME")]
+    pub(crate) root_namespace: String,
+    /// Whether a Sidecar without egress keeps to that of the root namespace, with --offline
+    #[arg(long)]
+    pub(crate) inherit_egress: bool,
     /// Show what is wrong in every namespace, which is the default
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
-    /// Leave out a code for an object, as CODE=Kind NAME.NAMESPACE, where * stands for any text: IST0102=Service *.test
+    /// Leave out a code for an object, as CODE=Kind NAME.NAMESPACE, where * stands for any text: IST0101=VirtualService *.test
     #[arg(short = 'S', long, value_name = "CODE=OBJECT")]
     pub(crate) suppress: Vec<String>,
     /// The level from which the exit code is 1: info, warning or error

@@ -85,7 +85,7 @@ impl Analyzer {
 
     fn turn_workload(&mut self, namespace: &Arc<str>, labels: &Labels, turn: Turn) {
         let mut touched = BTreeSet::new();
-        self.facts.turn_workload(namespace, labels, turn, &mut touched);
+        self.facts.turn_pod(namespace, labels, turn, &mut touched);
         self.check_again(touched, BTreeSet::new());
     }
 

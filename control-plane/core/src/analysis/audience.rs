@@ -33,10 +33,10 @@ impl<'a> Clients<'a> {
     }
 
     /// Returns the clients for which an object has an effect, or would have one if nothing were wrong with it.
-    pub(super) fn of(&self, object: &ConfigKey) -> Vec<Arc<SidecarNode>> {
+    pub(super) fn of(&self, object: &ConfigKey) -> Vec<&'a SidecarNode> {
         let Some(config) = self.index.config(object) else { return Vec::new() };
         let hit = self.groups.iter().filter(|group| group.is_hit(config, self.index));
-        hit.flat_map(|group| group.nodes.iter().copied().cloned()).collect()
+        hit.flat_map(|group| group.nodes.iter().map(|node| &***node)).collect()
     }
 }
 

@@ -119,8 +119,8 @@ codes! {
     SidecarEgressRedundant "RUT0007" Info "A host of a Sidecar's egress lets in nothing beyond another one.";
     GatewayPathTaken "RUT0008" Warning
         "Another VirtualService has the same host and condition at the same gateway, and comes first.";
-    PortProtocolConflict "RUT0009" Warning
-        "Two services without addresses have connections of unlike protocols at one port, and one of them takes the other's.";
+    PortTakenByAnother "RUT0009" Warning
+        "Two ServiceEntries without addresses have the same port for TCP, and one of them takes the connections of the other.";
     FailoverWithoutOutlierDetection "RUT0010" Warning
         "A rule says where requests go when endpoints fail, and not how that is found out.";
     RetriesRepeatPosts "RUT0011" Info "Requests that change something are sent again after a 503.";

@@ -9,7 +9,7 @@ use rutter_api::{Config, ConfigKey, Hostname, Labels};
 use super::code::Code;
 use super::finding::Found;
 use super::surroundings::Surroundings;
-use crate::model::{Endpoint, Service};
+use crate::model::{Endpoint, ExportTo, Service};
 
 pub(super) fn check(config: &Config, spec: &DestinationRule, around: &Surroundings<'_>, found: &mut Found<'_>) {
     let namespace = &config.key.namespace;
@@ -136,7 +136,11 @@ fn check_reach(
     }
     let before = |service: &Arc<Service>| -> Option<ConfigKey> {
         let rules = around.rules_about(&service.key.host);
-        let mut own = rules.filter(|rule| rule.key.namespace == *service.namespace() && rule.key.namespace != *root);
+        let mut own = rules.filter(|rule| {
+            let is_for_all = around.export_of(rule) == ExportTo::All
+                && rule.spec.as_destination_rule().is_some_and(|rule| rule.workload_selector.is_none());
+            is_for_all && rule.key.namespace == *service.namespace() && rule.key.namespace != *root
+        });
         own.next().map(|rule| rule.key.clone())
     };
     let shadows: Option<BTreeSet<ConfigKey>> = services.iter().map(|service| before(service)).collect();
@@ -159,7 +163,9 @@ fn check_subset(
     let of_services = services.iter().flat_map(|service| around.endpoints(&service.key).iter());
     let endpoints: Vec<&Endpoint> = of_services.collect();
     let has_labels = |endpoint: &Endpoint| subset.labels.selects(&with_place(endpoint));
-    let is_known = around.knows_workloads() && services.iter().all(|service| service.discovery.is_told());
+    let is_told = services.iter().all(|service| service.discovery.is_told());
+    // Without any endpoint there is another trouble, or nothing is known of Pods.
+    let is_known = is_told && endpoints.iter().any(|endpoint| !endpoint.labels.is_empty());
     if is_known && !subset.labels.is_empty() && !endpoints.into_iter().any(has_labels) {
         let labels: Vec<String> = subset.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cause = format!(

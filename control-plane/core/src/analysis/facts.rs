@@ -19,6 +19,9 @@ type Counted<T> = BTreeMap<T, usize>;
 pub(super) struct Facts {
     /// The label sets of the known workloads, by namespace.
     pub(super) workloads: BTreeMap<Arc<str>, Counted<Labels>>,
+    /// The number of Pods and of clients in each namespace. Whoever has none of a namespace may have Deployments, of which nothing
+    /// is known.
+    pub(super) pods: Counted<Arc<str>>,
     /// The hosts of services that are wildcards.
     pub(super) wildcards: BTreeSet<Hostname>,
     /// The Sidecars of each namespace.
@@ -46,13 +49,8 @@ impl Facts {
         let key = &config.key;
         let namespace = &key.namespace;
         match &config.spec {
-            Spec::Pod(_) => self.turn_workload(namespace, &config.labels, turn, touched),
+            Spec::Pod(_) => self.turn_pod(namespace, &config.labels, turn, touched),
             Spec::WorkloadEntry(entry) => self.turn_workload(namespace, &entry.labels, turn, touched),
-            Spec::ServiceEntry(entry) => {
-                for endpoint in &entry.endpoints {
-                    self.turn_workload(namespace, &endpoint.labels, turn, touched);
-                }
-            }
             Spec::Sidecar(_) => {
                 set(&mut self.sidecars, namespace.clone(), key, turn);
                 touched.insert(Read::Sidecars(namespace.clone()));
@@ -77,6 +75,7 @@ impl Facts {
             Spec::Namespace
             | Spec::MeshConfig(_)
             | Spec::Service(_)
+            | Spec::ServiceEntry(_)
             | Spec::EndpointSlice(_)
             | Spec::WorkloadGroup(_)
             | Spec::Ingress(_)
@@ -84,14 +83,13 @@ impl Facts {
         }
     }
 
-    /// Takes in that a workload comes or goes.
-    pub(super) fn turn_workload(
-        &mut self,
-        namespace: &Arc<str>,
-        labels: &Labels,
-        turn: Turn,
-        touched: &mut BTreeSet<Read>,
-    ) {
+    /// Takes in that a Pod, or the workload of a client, comes or goes.
+    pub(super) fn turn_pod(&mut self, namespace: &Arc<str>, labels: &Labels, turn: Turn, touched: &mut BTreeSet<Read>) {
+        count(&mut self.pods, namespace.clone(), turn);
+        self.turn_workload(namespace, labels, turn, touched);
+    }
+
+    fn turn_workload(&mut self, namespace: &Arc<str>, labels: &Labels, turn: Turn, touched: &mut BTreeSet<Read>) {
         let of_namespace = self.workloads.entry(namespace.clone()).or_default();
         count(of_namespace, labels.clone(), turn);
         if of_namespace.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rutter_api::config::istio::{Gateway, Server};
-use rutter_api::{Config, ConfigKey, Hostname, Labels};
+use rutter_api::{Config, ConfigKey, Labels};
 
 use super::code::Code;
 use super::facts::certificates_of;
@@ -111,12 +111,12 @@ fn check_servers(
         }
         return;
     }
-    let common = server.hosts.iter().filter_map(|own| {
-        let overlaps = |their: &Hostname| their.covers(&own.host) || own.host.covers(their);
-        let their = theirs.hosts.iter().find(|their| their.namespace == own.namespace && overlaps(&their.host))?;
-        Some(if their.host.covers(&own.host) { own.host.as_str() } else { their.host.as_str() })
+    // Of a wildcard and a host that it covers the more specific one counts.
+    let common = server.hosts.iter().filter(|own| {
+        let meets = |their: &Option<Box<str>>| their.is_none() || own.namespace.is_none() || *their == own.namespace;
+        theirs.hosts.iter().any(|their| their.host == own.host && meets(&their.namespace))
     });
-    let common: BTreeSet<&str> = common.collect();
+    let common: BTreeSet<&str> = common.map(|own| own.host.as_str()).collect();
     if !common.is_empty() {
         let hosts: Vec<&str> = common.into_iter().collect();
         let cause = format!("{} has {} at port {port} of the same workload too", other.key, hosts.join(", "));

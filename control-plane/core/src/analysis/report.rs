@@ -16,6 +16,9 @@ use crate::settings::MeshSettings;
 /// The age of an object that is not stored yet: it is younger than all that are.
 const YOUNGEST: CreationTimestamp = CreationTimestamp::from_microseconds(i64::MAX);
 
+/// The number of clients that a row names.
+const NAMED: usize = 3;
+
 /// A YAML or JSON text with any number of objects.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
@@ -66,8 +69,10 @@ pub struct Row {
     pub cause: String,
     /// What can be done.
     pub fix: String,
-    /// The connected clients that it is about.
-    pub clients: Vec<Arc<SidecarNode>>,
+    /// The number of connected clients that it is about.
+    pub clients: usize,
+    /// The first of them, as `POD.NAMESPACE`.
+    pub first_clients: Vec<String>,
 }
 
 /// Analyzes a mesh as it would be with some files.
@@ -90,14 +95,17 @@ pub fn report(input: &Input<'_>) -> Report {
     analyzer.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
     let clients = Clients::new(analyzer.index(), &input.clients);
     // Several findings about one object follow each other.
-    let mut hit: Option<(ConfigKey, Vec<Arc<SidecarNode>>)> = None;
+    let mut hit: Option<(ConfigKey, usize, Vec<String>)> = None;
     for Finding { object, code, path, cause, fix } in analyzer.findings().cloned() {
         let place = objects.get(&object).map(|(_, place)| place.clone()).unwrap_or_default();
-        if hit.as_ref().is_none_or(|(key, _)| *key != object) {
-            hit = Some((object.clone(), clients.of(&object)));
+        if hit.as_ref().is_none_or(|(key, ..)| *key != object) {
+            let nodes = clients.of(&object);
+            hit = Some((object.clone(), nodes.len(), nodes.iter().take(NAMED).map(|node| node.id()).collect()));
         }
-        let clients = hit.as_ref().map(|(_, clients)| clients.clone()).unwrap_or_default();
-        rows.push(Row { code, object: object.to_string(), key: Some(object), place, path, cause, fix, clients });
+        let (clients, first_clients) =
+            hit.as_ref().map(|(_, count, first)| (*count, first.clone())).unwrap_or_default();
+        let name = object.to_string();
+        rows.push(Row { code, object: name, key: Some(object), place, path, cause, fix, clients, first_clients });
     }
     rows.sort_by(|a, b| (b.code.level(), a.code, &a.object).cmp(&(a.code.level(), b.code, &b.object)));
     Report { rows, objects: count }
@@ -165,7 +173,8 @@ fn refused_row(place: String, path: String, cause: String) -> Row {
         path,
         cause,
         fix: "Correct it; apply refuses it.".to_owned(),
-        clients: Vec::new(),
+        clients: 0,
+        first_clients: Vec::new(),
     }
 }
 
@@ -235,8 +244,7 @@ mod tests {
             let sources = vec![Source { name: "a.yaml", text: text.as_bytes() }];
             let (live, settings, clients) = (configs(LIVE), MeshSettings::default(), clients.clone());
             let rows = report(&Input { live, sources, namespace: "shop", clients, settings }).rows;
-            let ids = |row: &Row| row.clients.iter().map(|node| node.id()).collect::<Vec<_>>().join(" ");
-            rows.iter().map(|row| format!("{} {}", row.code, ids(row))).collect::<Vec<_>>()
+            rows.iter().map(|row| format!("{} {}", row.code, row.first_clients.join(" "))).collect::<Vec<_>>()
         };
         assert_eq!(hit(&routes("v", "gone")), ["IST0101 b.bank a.shop"]);
         assert_eq!(hit(&rule("shop", "web")), ["RUT0004 b.bank a.shop"]);

@@ -130,7 +130,7 @@ fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Fo
                     port.number, own.key.host, first.key.host, first.key.origin
                 );
                 let fix = "Write addresses, or give one of them another port.";
-                found.add(Code::PortProtocolConflict, "spec.ports", cause, fix);
+                found.add(Code::PortTakenByAnother, "spec.ports", cause, fix);
             }
         }
     }
@@ -138,7 +138,11 @@ fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Fo
 
 /// Returns whether nothing but the port of a connection tells that a service is meant.
 fn is_told_by_port(service: &Service) -> bool {
-    service.addresses.is_empty() && service.subnets.is_empty() && !service.discovery.follows_client()
+    // Kubernetes gives addresses to its services, whether or not they are in a manifest.
+    !service.is_kubernetes()
+        && service.addresses.is_empty()
+        && service.subnets.is_empty()
+        && !service.discovery.follows_client()
 }
 
 pub(super) fn check_mesh_config(config: &Config, mesh: &MeshConfig, around: &Surroundings<'_>, found: &mut Found<'_>) {

@@ -8,6 +8,8 @@ use rutter_api::{Config, Hostname, Labels};
 use super::code::Code;
 use super::finding::Found;
 use super::surroundings::Surroundings;
+use crate::model::ExportTo;
+use crate::visibility::Egress;
 
 pub(super) fn check(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, found: &mut Found<'_>) {
     check_selector(config, spec, around, found);
@@ -15,7 +17,9 @@ pub(super) fn check(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, 
     let namespace = &config.key.namespace;
     let root = &around.settings().root_namespace;
     let of_root = around.sidecars_of(root).into_iter().find(|other| selector_of(other).is_none());
-    let is_narrow = |other: &&Arc<Config>| other.spec.as_sidecar().is_some_and(|sidecar| !sidecar.egress.is_empty());
+    let is_narrow = |other: &&Arc<Config>| {
+        other.spec.as_sidecar().is_some_and(|sidecar| !Egress::new(sidecar, namespace).is_everything())
+    };
     let inherits = around.settings().inherit_egress;
     if let Some(other) = of_root.filter(|other| namespace != root && !inherits && is_narrow(other))
         && spec.egress.is_empty()
@@ -74,7 +78,7 @@ fn check_selector(config: &Config, _: &Sidecar, around: &Surroundings<'_>, found
         let fix = "Let each workload be selected by one of them.";
         found.add(Code::ConflictingSidecarWorkloadSelectors, "spec.workloadSelector", cause, fix);
     }
-    if selected.is_empty() && around.knows_workloads() {
+    if selected.is_empty() && around.knows_workloads_of(namespace) {
         let labels: Vec<String> = selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cause = format!("no workload in {namespace} has the labels {}", labels.join(","));
         let fix = "Correct the labels, or remove the object.";
@@ -85,25 +89,41 @@ fn check_selector(config: &Config, _: &Sidecar, around: &Surroundings<'_>, found
 /// One host of an egress listener.
 struct Pattern<'a> {
     path: String,
-    namespace: &'a str,
+    namespace: Place<'a>,
     /// The host. `None` means every host.
     host: Option<Hostname>,
 }
 
-impl<'a> Pattern<'a> {
-    fn parse(path: String, text: &'a str, own_namespace: &'a str) -> Option<Self> {
-        let (namespace, host) = text.split_once('/')?;
-        let namespace = if namespace == "." { own_namespace } else { namespace };
-        let host = if host == "*" { None } else { Some(host.parse().ok()?) };
-        (namespace != "~").then_some(Self { path, namespace, host })
-    }
+/// The namespaces that a pattern means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    Any,
+    /// That of each workload, in a Sidecar that is for workloads of several namespaces.
+    OfWorkload,
+    Named(&'a str),
+}
 
-    fn admits(&self, namespace: &str, host: &Hostname) -> bool {
-        (self.namespace == "*" || self.namespace == namespace)
-            && self
-                .host
-                .as_ref()
-                .is_none_or(|pattern| pattern.covers(host) || host.is_wildcard() && host.covers(pattern))
+impl Place<'_> {
+    fn may_be(self, namespace: &str) -> bool {
+        match self {
+            Self::Any | Self::OfWorkload => true,
+            Self::Named(name) => name == namespace,
+        }
+    }
+}
+
+impl<'a> Pattern<'a> {
+    /// Reads a pattern. `own` is what `.` means. `None` means that it lets in nothing.
+    fn parse(path: String, text: &'a str, own: Place<'a>) -> Option<Self> {
+        let (namespace, host) = text.split_once('/')?;
+        let namespace = match namespace {
+            "~" => return None,
+            "*" => Place::Any,
+            "." => own,
+            name => Place::Named(name),
+        };
+        let host = if host == "*" { None } else { Some(host.parse().ok()?) };
+        Some(Self { path, namespace, host })
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -112,19 +132,20 @@ impl<'a> Pattern<'a> {
             (Some(_), None) => false,
             (Some(own), Some(other)) => own.covers(other),
         };
-        (self.namespace == "*" || self.namespace == other.namespace) && covers_host
+        (self.namespace == Place::Any || self.namespace == other.namespace) && covers_host
     }
 }
 
 fn check_egress(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let own = &config.key.namespace;
+    let namespace = &config.key.namespace;
+    let is_default = *namespace == around.settings().root_namespace && selector_of(config).is_none();
+    let own = if is_default { Place::OfWorkload } else { Place::Named(namespace) };
+    let reaches = |export: &ExportTo| is_default || export.reaches(namespace);
     for (at, listener) in spec.egress.iter().enumerate() {
-        let patterns: Vec<Pattern<'_>> = listener
-            .hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(number, text)| Pattern::parse(format!("spec.egress[{at}].hosts[{number}]"), text, own))
-            .collect();
+        let hosts = listener.hosts.iter().enumerate();
+        let patterns =
+            hosts.filter_map(|(number, text)| Pattern::parse(format!("spec.egress[{at}].hosts[{number}]"), text, own));
+        let patterns: Vec<Pattern<'_>> = patterns.collect();
         for (number, pattern) in patterns.iter().enumerate() {
             let wider = patterns.iter().enumerate().find(|(other, wider)| {
                 *other != number && wider.covers(pattern) && (!pattern.covers(wider) || *other < number)
@@ -134,18 +155,21 @@ fn check_egress(config: &Config, spec: &Sidecar, around: &Surroundings<'_>, foun
                 found.add(Code::SidecarEgressRedundant, &pattern.path, cause, "Remove one of them.");
                 continue;
             }
-            // A whole namespace is a plan, and not a name that may be wrong.
-            let Some(host) = &pattern.host else { continue };
-            let meeting = around.hosts_meeting(host);
-            let lets_in = |known: &Hostname| {
-                let definitions = around.definitions(known).iter();
-                let mut seen = definitions.filter(|service| service.export_to.reaches(own));
-                seen.any(|service| pattern.admits(service.namespace(), known))
-            };
-            if !meeting.iter().any(lets_in) {
-                let place =
-                    if pattern.namespace == "*" { "any namespace".to_owned() } else { pattern.namespace.to_owned() };
-                let cause = format!("no service {host} in {place} is known to workloads of {own}");
+            // A pattern for several hosts is a plan, and not a name that may be wrong.
+            let Some(host) = pattern.host.as_ref().filter(|host| !host.is_wildcard()) else { continue };
+            let is_defined = around
+                .services_named(host)
+                .iter()
+                .any(|service| reaches(&service.export_to) && pattern.namespace.may_be(service.namespace()));
+            let is_routed = around
+                .routing(host)
+                .any(|routes| reaches(&around.export_of(routes)) && pattern.namespace.may_be(&routes.key.namespace));
+            if !is_defined && !is_routed {
+                let place = match pattern.namespace {
+                    Place::Any | Place::OfWorkload => "any namespace",
+                    Place::Named(name) => name,
+                };
+                let cause = format!("no service {host} in {place} is known, or none that may be seen here");
                 let fix = "Correct the host or its namespace: a host is written in full.";
                 found.add(Code::SidecarEgressMatchesNothing, &pattern.path, cause, fix);
             }

@@ -44,10 +44,16 @@ impl<'a> Surroundings<'a> {
         self.index.mesh()
     }
 
-    /// Returns whether any workload is known. Otherwise nothing can be said of what selects some.
+    /// Returns whether Pods or clients are known. Otherwise nothing can be said of what selects none.
     pub(super) fn knows_workloads(&self) -> bool {
         self.note(Read::AllWorkloads);
-        !self.facts.workloads.is_empty()
+        !self.facts.pods.is_empty()
+    }
+
+    /// Returns whether Pods or clients of a namespace are known.
+    pub(super) fn knows_workloads_of(&self, namespace: &Arc<str>) -> bool {
+        self.note(Read::Workloads(namespace.clone()));
+        self.facts.pods.contains_key(namespace)
     }
 
     /// Returns the label sets of the workloads of a namespace.
@@ -69,10 +75,10 @@ impl<'a> Surroundings<'a> {
         keys.filter_map(|key| self.index.written(key)).collect()
     }
 
-    /// Returns all Gateways.
+    /// Returns all Gateways that somebody has written.
     pub(super) fn gateways(&self) -> impl Iterator<Item = &'a Arc<Config>> {
         self.note(Read::Gateways);
-        self.index.of_kind(Kind::Gateway)
+        self.index.of_kind(Kind::Gateway).filter(|config| !self.index.is_derived(&config.key))
     }
 
     /// Returns the Gateways of which some server shows a certificate.
@@ -157,16 +163,12 @@ impl<'a> Surroundings<'a> {
         self.index.hosts().filter(|known| host.covers(known)).collect()
     }
 
-    /// Returns the hosts of services that a pattern may mean: those that it covers, and wildcards that cover it.
-    pub(super) fn hosts_meeting(&self, pattern: &Hostname) -> Vec<Hostname> {
-        if pattern.is_wildcard() {
-            self.note(Read::Hosts);
-            let meeting = self.index.hosts().filter(|known| pattern.covers(known) || known.covers(pattern));
-            return meeting.cloned().collect();
-        }
+    /// Returns the definitions of a host, and those of wildcards that cover it.
+    pub(super) fn services_named(&self, host: &Hostname) -> Vec<&'a Arc<Service>> {
         self.note(Read::Wildcards);
-        let wildcards = self.facts.wildcards.iter().filter(|known| known.covers(pattern)).cloned();
-        [pattern.clone()].into_iter().chain(wildcards).collect()
+        let wildcards = self.facts.wildcards.iter().filter(|known| known.covers(host));
+        let by_wildcard = wildcards.flat_map(|wildcard| self.index.definitions(wildcard));
+        self.definitions(host).iter().chain(by_wildcard).collect()
     }
 
     /// Returns the services of a namespace.

@@ -2,44 +2,68 @@
 
 use std::collections::BTreeMap;
 
-use rutter_api::config::istio::{HttpMatch, StringMatch, VirtualService};
+use rutter_api::config::istio::{HttpMatch, StringMatch, TcpMatch, VirtualService};
 
 use super::code::Code;
 use super::finding::Found;
 
-/// What of a rule counts here: its conditions. Empty means that it takes everything.
+/// What of a rule counts here.
 struct Rule<'a, M> {
+    /// Its conditions. Empty means that it takes everything.
     conditions: Vec<&'a M>,
+    /// Whether it takes only what another VirtualService has conditions for.
+    delegates: bool,
 }
 
 pub(super) fn check(spec: &VirtualService, found: &mut Found<'_>) {
-    let http: Vec<Rule<'_, HttpMatch>> =
-        spec.http.iter().map(|http| Rule { conditions: http.matches.iter().collect() }).collect();
-    check_rules("http", &http, is_covered, found);
-    let tls: Vec<_> = spec.tls.iter().map(|tls| Rule { conditions: tls.matches.iter().collect() }).collect();
-    check_rules("tls", &tls, PartialEq::eq, found);
-    let tcp: Vec<_> = spec.tcp.iter().map(|tcp| Rule { conditions: tcp.matches.iter().collect() }).collect();
-    check_rules("tcp", &tcp, PartialEq::eq, found);
+    let http: Vec<Rule<'_, HttpMatch>> = spec
+        .http
+        .iter()
+        .map(|http| Rule { conditions: http.matches.iter().collect(), delegates: http.delegate.is_some() })
+        .collect();
+    check_rules(
+        "http",
+        &http,
+        &Compare { covers: is_covered, takes_all: |condition| is_covered(condition, &HttpMatch::default()) },
+        found,
+    );
+    let tls: Vec<_> =
+        spec.tls.iter().map(|tls| Rule { conditions: tls.matches.iter().collect(), delegates: false }).collect();
+    check_rules("tls", &tls, &Compare { covers: PartialEq::eq, takes_all: |_| false }, found);
+    let tcp: Vec<_> =
+        spec.tcp.iter().map(|tcp| Rule { conditions: tcp.matches.iter().collect(), delegates: false }).collect();
+    check_rules("tcp", &tcp, &Compare { covers: PartialEq::eq, takes_all: takes_all_connections }, found);
 }
 
-/// Tells the rules of one sort that nothing is left for. `covers` says whether a condition, the second, is covered by an earlier
-/// one.
-fn check_rules<M>(sort: &str, rules: &[Rule<'_, M>], covers: fn(&M, &M) -> bool, found: &mut Found<'_>) {
+/// How conditions of one sort are compared.
+struct Compare<M> {
+    /// Whether everything that the second condition takes is taken by the first.
+    covers: fn(&M, &M) -> bool,
+    /// Whether a condition takes everything.
+    takes_all: fn(&M) -> bool,
+}
+
+/// Tells the rules of one sort that nothing is left for.
+fn check_rules<M>(sort: &str, rules: &[Rule<'_, M>], compare: &Compare<M>, found: &mut Found<'_>) {
     let mut catch_all = None;
     let mut earlier: Vec<(String, &M)> = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
         let path = format!("spec.{sort}[{at}]");
         if let Some(first) = catch_all {
-            let cause = format!("spec.{sort}[{first}] has no condition and takes everything before it");
-            found.add(Code::VirtualServiceUnreachableRule, path, cause, "Put the rule without conditions last.");
+            let cause = format!("spec.{sort}[{first}] stands before it and takes everything");
+            found.add(Code::VirtualServiceUnreachableRule, path, cause, "Put the rule that takes everything last.");
             continue;
         }
-        if rule.conditions.is_empty() {
+        if !rule.delegates
+            && (rule.conditions.is_empty() || rule.conditions.iter().any(|condition| (compare.takes_all)(condition)))
+        {
             catch_all = Some(at);
+        }
+        if rule.conditions.is_empty() {
             continue;
         }
         let covered = rule.conditions.iter().enumerate().filter_map(|(number, condition)| {
-            let (by, _) = earlier.iter().find(|(_, before)| covers(before, condition))?;
+            let (by, _) = earlier.iter().find(|(_, before)| (compare.covers)(before, condition))?;
             Some((number, by.clone()))
         });
         let covered: Vec<(usize, String)> = covered.collect();
@@ -59,6 +83,9 @@ fn check_rules<M>(sort: &str, rules: &[Rule<'_, M>], covers: fn(&M, &M) -> bool,
                 let fix = "Put the rule before the wider one, or remove the condition.";
                 found.add(Code::VirtualServiceIneffectiveMatch, path, cause, fix);
             }
+        }
+        if rule.delegates {
+            continue;
         }
         // Conditions of one rule lead to one place, so that only later rules are compared with them.
         let of_rule = rule.conditions.iter().enumerate();
@@ -85,9 +112,9 @@ fn is_covered(wide: &HttpMatch, narrow: &HttpMatch) -> bool {
         gateways,
         stat_prefix: _,
     } = wide;
-    let is_case_alike = *ignore_uri_case == narrow.ignore_uri_case || uri.is_none();
+    let is_case_alike = *ignore_uri_case == narrow.ignore_uri_case || uri.as_ref().is_none_or(is_any_path);
     is_case_alike
-        && is_text_covered(uri.as_ref(), narrow.uri.as_ref())
+        && is_text_covered(uri.as_ref().filter(|uri| !is_any_path(uri)), narrow.uri.as_ref())
         && is_text_covered(scheme.as_ref(), narrow.scheme.as_ref())
         && is_text_covered(method.as_ref(), narrow.method.as_ref())
         && is_text_covered(authority.as_ref(), narrow.authority.as_ref())
@@ -98,6 +125,20 @@ fn is_covered(wide: &HttpMatch, narrow: &HttpMatch) -> bool {
         && (source_labels.is_empty() || source_labels.selects(&narrow.source_labels))
         && (source_namespace.is_none() || *source_namespace == narrow.source_namespace)
         && (gateways.is_empty() || *gateways == narrow.gateways)
+}
+
+fn takes_all_connections(condition: &TcpMatch) -> bool {
+    let TcpMatch { destination_subnets, port, source_labels, source_namespace, gateways } = condition;
+    destination_subnets.is_empty()
+        && port.is_none()
+        && source_labels.is_empty()
+        && source_namespace.is_none()
+        && gateways.is_empty()
+}
+
+/// Returns whether every path is as a text says: they all begin with a slash.
+fn is_any_path(uri: &StringMatch) -> bool {
+    matches!(uri, StringMatch::Prefix(prefix) if prefix.is_empty() || prefix == "/")
 }
 
 fn are_covered(wide: &BTreeMap<String, StringMatch>, narrow: &BTreeMap<String, StringMatch>) -> bool {

@@ -31,7 +31,7 @@ pub(super) fn check(config: &Config, spec: &VirtualService, around: &Surrounding
             let path = format!("spec.http[{at}].fault.delay.percent");
             found.add(Code::Deprecated, path, "percent takes whole numbers only", "Write percentage.value.");
         }
-        check_retries(at, http, found);
+        check_retries(at, http, around, found);
     }
 }
 
@@ -125,19 +125,35 @@ fn check_destination(
         Some(_) | None => {}
     }
     if let Some(subset) = &destination.subset {
-        check_subset(&format!("{path}.subset"), &host, subset, around, found);
+        let namespaces: BTreeSet<&str> = services.iter().map(|service| &**service.namespace()).collect();
+        let root = &*around.settings().root_namespace;
+        let is_used = |rule: &Config| {
+            let own = &*rule.key.namespace;
+            own == &**namespace
+                || (namespaces.contains(own) || own == root) && around.export_of(rule).reaches(namespace)
+        };
+        check_subset(&format!("{path}.subset"), (&host, subset), is_used, around, found);
     }
 }
 
-fn check_subset(path: &str, host: &Hostname, subset: &str, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let rules = around.rules_about(host).filter_map(|rule| rule.spec.as_destination_rule());
+/// Tells a subset that no rule has which `is_used` where the VirtualService is.
+fn check_subset(
+    path: &str,
+    (host, subset): (&Hostname, &str),
+    is_used: impl Fn(&Config) -> bool,
+    around: &Surroundings<'_>,
+    found: &mut Found<'_>,
+) {
+    let rules = around.rules_about(host).filter(|rule| is_used(rule));
+    let rules = rules.filter_map(|rule| rule.spec.as_destination_rule());
     let mut known: BTreeSet<&str> = BTreeSet::new();
     for rule in rules {
         known.extend(rule.subsets.iter().map(|subset| &*subset.name));
     }
     if !known.contains(subset) {
-        let cause =
-            format!("no DestinationRule for {host} has a subset {subset}; requests sent there are answered 503");
+        let cause = format!(
+            "no DestinationRule for {host} that acts here has a subset {subset}; requests sent there are answered 503"
+        );
         let known: Vec<&str> = known.into_iter().collect();
         let fix = match known[..] {
             [] => format!("Define the subset in a DestinationRule for {host}."),
@@ -306,7 +322,11 @@ fn check_unbounded_names(config: &Config, spec: &VirtualService, around: &Surrou
 }
 
 /// Tells the rules for requests that change something and say nothing of retries.
-fn check_retries(at: usize, http: &HttpRoute, found: &mut Found<'_>) {
+fn check_retries(at: usize, http: &HttpRoute, around: &Surroundings<'_>, found: &mut Found<'_>) {
+    if around.mesh().is_some_and(|mesh| mesh.default_http_retry_policy.is_some()) {
+        // Somebody has decided about it.
+        return;
+    }
     let is_change =
         |method: &StringMatch| matches!(method, StringMatch::Exact(word) if word == "POST" || word == "PATCH");
     let takes_changes = http.matches.iter().any(|condition| condition.method.as_ref().is_some_and(is_change));

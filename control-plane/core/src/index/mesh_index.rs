@@ -384,6 +384,11 @@ impl MeshIndex {
         written.map(|config| self.as_written(config))
     }
 
+    /// Returns whether nobody has written an object: an Ingress means it.
+    pub fn is_derived(&self, key: &ConfigKey) -> bool {
+        self.derived.contains(key)
+    }
+
     /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.objects.len() - self.derived.len()

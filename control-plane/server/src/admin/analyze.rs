@@ -10,9 +10,6 @@ use crate::engine::Everything;
 /// The number of findings that are answered. Nobody reads more, and a response has its limits.
 const FINDINGS_MAX: usize = 10_000;
 
-/// The number of clients that a finding names.
-const NAMED: usize = 3;
-
 /// Analyzes everything that is there together with the files of a request.
 pub(super) fn analyze(request: &pb::AnalyzeRequest, everything: Everything) -> pb::AnalyzeResponse {
     let Everything { configs, clients, settings, revision } = everything;
@@ -21,14 +18,25 @@ pub(super) fn analyze(request: &pb::AnalyzeRequest, everything: Everything) -> p
     let input = Input { live: configs, sources: sources.collect(), namespace, clients, settings };
     let clients = count(input.clients.len());
     let report = report(&input);
-    let findings = report.rows.into_iter().take(FINDINGS_MAX).map(finding).collect();
-    pb::AnalyzeResponse { findings, objects: report.objects as u64, revision, clients }
+    let all = report.rows.len();
+    let mut rows = report.rows;
+    let only = &request.only_namespace;
+    rows.retain(|row| row.key.as_ref().is_none_or(|key| only.is_empty() || *key.namespace == **only));
+    let (elsewhere, left_out) = (all - rows.len(), rows.len().saturating_sub(FINDINGS_MAX));
+    rows.truncate(FINDINGS_MAX);
+    pb::AnalyzeResponse {
+        findings: rows.into_iter().map(finding).collect(),
+        objects: report.objects as u64,
+        revision,
+        clients,
+        elsewhere: elsewhere as u64,
+        left_out: left_out as u64,
+    }
 }
 
 fn finding(row: Row) -> pb::Finding {
-    let Row { code, object, key: named, place, path, cause, fix, clients } = row;
-    let client_ids = clients.iter().take(NAMED).map(|node| node.id()).collect();
-    let clients = count(clients.len());
+    let Row { code, object, key: named, place, path, cause, fix, clients, first_clients } = row;
+    let (clients, client_ids) = (count(clients), first_clients);
     pb::Finding {
         code: code.id().into(),
         object,

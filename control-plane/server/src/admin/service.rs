@@ -9,7 +9,7 @@ use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{Config, ConfigKey, LabelSelector, ResourceType, brief};
 use rutter_store::{CommitError, ConfigStore, ConfigWrite, Difference, Owner, StoreError, Stored};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 use tracing::info;
 
@@ -34,6 +34,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The turn of the analysis that is under way.
+static ANALYSIS: Semaphore = Semaphore::const_new(1);
 
 /// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
 #[derive(Clone)]
@@ -153,8 +156,16 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn analyze(&self, request: Request<pb::AnalyzeRequest>) -> Result<Response<pb::AnalyzeResponse>, Status> {
+        // It holds a second mesh for as long as it takes, so that there is one at a time.
+        let Ok(turn) = ANALYSIS.try_acquire() else {
+            return Err(Status::resource_exhausted("another analysis is under way; try again when it has ended"));
+        };
         let everything = self.engine.everything().await.ok_or_else(|| Status::unavailable("the engine has ended"))?;
-        let analyzed = tokio::task::spawn_blocking(move || analyze::analyze(&request.into_inner(), everything)).await;
+        let analysis = move || {
+            let _turn = turn;
+            analyze::analyze(&request.into_inner(), everything)
+        };
+        let analyzed = tokio::task::spawn_blocking(analysis).await;
         analyzed.map(Response::new).map_err(|error| Status::internal(format!("the analysis failed: {error}")))
     }
 

@@ -28,6 +28,7 @@ fn ist0173_a_subset_without_workloads() {
     let placed = istio("WorkloadEntry", "w2", "address: 10.0.0.2, locality: r/z1, labels: {app: web}");
     check(&[&base, &placed, &subset("topology.kubernetes.io/zone: z1")], &[]);
     check(&[&service("web", WEB), &subset("version: v2")], &[]);
+    check(&[&service("web", WEB), &pod("p", "10.0.0.7", "app: web"), &subset("version: v2")], &[]);
 }
 
 #[test]
@@ -70,6 +71,9 @@ fn rut0003_a_rule_that_others_come_before() {
     check(&[&web, &own, &root("*.shop.svc.cluster.local")], &["RUT0003 destinationRule istio-system/r"]);
     check(&[&web, &service("other", WEB), &own, &root("*.shop.svc.cluster.local")], &[]);
     check(&[&web, &root("web.shop.svc.cluster.local")], &[]);
+    check(&[&web, &rule("host: web, exportTo: [.]"), &root("web.shop.svc.cluster.local")], &[]);
+    let chosen = rule("host: web, workloadSelector: {matchLabels: {app: a}}");
+    check(&[&web, &chosen, &root("web.shop.svc.cluster.local")], &[]);
 }
 
 #[test]

@@ -23,15 +23,19 @@ The exit code is 1 from `--failure-threshold` on, which is `error` unless you sa
 code out for an object, and so does the annotation `galley.io/analyze-suppress: CODE,CODE` of the object itself. `-o json` has the keys of
 istioctl (`code`, `level`, `origin`, `reference`, `message`, `documentationUrl`), and `field`, `cause` and `fix`.
 
-What cannot be known is not told. Selectors are compared with the Pods, the WorkloadEntries and the endpoints that are known, and, with
-a control plane, with the connected clients; if none of these is known at all, nothing is said of selectors.
+What cannot be known is not told. Selectors of Gateways and Sidecars are compared with the Pods and the WorkloadEntries that are known,
+and, with a control plane, with the connected clients; that nothing is selected is told only where some Pod or client is known, of the
+namespace if it is a Sidecar. Labels of subsets are compared with the endpoints of the service, if it has some. With `--offline` the domain
+of the cluster and the root namespace are the usual ones, unless `--domain` and `--root-namespace` say otherwise.
 
 Where the two differ:
 
-- IST0109 is told of two VirtualServices with the same host. A wildcard and a host that it covers are no conflict: the more specific one
-  counts.
+- IST0109 and IST0145 are told of equal hosts. A wildcard and a host that it covers are no conflict: the more specific one counts.
 - IST0118 is told only of services that a VirtualService or a DestinationRule is about. Nobody has to name the ports of the others.
-- IST0131 and IST0130 compare all conditions of a match, not only the prefix of the path.
+- IST0131 and IST0130 compare all conditions of a match, not only the prefix of the path. Rules that delegate leave over what the other
+  VirtualService does not take.
+- A subset counts as defined by rules that act where the VirtualService is: those of its namespace, of the service's or of the root
+  namespace.
 
 ## Codes
 ";

@@ -18,7 +18,7 @@ fn secret(name: &str) -> String {
 
 #[test]
 fn ist0101_selectors_and_secrets() {
-    let edge = workload("edge", "10.0.0.9", "app: edge");
+    let edge = pod("edge", "10.0.0.9", "app: edge");
     let plain = server(80, "HTTP", "*", "");
     check(&[&edge, &gateway("g", "app: edgy", &plain)], &["IST0101 gateway shop/g"]);
     check(&[&edge, &gateway("g", "app: edge", &plain)], &[]);
@@ -36,8 +36,13 @@ fn ist0145_one_host_in_two() {
     let of =
         |name: &str, selector: &str, port: u16, host: &str| gateway(name, selector, &server(port, "HTTP", host, ""));
     check(&[&of("a", "app: e", 80, "a.x"), &of("b", "app: e", 80, "a.x")], &both);
-    check(&[&of("a", "app: e", 80, "*.x"), &of("b", "app: e", 80, "a.x")], &both);
-    let edge = workload("edge", "10.0.0.9", "app: e, istio: i");
+    check(&[&of("a", "app: e", 80, "bank/a.x"), &of("b", "app: e", 80, "a.x")], &both);
+    check(&[&of("a", "app: e", 80, "*.x"), &of("b", "app: e", 80, "a.x")], &[]);
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i, namespace: shop}\n\
+        spec: {ingressClassName: istio, rules: [{host: a.x, http: {paths: [{path: /, pathType: Prefix, \
+        backend: {service: {name: web, port: {number: 80}}}}]}}]}\n---\n";
+    check(&[&service("web", WEB), ingress, &of("a", "istio: ingressgateway", 80, "*")], &[]);
+    let edge = pod("edge", "10.0.0.9", "app: e, istio: i");
     check(&[&edge, &of("a", "app: e", 80, "a.x"), &of("b", "istio: i", 80, "a.x")], &both);
     check(&[&of("a", "app: e", 80, "a.x"), &of("b", "app: e", 80, "b.x")], &[]);
     check(&[&of("a", "app: e", 80, "a.x"), &of("b", "app: e", 81, "a.x")], &[]);
@@ -55,7 +60,7 @@ fn rut0012_a_port_that_cannot_be_shared() {
 
 #[test]
 fn ist0162_ports_that_no_service_has() {
-    let edge = workload("edge", "10.0.0.9", "app: edge");
+    let edge = pod("edge", "10.0.0.9", "app: edge");
     let front = service("edge", "{name: http, port: 80, targetPort: 8080}");
     let of = |port: u16| gateway("g", "app: edge", &server(port, "HTTP", "*", ""));
     check(&[&edge, &front, &of(81)], &["IST0162 gateway shop/g"]);

@@ -31,6 +31,14 @@ fn workload(name: &str, address: &str, labels: &str) -> String {
     istio("WorkloadEntry", name, &format!("address: {address}, labels: {{{labels}}}"))
 }
 
+fn pod(name: &str, address: &str, labels: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\n\
+         status: {{podIP: {address}, conditions: [{{type: Ready, status: 'True'}}]}}\n---\n"
+    )
+}
+
 const WEB: &str = "{name: http, port: 80}";
 
 fn found(text: &str) -> Vec<Finding> {

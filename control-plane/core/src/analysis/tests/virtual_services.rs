@@ -29,6 +29,11 @@ fn ist0101_destinations_of_all_sorts() {
     check(&[&web, &routes("bank/v", "x.y", "host: web.shop.svc.cluster.local")], &[]);
     let rule = istio("DestinationRule", "r", "host: web, subsets: [{name: v1, labels: {version: v1}}]");
     check(&[&web, &rule, &routes("v", "web", "host: web, subset: v1")], &[]);
+    let far = "host: web.shop.svc.cluster.local, subsets: [{name: v1, labels: {version: v1}}]";
+    check(
+        &[&web, &istio("DestinationRule", "far/r", far), &routes("v", "web", "host: web, subset: v1")],
+        &["IST0101 virtualService shop/v", "RUT0002 destinationRule far/r"],
+    );
 }
 
 #[test]
@@ -114,6 +119,11 @@ fn ist0130_rules_that_are_never_taken() {
     let tls = "{match: [{sniHosts: [web]}], route: [{destination: {host: web}}]}";
     let tls = format!("hosts: [web], tls: [{tls}, {tls}]");
     check(&[&service("web", WEB), &istio("VirtualService", "v", &tls)], &told);
+    let headers = format!("{{match: [{{headers: {{x: {{exact: a}}}}}}], {ANSWER}}}");
+    check(&[&rules(&format!("{}, {headers}", prefix("/")))], &told);
+    check(&[&rules(&format!("{}, {{{ANSWER}}}", prefix("/")))], &told);
+    let delegated = istio("VirtualService", "d", &format!("http: [{{match: [{{uri: {{prefix: /a}}}}], {ANSWER}}}]"));
+    check(&[&delegated, &rules(&format!("{{delegate: {{name: d}}}}, {{{ANSWER}}}"))], &[]);
     check(&[&rules(&format!("{}, {}", prefix("/a/b"), prefix("/a")))], &[]);
     check(&[&rules(&format!("{}, {{{ANSWER}}}", prefix("/a")))], &[]);
     let narrowed = format!("{{match: [{{uri: {{prefix: /a}}, method: {{exact: GET}}}}], {ANSWER}}}");
@@ -218,6 +228,9 @@ fn rut0011_posts_that_are_repeated() {
     check(&[&web, &posts("PATCH", "")], &["RUT0011 virtualService shop/v"]);
     check(&[&web, &posts("POST", "retries: {attempts: 0}, ")], &[]);
     check(&[&web, &posts("GET", "")], &[]);
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
+        data: {mesh: '{defaultHttpRetryPolicy: {attempts: 0}}'}\n---\n";
+    check(&[&web, mesh, &posts("POST", "")], &[]);
 }
 
 #[test]
