@@ -1,8 +1,8 @@
 //! What is wrong with config, or has no effect, although each object alone is valid.
 //!
-//! Every check is about one object and looks at others only through `Surroundings`, which notes what it looks at. The codes, and most of the conditions, are
-//! those of Istio's configuration analysis, so that people who know them find what they expect; `docs/analyze.md` lists them.
-//! What cannot be known is not told: without any known workload nothing is said of selectors, for example.
+//! Every check is about one object and looks at others only through `Surroundings`, which notes what it looks at. The codes, and most
+//! of the conditions, are those of Istio's configuration analysis, so that people who know them find what they expect;
+//! `docs/analyze.md` lists them. What cannot be known is not told: where no Pod and no client is known, nothing is said of selectors.
 //!
 //! - `code`: the codes, with their levels; `finding`: what is told.
 //! - `analyzer`: the findings of a mesh, kept up to date.
