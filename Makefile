@@ -78,14 +78,17 @@ venv: .venv/faketime/unpacked .venv/prometheus/unpacked .venv/envoy-$(ENVOY_VERS
 		@grpc/grpc-js@$(GRPC_JS_VERSION) @grpc/grpc-js-xds@$(GRPC_JS_XDS_VERSION)
 	@touch $@
 
+# Unpacks a package of Debian into the folder of the target, without root.
+unpack = cd $(@D) && apt-get download -qq $(1) && dpkg -x $(1)_*.deb . && rm $(1)_*.deb
+
 .venv/faketime/unpacked: .venv/envoy-$(ENVOY_VERSION)
 	@mkdir -p $(@D)
-	cd $(@D) && apt-get download -qq libfaketime && dpkg -x libfaketime_*.deb . && rm libfaketime_*.deb
+	$(call unpack,libfaketime)
 	@touch $@
 
 .venv/prometheus/unpacked: .venv/envoy-$(ENVOY_VERSION)
 	@mkdir -p $(@D)
-	cd $(@D) && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	$(call unpack,prometheus)
 	@touch $@
 
 # Each in a folder that is named by its line: 1.36.4 in .venv-envoy-1.36.

@@ -21,6 +21,9 @@ impl CreationTimestamp {
         Self(microseconds)
     }
 
+    /// The age of an object that is not stored yet: it is younger than all that are.
+    pub const YOUNGEST: Self = Self(i64::MAX);
+
     /// Returns the microseconds since the beginning of 1970 (UTC).
     pub const fn microseconds(self) -> i64 {
         self.0

@@ -1,6 +1,7 @@
 //! Labels, as selectors and subsets compare them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
@@ -56,6 +57,17 @@ impl From<BTreeMap<String, String>> for Labels {
     }
 }
 
+impl fmt::Display for Labels {
+    /// Prints the labels as kubectl does: `app=web,version=v1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into())
@@ -68,6 +80,12 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn labels_print_as_kubectl_shows_them() {
+        assert_eq!(labels(&[("version", "v1"), ("app", "a")]).to_string(), "app=a,version=v1");
+        assert_eq!(Labels::default().to_string(), "");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::args::{Analyze, Files, Output};
 use crate::client::Admin;
 use crate::files::read;
 use crate::output::{Out, print};
+use crate::targets::api_key;
 use crate::usage::usage;
 
 /// Where Istio documents its codes.
@@ -92,11 +93,7 @@ pub(crate) fn offline(wanted: &Analyze, namespace: &str, out: Out<'_>) -> Result
     let report = report(&input);
     let findings = report.rows.into_iter().map(|row| {
         let Row { code, object, key, place, path, cause, fix, clients: _, first_clients: _ } = row;
-        let key = key.map(|key| pb::ObjectKey {
-            kind: key.kind.name().into(),
-            namespace: key.namespace.to_string(),
-            name: key.name.to_string(),
-        });
+        let key = key.as_ref().map(api_key);
         Finding { code, object, key, place, path, cause, fix, clients: None }
     });
     let namespace = if wanted.all_namespaces { "" } else { namespace };

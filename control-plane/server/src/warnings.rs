@@ -192,13 +192,10 @@ fn ingresses(index: &MeshIndex, coming: &[&Arc<Config>], configs: &[Arc<Config>]
     warnings
 }
 
-/// The age of an object that is not stored yet: it is younger than all that are.
-const YOUNGEST: CreationTimestamp = CreationTimestamp::from_microseconds(i64::MAX);
-
 /// Returns objects with the ages that they will have among others, as far as it matters.
 fn with_ages(index: &MeshIndex, configs: &[Arc<Config>]) -> Vec<Arc<Config>> {
     let aged = |config: &Arc<Config>| {
-        let created = index.written(&config.key).map_or(YOUNGEST, |known| known.created);
+        let created = index.written(&config.key).map_or(CreationTimestamp::YOUNGEST, |known| known.created);
         Arc::new(Config { created, ..(**config).clone() })
     };
     configs.iter().map(aged).collect()

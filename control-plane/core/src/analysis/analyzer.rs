@@ -12,7 +12,6 @@ use super::surroundings::Surroundings;
 use super::{destination_rule, gateway, service, sidecar, virtual_service};
 use crate::debounce::ConfigBatch;
 use crate::index::{IndexDelta, MeshIndex};
-use crate::model::Protocol;
 use crate::settings::MeshSettings;
 
 /// The findings of a mesh. Each check notes what it looks at, and the object is checked again when some of that changes.
@@ -112,8 +111,7 @@ impl Analyzer {
             touched.extend(host.is_wildcard().then_some(Read::Wildcards));
             for service in definitions {
                 touched.insert(Read::HostsOf(service.namespace().clone()));
-                let tcp = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-                touched.extend(tcp.map(|port| Read::TcpPort(port.number)));
+                touched.extend(service.tcp_ports().map(Read::TcpPort));
             }
         }
         // Ingresses mean some as well.

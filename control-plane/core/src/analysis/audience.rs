@@ -45,9 +45,7 @@ fn egress_of(key: &ScopeKey, index: &MeshIndex) -> Egress {
     if key.client.is_gateway() {
         return Egress::passing(std::iter::empty());
     }
-    let objects = [&key.objects.egress_from, &key.objects.sidecar];
-    let mut specs = objects.into_iter().flatten().filter_map(|key| index.config(key)?.spec.as_sidecar());
-    specs.next().map_or_else(Egress::everything, |spec| Egress::new(spec, &key.namespace))
+    key.sidecar_egress(index)
 }
 
 impl Group<'_> {

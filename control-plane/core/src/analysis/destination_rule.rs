@@ -9,7 +9,7 @@ use rutter_api::{Config, ConfigKey, Hostname, Labels};
 use super::code::Code;
 use super::finding::Found;
 use super::surroundings::Surroundings;
-use crate::model::{Endpoint, ExportTo, Service};
+use crate::model::{Endpoint, ExportTo, LOCALITY_LABELS, Service};
 
 pub(super) fn check(config: &Config, spec: &DestinationRule, around: &Surroundings<'_>, found: &mut Found<'_>) {
     let namespace = &config.key.namespace;
@@ -42,8 +42,8 @@ fn services_of<'a>(host: &Hostname, namespace: &str, around: &Surroundings<'a>) 
         let by_wildcard = if seen.is_empty() { around.wildcard_covering(host, namespace) } else { None };
         return seen.into_iter().chain(by_wildcard).collect();
     }
-    let covered = around.covered_by(host).into_iter().filter(|covered| *covered != host);
-    let covered = covered.flat_map(|host| around.services_seen(host, namespace));
+    let covered = around.covered_by(host).into_iter().filter(|covered| covered != host);
+    let covered = covered.flat_map(|host| around.services_seen(&host, namespace));
     seen.into_iter().chain(covered).collect()
 }
 
@@ -167,11 +167,9 @@ fn check_subset(
     // Without any endpoint there is another trouble, or nothing is known of Pods.
     let is_known = is_told && endpoints.iter().any(|endpoint| !endpoint.labels.is_empty());
     if is_known && !subset.labels.is_empty() && !endpoints.into_iter().any(has_labels) {
-        let labels: Vec<String> = subset.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let cause = format!(
-            "no endpoint of {host} has the labels {}; requests to the subset {name} are answered 503",
-            labels.join(",")
-        );
+        let labels = &subset.labels;
+        let cause =
+            format!("no endpoint of {host} has the labels {labels}; requests to the subset {name} are answered 503");
         let fix = "Correct the labels, or start such workloads.";
         found.add(Code::DestinationRuleSubsetNotSelectPods, format!("spec.subsets[{at}].labels"), cause, fix);
     }
@@ -185,9 +183,7 @@ fn check_subset(
 
 /// Returns the labels of an endpoint with those of its place.
 fn with_place(endpoint: &Endpoint) -> Labels {
-    const PLACES: [&str; 3] =
-        ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
     let own = endpoint.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let place = PLACES.into_iter().zip(endpoint.locality.iter()).filter(|(_, value)| !value.is_empty());
+    let place = LOCALITY_LABELS.into_iter().zip(endpoint.locality.iter()).filter(|(_, value)| !value.is_empty());
     own.chain(place.map(|(name, value)| (name.to_owned(), value.to_string()))).collect()
 }

@@ -1,15 +1,17 @@
 //! What checks need to know of all objects together, kept up to date object by object.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rutter_api::config::istio::ServerTls;
 use rutter_api::{Config, ConfigKey, Hostname, Labels, Spec};
 
 use super::read::Read;
+use crate::edges::{link, unlink};
 use crate::index::MeshIndex;
-use crate::model::{Protocol, Service, ServiceKey, server_certificate_files};
+use crate::model::{Service, ServiceKey, server_certificate_files};
 
 /// Something that several have, each with how many.
 type Counted<T> = BTreeMap<T, usize>;
@@ -25,13 +27,13 @@ pub(super) struct Facts {
     /// The hosts of services that are wildcards.
     pub(super) wildcards: BTreeSet<Hostname>,
     /// The Sidecars of each namespace.
-    pub(super) sidecars: BTreeMap<Arc<str>, BTreeSet<ConfigKey>>,
+    pub(super) sidecars: HashMap<Arc<str>, BTreeSet<ConfigKey>>,
     /// The subsets to which routes lead, by their full host.
     pub(super) routed_subsets: Counted<(Hostname, String)>,
     /// The certificates that servers of Gateways have, each with the Gateways.
-    pub(super) certificates: BTreeMap<String, BTreeSet<ConfigKey>>,
+    pub(super) certificates: HashMap<String, BTreeSet<ConfigKey>>,
     /// The services that have a port for TCP, by the port.
-    pub(super) tcp_services: BTreeMap<u16, BTreeSet<ServiceKey>>,
+    pub(super) tcp_services: HashMap<u16, BTreeSet<ServiceKey>>,
 }
 
 /// Whether an object comes or goes.
@@ -52,7 +54,7 @@ impl Facts {
             Spec::Pod(_) => self.turn_pod(namespace, &config.labels, turn, touched),
             Spec::WorkloadEntry(entry) => self.turn_workload(namespace, &entry.labels, turn, touched),
             Spec::Sidecar(_) => {
-                set(&mut self.sidecars, namespace.clone(), key, turn);
+                turn_edge(&mut self.sidecars, namespace.clone(), key, turn);
                 touched.insert(Read::Sidecars(namespace.clone()));
             }
             Spec::VirtualService(spec) => {
@@ -68,7 +70,7 @@ impl Facts {
                 let of_servers = gateway.servers.iter().filter_map(|server| server.tls.as_deref());
                 for certificate in of_servers.flat_map(certificates_of) {
                     touched.insert(Read::Certificate(certificate.clone()));
-                    set(&mut self.certificates, certificate, key, turn);
+                    turn_edge(&mut self.certificates, certificate, key, turn);
                 }
             }
             Spec::Secret(_) => drop(touched.insert(Read::Secrets)),
@@ -108,19 +110,11 @@ impl Facts {
                 self.wildcards.insert(host.clone())
             };
         }
-        let tcp_ports = |service: &Arc<Service>| {
-            let tcp = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-            tcp.map(|port| port.number).collect::<Vec<_>>()
-        };
         for service in changed {
-            for port in tcp_ports(service) {
-                set(&mut self.tcp_services, port, &service.key, Turn::Goes);
-            }
+            service.tcp_ports().for_each(|port| unlink(&mut self.tcp_services, &port, &service.key));
         }
         for service in now {
-            for port in tcp_ports(service) {
-                set(&mut self.tcp_services, port, &service.key, Turn::Comes);
-            }
+            service.tcp_ports().for_each(|port| link(&mut self.tcp_services, port, service.key.clone()));
         }
     }
 }
@@ -134,16 +128,10 @@ fn count<T: Ord>(counted: &mut Counted<T>, value: T, turn: Turn) {
     }
 }
 
-fn set<K: Ord, T: Ord + Clone>(sets: &mut BTreeMap<K, BTreeSet<T>>, key: K, value: &T, turn: Turn) {
-    match (sets.entry(key), turn) {
-        (entry, Turn::Comes) => drop(entry.or_default().insert(value.clone())),
-        (Entry::Occupied(mut entry), Turn::Goes) => {
-            entry.get_mut().remove(value);
-            if entry.get().is_empty() {
-                entry.remove();
-            }
-        }
-        (Entry::Vacant(_), Turn::Goes) => {}
+fn turn_edge<K: Hash + Eq>(edges: &mut HashMap<K, BTreeSet<ConfigKey>>, thing: K, object: &ConfigKey, turn: Turn) {
+    match turn {
+        Turn::Comes => link(edges, thing, object.clone()),
+        Turn::Goes => unlink(edges, &thing, object),
     }
 }
 

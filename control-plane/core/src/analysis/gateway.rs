@@ -16,8 +16,7 @@ pub(super) fn check(config: &Config, spec: &Gateway, around: &Surroundings<'_>, 
     let selected: Vec<(&Arc<str>, &Labels)> =
         around.workloads().filter(|(_, labels)| spec.selector.selects(labels)).collect();
     if around.knows_workloads() && selected.is_empty() {
-        let labels: Vec<String> = spec.selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let cause = format!("no workload has the labels {}; nobody serves the Gateway", labels.join(","));
+        let cause = format!("no workload has the labels {}; nobody serves the Gateway", spec.selector);
         let fix = "Start such a gateway, or correct the labels.";
         found.add(Code::ReferencedResourceNotFound, "spec.selector", cause, fix);
     }

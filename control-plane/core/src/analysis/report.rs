@@ -13,9 +13,6 @@ use super::finding::Finding;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::settings::MeshSettings;
 
-/// The age of an object that is not stored yet: it is younger than all that are.
-const YOUNGEST: CreationTimestamp = CreationTimestamp::from_microseconds(i64::MAX);
-
 /// The number of clients that a row names.
 const NAMED: usize = 3;
 
@@ -86,7 +83,7 @@ pub fn report(input: &Input<'_>) -> Report {
     let mut changes: BTreeMap<ConfigKey, ConfigChange> = live.collect();
     for (key, (config, _)) in &objects {
         let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
-        let created = ages.get(key).copied().or(written).unwrap_or(YOUNGEST);
+        let created = ages.get(key).copied().or(written).unwrap_or(CreationTimestamp::YOUNGEST);
         changes.insert(key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })));
     }
     let count = changes.len();

@@ -12,14 +12,11 @@ use super::finding::Found;
 use super::surroundings::{Surroundings, meet};
 use crate::model::{Protocol, Service, ServiceKey};
 
-/// The ports of protocols in which the server speaks first, which are known without a name.
-const KNOWN_PORTS: [u16; 4] = [25, 53, 3306, 27017];
-
 pub(super) fn check(config: &Config, spec: &KubernetesService, around: &Surroundings<'_>, found: &mut Found<'_>) {
     let host = Hostname::kubernetes(&config.key.name, &config.key.namespace, &around.settings().domain);
     for (at, port) in spec.ports.iter().enumerate() {
         let path = format!("spec.ports[{at}]");
-        let is_unknown = Protocol::from_word(&port.protocol) == Protocol::Unknown;
+        let is_unknown = Protocol::of_port(&port.protocol, port.number) == Protocol::Unknown;
         if spec.external_name.is_some() && (port.name.is_empty() || port.name == "tcp" || port.name.starts_with("tcp-"))
         {
             let cause = format!(
@@ -28,7 +25,7 @@ pub(super) fn check(config: &Config, spec: &KubernetesService, around: &Surround
             );
             let fix = "Name the port after its protocol, such as http or tls.";
             found.add(Code::ExternalNameServiceTypeInvalidPortName, format!("{path}.name"), cause, fix);
-        } else if is_unknown && !KNOWN_PORTS.contains(&port.number) && is_anybodys_business(&host, around) {
+        } else if is_unknown && is_anybodys_business(&host, around) {
             let cause = format!(
                 "neither the name {:?} nor an appProtocol of port {} tells its protocol; it is found out from the first bytes of each \
                  connection, and routes hold for what turns out to be HTTP",
@@ -115,19 +112,17 @@ fn check_shared_ports(config: &Config, around: &Surroundings<'_>, found: &mut Fo
         if !is_told_by_port(own) {
             continue;
         }
-        for port in own.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        for port in own.tcp_ports() {
             let takes = |other: &&Arc<Service>| {
                 let is_other = other.key != own.key && other.key.host != own.key.host;
-                let has_port =
-                    other.ports.iter().any(|other| other.number == port.number && other.protocol == Protocol::Tcp);
-                is_other && has_port && is_told_by_port(other) && meet(&own.export_to, &other.export_to)
+                is_other && is_told_by_port(other) && meet(&own.export_to, &other.export_to)
             };
-            let others = around.tcp_services_at(port.number).filter(takes);
+            let others = around.tcp_services_at(port).filter(takes);
             let first = others.min_by_key(|other| &other.key.host).filter(|other| other.key.host < own.key.host);
             if let Some(first) = first {
                 let cause = format!(
                     "connections to port {} of {} go to {} of {}, because neither has an address",
-                    port.number, own.key.host, first.key.host, first.key.origin
+                    port, own.key.host, first.key.host, first.key.origin
                 );
                 let fix = "Write addresses, or give one of them another port.";
                 found.add(Code::PortTakenByAnother, "spec.ports", cause, fix);

@@ -79,8 +79,7 @@ fn check_selector(config: &Config, _: &Sidecar, around: &Surroundings<'_>, found
         found.add(Code::ConflictingSidecarWorkloadSelectors, "spec.workloadSelector", cause, fix);
     }
     if selected.is_empty() && around.knows_workloads_of(namespace) {
-        let labels: Vec<String> = selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let cause = format!("no workload in {namespace} has the labels {}", labels.join(","));
+        let cause = format!("no workload in {namespace} has the labels {selector}");
         let fix = "Correct the labels, or remove the object.";
         found.add(Code::ReferencedResourceNotFound, "spec.workloadSelector.labels", cause, fix);
     }

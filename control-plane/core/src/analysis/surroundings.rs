@@ -158,9 +158,9 @@ impl<'a> Surroundings<'a> {
     }
 
     /// Returns the hosts that a host covers.
-    pub(super) fn covered_by(&self, host: &Hostname) -> Vec<&'a Hostname> {
+    pub(super) fn covered_by(&self, host: &Hostname) -> Vec<Hostname> {
         self.note(Read::Hosts);
-        self.index.hosts().filter(|known| host.covers(known)).collect()
+        self.index.covered_by(host).cloned().collect()
     }
 
     /// Returns the definitions of a host, and those of wildcards that cover it.

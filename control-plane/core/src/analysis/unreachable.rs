@@ -6,6 +6,7 @@ use rutter_api::config::istio::{HttpMatch, StringMatch, TcpMatch, VirtualService
 
 use super::code::Code;
 use super::finding::Found;
+use crate::model::is_part;
 
 /// What of a rule counts here.
 struct Rule<'a, M> {
@@ -149,10 +150,6 @@ fn is_text_covered(wide: Option<&StringMatch>, narrow: Option<&StringMatch>) -> 
     match (wide, narrow) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(StringMatch::Prefix(wide)), Some(StringMatch::Prefix(narrow) | StringMatch::Exact(narrow))) => {
-            narrow.starts_with(wide.as_str())
-        }
-        (Some(StringMatch::Present), Some(_)) => true,
-        (Some(wide), Some(narrow)) => wide == narrow,
+        (Some(wide), Some(narrow)) => wide == narrow || is_part(narrow, wide),
     }
 }

@@ -130,7 +130,7 @@ fn lies_within(inner: &HttpMatch, outer: &HttpMatch) -> bool {
 }
 
 /// Returns whether every text that one pattern takes is surely taken by another.
-fn is_part(inner: &StringMatch, outer: &StringMatch) -> bool {
+pub(crate) fn is_part(inner: &StringMatch, outer: &StringMatch) -> bool {
     match (inner, outer) {
         (_, StringMatch::Present) => true,
         (StringMatch::Exact(inner), StringMatch::Exact(outer)) => inner == outer,

@@ -16,7 +16,7 @@ use super::policy::Policy;
 use super::service::Service;
 
 /// The labels that the locality of a workload stands for.
-const LOCALITY_LABELS: [&str; 3] =
+pub(crate) const LOCALITY_LABELS: [&str; 3] =
     ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
 
 /// The priorities that the locality alone can give: from the same sub-zone to another region that does not take over.

@@ -25,6 +25,7 @@ pub use credential::{
     rule_credentials, server_authorities, server_authorities_file, server_certificate_files, server_credentials,
     server_files,
 };
+pub(crate) use delegate::is_part;
 pub use delegate::{delegates_of, with_delegates};
 pub use endpoint::Endpoint;
 pub use export_to::{ExportTo, with_default_export};
@@ -33,6 +34,7 @@ pub use gateway::{
     passed_through, redirecting_hosts, servers_of,
 };
 pub use ingress::objects_of_ingress;
+pub(crate) use locality::LOCALITY_LABELS;
 pub use locality::{ClientLocality, LocalityNeeds, LocalityPlan, consecutive, rule_locality_needs};
 pub use mesh_config::{ConnectionDefaults, MeshConfigDifference, MeshDefaults};
 pub use policy::{Policy, shapes_routes};

@@ -142,7 +142,7 @@ impl Protocol {
 
     /// Returns the protocol of a port of a service. What is not known is found out from the first bytes, but at ports of
     /// protocols in which the server speaks first.
-    fn of_port(word: &str, number: u16) -> Self {
+    pub(crate) fn of_port(word: &str, number: u16) -> Self {
         let protocol = Self::from_word(word);
         let is_server_first = protocol == Self::Unknown && SERVER_FIRST_PORTS.contains(&number);
         if is_server_first { Self::Tcp } else { protocol }
@@ -256,6 +256,11 @@ fn may_be_given_address(config: &Config, entry: &ServiceEntry, host: &Hostname) 
 }
 
 impl Service {
+    /// Returns the ports for TCP.
+    pub(crate) fn tcp_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.number)
+    }
+
     /// Returns the namespace of the object that defines the service.
     pub fn namespace(&self) -> &Arc<str> {
         &self.key.origin.namespace

@@ -7,7 +7,7 @@ use rutter_api::SidecarNode;
 use crate::client::ClientClass;
 use crate::index::MeshIndex;
 use crate::model::{Capture, ClientLocality};
-use crate::visibility::WorkloadObjects;
+use crate::visibility::{Egress, WorkloadObjects};
 
 /// Names a scope for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,15 @@ impl ScopeKey {
             takes_secrets: client.is_gateway() && node.may_be_sent_secrets,
             objects: WorkloadObjects::of_node(index, node),
         }
+    }
+}
+
+impl ScopeKey {
+    /// Returns what the Sidecar objects of the clients let them see, if these are no gateways.
+    pub fn sidecar_egress(&self, index: &MeshIndex) -> Egress {
+        let objects = [&self.objects.egress_from, &self.objects.sidecar];
+        let mut specs = objects.into_iter().flatten().filter_map(|key| index.config(key)?.spec.as_sidecar());
+        specs.next().map_or_else(Egress::everything, |spec| Egress::new(spec, &self.namespace))
     }
 }
 

@@ -148,9 +148,7 @@ impl Scope {
             return;
         }
         let spec = self.sidecar(index);
-        let egress_from = self.key.objects.egress_from.as_ref().and_then(|key| index.config(key)?.spec.as_sidecar());
-        let seen = egress_from.or(spec);
-        self.egress = seen.map_or_else(Egress::everything, |spec| Egress::new(spec, &self.key.namespace));
+        self.egress = self.key.sidecar_egress(index);
         let mesh = index.mesh();
         let unknown = UnknownTraffic::new(spec, mesh, self.key.client.is_captured());
         self.capture = Capture { unknown, detection_timeout: detection_timeout(mesh) };
