@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::printable_line;
 use rutter_core::MeshSettings;
-use rutter_core::analysis::{Code, Input, Level, Row, Source, report};
+use rutter_core::analysis::{Analyzer, Code, Input, Level, Row, Source, report};
 use serde_json::{Value, json};
 
 use crate::args::{Analyze, Files, Output};
@@ -79,18 +79,17 @@ pub(crate) fn offline(wanted: &Analyze, namespace: &str, out: Out<'_>) -> Result
     }
     let named = sources.iter().map(|source| Source { name: &source.name, text: &source.text });
     let input = Input {
-        live: Vec::new(),
-        sources: named.collect(),
-        namespace: if namespace.is_empty() { "default" } else { namespace },
-        clients: Vec::new(),
-        settings: MeshSettings {
+        live: Analyzer::new(MeshSettings {
             domain: wanted.domain.as_str().into(),
             root_namespace: wanted.root_namespace.as_str().into(),
             inherit_egress: wanted.inherit_egress,
             ..MeshSettings::default()
-        },
+        }),
+        sources: named.collect(),
+        namespace: if namespace.is_empty() { "default" } else { namespace },
+        clients: Vec::new(),
     };
-    let report = report(&input);
+    let report = report(input);
     let findings = report.rows.into_iter().map(|row| {
         let Row { code, object, key, place, path, cause, fix, clients: _, first_clients: _ } = row;
         let key = key.as_ref().map(api_key);

@@ -81,7 +81,11 @@ fn tell_aside(response: &pb::ApplyResponse) {
         let types = types.collect::<Vec<_>>().join(", ");
         eprintln!("passed over, because they are no config of a mesh: {}", printable(&types));
     }
-    for warning in &response.warnings {
+    tell_warnings(&response.warnings);
+}
+
+fn tell_warnings(warnings: &[String]) {
+    for warning in warnings {
         eprintln!("warning: {}", printable(warning));
     }
 }
@@ -128,6 +132,7 @@ pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<
     for key in &response.deleted {
         writeln!(out, "{} {}", display_name(key), action(pb::applied::Action::Deleted, is_dry))?;
     }
+    tell_warnings(&response.warnings);
     if wanted.wait && !is_dry {
         let waited = wait(admin, response.revision, context.timeout).await?;
         return waited.show(out);

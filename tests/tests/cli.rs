@@ -118,7 +118,7 @@ async fn objects_are_applied_shown_and_deleted() -> Result<()> {
         service shop/a created (dry run)
         virtualService shop/v created (dry run)
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f config.yaml --dry-run").await?);
     expect![[r#"
         exit 0
@@ -131,7 +131,7 @@ async fn objects_are_applied_shown_and_deleted() -> Result<()> {
         service shop/a created
         virtualService shop/v created
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
     expect![[r#"
         exit 0
@@ -151,11 +151,11 @@ async fn objects_are_applied_shown_and_deleted() -> Result<()> {
           "passedOver": [],
           "revision": 1,
           "warnings": [
-            "virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503"
+            "IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503"
           ]
         }
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f . -o json").await?);
     expect![[r#"
         exit 0
@@ -356,14 +356,14 @@ async fn history_is_shown_compared_and_brought_back() -> Result<()> {
         service shop/a created
         virtualService shop/v created
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
     expect![[r#"
         exit 0
         service shop/a configured
         virtualService shop/v unchanged
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f changed.yaml").await?);
     expect![[r#"
         exit 1
@@ -706,7 +706,7 @@ async fn what_nobody_is_connected_to_see_is_said() -> Result<()> {
         revision 1:
         nothing was sent to anybody
         on standard error:
-        warning: virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
     "#]].assert_eq(&shell.shown("apply -f config.yaml --wait").await?);
     Ok(())
 }

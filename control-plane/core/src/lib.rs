@@ -16,6 +16,7 @@
 
 pub mod analysis;
 pub mod client;
+mod copy_on_write;
 pub mod debounce;
 mod edges;
 pub mod encode;

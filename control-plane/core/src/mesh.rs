@@ -1,14 +1,16 @@
 //! The whole computation as one value: config goes in, and every client's view is kept up to date.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rutter_api::node::Role;
 use rutter_api::{ConfigKey, ResourceType, SidecarNode};
 
+use crate::analysis::{Analysis, Analyzer, Before, Finding};
 use crate::client::ClientClass;
-use crate::debounce::ConfigBatch;
+use crate::copy_on_write::CopyOnWrite;
+use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::edges::{link, unlink};
 use crate::index::{IndexDelta, MeshIndex};
 use crate::scope::{ScopeId, ScopeKey, ScopeTable, Spread, sources};
@@ -21,7 +23,7 @@ use crate::workload::{SidecarEncoder, SidecarResources};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node {
     node: Arc<SidecarNode>,
     scope: ScopeId,
@@ -50,14 +52,16 @@ pub struct Work {
 pub struct Mesh {
     index: MeshIndex,
     scopes: ScopeTable,
-    nodes: HashMap<NodeId, Node>,
+    nodes: CopyOnWrite<HashMap<NodeId, Node>>,
     last_node: u64,
-    by_namespace: HashMap<Arc<str>, BTreeSet<NodeId>>,
-    by_address: HashMap<IpAddr, BTreeSet<NodeId>>,
-    by_scope: HashMap<ScopeId, BTreeSet<NodeId>>,
+    by_namespace: CopyOnWrite<HashMap<Arc<str>, BTreeSet<NodeId>>>,
+    by_address: CopyOnWrite<HashMap<IpAddr, BTreeSet<NodeId>>>,
+    by_scope: CopyOnWrite<HashMap<ScopeId, BTreeSet<NodeId>>>,
     /// The clients that are gateways.
-    gateways: BTreeSet<NodeId>,
+    gateways: CopyOnWrite<BTreeSet<NodeId>>,
     sidecar_encoder: SidecarEncoder,
+    /// What is wrong with the config, if that is followed.
+    analysis: Option<Analysis>,
     /// The resources of sidecars that went since the last sweep, and between that and the one before. Such sidecars are
     /// likely to come back. Holding them keeps the encodings alive, so that a sidecar which reconnects costs no
     /// encoding.
@@ -83,6 +87,63 @@ impl Mesh {
     pub fn with_spread(mut self, spread: Spread) -> Self {
         self.scopes.encoder.spread = Some(spread);
         self
+    }
+
+    /// Lets what is wrong with the config be followed.
+    #[must_use]
+    pub fn with_analysis(mut self) -> Self {
+        self.analysis = Some(Analysis::default());
+        self
+    }
+
+    /// Returns what is wrong with the config, as far as it is settled. `None` means that it is not followed.
+    pub fn analysis(&mut self) -> Option<&mut Analysis> {
+        self.analysis.as_mut()
+    }
+
+    /// Returns what is wrong with some objects, by object. Those of which nothing is wrong are left out.
+    pub fn findings_of(&mut self, objects: &[ConfigKey]) -> BTreeMap<ConfigKey, Vec<Finding>> {
+        let Some(analysis) = &mut self.analysis else { return BTreeMap::new() };
+        analysis.settle_objects(objects.iter(), &self.index);
+        let findings = objects.iter().map(|object| (object.clone(), analysis.of(object).to_vec()));
+        findings.filter(|(_, findings)| !findings.is_empty()).collect()
+    }
+
+    /// Returns the objects with what is wrong with them, which is found now if it is not followed or not settled.
+    pub fn analyzer(&self) -> Analyzer {
+        if let Some(analysis) = &self.analysis {
+            return Analyzer::of(self.index.clone(), analysis.clone());
+        }
+        let mut analyzer = Analyzer::new(self.index.settings().clone());
+        self.nodes.values().for_each(|node| analyzer.connect(&node.node.namespace, &node.node.labels));
+        let objects = self.index.configs().map(|config| (config.key.clone(), ConfigChange::Put(config.clone())));
+        analyzer.apply(&ConfigBatch { changes: objects.collect(), ..ConfigBatch::default() });
+        analyzer
+    }
+
+    /// Checks objects that changes can have altered, at most `most`, and returns whether none is left.
+    pub fn settle_analysis(&mut self, most: usize) -> bool {
+        self.analysis.as_mut().is_none_or(|analysis| analysis.settle(&self.index, most))
+    }
+
+    /// Returns a mesh that is like this one, and whose changes this one does not see. It costs a few pointers: what neither of the
+    /// two writes is shared, and what one of them writes is copied then, by table and by scope.
+    #[must_use]
+    pub fn branch(&self) -> Self {
+        Self {
+            index: self.index.clone(),
+            scopes: self.scopes.branch(),
+            nodes: self.nodes.clone(),
+            last_node: self.last_node,
+            by_namespace: self.by_namespace.clone(),
+            by_address: self.by_address.clone(),
+            by_scope: self.by_scope.clone(),
+            gateways: self.gateways.clone(),
+            sidecar_encoder: self.sidecar_encoder.branch(),
+            analysis: self.analysis.clone(),
+            resting: Default::default(),
+            revision: self.revision,
+        }
     }
 
     /// Returns the config of the mesh.
@@ -139,6 +200,9 @@ impl Mesh {
         if node.role == Role::Gateway {
             self.gateways.insert(id);
         }
+        if let Some(analysis) = &mut self.analysis {
+            analysis.connect(&node.namespace, &node.labels);
+        }
         let scope = self.scopes.enter(&ScopeKey::of_node(&node, &self.index), &self.index);
         link(&mut self.by_scope, scope, id);
         let [base, layer] = self.scopes.layers(scope).unwrap_or_default();
@@ -153,6 +217,9 @@ impl Mesh {
     pub fn disconnect(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else { return };
         self.gateways.remove(&id);
+        if let Some(analysis) = &mut self.analysis {
+            analysis.disconnect(&node.node.namespace, &node.node.labels);
+        }
         unlink(&mut self.by_namespace, &node.node.namespace, &id);
         for ip in &node.node.addresses {
             unlink(&mut self.by_address, ip, &id);
@@ -172,7 +239,11 @@ impl Mesh {
     /// those who see it. A client is named only if some byte of its resources is another.
     pub fn apply(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
         self.revision = self.revision.max(batch.revision);
+        let before = self.analysis.as_ref().map(|_| Before::of(batch, &self.index));
         let delta = self.index.apply(batch);
+        if let Some((analysis, before)) = self.analysis.as_mut().zip(before) {
+            analysis.note(batch, &before, &delta, &self.index);
+        }
         let scopes = self.scopes.apply(&delta, &self.index);
         let mut changed = BTreeSet::new();
         for scope in scopes.changed {
@@ -258,7 +329,7 @@ impl Mesh {
         let of_namespaces = namespaces.into_iter().filter_map(|namespace| self.by_namespace.get(namespace)).flatten();
         let mut nodes: BTreeSet<NodeId> = of_namespaces.copied().collect();
         if !gateways.is_empty() {
-            nodes.extend(&self.gateways);
+            nodes.extend(self.gateways.iter());
         }
         // The ports of a gateway follow from the services in front of it.
         let at_addresses = addresses.iter().filter_map(|ip| self.by_address.get(ip)).flatten();

@@ -60,6 +60,11 @@ pub(crate) struct SidecarEncoder {
 }
 
 impl SidecarEncoder {
+    /// Returns an encoder that finds what this one has encoded, and counts its own work from nothing.
+    pub(crate) fn branch(&self) -> Self {
+        Self { captured: self.captured.branch(), bound: 0 }
+    }
+
     /// Returns the number of times that the resources of a sidecar were encoded.
     pub(crate) fn encoded(&self) -> u64 {
         self.captured.encoded() + self.bound

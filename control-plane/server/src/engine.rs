@@ -8,23 +8,29 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
-use rutter_api::{Config, ConfigKey, Hostname, Invalid, ResourceType, SidecarNode};
+use rutter_api::{ConfigKey, Hostname, ResourceType, SidecarNode, brief};
+use rutter_core::analysis::{Finding, Level};
 use rutter_core::index::urgency_of;
-use rutter_core::message_size::check_endpoints;
 use rutter_core::{ConfigBatch, ConfigChange, Debounce, Mesh, MeshSettings, NodeId, View};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{interval, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
 use crate::oracle::Oracle;
 use crate::parallel;
 use crate::settings::MeshOptions;
 use crate::sources::{Source, SourceCommit};
-use crate::warnings;
 
 /// The time between two sweeps. A scope without sidecars is dropped at the second sweep that finds it so.
 const SWEEP: Duration = Duration::from_secs(60);
+/// The time between two reports of what is wrong.
+const REPORT: Duration = Duration::from_secs(1);
+/// The number of findings of one report that are logged.
+const LOGGED_MAX: usize = 20;
+/// The number of objects that are checked before the engine looks whether there is something else to do.
+const CHECKS_AT_ONCE: usize = 50;
 /// The length of the queue of calls to the engine. When it is full, callers wait until there is room.
 pub(crate) const CALLS: usize = 256;
 
@@ -33,31 +39,23 @@ pub(crate) enum Call {
     Connect(Arc<SidecarNode>, oneshot::Sender<Connection>),
     Disconnect(NodeId),
     Sources(NodeId, ResourceType, String, oneshot::Sender<BTreeSet<ConfigKey>>),
-    Check(Vec<Arc<Config>>, oneshot::Sender<Checked>),
     Addresses(Vec<ConfigKey>, oneshot::Sender<GivenAddresses>),
-    Everything(oneshot::Sender<Everything>),
+    Findings(Vec<ConfigKey>, oneshot::Sender<Findings>),
+    Branch(oneshot::Sender<Branch>),
 }
 
-/// Every object and every client, at one revision.
-#[derive(Debug)]
-pub(crate) struct Everything {
-    pub(crate) configs: Vec<Arc<Config>>,
-    pub(crate) clients: Vec<Arc<SidecarNode>>,
-    pub(crate) settings: MeshSettings,
-    pub(crate) revision: u64,
+/// What is wrong with objects. Those with which nothing is wrong are not in it.
+pub(crate) type Findings = BTreeMap<ConfigKey, Vec<Finding>>;
+
+/// The mesh at one moment, whose changes the engine does not see.
+pub(crate) struct Branch {
+    pub(crate) mesh: Mesh,
+    /// The commits that the mesh has not taken in yet.
+    pub(crate) pending: ConfigBatch,
 }
 
 /// The hosts of objects that were given an address because they have none, each with it.
 pub(crate) type GivenAddresses = BTreeMap<ConfigKey, Vec<(Hostname, IpAddr)>>;
-
-/// What the engine says of objects that are to be applied.
-#[derive(Debug, Default)]
-pub(crate) struct Checked {
-    /// Why they must not be applied.
-    pub(crate) faults: Vec<Invalid>,
-    /// What an operator should know of them.
-    pub(crate) warnings: Vec<String>,
-}
 
 /// A client's place in the engine.
 #[derive(Debug)]
@@ -101,13 +99,6 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// Checks objects that are to be applied beside those that are there. `None` means that the engine has ended.
-    pub(crate) async fn check(&self, configs: Vec<Arc<Config>>) -> Option<Checked> {
-        let (reply, answer) = oneshot::channel();
-        self.calls.send(Call::Check(configs, reply)).await.ok()?;
-        answer.await.ok()
-    }
-
     /// Returns which addresses hosts of objects were given.
     pub(crate) async fn addresses(&self, keys: Vec<ConfigKey>) -> GivenAddresses {
         let (reply, answer) = oneshot::channel();
@@ -117,10 +108,17 @@ impl EngineHandle {
         answer.await.unwrap_or_default()
     }
 
-    /// Returns every object and every client. `None` means that the engine has ended.
-    pub(crate) async fn everything(&self) -> Option<Everything> {
+    /// Returns what is wrong with objects. `None` means that the engine has ended.
+    pub(crate) async fn findings(&self, keys: Vec<ConfigKey>) -> Option<Findings> {
         let (reply, answer) = oneshot::channel();
-        self.calls.send(Call::Everything(reply)).await.ok()?;
+        self.calls.send(Call::Findings(keys, reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Returns the mesh as it is now. `None` means that the engine has ended.
+    pub(crate) async fn branch(&self) -> Option<Branch> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Branch(reply)).await.ok()?;
         answer.await.ok()
     }
 
@@ -149,6 +147,9 @@ enum Event {
     Due,
     Verified,
     Sweep,
+    /// Nothing else is to be done.
+    Idle,
+    Report,
     Stop,
 }
 
@@ -161,7 +162,7 @@ impl Engine {
             whole_route_tables: options.whole_route_tables,
             inherit_egress: options.inherit_egress,
         };
-        let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
+        let mut mesh = Mesh::new(settings).with_spread(parallel::spread).with_analysis();
         let mut batch = ConfigBatch::default();
         let mut commits = SelectAll::new();
         for source in sources {
@@ -192,6 +193,8 @@ impl Engine {
     /// Runs until `stop` is sent. It fails if a source of config fails.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         let mut sweep = interval(SWEEP);
+        let mut report = interval(REPORT);
+        let mut is_settled = false;
         loop {
             let due = self.debounce.due_at();
             let event = tokio::select! {
@@ -200,12 +203,16 @@ impl Engine {
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Event::Due,
                 Some(commit) = self.commits.next() => Event::Commit(commit?),
                 _ = sweep.tick() => Event::Sweep,
+                _ = report.tick() => Event::Report,
                 () = Oracle::finished(&mut self.oracle) => Event::Verified,
+                () = yield_now(), if !is_settled => Event::Idle,
             };
+            is_settled = matches!(event, Event::Idle) && self.mesh.settle_analysis(CHECKS_AT_ONCE);
             match event {
                 Event::Commit(commit) => self.record(commit),
                 Event::Call(call) => self.answer(call),
-                Event::Due | Event::Verified => {}
+                Event::Due | Event::Verified | Event::Idle => {}
+                Event::Report => self.report_findings(),
                 Event::Sweep => self.mesh.sweep(),
                 Event::Stop => return Ok(()),
             }
@@ -234,6 +241,28 @@ impl Engine {
         self.publish(&changed);
         self.applied.send_replace(self.debounce.taken_revision().max(self.mesh.revision()));
         self.update_metrics();
+    }
+
+    /// Counts what is wrong, and logs what came to be. It happens at intervals, because several changes may together come to
+    /// nothing that is wrong.
+    fn report_findings(&mut self) {
+        let Some(analysis) = self.mesh.analysis().filter(|analysis| analysis.is_settled()) else { return };
+        let news = analysis.take_news();
+        if news.is_empty() {
+            return;
+        }
+        for level in Level::ALL {
+            let count = analysis.findings().filter(|finding| finding.code.level() == level).count();
+            self.metrics.findings(level).set(gauge(count as u64));
+        }
+        let told: Vec<&Finding> =
+            news.iter().flat_map(|key| analysis.of(key)).filter(|finding| finding.code.level() > Level::Info).collect();
+        for Finding { object, code, path, cause, .. } in told.iter().take(LOGGED_MAX) {
+            warn!(target: "analysis", %code, %object, path, cause = brief(cause), "found");
+        }
+        if let Some(more @ 1..) = told.len().checked_sub(LOGGED_MAX) {
+            warn!(target: "analysis", more, "found more (see rutterctl analyze)");
+        }
     }
 
     fn publish(&self, changed: &BTreeSet<NodeId>) {
@@ -265,20 +294,11 @@ impl Engine {
                 let given = |key: ConfigKey| (key.clone(), self.mesh.index().given_addresses(&key));
                 let _ = reply.send(keys.into_iter().map(given).collect());
             }
-            Call::Everything(reply) => {
-                let index = self.mesh.index();
-                let _ = reply.send(Everything {
-                    configs: index.configs().cloned().collect(),
-                    clients: self.mesh.sidecars().map(|(node, _)| node.clone()).collect(),
-                    settings: index.settings().clone(),
-                    revision: self.mesh.revision(),
-                });
+            Call::Findings(keys, reply) => {
+                let _ = reply.send(self.mesh.findings_of(&keys));
             }
-            Call::Check(configs, reply) => {
-                let faults = check_endpoints(self.mesh.index(), &configs);
-                let mut warnings = warnings::of_objects(self.mesh.index(), self.debounce.pending(), &configs);
-                warnings.extend(warnings::long_regexes(&self.mesh, &configs));
-                let _ = reply.send(Checked { faults, warnings });
+            Call::Branch(reply) => {
+                let _ = reply.send(Branch { mesh: self.mesh.branch(), pending: self.debounce.pending().clone() });
             }
         }
         self.update_metrics();
@@ -304,6 +324,7 @@ fn gauge(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use rutter_api::Config;
     use rutter_api::config::Object;
     use rutter_api::yaml;
 

@@ -32,7 +32,6 @@ mod sources;
 mod streams;
 #[cfg(test)]
 mod testing;
-mod warnings;
 
 use rutter_api::LogWriter;
 

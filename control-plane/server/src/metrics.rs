@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use rutter_api::{ConfigKey, ResourceType};
+use rutter_core::analysis::Level;
 
 use crate::process_metrics::ProcessMetrics;
 
@@ -23,6 +24,12 @@ pub(crate) struct ObjectLabel {
     kind: &'static str,
     namespace: String,
     name: String,
+}
+
+/// The level of a finding as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LevelLabel {
+    level: &'static str,
 }
 
 /// Every metric of the process. The fields are counted or set where something happens, and [`Metrics::text`] prints them
@@ -48,6 +55,7 @@ pub(crate) struct Metrics {
     pub(crate) encodes: Gauge,
     pub(crate) scopes: Gauge,
     pub(crate) rejected: Counter,
+    findings: Family<LevelLabel, Gauge>,
     pub(crate) store_writable: Gauge,
     pub(crate) store_failures: Counter,
     pub(crate) verify_checks: Counter,
@@ -100,6 +108,11 @@ impl Default for Metrics {
                 "Clusters, load assignments and virtual hosts of hosts encoded since the start",
             ),
             scopes: new(into, "scopes", "Distinct scopes kept"),
+            findings: new(
+                into,
+                "config_findings",
+                "What rutterctl analyze finds in the config in force, by level, looked at every second",
+            ),
             rejected: new(into, "config_rejected", "Applies that were refused"),
             store_writable: new(into, "store_writable", "1 if the store takes commits, 0 if it can only be read"),
             store_failures: new(into, "store_failures", "Commits that the store could not make durable"),
@@ -133,6 +146,11 @@ fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str
 }
 
 impl Metrics {
+    /// Returns the number of findings of a level.
+    pub(crate) fn findings(&self, level: Level) -> Gauge {
+        self.findings.get_or_create(&LevelLabel { level: level.word() }).clone()
+    }
+
     /// Sets how many sidecars refuse something that is made from an object. An object that none refuses is not listed, so
     /// that the number of labels follows the number of faults and not the size of the mesh.
     pub(crate) fn set_refused(&self, key: &ConfigKey, sidecars: usize) {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::ads::{self, AdsService, Budget, Gate, Shared, StreamTasks};
 use crate::app::{DRAIN, XdsServer};
-use crate::engine::{CALLS, Call, Checked, Connection, EngineHandle};
+use crate::engine::{CALLS, Call, Connection, EngineHandle};
 use crate::identity::Peer;
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
@@ -191,9 +191,9 @@ async fn answer(
             Some(Call::Disconnect(id)) => drop(resources.lock().streams.remove(&id)),
             Some(Call::Sources(_, _, _, reply)) => drop(reply.send(Default::default())),
             Some(Call::Addresses(_, reply)) => drop(reply.send(Default::default())),
-            // It has no objects that could be analyzed.
-            Some(Call::Everything(reply)) => drop(reply),
-            Some(Call::Check(_, reply)) => drop(reply.send(Checked::default())),
+            Some(Call::Findings(_, reply)) => drop(reply.send(Default::default())),
+            // It has no mesh.
+            Some(Call::Branch(reply)) => drop(reply),
             None => return Ok(()),
         }
     }

@@ -14,6 +14,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, the least bad first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Error];
+
     /// Returns the word for the level, as Istio's analysis has it.
     pub fn word(self) -> &'static str {
         match self {
@@ -25,7 +28,7 @@ impl Level {
 
     /// Reads the word for a level, in any case.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Info, Self::Warning, Self::Error].into_iter().find(|level| level.word().eq_ignore_ascii_case(word))
+        Self::ALL.into_iter().find(|level| level.word().eq_ignore_ascii_case(word))
     }
 }
 

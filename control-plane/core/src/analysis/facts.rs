@@ -17,7 +17,7 @@ use crate::model::{Service, ServiceKey, server_certificate_files};
 type Counted<T> = BTreeMap<T, usize>;
 
 /// What is known of all objects together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Facts {
     /// The label sets of the known workloads, by namespace.
     pub(super) workloads: BTreeMap<Arc<str>, Counted<Labels>>,

@@ -5,7 +5,7 @@
 //! `docs/analyze.md` lists them. What cannot be known is not told: where no Pod and no client is known, nothing is said of selectors.
 //!
 //! - `code`: the codes, with their levels; `finding`: what is told.
-//! - `analyzer`: the findings of a mesh, kept up to date.
+//! - `state`: the findings of a mesh, kept up to date; `analyzer`: the same beside objects of its own.
 //! - `surroundings`: what checks look up; `read`: what that was; `facts`: what is known of all objects together.
 //! - `audience`: the connected clients that a finding is about.
 //! - `report`: the analysis of a mesh as it would be with some files.
@@ -22,14 +22,17 @@ mod read;
 mod report;
 mod service;
 mod sidecar;
+mod state;
 mod surroundings;
 mod unreachable;
 mod virtual_service;
 
-pub use analyzer::Analyzer;
+pub use analyzer::{Analyzer, Outlook};
 pub use code::{Code, Level};
 pub use finding::Finding;
 pub use report::{Input, Report, Row, Source, report};
+pub use state::Analysis;
+pub(crate) use state::Before;
 
 #[cfg(test)]
 mod tests;

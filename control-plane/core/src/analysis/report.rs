@@ -11,7 +11,6 @@ use super::audience::Clients;
 use super::code::Code;
 use super::finding::Finding;
 use crate::debounce::{ConfigBatch, ConfigChange};
-use crate::settings::MeshSettings;
 
 /// The number of clients that a row names.
 const NAMED: usize = 3;
@@ -28,16 +27,14 @@ pub struct Source<'a> {
 /// What is analyzed.
 #[derive(Debug)]
 pub struct Input<'a> {
-    /// The objects that are there already, as they are written.
-    pub live: Vec<Arc<Config>>,
+    /// The objects that are there already, with what is wrong with them.
+    pub live: Analyzer,
     /// The files, whose objects take the place of those that are there.
     pub sources: Vec<Source<'a>>,
     /// The namespace of an object that names none.
     pub namespace: &'a str,
     /// The connected clients.
     pub clients: Vec<Arc<SidecarNode>>,
-    /// The settings of the mesh.
-    pub settings: MeshSettings,
 }
 
 /// What an analysis comes to.
@@ -73,23 +70,21 @@ pub struct Row {
 }
 
 /// Analyzes a mesh as it would be with some files.
-pub fn report(input: &Input<'_>) -> Report {
+pub fn report(input: Input<'_>) -> Report {
     let mut files = Files { namespace: input.namespace, rows: Vec::new(), objects: BTreeMap::new() };
     input.sources.iter().for_each(|source| files.read(source));
     let Files { mut rows, objects, .. } = files;
-    let ages: BTreeMap<&ConfigKey, CreationTimestamp> =
-        input.live.iter().map(|config| (&config.key, config.created)).collect();
-    let live = input.live.iter().map(|config| (config.key.clone(), ConfigChange::Put(config.clone())));
-    let mut changes: BTreeMap<ConfigKey, ConfigChange> = live.collect();
+    let mut analyzer = input.live;
+    let mut changes = BTreeMap::new();
     for (key, (config, _)) in &objects {
         let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
-        let created = ages.get(key).copied().or(written).unwrap_or(CreationTimestamp::YOUNGEST);
+        let known = analyzer.index().written(key).map(|known| known.created);
+        let created = known.or(written).unwrap_or(CreationTimestamp::YOUNGEST);
         changes.insert(key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })));
     }
-    let count = changes.len();
-    let mut analyzer = Analyzer::new(input.settings.clone());
-    input.clients.iter().for_each(|client| analyzer.connect(&client.namespace, &client.labels));
-    analyzer.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    if !changes.is_empty() {
+        analyzer.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
+    }
     let clients = Clients::new(analyzer.index(), &input.clients);
     // Several findings about one object follow each other.
     let mut hit: Option<(ConfigKey, usize, Vec<String>)> = None;
@@ -105,7 +100,7 @@ pub fn report(input: &Input<'_>) -> Report {
         rows.push(Row { code, object: name, key: Some(object), place, path, cause, fix, clients, first_clients });
     }
     rows.sort_by(|a, b| (b.code.level(), a.code, &a.object).cmp(&(a.code.level(), b.code, &b.object)));
-    Report { rows, objects: count }
+    Report { rows, objects: analyzer.index().len() }
 }
 
 /// The objects of files, and what of the files is refused.
@@ -178,7 +173,8 @@ fn refused_row(place: String, path: String, cause: String) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::configs;
+    use crate::settings::MeshSettings;
+    use crate::testing::{batch, configs};
 
     const LIVE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n";
 
@@ -189,12 +185,17 @@ mod tests {
         )
     }
 
+    fn analyzer(text: &str) -> Analyzer {
+        let mut analyzer = Analyzer::new(MeshSettings::default());
+        analyzer.apply(&batch(configs(text)));
+        analyzer
+    }
+
     fn lines(live: &str, text: &str) -> Vec<String> {
         let sources = vec![Source { name: "a.yaml", text: text.as_bytes() }];
-        let settings = MeshSettings::default();
-        let input = Input { live: configs(live), sources, namespace: "shop", clients: Vec::new(), settings };
+        let input = Input { live: analyzer(live), sources, namespace: "shop", clients: Vec::new() };
         let row = |row: &Row| format!("{} {} {} {}", row.code, row.object, row.place, row.path);
-        report(&input).rows.iter().map(row).collect()
+        report(input).rows.iter().map(row).collect()
     }
 
     #[test]
@@ -239,8 +240,8 @@ mod tests {
         let hit = |text: &str| {
             let text = [narrow, text].concat();
             let sources = vec![Source { name: "a.yaml", text: text.as_bytes() }];
-            let (live, settings, clients) = (configs(LIVE), MeshSettings::default(), clients.clone());
-            let rows = report(&Input { live, sources, namespace: "shop", clients, settings }).rows;
+            let (live, clients) = (analyzer(LIVE), clients.clone());
+            let rows = report(Input { live, sources, namespace: "shop", clients }).rows;
             rows.iter().map(|row| format!("{} {}", row.code, row.first_clients.join(" "))).collect::<Vec<_>>()
         };
         assert_eq!(hit(&routes("v", "gone")), ["IST0101 b.bank a.shop"]);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::inputs::InputsKey;
@@ -19,14 +20,17 @@ pub struct Encoded<I, T> {
 /// Values by the key of their inputs. The cache itself keeps no value alive. Several threads may ask at once. Entries
 /// whose value nobody holds any more are removed when their number has doubled.
 #[derive(Debug)]
-pub struct Cache<I, T>(Mutex<Entries<I, T>>);
+pub struct Cache<I, T> {
+    entries: Arc<Mutex<Entries<I, T>>>,
+    /// The number of values that were encoded through this handle.
+    encoded: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Entries<I, T> {
     values: HashMap<InputsKey, Weak<Encoded<I, T>>>,
     /// The number of entries at which those without a value are removed.
     purge_at: usize,
-    encoded: u64,
 }
 
 /// The number of entries below which entries without a value are left where they are.
@@ -34,13 +38,19 @@ const PURGE_MIN: usize = 256;
 
 impl<I, T> Default for Cache<I, T> {
     fn default() -> Self {
-        Self(Mutex::new(Entries { values: HashMap::new(), purge_at: PURGE_MIN, encoded: 0 }))
+        let entries = Entries { values: HashMap::new(), purge_at: PURGE_MIN };
+        Self { entries: Arc::new(Mutex::new(entries)), encoded: AtomicU64::new(0) }
     }
 }
 
 impl<I: Hash, T> Cache<I, T> {
     fn lock(&self) -> MutexGuard<'_, Entries<I, T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns another handle to the same values, which counts what is encoded through it from nothing.
+    pub(crate) fn branch(&self) -> Self {
+        Self { entries: self.entries.clone(), encoded: AtomicU64::new(0) }
     }
 
     /// Returns the value of some inputs, encoded by `encode` if nobody holds it. As a plain function, `encode` can see
@@ -59,12 +69,13 @@ impl<I: Hash, T> Cache<I, T> {
             return first;
         }
         entries.insert(key, &encoded);
+        self.encoded.fetch_add(1, Ordering::Relaxed);
         encoded
     }
 
     /// Returns how many values were encoded and handed out.
     pub fn encoded(&self) -> u64 {
-        self.lock().encoded
+        self.encoded.load(Ordering::Relaxed)
     }
 }
 
@@ -74,7 +85,6 @@ impl<I, T> Entries<I, T> {
     }
 
     fn insert(&mut self, key: InputsKey, encoded: &Arc<Encoded<I, T>>) {
-        self.encoded += 1;
         self.values.insert(key, Arc::downgrade(encoded));
         if self.values.len() >= self.purge_at {
             self.values.retain(|_, value| value.strong_count() > 0);

@@ -25,7 +25,7 @@ const TRIES: u32 = 1000;
 type Claim = (CreationTimestamp, ServiceKey);
 
 /// The addresses, and who asked for them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct AddressPool {
     /// The number of addresses, a prime.
     number: u64,

@@ -8,7 +8,7 @@ use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname};
 type KeysByAge = BTreeSet<(CreationTimestamp, ConfigKey)>;
 
 /// The keys of objects by the full host that they are about.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct ByHost(BTreeMap<Hostname, KeysByAge>);
 
 impl ByHost {

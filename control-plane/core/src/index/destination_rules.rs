@@ -38,7 +38,7 @@ type Rules = BTreeMap<(CreationTimestamp, ConfigKey), Arc<Config>>;
 ///
 /// Several rules of one group count as one, as in Istio: the oldest has the subsets of the others beside its own, and the
 /// policy of the first of them that has one if it has none itself. The others are not found by their host.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct DestinationRuleIndex {
     by_host: ByHost,
     groups: BTreeMap<RuleGroup, Rules>,

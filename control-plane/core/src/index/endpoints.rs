@@ -14,7 +14,7 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// The endpoints of services, the EndpointSlices that they come from, and the services by the addresses of their
 /// endpoints. They are computed again for a service when one of its slices or workloads changes, and for no other.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct EndpointIndex {
     by_service: HashMap<ServiceKey, Arc<Vec<Endpoint>>>,
     /// The one empty list. Encodings are told apart by the addresses of their inputs, so every service without

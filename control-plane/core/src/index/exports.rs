@@ -9,7 +9,7 @@ use crate::edges::{link, unlink};
 use crate::model::ExportTo;
 
 /// Objects by the namespaces that their `exportTo` names. Objects that are for every namespace are not in it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Exports(HashMap<Arc<str>, BTreeSet<ConfigKey>>);
 
 impl Exports {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rutter_api::Hostname;
 
 /// Hosts in the order of their reversed text.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct HostSuffixes(BTreeMap<Box<[u8]>, Hostname>);
 
 impl HostSuffixes {

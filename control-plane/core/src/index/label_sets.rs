@@ -7,7 +7,7 @@ use rutter_api::Labels;
 use super::delta::IndexDelta;
 
 /// Label sets, each with the number of conditions that have it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct LabelSets(BTreeMap<Labels, usize>);
 
 impl LabelSets {

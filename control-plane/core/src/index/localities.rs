@@ -8,7 +8,7 @@ use rutter_api::config::istio::LocalityLbSetting;
 use crate::model::{LocalityNeeds, Service, rule_locality_needs};
 
 /// The needs of all rules and services, counted. They are empty in many meshes, in which the places of clients then cost nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct LocalityIndex {
     needing: usize,
     keys: BTreeMap<String, usize>,

@@ -23,35 +23,36 @@ use super::objects::Objects;
 use super::services::ServiceIndex;
 use super::virtual_services::{self, VirtualServiceIndex};
 use super::workloads::WorkloadIndex;
+use crate::copy_on_write::CopyOnWrite;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::model::{
     Endpoint, LocalityNeeds, MeshDefaults, Service, ServiceKey, services_of, shapes_routes, with_delegates,
 };
 use crate::settings::MeshSettings;
 
-/// Every object of the mesh, and the lookups that the engine needs.
-#[derive(Debug, Default)]
+/// Every object of the mesh, and the lookups that the engine needs. Its clones share what is not written since.
+#[derive(Debug, Default, Clone)]
 pub struct MeshIndex {
     settings: MeshSettings,
-    objects: Objects,
-    services: ServiceIndex,
-    address_pool: AddressPool,
-    workloads: WorkloadIndex,
-    endpoints: EndpointIndex,
-    virtual_services: VirtualServiceIndex,
-    destination_rules: DestinationRuleIndex,
+    objects: CopyOnWrite<Objects>,
+    services: CopyOnWrite<ServiceIndex>,
+    address_pool: CopyOnWrite<AddressPool>,
+    workloads: CopyOnWrite<WorkloadIndex>,
+    endpoints: CopyOnWrite<EndpointIndex>,
+    virtual_services: CopyOnWrite<VirtualServiceIndex>,
+    destination_rules: CopyOnWrite<DestinationRuleIndex>,
     /// The label sets by which DestinationRules of a namespace choose clients of it.
-    rule_labels: BTreeMap<Arc<str>, LabelSets>,
-    localities: LocalityIndex,
-    exports: Exports,
+    rule_labels: CopyOnWrite<BTreeMap<Arc<str>, LabelSets>>,
+    localities: CopyOnWrite<LocalityIndex>,
+    exports: CopyOnWrite<Exports>,
     /// The mesh config of the root namespace, as it was when it last said something else of the mesh.
     mesh_config: Option<Arc<Config>>,
     mesh_defaults: MeshDefaults,
     /// The objects that nobody has written: those that Ingresses mean.
-    derived: BTreeSet<ConfigKey>,
+    derived: CopyOnWrite<BTreeSet<ConfigKey>>,
     /// The objects that are taken with an `exportTo` of the mesh config, as they are written.
-    without_export: BTreeMap<ConfigKey, Arc<Config>>,
-    host_suffixes: HostSuffixes,
+    without_export: CopyOnWrite<BTreeMap<ConfigKey, Arc<Config>>>,
+    host_suffixes: CopyOnWrite<HostSuffixes>,
 }
 
 /// One object before and after a change. `None` means that it does not exist.

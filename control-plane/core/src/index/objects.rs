@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rutter_api::{Config, ConfigKey, Kind};
 
 /// Every object by its key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Objects(BTreeMap<ConfigKey, Arc<Config>>);
 
 impl Objects {

@@ -10,7 +10,7 @@ use crate::edges::{link, unlink};
 use crate::model::{Service, ServiceKey};
 
 /// The definitions of services, by host, by namespace and by virtual address. One host may have several definitions.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct ServiceIndex {
     /// The definitions of each host, nearly always one, in the order of the objects that define them.
     definitions: BTreeMap<Hostname, Vec<Arc<Service>>>,

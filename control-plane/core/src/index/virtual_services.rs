@@ -13,7 +13,7 @@ use crate::edges::{link, unlink};
 use crate::model::{bound_gateways, delegates_of, is_for_mesh, sources_of};
 
 /// The VirtualServices, with the routes of their delegates in them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct VirtualServiceIndex {
     /// Those for sidecars, by the hosts that they route.
     routing: ByHost,

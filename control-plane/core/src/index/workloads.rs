@@ -24,7 +24,7 @@ fn selected_kinds(service: &Service) -> &'static [Kind] {
 }
 
 /// Services that select workloads, and the workloads, each by labels.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct WorkloadIndex {
     /// The services that select workloads, each under the first label that it wants.
     selecting: HashMap<NamespaceLabel, BTreeSet<ServiceKey>>,

@@ -402,7 +402,7 @@ struct Driver {
 
 impl Driver {
     fn new() -> Self {
-        let mut mesh = Mesh::new(MeshSettings::default());
+        let mut mesh = Mesh::new(MeshSettings::default()).with_analysis();
         let connected = sidecars().into_iter().enumerate().map(|(at, node)| (at, mesh.connect(node))).collect();
         Self { mesh, revision: 0, connected }
     }

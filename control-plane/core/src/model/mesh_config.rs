@@ -8,7 +8,7 @@ use rutter_api::config::kubernetes::MeshConfig;
 
 /// What holds for hosts of which nothing else says it. Each part is one allocation for as long as it says the same, so that a
 /// change of one part costs nothing where only others are used.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MeshDefaults {
     /// How connections are made.
     pub connections: Arc<ConnectionDefaults>,

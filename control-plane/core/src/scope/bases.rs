@@ -11,7 +11,8 @@ use super::domains::rivals;
 use super::encoder::Encoder;
 use super::key::{BaseKey, ScopeId, ScopeKey};
 use super::refresh::{Refreshed, Surroundings, refresh};
-use super::state::Scope;
+use super::state::{Scope, Scopes};
+use crate::copy_on_write::CopyOnWrite;
 use crate::edges::{link, unlink};
 use crate::index::MeshIndex;
 use crate::visibility::{WorkloadObjects, hosts_that_differ, namespaces_that_differ};
@@ -20,9 +21,9 @@ use crate::visibility::{WorkloadObjects, hosts_that_differ, namespaces_that_diff
 const BASE_LINEAGE: u64 = 1 << 63;
 
 /// The bases, and the edges to what lies over them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bases {
-    bases: BTreeMap<BaseKey, Scope>,
+    bases: BTreeMap<BaseKey, CopyOnWrite<Scope>>,
     /// The scopes over a base.
     over: HashMap<BaseKey, BTreeSet<ScopeId>>,
     /// The scopes that differ from their base at a host.
@@ -31,12 +32,12 @@ pub(super) struct Bases {
     of_namespace: HashMap<Arc<str>, BTreeSet<ScopeId>>,
     last_lineage: u64,
     /// Bases that are no longer kept up to date.
-    retired: Vec<Scope>,
+    retired: Vec<CopyOnWrite<Scope>>,
 }
 
 impl Bases {
     pub(super) fn get(&self, key: &BaseKey) -> Option<&Scope> {
-        self.bases.get(key)
+        self.bases.get(key).map(|base| &**base)
     }
 
     /// Lays a new scope over a base, which is built if there is none yet.
@@ -44,14 +45,14 @@ impl Bases {
         let Some(key) = scope.base.clone() else { return };
         if !self.bases.contains_key(&key) {
             let base = self.build(&key, index, encoder);
-            self.bases.insert(key.clone(), base);
+            self.bases.insert(key.clone(), CopyOnWrite::new(base));
         }
         let namespace = scope.key.namespace.clone();
         let hosts = hosts_that_differ(index, &namespace);
         link(&mut self.over, key.clone(), id);
         link(&mut self.of_namespace, namespace, id);
         let base_changes = &Refreshed::default();
-        let surroundings = Surroundings { index, base: self.bases.get(&key), base_changes };
+        let surroundings = Surroundings { index, base: self.get(&key), base_changes };
         let refreshed = refresh(scope, &hosts, surroundings, encoder);
         self.note_differences(id, scope, &refreshed);
     }
@@ -116,7 +117,7 @@ impl Bases {
     pub(super) fn apply(
         &mut self,
         (affected, is_about_all): (&[Affected], bool),
-        scopes: &mut BTreeMap<ScopeId, Scope>,
+        scopes: &mut Scopes,
         index: &MeshIndex,
         encoder: &mut Encoder,
     ) -> ScopeDelta {
@@ -139,7 +140,7 @@ impl Bases {
             }
             for (id, hosts) in self.stale_over(&key, &hosts, &base_changes, index) {
                 let Some(scope) = scopes.get_mut(&id) else { continue };
-                let over = Surroundings { index, base: self.bases.get(&key), base_changes: &base_changes };
+                let over = Surroundings { index, base: self.get(&key), base_changes: &base_changes };
                 let refreshed = refresh(scope, &hosts, over, encoder);
                 self.note_differences(id, scope, &refreshed);
                 delta.note(id, &refreshed);

@@ -38,6 +38,20 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// Returns an encoder that finds what this one has encoded, and counts its own work from nothing.
+    pub(super) fn branch(&self) -> Self {
+        Self {
+            clusters: self.clusters.branch(),
+            endpoints: self.endpoints.branch(),
+            virtual_hosts: self.virtual_hosts.branch(),
+            own_tables: self.own_tables.branch(),
+            gateway_virtual_hosts: self.gateway_virtual_hosts.branch(),
+            visits: 0,
+            tables: 0,
+            spread: self.spread,
+        }
+    }
+
     /// Returns the number of things that were encoded: the clusters, the load assignments or the virtual host of one
     /// service count as one each. Tests assert it, because it says more about a change than a time does.
     pub fn encodes(&self) -> u64 {

@@ -54,7 +54,7 @@ pub(super) enum PortUse {
 }
 
 /// How a host uses listeners at Unix sockets.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct SocketUses {
     /// The virtual hosts for the tables of those that route requests, in the order of the service's ports.
     pub(super) virtual_hosts: Vec<(u16, Arc<EncodedVirtualHost>)>,
@@ -81,7 +81,7 @@ pub(super) fn protocol_at(port: &ServicePort, is_http: Option<bool>) -> Protocol
 }
 
 /// How all hosts of a scope use a port.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct PortUses {
     /// The number of hosts that use the port for HTTP.
     pub(super) http: usize,

@@ -15,7 +15,7 @@ use crate::model::{ExportTo, ServiceKey};
 use crate::visibility::Egress;
 
 /// The scopes that stand alone, by what they depend on.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct ReverseEdges {
     /// The scopes whose egress names a namespace.
     watching: HashMap<Arc<str>, BTreeSet<ScopeId>>,

@@ -9,9 +9,10 @@ use rutter_api::{Config, ConfigKey, Hostname, Kind, ListenerName, ResourceType};
 
 use super::encoder::EncodedClusters;
 use super::host::HostResources;
-use super::key::{BaseKey, ScopeKey};
+use super::key::{BaseKey, ScopeId, ScopeKey};
 use super::port_uses::PortUse;
 use super::port_uses::{PortUses, merge};
+use crate::copy_on_write::CopyOnWrite;
 use crate::encode::listener::{BoundListener, ConnectionTargets, OutboundPort};
 use crate::index::MeshIndex;
 use crate::model::{
@@ -22,8 +23,11 @@ use crate::resource::{EncodedResource, ResourceName};
 use crate::snapshot::Snapshot;
 use crate::visibility::{Egress, Viewpoint, WorkloadObjects};
 
+/// Scopes, of which branches of a mesh share those that they do not write.
+pub(super) type Scopes = CopyOnWrite<BTreeMap<ScopeId, CopyOnWrite<Scope>>>;
+
 /// What the clients of a scope see, and what is needed to keep that up to date.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scope {
     pub(super) key: ScopeKey,
     pub(super) egress: Egress,
@@ -75,7 +79,7 @@ pub(super) struct PlacedPort {
 }
 
 /// A listener to whose services connections go that name them, and what it was encoded from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PassingListener {
     pub(super) servers: Vec<GatewayServer>,
     /// Where VirtualServices send the connections of each server.

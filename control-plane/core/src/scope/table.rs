@@ -1,6 +1,6 @@
 //! All scopes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rutter_api::{Config, ConfigKey, Hostname};
@@ -13,7 +13,8 @@ use super::gateway_table::servers_seen;
 use super::key::{BaseKey, ScopeId, ScopeKey};
 use super::refresh::{Refreshed, Surroundings, refresh};
 use super::reverse_edges::ReverseEdges;
-use super::state::Scope;
+use super::state::{Scope, Scopes};
+use crate::copy_on_write::CopyOnWrite;
 use crate::index::{IndexDelta, MeshIndex};
 use crate::model::{ExportTo, bound_gateways, redirecting_hosts};
 use crate::snapshot::Snapshot;
@@ -32,16 +33,16 @@ enum Sharing {
 /// Every scope that some client is in, or was in lately.
 #[derive(Debug, Default)]
 pub struct ScopeTable {
-    scopes: BTreeMap<ScopeId, Scope>,
-    by_key: HashMap<ScopeKey, ScopeId>,
+    scopes: Scopes,
+    by_key: CopyOnWrite<HashMap<ScopeKey, ScopeId>>,
     last_id: u64,
-    pub(super) edges: ReverseEdges,
-    bases: Bases,
+    pub(super) edges: CopyOnWrite<ReverseEdges>,
+    bases: CopyOnWrite<Bases>,
     /// What lies under scopes that stand alone.
     nothing: Arc<Snapshot>,
     sharing: Sharing,
     /// Scopes that were dropped and whose clients come to others, which find again what is encoded for these.
-    retired: Vec<Scope>,
+    retired: Vec<CopyOnWrite<Scope>>,
     pub(crate) encoder: Encoder,
 }
 
@@ -51,9 +52,24 @@ impl ScopeTable {
         Self { sharing: Sharing::Nothing, ..Self::default() }
     }
 
+    /// Returns a table with the same scopes, whose changes this one does not see. What is encoded for one is found by the other.
+    pub(crate) fn branch(&self) -> Self {
+        Self {
+            scopes: self.scopes.clone(),
+            by_key: self.by_key.clone(),
+            last_id: self.last_id,
+            edges: self.edges.clone(),
+            bases: self.bases.clone(),
+            nothing: self.nothing.clone(),
+            sharing: self.sharing,
+            retired: Vec::new(),
+            encoder: self.encoder.branch(),
+        }
+    }
+
     /// Returns a scope, or `None` if it was dropped.
     pub fn get(&self, id: ScopeId) -> Option<&Scope> {
-        self.scopes.get(&id)
+        self.scopes.get(&id).map(|scope| &**scope)
     }
 
     /// Returns the number of scopes.
@@ -98,12 +114,12 @@ impl ScopeTable {
         scope.base = self.base_for(&scope);
         if scope.base.is_some() {
             self.bases.lay_over(id, &mut scope, index, &mut self.encoder);
-            self.scopes.insert(id, scope);
+            self.scopes.insert(id, CopyOnWrite::new(scope));
             return id;
         }
         self.edges.link_namespace(&key.namespace, id);
         self.edges.link_egress(&scope.egress, id);
-        self.scopes.insert(id, scope);
+        self.scopes.insert(id, CopyOnWrite::new(scope));
         let hosts = self.admitted_hosts(id, index);
         self.refresh([(id, hosts)].into(), index);
         id
@@ -128,7 +144,7 @@ impl ScopeTable {
         drop(self.take_out(id));
     }
 
-    fn take_out(&mut self, id: ScopeId) -> Option<Scope> {
+    fn take_out(&mut self, id: ScopeId) -> Option<CopyOnWrite<Scope>> {
         let scope = self.scopes.remove(&id)?;
         self.by_key.remove(&scope.key);
         let WorkloadObjects { sidecar, egress_from, source_labels: _, gateways, target_ports: _ } = &scope.key.objects;
@@ -193,7 +209,7 @@ impl ScopeTable {
         }
         let affected = affected(delta, index);
         for affected in &affected {
-            self.edges.mark(affected, |id| self.scopes.get(&id), &mut stale);
+            self.edges.mark(affected, |id| self.scopes.get(&id).map(|scope| &**scope), &mut stale);
         }
         let mut changed = self.refresh(stale, index);
         let over_bases = self.bases.apply((&affected, *mesh_defaults), &mut self.scopes, index, &mut self.encoder);

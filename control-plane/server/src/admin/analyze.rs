@@ -5,19 +5,20 @@ use rutter_core::analysis::{Input, Row, Source, report};
 
 use super::objects::key;
 use super::sidecars::count;
-use crate::engine::Everything;
+use crate::engine::Branch;
 
 /// The number of findings that are answered. Nobody reads more, and a response has its limits.
 const FINDINGS_MAX: usize = 10_000;
 
 /// Analyzes everything that is there together with the files of a request.
-pub(super) fn analyze(request: &pb::AnalyzeRequest, everything: Everything) -> pb::AnalyzeResponse {
-    let Everything { configs, clients, settings, revision } = everything;
+pub(super) fn analyze(request: &pb::AnalyzeRequest, branch: &Branch) -> pb::AnalyzeResponse {
+    let Branch { mesh, pending: _ } = branch;
+    let clients: Vec<_> = mesh.sidecars().map(|(node, _)| node.clone()).collect();
     let sources = request.sources.iter().map(|source| Source { name: &source.name, text: &source.text });
     let namespace = if request.namespace.is_empty() { "default" } else { &request.namespace };
-    let input = Input { live: configs, sources: sources.collect(), namespace, clients, settings };
+    let input = Input { live: mesh.analyzer(), sources: sources.collect(), namespace, clients };
     let clients = count(input.clients.len());
-    let report = report(&input);
+    let report = report(input);
     let all = report.rows.len();
     let mut rows = report.rows;
     let only = &request.only_namespace;
@@ -27,7 +28,7 @@ pub(super) fn analyze(request: &pb::AnalyzeRequest, everything: Everything) -> p
     pb::AnalyzeResponse {
         findings: rows.into_iter().map(finding).collect(),
         objects: report.objects as u64,
-        revision,
+        revision: mesh.revision(),
         clients,
         elsewhere: elsewhere as u64,
         left_out: left_out as u64,

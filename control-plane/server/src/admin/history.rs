@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rutter_api::config::Config;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::applied::Action;
+use rutter_api::{Config, ConfigKey};
+use rutter_core::ConfigChange;
 use rutter_store::{Commit, ConfigEvent, ConfigWrite, Difference, Expected, Owner, Stored};
 use serde_json::Value;
 use tonic::Status;
@@ -55,8 +56,8 @@ fn with_age(stored: &Stored) -> String {
 pub(super) struct Rollback {
     pub(super) applied: Vec<pb::Applied>,
     pub(super) writes: Vec<ConfigWrite>,
-    /// The objects as they become, for the checks.
-    pub(super) configs: Vec<Arc<Config>>,
+    /// What becomes of the objects, for the checks.
+    pub(super) changes: Vec<(ConfigKey, ConfigChange)>,
     /// The objects that stay as they are, with the reason.
     pub(super) warnings: Vec<String>,
 }
@@ -79,11 +80,13 @@ pub(super) fn rollback(differences: Vec<Difference>) -> Result<Rollback, Status>
             (Some(_), None) => Action::Created,
             (Some(_), Some(_)) => Action::Configured,
         };
-        if let Some(before) = &before {
-            match Config::from_json(key.clone(), &before.json) {
-                Ok(config) => rollback.configs.push(Arc::new(config)),
-                Err(invalid) => faults.extend(invalid.iter().map(|invalid| format!("{key}: {invalid}"))),
+        match before.as_ref().map(|before| (before.created, Config::from_json(key.clone(), &before.json))) {
+            None => rollback.changes.push((key.clone(), ConfigChange::Delete)),
+            Some((created, Ok(config))) => {
+                let config = Arc::new(Config { created, ..config });
+                rollback.changes.push((key.clone(), ConfigChange::Put(config)));
             }
+            Some((_, Err(invalid))) => faults.extend(invalid.iter().map(|invalid| format!("{key}: {invalid}"))),
         }
         rollback.applied.push(applied(&key, action));
         let (json, created) = before.map(|stored| (stored.json, stored.created)).unzip();
@@ -129,7 +132,8 @@ mod tests {
             .map(|write| format!("{} {:?} {:?}", write.key.name, write.expected, write.json.is_some()))
             .collect();
         assert_eq!(shown, ["changed Revision(7) true", "deleted Revision(0) true", "made Revision(7) false"]);
-        assert_eq!(rollback.configs.len(), 2);
+        let puts = rollback.changes.iter().filter(|(_, change)| *change != ConfigChange::Delete);
+        assert_eq!((rollback.changes.len(), puts.count()), (3, 2));
         assert_eq!(
             rollback.warnings,
             ["service shop/of-a-file: it stays as it is, because the file a.yaml of the folder has it"]

@@ -17,6 +17,7 @@ mod sidecars;
 mod socket;
 mod tokens;
 mod wanted;
+mod warnings;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;

@@ -75,7 +75,7 @@ fn in_former_format(line: &str) -> String {
 /// Says whether sidecars can be served: the engine answers, and there is room for a connection. `?verbose` tells of each
 /// part. A store that can only be read, or a folder with a fault, do not keep sidecars from being served.
 async fn readiness(query: Option<&str>, parts: &Parts) -> Response {
-    let engine = tokio::time::timeout(ENGINE, parts.engine.check(Vec::new())).await;
+    let engine = tokio::time::timeout(ENGINE, parts.engine.findings(Vec::new())).await;
     let engine = match engine {
         Ok(Some(_)) => Ok(format!("ok, revision {}", *parts.engine.applied().borrow())),
         Ok(None) => Err("it has ended".to_owned()),

@@ -10,6 +10,7 @@ use rutter_api::config::REVISION_ANNOTATION;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{ConfigKey, Hostname, Kind, ResourceType, brief};
 use rutter_core::AdsStream;
+use rutter_core::analysis::Finding;
 use rutter_core::resource::ResourceName;
 use rutter_core::stream::Refusal;
 use rutter_store::Stored;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 
 use super::secrets;
 use super::sidecars::count;
-use crate::engine::{EngineHandle, GivenAddresses};
+use crate::engine::{EngineHandle, Findings, GivenAddresses};
 use crate::sealing::Sealer;
 use crate::streams::{OpenStreams, SidecarRefusal};
 
@@ -66,23 +67,26 @@ impl Display {
         let refusals: Vec<_> = stored.iter().map(|stored| streams.refusals_of(&stored.key)).collect();
         let sent = SentResources::ask(&refusals, streams).await;
         let conditions = join_all(stored.iter().map(|stored| secrets::conditions(stored, streams, sealer))).await;
-        let addresses = given_addresses(stored, engine).await;
+        let (addresses, findings) = of_engine(stored, engine).await;
         let all = stored.iter().zip(&refusals).zip(conditions);
         let shown = all.map(|((stored, refusals), conditions)| {
             let addresses = addresses.get(&stored.key).map(Vec::as_slice).unwrap_or_default();
-            object(stored, Status { conditions, addresses }, refusals, &sent)
+            let findings = findings.get(&stored.key).map(Vec::as_slice).unwrap_or_default();
+            object(stored, Status { conditions, addresses, findings }, refusals, &sent)
         });
         shown.collect()
     }
 }
 
-/// Returns the addresses that hosts of ServiceEntries were given.
-async fn given_addresses(stored: &[Stored], engine: &EngineHandle) -> GivenAddresses {
-    let entries = || stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
-    let Some(revision) = entries().map(|entry| entry.revision).max() else { return GivenAddresses::new() };
+/// Returns the addresses that hosts of ServiceEntries were given, and what is wrong with objects.
+async fn of_engine(stored: &[Stored], engine: &EngineHandle) -> (GivenAddresses, Findings) {
+    let Some(revision) = stored.iter().map(|stored| stored.revision).max() else { return Default::default() };
     // The engine takes commits in a little later than the store.
     let _ = timeout(ENGINE_WAIT, engine.applied().wait_for(|applied| *applied >= revision)).await;
-    engine.addresses(entries().map(|entry| entry.key.clone()).collect()).await
+    let entries = stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
+    let addresses = engine.addresses(entries.map(|entry| entry.key.clone()).collect()).await;
+    let findings = engine.findings(stored.iter().map(|stored| stored.key.clone()).collect()).await;
+    (addresses, findings.unwrap_or_default())
 }
 
 /// How long an answer waits for the engine, which may be busy.
@@ -96,14 +100,22 @@ struct Status<'a> {
     conditions: Vec<Value>,
     /// The hosts that were given an address because they have none, each with it.
     addresses: &'a [(Hostname, IpAddr)],
+    findings: &'a [Finding],
 }
 
-/// Returns an object as it was applied, with its version and its age, with the addresses that its hosts were given, as Istio has
-/// them, and with a condition if a sidecar refuses something that is made from it. The text can be applied again as it is: the
+/// Returns what is wrong with an object, as Istio's analysis writes it into the status, with the text of it.
+fn message(Finding { object: _, code, path, cause, fix: _ }: &Finding) -> Value {
+    let message = if path.is_empty() { cause.clone() } else { format!("{path}: {cause}") };
+    let kind = json!({"code": code.id(), "name": code.name()});
+    json!({"type": kind, "level": code.level().word().to_uppercase(), "message": message})
+}
+
+/// Returns an object as it was applied, with its version and its age, with the addresses that its hosts were given and what is wrong
+/// with it, as Istio has them, and with a condition if a sidecar refuses something that is made from it. The text can be applied again as it is: the
 /// version makes sure that nobody changed the object meanwhile.
 fn object(
     stored: &Stored,
-    Status { mut conditions, addresses }: Status<'_>,
+    Status { mut conditions, addresses, findings }: Status<'_>,
     refusals: &[SidecarRefusal],
     sent: &SentResources,
 ) -> pb::Object {
@@ -127,6 +139,9 @@ fn object(
     if !addresses.is_empty() {
         let addresses = addresses.iter().map(|(host, address)| json!({"host": host.as_str(), "value": address}));
         status.insert("addresses".into(), addresses.collect());
+    }
+    if !findings.is_empty() {
+        status.insert("validationMessages".into(), findings.iter().map(message).collect());
     }
     if let Some(object) = json.as_object_mut().filter(|_| !status.is_empty()) {
         object.insert("status".into(), status.into());

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use rutter_api::config::APPLY_BYTES_MAX;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::{Config, ConfigKey, LabelSelector, ResourceType, brief};
+use rutter_core::ConfigChange;
 use rutter_store::{CommitError, ConfigStore, ConfigWrite, Difference, Owner, StoreError, Stored};
 use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
@@ -19,9 +20,9 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, folder, history, objects};
+use super::{analyze, backup, folder, history, objects, warnings};
 use crate::certificates;
-use crate::engine::{Checked, EngineHandle};
+use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
 use crate::sealing::Sealer;
 use crate::shutdown::stopped;
@@ -35,8 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The turn of the analysis that is under way.
-static ANALYSIS: Semaphore = Semaphore::const_new(1);
+/// The turns of those who compute something on a branch of the mesh. What a branch alters is in memory twice.
+static BRANCHES: Semaphore = Semaphore::const_new(2);
 
 /// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
 #[derive(Clone)]
@@ -156,17 +157,8 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn analyze(&self, request: Request<pb::AnalyzeRequest>) -> Result<Response<pb::AnalyzeResponse>, Status> {
-        // It holds a second mesh for as long as it takes, so that there is one at a time.
-        let Ok(turn) = ANALYSIS.try_acquire() else {
-            return Err(Status::resource_exhausted("another analysis is under way; try again when it has ended"));
-        };
-        let everything = self.engine.everything().await.ok_or_else(|| Status::unavailable("the engine has ended"))?;
-        let analysis = move || {
-            let _turn = turn;
-            analyze::analyze(&request.into_inner(), everything)
-        };
-        let analyzed = tokio::task::spawn_blocking(analysis).await;
-        analyzed.map(Response::new).map_err(|error| Status::internal(format!("the analysis failed: {error}")))
+        let analyzed = self.on_branch(move |branch| analyze::analyze(request.get_ref(), branch)).await?;
+        Ok(Response::new(analyzed))
     }
 
     async fn version(&self, _: Request<pb::VersionRequest>) -> Result<Response<pb::VersionResponse>, Status> {
@@ -177,9 +169,9 @@ impl pb::admin_server::Admin for AdminServer {
         let call = Call { caller: Caller::of(&request), name: "delete", dry_run: request.get_ref().dry_run };
         let result = self.try_delete(&call, request.get_ref()).await;
         call.audit(&result);
-        let pb::ApplyResponse { revision, applied, .. } = result?;
+        let pb::ApplyResponse { revision, applied, warnings, .. } = result?;
         let deleted = applied.into_iter().filter_map(|applied| applied.key).collect();
-        Ok(Response::new(pb::DeleteResponse { revision, deleted }))
+        Ok(Response::new(pb::DeleteResponse { revision, deleted, warnings }))
     }
 
     async fn proxy_status(
@@ -289,17 +281,23 @@ impl AdminServer {
             };
             response.applied.push(objects::applied(&object.config.key, action));
         }
-        let checked = self.check(objects.iter().map(|object| object.config.clone()).collect()).await?;
-        response.warnings = checked.warnings;
-        response.warnings.extend(objects.iter().flat_map(|object| self.certificate_warnings(&object.config)));
+        let mut changes: Vec<_> = objects
+            .iter()
+            .map(|object| (object.config.key.clone(), ConfigChange::Put(object.config.clone())))
+            .collect();
+        let of_certificates: Vec<String> =
+            objects.iter().flat_map(|object| self.certificate_warnings(&object.config)).collect();
         let applied: BTreeSet<ConfigKey> = objects.iter().map(|object| object.config.key.clone()).collect();
         let mut writes: Vec<ConfigWrite> = objects.into_iter().map(write).collect();
         if let Some(prune) = prune {
             for key in self.to_prune(&prune, &applied).await? {
                 response.applied.push(objects::applied(&key, pb::applied::Action::Deleted));
+                changes.push((key.clone(), ConfigChange::Delete));
                 writes.push(deletion(key));
             }
         }
+        response.warnings = self.warnings_of(changes).await?;
+        response.warnings.extend(of_certificates);
         response.revision = self.change(call, writes).await?;
         Ok(response)
     }
@@ -322,8 +320,9 @@ impl AdminServer {
             keys = all.into_iter().zip(owners).filter_map(|(key, owner)| owner.map(|_| key)).collect();
         }
         let applied = keys.iter().map(|key| objects::applied(key, pb::applied::Action::Deleted)).collect();
+        let warnings = self.warnings_of(keys.iter().map(|key| (key.clone(), ConfigChange::Delete)).collect()).await?;
         let revision = self.change(call, keys.into_iter().map(deletion).collect()).await?;
-        Ok(pb::ApplyResponse { revision, applied, ..Default::default() })
+        Ok(pb::ApplyResponse { revision, applied, warnings, ..Default::default() })
     }
 
     async fn try_rollback(&self, call: &Call, revision: u64) -> Result<pb::ApplyResponse, Status> {
@@ -332,12 +331,12 @@ impl AdminServer {
             return Err(Status::invalid_argument(format!("want a revision of at most {latest}, got {revision}")));
         }
         let plan = history::rollback(self.differences(revision, latest).await?)?;
-        for config in &plan.configs {
-            let refuse = |error| Status::failed_precondition(format!("{}: {error}", config.key));
-            self.sealer.opened((**config).clone()).map_err(refuse)?;
+        for (key, change) in &plan.changes {
+            let ConfigChange::Put(config) = change else { continue };
+            let refuse = |error| Status::failed_precondition(format!("{key}: {error}"));
+            self.sealer.opened(Config::clone(config)).map_err(refuse)?;
         }
-        let checked = self.check(plan.configs).await?;
-        let warnings = [plan.warnings, checked.warnings].concat();
+        let warnings = [plan.warnings, self.warnings_of(plan.changes).await?].concat();
         let revision = self.change(call, plan.writes).await?;
         Ok(pb::ApplyResponse { revision, applied: plan.applied, warnings, ..Default::default() })
     }
@@ -388,14 +387,32 @@ impl AdminServer {
         })
     }
 
-    /// Checks objects beside those that are there, and fails with what is wrong with them.
-    async fn check(&self, configs: Vec<Arc<Config>>) -> Result<Checked, Status> {
-        let checked = self.engine.check(configs).await.ok_or_else(|| Status::unavailable("the engine has ended"))?;
-        if checked.faults.is_empty() {
-            return Ok(checked);
-        }
-        let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
-        Err(Status::invalid_argument(faults.join("\n")))
+    /// Returns what an operator should know of a change, and fails with what is wrong with it.
+    async fn warnings_of(&self, changes: Vec<(ConfigKey, ConfigChange)>) -> Result<Vec<String>, Status> {
+        let checked = self.on_branch(move |branch| {
+            let faults = warnings::faults_of_change(branch, &changes);
+            if faults.is_empty() { Ok(warnings::of_change(branch, &changes)) } else { Err(faults) }
+        });
+        checked.await?.map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Status::invalid_argument(faults.join("\n"))
+        })
+    }
+
+    /// Computes something on a branch of the mesh, on a thread of its own.
+    async fn on_branch<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce(&Branch) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let ended = || Status::unavailable("the engine has ended");
+        let turn = BRANCHES.acquire().await.map_err(|_| ended())?;
+        let branch = self.engine.branch().await.ok_or_else(ended)?;
+        let computed = tokio::task::spawn_blocking(move || {
+            let computed = compute(&branch);
+            drop((branch, turn));
+            computed
+        });
+        computed.await.map_err(|error| Status::internal(format!("the computation failed: {error}")))
     }
 
     fn watched(&self) -> Result<&FolderHandle, Status> {

@@ -16,36 +16,39 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn law_d_findings_that_are_kept_up_to_date_are_those_that_are_found_afresh(ops in prop::collection::vec(ops(), 1..40)) {
+    fn law_d_findings_that_are_kept_up_to_date_are_those_that_are_found_afresh(
+        ops in prop::collection::vec((ops(), 0usize..9), 1..40)
+    ) {
         let mut driver = Driver::new();
-        let mut kept = Analyzer::new(driver.mesh.index.settings().clone());
-        for (node, _) in driver.mesh.sidecars() {
-            kept.connect(&node.namespace, &node.labels);
-        }
-        for op in &ops {
-            let nodes = |driver: &Driver| driver.connected.keys().copied().collect::<BTreeSet<usize>>();
-            let before = nodes(&driver);
+        for (op, checks) in &ops {
             driver.run(op);
-            match op {
-                Op::Put(text) => {
-                    let key = configs(text).remove(0).key.clone();
-                    let written = driver.mesh.index.written(&key).cloned();
-                    kept.apply(&batch(written.into_iter().collect()));
-                }
-                Op::Delete(kind, namespace, name) => kept.apply(&delete(*kind, namespace, name)),
-                Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => {}
-            }
-            let after = nodes(&driver);
-            for at in after.difference(&before) {
-                let node = sidecars().remove(*at);
-                kept.connect(&node.namespace, &node.labels);
-            }
-            for at in before.difference(&after) {
-                let node = sidecars().remove(*at);
-                kept.disconnect(&node.namespace, &node.labels);
-            }
+            driver.mesh.settle_analysis(*checks);
         }
-        prop_assert_eq!(kept.findings().cloned().collect::<Vec<_>>(), afresh(&driver));
+        let kept: Vec<Finding> = driver.mesh.analyzer().findings().cloned().collect();
+        prop_assert_eq!(kept, afresh(&driver));
+    }
+
+    #[test]
+    fn law_d_the_outlook_on_a_change_is_what_it_comes_to(
+        ops in prop::collection::vec(ops(), 1..30), last in ops()
+    ) {
+        let mut driver = Driver::new();
+        ops.iter().for_each(|op| drop(driver.run(op)));
+        let before = afresh(&driver);
+        let batch = match &last {
+            Op::Put(text) => batch(configs(text)),
+            Op::Delete(kind, namespace, name) => delete(*kind, namespace, name),
+            Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => return Ok(()),
+        };
+        let outlook = driver.mesh.analyzer().outlook(&batch);
+        prop_assert_eq!(&afresh(&driver), &before, "a branch alters nothing");
+        driver.mesh.apply(&batch);
+        let is_written = |finding: &&Finding| batch.changes.contains_key(&finding.object);
+        let after = afresh(&driver);
+        let (written, others): (Vec<&Finding>, Vec<&Finding>) = after.iter().partition(is_written);
+        let elsewhere: Vec<&Finding> = others.into_iter().filter(|finding| !before.contains(finding)).collect();
+        prop_assert_eq!(outlook.written.iter().collect::<Vec<_>>(), written);
+        prop_assert_eq!(outlook.elsewhere.iter().collect::<Vec<_>>(), elsewhere);
     }
 }
 
