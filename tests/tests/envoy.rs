@@ -137,7 +137,7 @@ async fn an_unknown_destination_is_warned_of_and_answered_503_with_the_reason() 
                 spec: {hosts: [reviews], http: [{route: [{destination: {host: nowhere}}]}]}";
     let said = mesh.plane.apply(yaml, &["--wait"]).await?;
     assert!(
-        said.contains("warning: virtualService default/reviews: no service nowhere.default.svc.cluster.local is known"),
+        said.contains("warning: IST0101 virtualService default/reviews: spec.http[0].route[0].destination.host: no service nowhere.default.svc"),
         "{said}"
     );
     let answer = http::get(BOOKINFO[0].outbound(), "/", &[("host", "reviews:9080")]).await?;

@@ -266,7 +266,7 @@ async fn the_mesh_config_says_which_ingresses_are_served() -> Result<()> {
         hosts
     };
     let said = edge.apply(include_str!("../cases/ingresses.yaml")).await?;
-    let unclassed = "ingress shop/none: no gateway serves it, because it has no class; that of this mesh is istio";
+    let unclassed = "ingress shop/none: spec.ingressClassName: no gateway serves it, because it has no class; that of this mesh is istio";
     ensure!(said.contains(unclassed) && !said.contains("shop/other:"), "{said}");
     for (mesh, want) in [
         ("", vec!["istio"]),
@@ -287,7 +287,7 @@ async fn the_mesh_config_says_which_ingresses_are_served() -> Result<()> {
     let other =
         include_str!("../cases/mesh-config/ingress-strict.yaml").replace("ingressClass: edge", "ingressClass: other");
     let said = edge.apply(&[&other, "---\n", include_str!("../cases/ingresses.yaml")].concat()).await?;
-    let left_out = "ingress shop/other: left out: spec.defaultBackend.resource: not supported yet";
+    let left_out = "ingress shop/other: spec: left out: spec.defaultBackend.resource: not supported yet";
     ensure!(said.contains(left_out), "{said}");
     edge.nothing_refused().await
 }

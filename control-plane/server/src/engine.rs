@@ -30,7 +30,7 @@ const REPORT: Duration = Duration::from_secs(1);
 /// The number of findings of one report that are logged.
 const LOGGED_MAX: usize = 20;
 /// The number of objects that are checked before the engine looks whether there is something else to do.
-const CHECKS_AT_ONCE: usize = 50;
+const CHECKS_AT_ONCE: usize = 20;
 /// The length of the queue of calls to the engine. When it is full, callers wait until there is room.
 pub(crate) const CALLS: usize = 256;
 

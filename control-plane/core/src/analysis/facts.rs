@@ -6,8 +6,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use rutter_api::config::istio::ServerTls;
-use rutter_api::{Config, ConfigKey, Hostname, Labels, Spec};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Labels, Spec};
 
+use super::gateway_rule::GatewayRule;
 use super::read::Read;
 use crate::edges::{link, unlink};
 use crate::index::MeshIndex;
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) routed_subsets: Counted<(Hostname, String)>,
     /// The certificates that servers of Gateways have, each with the Gateways.
     pub(super) certificates: HashMap<String, BTreeSet<ConfigKey>>,
+    /// The VirtualServices with a rule at a gateway, the oldest first.
+    pub(super) gateway_rules: HashMap<GatewayRule, BTreeSet<(CreationTimestamp, ConfigKey)>>,
     /// The services that have a port for TCP, by the port.
     pub(super) tcp_services: HashMap<u16, BTreeSet<ServiceKey>>,
 }
@@ -63,6 +66,14 @@ impl Facts {
                     let subset = (to.host.resolve(namespace, domain), subset.clone());
                     touched.insert(Read::Subset(subset.clone()));
                     count(&mut self.routed_subsets, subset, turn);
+                }
+                for rule in spec.http.iter().flat_map(|http| GatewayRule::of(config, http, domain)) {
+                    touched.insert(Read::GatewayRule(rule.clone()));
+                    let aged = (config.created, key.clone());
+                    match turn {
+                        Turn::Comes => link(&mut self.gateway_rules, rule, aged),
+                        Turn::Goes => unlink(&mut self.gateway_rules, &rule, &aged),
+                    }
                 }
             }
             Spec::Gateway(gateway) => {

@@ -6,6 +6,7 @@
 //!
 //! - `code`: the codes, with their levels; `finding`: what is told.
 //! - `state`: the findings of a mesh, kept up to date; `analyzer`: the same beside objects of its own.
+//! - `gateway_rule`: what rules of VirtualServices are at gateways.
 //! - `surroundings`: what checks look up; `read`: what that was; `facts`: what is known of all objects together.
 //! - `audience`: the connected clients that a finding is about.
 //! - `report`: the analysis of a mesh as it would be with some files.
@@ -18,6 +19,7 @@ mod destination_rule;
 mod facts;
 mod finding;
 mod gateway;
+mod gateway_rule;
 mod read;
 mod report;
 mod service;

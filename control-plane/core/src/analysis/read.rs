@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rutter_api::{ConfigKey, Hostname};
 
+use super::gateway_rule::GatewayRule;
+
 /// Something that a check has looked at. If it changes, the object has to be checked again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Read {
@@ -39,6 +41,8 @@ pub(super) enum Read {
     Gateways,
     /// The Gateways that show a certificate.
     Certificate(String),
+    /// The VirtualServices with a rule at a gateway.
+    GatewayRule(GatewayRule),
     /// All Secrets.
     Secrets,
 }
@@ -67,6 +71,7 @@ impl Read {
             | Self::Sidecars(_)
             | Self::Gateways
             | Self::Certificate(_)
+            | Self::GatewayRule(_)
             | Self::Secrets => false,
         }
     }

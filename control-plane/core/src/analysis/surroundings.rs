@@ -8,6 +8,7 @@ use rutter_api::config::kubernetes::MeshConfig;
 use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
 
 use super::facts::Facts;
+use super::gateway_rule::GatewayRule;
 use super::read::Read;
 use crate::index::MeshIndex;
 use crate::model::{Endpoint, ExportTo, Service, ServiceKey, with_default_export};
@@ -115,10 +116,10 @@ impl<'a> Surroundings<'a> {
         self.index.virtual_services_routing(host)
     }
 
-    /// Returns the VirtualServices that route a host at gateways.
-    pub(super) fn at_gateways(&self, host: &Hostname) -> impl Iterator<Item = &'a Arc<Config>> {
-        self.note(Read::Routes(host.clone()));
-        self.index.virtual_services_at_gateways(host)
+    /// Returns the oldest VirtualService with a rule at a gateway.
+    pub(super) fn first_with(&self, rule: &GatewayRule) -> Option<&'a ConfigKey> {
+        self.note(Read::GatewayRule(rule.clone()));
+        self.facts.gateway_rules.get(rule)?.first().map(|(_, key)| key)
     }
 
     /// Returns the VirtualServices that send to a host.

@@ -1,12 +1,14 @@
 //! Checks of VirtualServices.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rutter_api::config::istio::{Destination, HttpRoute, StringMatch, VirtualService};
 use rutter_api::{Config, ConfigKey, Hostname, Kind};
 
 use super::code::Code;
 use super::finding::{Found, name_of};
+use super::gateway_rule::GatewayRule;
 use super::surroundings::{Surroundings, meet};
 use super::unreachable;
 use crate::model::{Discovery, bound_gateways, is_for_mesh};
@@ -206,6 +208,11 @@ fn check_delegates(config: &Config, spec: &VirtualService, around: &Surroundings
     }
 }
 
+/// The number of other VirtualServices for a host that are named.
+const RIVALS_NAMED: usize = 3;
+/// The number of other VirtualServices for a host that are looked at. Who has more has more to worry about than which ones.
+const RIVALS_LOOKED_AT: usize = 1_000;
+
 /// Tells the hosts for which sidecars see another VirtualService as well.
 fn check_hosts(config: &Config, around: &Surroundings<'_>, found: &mut Found<'_>) {
     if !is_for_mesh(config) {
@@ -213,24 +220,27 @@ fn check_hosts(config: &Config, around: &Surroundings<'_>, found: &mut Found<'_>
     }
     let export = around.export_of(config);
     for (at, host) in around.routed_hosts_of(config).iter().enumerate() {
-        let mut rivals: BTreeSet<&ConfigKey> = BTreeSet::new();
-        for rival in around.routing(host) {
-            let is_same_host = around.routed_hosts_of(rival).contains(host);
-            let is_rival = rival.key != config.key && is_same_host && meet(&export, &around.export_of(rival));
-            if is_rival {
-                rivals.insert(&rival.key);
-            }
-        }
+        // The oldest come first, and those for wildcards last.
+        let same_host = around.routing(host).take(RIVALS_LOOKED_AT);
+        let same_host = same_host.take_while(|rival| around.routed_hosts_of(rival).contains(host));
+        let is_rival = |rival: &&Arc<Config>| rival.key != config.key && meet(&export, &around.export_of(rival));
+        let mut rivals: Vec<&Arc<Config>> = same_host.filter(is_rival).take(RIVALS_NAMED + 1).collect();
+        let Some(oldest) =
+            rivals.iter().map(|rival| &***rival).chain([config]).min_by_key(|one| (one.created, &one.key))
+        else {
+            continue;
+        };
         if rivals.is_empty() {
             continue;
         }
-        let others: Vec<String> = rivals.iter().map(|key| key.to_string()).collect();
-        let age = |key: &ConfigKey| around.written(key).map(|rival| (rival.created, rival.key.clone()));
-        let oldest = rivals.iter().copied().chain([&config.key]).min_by_key(|key| age(key));
-        let outcome = match oldest {
-            Some(oldest) if *oldest == config.key => "this one is the oldest and counts there".to_owned(),
-            Some(oldest) => format!("the oldest, {oldest}, counts there, and this one has no effect"),
-            None => String::new(),
+        let is_more = rivals.len() > RIVALS_NAMED;
+        rivals.truncate(RIVALS_NAMED);
+        rivals.sort_by_key(|rival| &rival.key);
+        let mut others: Vec<String> = rivals.iter().map(|rival| rival.key.to_string()).collect();
+        others.extend(is_more.then(|| "others".to_owned()));
+        let outcome = match &oldest.key {
+            oldest if *oldest == config.key => "this one is the oldest and counts there".to_owned(),
+            oldest => format!("the oldest, {oldest}, counts there, and this one has no effect"),
         };
         let cause = format!("{} {host} too, in sidecars that see both: {outcome}", routes(&others));
         let fix = "Merge them into one VirtualService, or export each to other namespaces.";
@@ -253,7 +263,7 @@ fn check_split_at_gateway(config: &Config, spec: &VirtualService, around: &Surro
             continue;
         }
         let host = around.full_host(&destination.host, &config.key.namespace);
-        let splits = around.routing(&host).find(|other| {
+        let splits = around.routing(&host).take(RIVALS_LOOKED_AT).find(|other| {
             let spec = other.spec.as_virtual_service();
             let has_subsets =
                 spec.is_some_and(|spec| spec.destinations().any(|destination| destination.subset.is_some()));
@@ -272,30 +282,15 @@ fn check_split_at_gateway(config: &Config, spec: &VirtualService, around: &Surro
 
 /// Tells the rules of which another VirtualService has the same host and conditions at the same gateway.
 fn check_paths_at_gateway(config: &Config, spec: &VirtualService, around: &Surroundings<'_>, found: &mut Found<'_>) {
-    let gateways = bound_gateways(config);
-    if gateways.is_empty() {
-        return;
-    }
-    for host in around.routed_hosts_of(config) {
-        let rivals = around.at_gateways(&host).filter(|rival| {
-            let is_older = (rival.created, &rival.key) < (config.created, &config.key);
-            is_older && !bound_gateways(rival).is_disjoint(&gateways)
-        });
-        for rival in rivals {
-            let Some(other) = rival.spec.as_virtual_service() else { continue };
-            for (at, http) in spec.http.iter().enumerate() {
-                let is_same = |theirs: &&HttpRoute| {
-                    !http.matches.is_empty() && theirs.matches.iter().any(|theirs| http.matches.contains(theirs))
-                        || http.matches.is_empty() && theirs.matches.is_empty()
-                };
-                if other.http.iter().any(|theirs| is_same(&theirs)) {
-                    let cause = format!(
-                        "the older {} has a rule for {host} with the same condition at the same gateway, and comes first",
-                        rival.key
-                    );
-                    let fix = "Give one of them another condition, or merge them.";
-                    found.add(Code::GatewayPathTaken, format!("spec.http[{at}]"), cause, fix);
-                }
+    for (at, http) in spec.http.iter().enumerate() {
+        for rule in GatewayRule::of(config, http, &around.settings().domain) {
+            if let Some(first) = around.first_with(&rule).filter(|first| **first != config.key) {
+                let cause = format!(
+                    "the older {first} has a rule for {} with the same condition at the same gateway, and comes first",
+                    rule.host
+                );
+                let fix = "Give one of them another condition, or merge them.";
+                found.add(Code::GatewayPathTaken, format!("spec.http[{at}]"), cause, fix);
             }
         }
     }
