@@ -1,5 +1,6 @@
 //! The commands that change objects: apply, delete and rollback.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{Apply, Delete, Output, Rollback};
 use crate::client::Admin;
 use crate::files::read;
+use crate::impact;
 use crate::output::{Out, print};
 use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
@@ -25,7 +27,8 @@ pub(crate) struct Context<'a> {
 
 /// Creates or changes the objects of files in one transaction, and shows what became of each. What was passed over or left
 /// out, and warnings, go to standard error. With `--wait` it fails if a sidecar refuses or does not answer in time.
-pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+/// The exit code is 1 if more sidecars are affected than `--fail-over` says, and nothing is changed then.
+pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_>, out: Out<'_>) -> Result<ExitCode> {
     let is_dry = wanted.dry_run.is_asked_for();
     if wanted.selector.as_ref().is_some_and(|selector| selector.trim().is_empty()) {
         return Err(usage("want labels behind --selector, got none"));
@@ -37,12 +40,23 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
         strict: wanted.strict,
         skip_unsupported: wanted.skip_unsupported,
         prune: wanted.selector.clone().unwrap_or_default(),
+        impact: wanted.impact.impact,
     };
-    let response = admin.apply(request).await?.into_inner();
+    let tried = pb::ApplyRequest { dry_run: true, ..request.clone() };
+    let is_trial = !is_dry && wanted.impact.fail_over.is_some();
+    let mut response = admin.apply(if is_trial { tried } else { request.clone() }).await?.into_inner();
+    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over);
+    let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
+    if is_trial && !is_dry {
+        response = admin.apply(request).await?.into_inner();
+    }
     if wanted.output == Output::Short {
         print_applied(&response.applied, is_dry, out)?;
     }
     tell_aside(&response);
+    if let (Output::Short, Some(impact)) = (wanted.output, &response.impact) {
+        impact::print(impact, out)?;
+    }
     let waited =
         if wanted.wait && !is_dry { Some(wait(admin, response.revision, context.timeout).await?) } else { None };
     match (&waited, wanted.output) {
@@ -56,7 +70,8 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
             print(&json, output, out)?;
         }
     }
-    waited.map_or(Ok(()), |waited| waited.result())
+    waited.map_or(Ok(()), |waited| waited.result())?;
+    Ok(exit_code)
 }
 
 fn print_applied(applied: &[pb::Applied], is_dry: bool, out: Out<'_>) -> Result<()> {
@@ -100,10 +115,14 @@ fn response_json(response: &pb::ApplyResponse, is_dry: bool) -> Value {
         .left_out
         .iter()
         .map(|left_out| json!({"object": left_out.object, "place": left_out.place, "reasons": left_out.reasons}));
-    json!({
+    let mut json = json!({
         "dryRun": is_dry, "revision": response.revision, "applied": applied.collect::<Vec<_>>(), "warnings": response.warnings,
         "passedOver": passed_over.collect::<Vec<_>>(), "leftOut": left_out.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(impact) = &response.impact {
+        json["impact"] = impact::json(impact);
+    }
+    json
 }
 
 /// Returns the word for what became of an object.
@@ -120,24 +139,39 @@ pub(crate) fn action(action: pb::applied::Action, is_dry: bool) -> String {
 
 /// Deletes objects in one transaction, and names each. They are given by kinds and names, by files, or by what they have in
 /// common; objects of the watched folder are not among the latter, because only their files can delete them.
-pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<'_>, out: Out<'_>) -> Result<()> {
+pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<'_>, out: Out<'_>) -> Result<ExitCode> {
     let keys = to_delete(admin, &wanted, context.namespace).await?;
     let is_dry = wanted.dry_run.is_asked_for();
     if keys.is_empty() {
         eprintln!("no objects");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
-    let request = pb::DeleteRequest { keys, dry_run: is_dry, ignore_missing: wanted.ignore_not_found };
-    let response = admin.delete(request).await?.into_inner();
+    let request = pb::DeleteRequest {
+        keys,
+        dry_run: is_dry,
+        ignore_missing: wanted.ignore_not_found,
+        impact: wanted.impact.impact,
+    };
+    let tried = pb::DeleteRequest { dry_run: true, ..request.clone() };
+    let is_trial = !is_dry && wanted.impact.fail_over.is_some();
+    let mut response = admin.delete(if is_trial { tried } else { request.clone() }).await?.into_inner();
+    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over);
+    let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
+    if is_trial && !is_dry {
+        response = admin.delete(request).await?.into_inner();
+    }
     for key in &response.deleted {
         writeln!(out, "{} {}", display_name(key), action(pb::applied::Action::Deleted, is_dry))?;
     }
     tell_warnings(&response.warnings);
+    if let Some(impact) = &response.impact {
+        impact::print(impact, out)?;
+    }
     if wanted.wait && !is_dry {
         let waited = wait(admin, response.revision, context.timeout).await?;
-        return waited.show(out);
+        waited.show(out)?;
     }
-    Ok(())
+    Ok(exit_code)
 }
 
 async fn to_delete(admin: &mut Admin, wanted: &Delete, namespace: &str) -> Result<Vec<pb::ObjectKey>> {
@@ -247,6 +281,7 @@ mod tests {
                 place: "a.yaml: line 3".into(),
                 reasons: vec!["kind: not yet".into()],
             }],
+            impact: None,
         };
         expect![[r#"
             {

@@ -121,12 +121,26 @@ impl DryRun {
     }
 }
 
+/// Whether it is told what a change sends to whom.
+#[derive(Args)]
+pub(crate) struct WantedImpact {
+    /// Show which sidecars are sent what, how many bytes, and which routes lead elsewhere; with --dry-run before anything is
+    /// changed
+    #[arg(long)]
+    pub(crate) impact: bool,
+    /// Exit with 1 if more sidecars than this are affected. Nothing is changed then
+    #[arg(long, requires = "impact", value_name = "SIDECARS")]
+    pub(crate) fail_over: Option<u32>,
+}
+
 #[derive(Args)]
 pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) files: Files,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) impact: WantedImpact,
     /// Wait until every sidecar has answered, and show what was sent to each
     #[arg(long)]
     pub(crate) wait: bool,
@@ -190,6 +204,8 @@ pub(crate) struct Delete {
     pub(crate) all_namespaces: bool,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
+    #[command(flatten)]
+    pub(crate) impact: WantedImpact,
     /// Pass objects over that are not there
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
@@ -272,10 +288,12 @@ fn level(text: &str) -> Result<Level, String> {
 #[derive(Args)]
 pub(crate) struct Diff {
     /// Two revisions as FROM..TO, or one, which is compared with the latest
-    #[arg(value_name = "FROM..TO", conflicts_with_all = ["filename", "kustomize"])]
+    #[arg(value_name = "FROM..TO", conflicts_with_all = ["filename", "kustomize", "impact"])]
     pub(crate) revisions: Option<String>,
     #[command(flatten)]
     pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) impact: WantedImpact,
 }
 
 #[derive(Args)]

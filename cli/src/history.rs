@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use crate::apply::action;
-use crate::args::{Diff, History, Output};
+use crate::args::{Diff, History, Output, WantedImpact};
 use crate::client::Admin;
 use crate::files::read;
+use crate::impact;
 use crate::output::{Out, print, table, yaml};
 use crate::secrets;
 use crate::targets::{DEFAULT_NAMESPACE, api_key, display_name, keys, namespace_or_default};
@@ -84,14 +85,27 @@ fn revision_json(revision: &pb::Revision) -> Value {
     json!({"revision": revision.revision, "time": time, "by": by, "changes": changes.collect::<Vec<_>>()})
 }
 
-/// Shows what files would change, or what changed between revisions. The exit code is 1 if there is a difference, as that of
-/// kubectl.
+/// Shows what files would change, and whom that concerns if it is asked for, or what changed between revisions. The exit code is 1
+/// if there is a difference, as that of kubectl; with `--fail-over` it is 1 only if too many sidecars are affected.
 pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: Out<'_>) -> Result<ExitCode> {
-    let pairs = match &wanted.revisions {
-        Some(text) => of_revisions(admin, text, namespace).await?,
-        None => of_files(admin, &wanted, namespace).await?,
-    };
-    Ok(if print_pairs(&pairs, out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let difference = |is_same: bool| if is_same { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Some(text) = &wanted.revisions {
+        return Ok(difference(print_pairs(&of_revisions(admin, text, namespace).await?, out)?));
+    }
+    let sources = read(&wanted.files)?;
+    let is_same = print_pairs(&of_files(admin, &sources, namespace).await?, out)?;
+    let WantedImpact { impact, fail_over } = wanted.impact;
+    if !impact {
+        return Ok(difference(is_same));
+    }
+    let request =
+        pb::ApplyRequest { sources, namespace: namespace.to_owned(), dry_run: true, impact, ..Default::default() };
+    let response = admin.apply(request).await?.into_inner();
+    if let Some(impact) = &response.impact {
+        impact::print(impact, out)?;
+    }
+    let by_count = impact::exit_code(response.impact.as_ref(), fail_over);
+    Ok(if fail_over.is_some() { by_count } else { difference(is_same) })
 }
 
 /// Prints the differences between the texts of each object, and returns whether there is none.
@@ -146,12 +160,11 @@ fn text_of(json: &[u8]) -> Result<String> {
 }
 
 /// Compares the objects of files with those of the control plane.
-async fn of_files(admin: &mut Admin, wanted: &Diff, namespace: &str) -> Result<Vec<Pair>> {
-    let sources = read(&wanted.files)?;
+async fn of_files(admin: &mut Admin, sources: &[pb::Source], namespace: &str) -> Result<Vec<Pair>> {
     let namespace = namespace_or_default(namespace);
     let mut files = BTreeMap::new();
     let mut faults = Vec::new();
-    for source in &sources {
+    for source in sources {
         let text = String::from_utf8_lossy(&source.text);
         let manifests = read_manifests(&text, namespace).with_context(|| source.name.clone())?;
         for Manifest { line, content } in manifests {

@@ -13,6 +13,7 @@ mod files;
 mod folder;
 mod get;
 mod history;
+mod impact;
 mod istio_notes;
 mod jsonpath;
 mod output;
@@ -127,9 +128,9 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             no_namespace(&namespace)?;
             version::version(&server, &wanted, out).await.map(success)
         }
-        Command::Apply(apply) => apply::apply(&mut connect().await?, apply, &context, out).await.map(success),
+        Command::Apply(apply) => apply::apply(&mut connect().await?, apply, &context, out).await,
         Command::Get(get) => get::get(&mut connect().await?, get, &namespace, out).await.map(success),
-        Command::Delete(delete) => apply::delete(&mut connect().await?, delete, &context, out).await.map(success),
+        Command::Delete(delete) => apply::delete(&mut connect().await?, delete, &context, out).await,
         Command::Edit(edit) => edit::edit(&mut connect().await?, &edit.targets, &context, out).await.map(success),
         Command::Diff(diff) => history::diff(&mut connect().await?, diff, &namespace, out).await,
         Command::History(wanted) => history::history(&mut connect().await?, wanted, &namespace, out).await.map(success),

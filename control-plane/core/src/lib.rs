@@ -10,7 +10,7 @@
 //! encode        from the model to bytes, once per content
 //! resource      the bytes; snapshot, what a client sees of them
 //! mesh          all of this as one value
-//! analysis      what is wrong with config
+//! analysis      what is wrong with config; impact, what a change would send to whom
 //! stream        what one client is sent
 //! ```
 
@@ -20,6 +20,7 @@ mod copy_on_write;
 pub mod debounce;
 mod edges;
 pub mod encode;
+pub mod impact;
 pub mod index;
 pub mod mesh;
 pub mod message_size;

@@ -177,6 +177,11 @@ impl Mesh {
         self.nodes.get(&id).map(|node| &node.view)
     }
 
+    /// Returns who a client is.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<SidecarNode>> {
+        self.nodes.get(&id).map(|node| &node.node)
+    }
+
     /// Returns the objects that a resource of a client is made from.
     pub fn sources(&self, id: NodeId, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
         let scope = self.nodes.get(&id).and_then(|node| self.scopes.get(node.scope));

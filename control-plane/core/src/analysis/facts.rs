@@ -64,11 +64,12 @@ impl Facts {
                 for to in spec.destinations() {
                     let Some(subset) = &to.subset else { continue };
                     let subset = (to.host.resolve(namespace, domain), subset.clone());
-                    touched.insert(Read::Subset(subset.clone()));
-                    count(&mut self.routed_subsets, subset, turn);
+                    if count(&mut self.routed_subsets, subset.clone(), turn) {
+                        touched.insert(Read::Subset(Arc::new(subset)));
+                    }
                 }
                 for rule in spec.http.iter().flat_map(|http| GatewayRule::of(config, http, domain)) {
-                    touched.insert(Read::GatewayRule(rule.clone()));
+                    touched.insert(Read::GatewayRule(Arc::new(rule.clone())));
                     let aged = (config.created, key.clone());
                     match turn {
                         Turn::Comes => link(&mut self.gateway_rules, rule, aged),
@@ -98,13 +99,18 @@ impl Facts {
 
     /// Takes in that a Pod, or the workload of a client, comes or goes.
     pub(super) fn turn_pod(&mut self, namespace: &Arc<str>, labels: &Labels, turn: Turn, touched: &mut BTreeSet<Read>) {
-        count(&mut self.pods, namespace.clone(), turn);
+        if count(&mut self.pods, namespace.clone(), turn) {
+            touched.extend([Read::Workloads(namespace.clone()), Read::AnyWorkload]);
+        }
         self.turn_workload(namespace, labels, turn, touched);
     }
 
     fn turn_workload(&mut self, namespace: &Arc<str>, labels: &Labels, turn: Turn, touched: &mut BTreeSet<Read>) {
         let of_namespace = self.workloads.entry(namespace.clone()).or_default();
-        count(of_namespace, labels.clone(), turn);
+        // One more workload of the same labels alters nothing.
+        if !count(of_namespace, labels.clone(), turn) {
+            return;
+        }
         if of_namespace.is_empty() {
             self.workloads.remove(namespace);
         }
@@ -130,12 +136,26 @@ impl Facts {
     }
 }
 
-fn count<T: Ord>(counted: &mut Counted<T>, value: T, turn: Turn) {
+/// Counts something that comes or goes, and returns whether it is the first or the last.
+fn count<T: Ord>(counted: &mut Counted<T>, value: T, turn: Turn) -> bool {
     match (counted.entry(value), turn) {
-        (entry, Turn::Comes) => *entry.or_default() += 1,
-        (Entry::Occupied(mut entry), Turn::Goes) if *entry.get() > 1 => *entry.get_mut() -= 1,
-        (Entry::Occupied(entry), Turn::Goes) => drop(entry.remove()),
-        (Entry::Vacant(_), Turn::Goes) => {}
+        (Entry::Occupied(mut entry), Turn::Comes) => {
+            *entry.get_mut() += 1;
+            false
+        }
+        (Entry::Vacant(entry), Turn::Comes) => {
+            entry.insert(1);
+            true
+        }
+        (Entry::Occupied(mut entry), Turn::Goes) if *entry.get() > 1 => {
+            *entry.get_mut() -= 1;
+            false
+        }
+        (Entry::Occupied(entry), Turn::Goes) => {
+            entry.remove();
+            true
+        }
+        (Entry::Vacant(_), Turn::Goes) => false,
     }
 }
 

@@ -28,13 +28,15 @@ pub(super) enum Read {
     /// The DestinationRules about a host.
     Rules(Hostname),
     /// Whether routes lead to a subset of a host.
-    Subset((Hostname, String)),
+    Subset(Arc<(Hostname, String)>),
     /// The services with a port for TCP.
     TcpPort(u16),
     /// The workloads of a namespace.
     Workloads(Arc<str>),
     /// All workloads.
     AllWorkloads,
+    /// Whether there is any Pod or client.
+    AnyWorkload,
     /// The Sidecars of a namespace.
     Sidecars(Arc<str>),
     /// All Gateways.
@@ -42,7 +44,7 @@ pub(super) enum Read {
     /// The Gateways that show a certificate.
     Certificate(String),
     /// The VirtualServices with a rule at a gateway.
-    GatewayRule(GatewayRule),
+    GatewayRule(Arc<GatewayRule>),
     /// All Secrets.
     Secrets,
 }
@@ -68,6 +70,7 @@ impl Read {
             | Self::TcpPort(_)
             | Self::Workloads(_)
             | Self::AllWorkloads
+            | Self::AnyWorkload
             | Self::Sidecars(_)
             | Self::Gateways
             | Self::Certificate(_)

@@ -24,9 +24,9 @@ pub struct Analysis {
     /// The objects about which something is found.
     findings: CopyOnWrite<BTreeMap<ConfigKey, Vec<Finding>>>,
     /// What the checks of each object have looked at.
-    reads: CopyOnWrite<HashMap<ConfigKey, BTreeSet<Read>>>,
+    reads: CopyOnWrite<HashMap<ConfigKey, Arc<[Read]>>>,
     /// The objects whose checks have looked at something.
-    readers: CopyOnWrite<BTreeMap<Read, BTreeSet<ConfigKey>>>,
+    readers: CopyOnWrite<BTreeMap<Read, Readers>>,
     /// What has changed since those who looked at it were checked.
     touched: CopyOnWrite<BTreeSet<Read>>,
     /// The objects that have to be checked.
@@ -34,6 +34,42 @@ pub struct Analysis {
     /// The objects about which something came to be found, or no longer is, since somebody asked for the news.
     news: CopyOnWrite<BTreeSet<ConfigKey>>,
     checks: u64,
+}
+
+/// The objects whose checks have looked at one thing. Nearly always it is one, and then there is no set.
+#[derive(Debug, Clone)]
+enum Readers {
+    One(ConfigKey),
+    Several(BTreeSet<ConfigKey>),
+}
+
+impl Readers {
+    fn insert(&mut self, key: &ConfigKey) {
+        match self {
+            Self::One(only) if only == key => {}
+            Self::One(only) => *self = Self::Several([only.clone(), key.clone()].into()),
+            Self::Several(keys) => drop(keys.insert(key.clone())),
+        }
+    }
+
+    /// Removes an object, and returns whether none is left.
+    fn remove(&mut self, key: &ConfigKey) -> bool {
+        match self {
+            Self::One(only) => only == key,
+            Self::Several(keys) => {
+                keys.remove(key);
+                keys.is_empty()
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &ConfigKey> {
+        let (one, several) = match self {
+            Self::One(only) => (Some(only), None),
+            Self::Several(keys) => (None, Some(keys)),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
 }
 
 /// The objects of a batch as they were before it.
@@ -201,16 +237,13 @@ impl Analysis {
             return;
         }
         let touched = std::mem::take(&mut *self.touched);
-        self.stale.extend(touched.iter().filter_map(|read| self.readers.get(read)).flatten().cloned());
+        self.stale.extend(touched.iter().filter_map(|read| self.readers.get(read)).flat_map(Readers::iter).cloned());
     }
 
     fn check(&mut self, key: &ConfigKey, index: &MeshIndex) {
-        for read in self.reads.remove(key).into_iter().flatten() {
-            if let Some(readers) = self.readers.get_mut(&read) {
-                readers.remove(key);
-                if readers.is_empty() {
-                    self.readers.remove(&read);
-                }
+        for read in self.reads.remove(key).iter().flat_map(|reads| reads.iter()) {
+            if self.readers.get_mut(read).is_some_and(|readers| readers.remove(key)) {
+                self.readers.remove(read);
             }
         }
         let Some(config) = index.written(key) else {
@@ -222,10 +255,13 @@ impl Analysis {
         self.checks += 1;
         let (findings, reads) = self.of_object(config, index);
         for read in &reads {
-            self.readers.entry(read.clone()).or_default().insert(key.clone());
+            match self.readers.get_mut(read) {
+                Some(readers) => readers.insert(key),
+                None => drop(self.readers.insert(read.clone(), Readers::One(key.clone()))),
+            }
         }
         if !reads.is_empty() {
-            self.reads.insert(key.clone(), reads);
+            self.reads.insert(key.clone(), reads.into_iter().collect());
         }
         if findings != self.of(key) {
             self.news.insert(key.clone());

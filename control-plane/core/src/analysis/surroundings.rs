@@ -47,7 +47,7 @@ impl<'a> Surroundings<'a> {
 
     /// Returns whether Pods or clients are known. Otherwise nothing can be said of what selects none.
     pub(super) fn knows_workloads(&self) -> bool {
-        self.note(Read::AllWorkloads);
+        self.note(Read::AnyWorkload);
         !self.facts.pods.is_empty()
     }
 
@@ -118,7 +118,7 @@ impl<'a> Surroundings<'a> {
 
     /// Returns the oldest VirtualService with a rule at a gateway.
     pub(super) fn first_with(&self, rule: &GatewayRule) -> Option<&'a ConfigKey> {
-        self.note(Read::GatewayRule(rule.clone()));
+        self.note(Read::GatewayRule(Arc::new(rule.clone())));
         self.facts.gateway_rules.get(rule)?.first().map(|(_, key)| key)
     }
 
@@ -137,7 +137,7 @@ impl<'a> Surroundings<'a> {
     /// Returns whether some route leads to a subset.
     pub(super) fn is_subset_routed(&self, host: &Hostname, subset: &str) -> bool {
         let subset = (host.clone(), subset.to_owned());
-        self.note(Read::Subset(subset.clone()));
+        self.note(Read::Subset(Arc::new(subset.clone())));
         self.facts.routed_subsets.contains_key(&subset)
     }
 

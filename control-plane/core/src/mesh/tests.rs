@@ -1,6 +1,7 @@
 //! Three laws over random meshes and random changes, and what single changes cost.
 
 mod analysis;
+mod impact;
 mod mesh_config;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod csds;
 mod door;
 mod folder;
 mod history;
+mod impact;
 mod monitoring;
 mod objects;
 mod secrets;

@@ -20,7 +20,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, folder, history, objects, warnings};
+use super::{analyze, backup, folder, history, impact, objects, warnings};
 use crate::certificates;
 use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
@@ -169,9 +169,9 @@ impl pb::admin_server::Admin for AdminServer {
         let call = Call { caller: Caller::of(&request), name: "delete", dry_run: request.get_ref().dry_run };
         let result = self.try_delete(&call, request.get_ref()).await;
         call.audit(&result);
-        let pb::ApplyResponse { revision, applied, warnings, .. } = result?;
+        let pb::ApplyResponse { revision, applied, warnings, impact, .. } = result?;
         let deleted = applied.into_iter().filter_map(|applied| applied.key).collect();
-        Ok(Response::new(pb::DeleteResponse { revision, deleted, warnings }))
+        Ok(Response::new(pb::DeleteResponse { revision, deleted, warnings, impact }))
     }
 
     async fn proxy_status(
@@ -296,7 +296,7 @@ impl AdminServer {
                 writes.push(deletion(key));
             }
         }
-        response.warnings = self.warnings_of(changes).await?;
+        (response.warnings, response.impact) = self.foresee(changes, request.impact).await?;
         response.warnings.extend(of_certificates);
         response.revision = self.change(call, writes).await?;
         Ok(response)
@@ -320,9 +320,10 @@ impl AdminServer {
             keys = all.into_iter().zip(owners).filter_map(|(key, owner)| owner.map(|_| key)).collect();
         }
         let applied = keys.iter().map(|key| objects::applied(key, pb::applied::Action::Deleted)).collect();
-        let warnings = self.warnings_of(keys.iter().map(|key| (key.clone(), ConfigChange::Delete)).collect()).await?;
+        let changes = keys.iter().map(|key| (key.clone(), ConfigChange::Delete)).collect();
+        let (warnings, impact) = self.foresee(changes, request.impact).await?;
         let revision = self.change(call, keys.into_iter().map(deletion).collect()).await?;
-        Ok(pb::ApplyResponse { revision, applied, warnings, ..Default::default() })
+        Ok(pb::ApplyResponse { revision, applied, warnings, impact, ..Default::default() })
     }
 
     async fn try_rollback(&self, call: &Call, revision: u64) -> Result<pb::ApplyResponse, Status> {
@@ -336,7 +337,8 @@ impl AdminServer {
             let refuse = |error| Status::failed_precondition(format!("{key}: {error}"));
             self.sealer.opened(Config::clone(config)).map_err(refuse)?;
         }
-        let warnings = [plan.warnings, self.warnings_of(plan.changes).await?].concat();
+        let (of_analysis, _) = self.foresee(plan.changes, false).await?;
+        let warnings = [plan.warnings, of_analysis].concat();
         let revision = self.change(call, plan.writes).await?;
         Ok(pb::ApplyResponse { revision, applied: plan.applied, warnings, ..Default::default() })
     }
@@ -387,16 +389,30 @@ impl AdminServer {
         })
     }
 
-    /// Returns what an operator should know of a change, and fails with what is wrong with it.
-    async fn warnings_of(&self, changes: Vec<(ConfigKey, ConfigChange)>) -> Result<Vec<String>, Status> {
+    /// Returns what an operator should know of a change, and what it would send to whom if that is asked for. It fails with what
+    /// is wrong with the change.
+    async fn foresee(
+        &self,
+        changes: Vec<(ConfigKey, ConfigChange)>,
+        wants_impact: bool,
+    ) -> Result<(Vec<String>, Option<pb::Impact>), Status> {
         let checked = self.on_branch(move |branch| {
             let faults = warnings::faults_of_change(branch, &changes);
-            if faults.is_empty() { Ok(warnings::of_change(branch, &changes)) } else { Err(faults) }
+            if !faults.is_empty() {
+                return Err(faults);
+            }
+            let foreseen = wants_impact.then(|| impact::foresee(branch, &changes));
+            Ok((warnings::of_change(branch, &changes), foreseen))
         });
-        checked.await?.map_err(|faults| {
+        let (warnings, foreseen) = checked.await?.map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Status::invalid_argument(faults.join("\n"))
-        })
+        })?;
+        let impact = match foreseen {
+            Some(foreseen) => Some(foreseen.told(&self.streams).await),
+            None => None,
+        };
+        Ok((warnings, impact))
     }
 
     /// Computes something on a branch of the mesh, on a thread of its own.

@@ -9,7 +9,7 @@ use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
 use rutter_core::analysis::{Finding, Level};
 use rutter_core::message_size::check_endpoints;
 use rutter_core::model::{ExportTo, bound_gateways, is_for_mesh, with_default_export};
-use rutter_core::{ConfigBatch, ConfigChange, Mesh};
+use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshIndex};
 
 use crate::engine::Branch;
 
@@ -27,6 +27,18 @@ fn configs_of<'a>(changes: impl Iterator<Item = &'a ConfigChange>) -> Vec<Arc<Co
     written.collect()
 }
 
+/// Returns a change as a batch, its objects with the ages that they will have.
+pub(crate) fn batch_of(changes: &[(ConfigKey, ConfigChange)], index: &MeshIndex) -> ConfigBatch {
+    let aged = |(key, change): &(ConfigKey, ConfigChange)| {
+        let ConfigChange::Put(config) = change else { return (key.clone(), change.clone()) };
+        let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
+        let known = index.written(key).map(|known| known.created);
+        let created = known.or(written).unwrap_or(CreationTimestamp::YOUNGEST);
+        (key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })))
+    };
+    ConfigBatch { changes: changes.iter().map(aged).collect(), ..ConfigBatch::default() }
+}
+
 /// Returns what the analysis has to say of a change: of the objects that it writes, and of others with which nothing was wrong
 /// without it. What has no effect and harms nobody is not told.
 pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) -> Vec<String> {
@@ -34,14 +46,7 @@ pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) 
     if !branch.pending.changes.is_empty() {
         analyzer.apply(&branch.pending);
     }
-    let aged = |(key, change): &(ConfigKey, ConfigChange)| {
-        let ConfigChange::Put(config) = change else { return (key.clone(), change.clone()) };
-        let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
-        let known = analyzer.index().written(key).map(|known| known.created);
-        let created = known.or(written).unwrap_or(CreationTimestamp::YOUNGEST);
-        (key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })))
-    };
-    let batch = ConfigBatch { changes: changes.iter().map(aged).collect(), ..ConfigBatch::default() };
+    let batch = batch_of(changes, analyzer.index());
     let long_regexes = long_regexes(&branch.mesh, &configs_of(batch.changes.values()));
     let outlook = analyzer.outlook(&batch);
     let mut by_code: BTreeMap<_, Vec<String>> = BTreeMap::new();
