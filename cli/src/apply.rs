@@ -16,7 +16,7 @@ use crate::impact;
 use crate::output::{Out, print};
 use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
-use crate::waiting::wait;
+use crate::waiting::{self, wait};
 
 /// What every command knows of the command line.
 pub(crate) struct Context<'a> {
@@ -50,28 +50,48 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
     if is_trial && !is_dry {
         response = admin.apply(request).await?.into_inner();
     }
-    if wanted.output == Output::Short {
+    let shown = Shown { is_dry, wait: wanted.wait, output: wanted.output };
+    show(admin, &response, shown, context, out).await?;
+    Ok(exit_code)
+}
+
+/// How the outcome of a change is shown.
+struct Shown {
+    is_dry: bool,
+    wait: bool,
+    output: Output,
+}
+
+/// Shows what became of each object, waits for the sidecars if that is wanted, and fails if one of them refuses something.
+async fn show(
+    admin: &mut Admin,
+    response: &pb::ApplyResponse,
+    shown: Shown,
+    context: &Context<'_>,
+    out: Out<'_>,
+) -> Result<()> {
+    let Shown { is_dry, wait, output } = shown;
+    if output == Output::Short {
         print_applied(&response.applied, is_dry, out)?;
     }
-    tell_aside(&response);
-    if let (Output::Short, Some(impact)) = (wanted.output, &response.impact) {
+    tell_aside(response);
+    if let (Output::Short, Some(impact)) = (output, &response.impact) {
         impact::print(impact, out)?;
     }
     let waited =
-        if wanted.wait && !is_dry { Some(wait(admin, response.revision, context.timeout).await?) } else { None };
-    match (&waited, wanted.output) {
+        if wait && !is_dry { Some(waiting::wait(admin, response.revision, context.timeout).await?) } else { None };
+    match (&waited, output) {
         (Some(waited), Output::Short) => waited.print(out)?,
         (None, Output::Short) => {}
         (waited, output) => {
-            let mut json = response_json(&response, is_dry);
+            let mut json = response_json(response, is_dry);
             if let Some(waited) = waited {
                 json["wait"] = waited.json();
             }
             print(&json, output, out)?;
         }
     }
-    waited.map_or(Ok(()), |waited| waited.result())?;
-    Ok(exit_code)
+    waited.map_or(Ok(()), |waited| waited.result())
 }
 
 fn print_applied(applied: &[pb::Applied], is_dry: bool, out: Out<'_>) -> Result<()> {
@@ -96,11 +116,7 @@ fn tell_aside(response: &pb::ApplyResponse) {
         let types = types.collect::<Vec<_>>().join(", ");
         eprintln!("passed over, because they are no config of a mesh: {}", printable(&types));
     }
-    tell_warnings(&response.warnings);
-}
-
-fn tell_warnings(warnings: &[String]) {
-    for warning in warnings {
+    for warning in &response.warnings {
         eprintln!("warning: {}", printable(warning));
     }
 }
@@ -160,17 +176,12 @@ pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<
     if is_trial && !is_dry {
         response = admin.delete(request).await?.into_inner();
     }
-    for key in &response.deleted {
-        writeln!(out, "{} {}", display_name(key), action(pb::applied::Action::Deleted, is_dry))?;
-    }
-    tell_warnings(&response.warnings);
-    if let Some(impact) = &response.impact {
-        impact::print(impact, out)?;
-    }
-    if wanted.wait && !is_dry {
-        let waited = wait(admin, response.revision, context.timeout).await?;
-        waited.show(out)?;
-    }
+    let pb::DeleteResponse { revision, deleted, warnings, impact } = response;
+    let action = pb::applied::Action::Deleted as i32;
+    let applied = deleted.into_iter().map(|key| pb::Applied { key: Some(key), action }).collect();
+    let response = pb::ApplyResponse { revision, applied, warnings, impact, ..Default::default() };
+    let shown = Shown { is_dry, wait: wanted.wait, output: wanted.output };
+    show(admin, &response, shown, context, out).await?;
     Ok(exit_code)
 }
 

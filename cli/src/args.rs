@@ -212,6 +212,8 @@ pub(crate) struct Delete {
     /// Wait until every sidecar has answered, and show what was sent to each
     #[arg(long)]
     pub(crate) wait: bool,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]

@@ -1,11 +1,11 @@
 //! Real Envoys against a real control plane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rutter_api::ResourceType;
 use rutter_api::pb::envoy::service::status::v3::client_status_discovery_service_client::ClientStatusDiscoveryServiceClient;
 use rutter_api::pb::envoy::service::status::v3::{ClientStatusRequest, ConfigStatus};
@@ -95,6 +95,110 @@ async fn a_weight_change_sends_each_sidecar_one_virtual_host_and_moves_the_traff
     assert!(again.contains("unchanged"), "{again}");
     assert_eq!(pushes(&mesh.plane, 2).await?.len(), BOOKINFO.len());
     assert_eq!(mesh.rejected().await?, 0);
+    Ok(())
+}
+
+/// What sidecars are sent: for each of them and each type the names, as far as they are told, how many resources come and how many
+/// go, and the bytes of those that come.
+type Sent = BTreeMap<(String, String), (BTreeSet<String>, u64, u64, u64)>;
+
+/// Returns what an impact foresees.
+fn foreseen(impact: &Value) -> Sent {
+    let mut sent = Sent::new();
+    for group in impact["groups"].as_array().into_iter().flatten() {
+        for sidecar in group["sidecars"].as_array().into_iter().flatten() {
+            for resource in group["resources"].as_array().into_iter().flatten() {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let entry = sent.entry((text(sidecar), text(&resource["type"]))).or_default();
+                entry.0.insert(text(&resource["name"]));
+                match resource["bytesAfter"].as_u64() {
+                    Some(bytes) => (entry.1, entry.3) = (entry.1 + 1, entry.3 + bytes),
+                    None => entry.2 += 1,
+                }
+            }
+        }
+    }
+    sent
+}
+
+/// The bytes that a response has beside its resources, and the names of what it takes away.
+const RESPONSE_BYTES: u64 = 400;
+
+/// Applies or deletes something after an impact was asked for, and compares that with what is sent.
+async fn compare_impact(mesh: &Bookinfo, args: &[&str]) -> Result<Value> {
+    let tried = mesh.plane.ctl(&[args, &["--dry-run", "--impact", "-o", "json"]].concat()).await?;
+    let tried = tried.split("\nwarning: ").next().unwrap_or_default();
+    let impact = serde_json::from_str::<Value>(tried).with_context(|| tried.to_owned())?["impact"].clone();
+    let before = pushes(&mesh.plane, 0).await?.len();
+    mesh.plane.ctl(&[args, &["--wait"]].concat()).await?;
+    let foreseen = foreseen(&impact);
+    let mut told = Sent::new();
+    // What was asked for in consequence has no revision of its own. The latest come first.
+    let after = pushes(&mesh.plane, 0).await?;
+    for push in &after[..after.len() - before] {
+        let key = (
+            push["sidecar"].as_str().unwrap_or_default().to_owned(),
+            push["type"].as_str().unwrap_or_default().to_owned(),
+        );
+        let entry = told.entry(key).or_default();
+        entry
+            .0
+            .extend(push["names"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())));
+        entry.1 += push["resources"].as_u64().unwrap_or_default();
+        entry.2 += push["removed"].as_u64().unwrap_or_default();
+        entry.3 += push["bytes"].as_u64().unwrap_or_default();
+    }
+    ensure!(foreseen.keys().eq(told.keys()), "{args:?}: foreseen {foreseen:#?}, sent {told:#?}");
+    for (key, (names, sent, removed, bytes)) in &foreseen {
+        let got = &told[key];
+        ensure!(got.0.is_subset(names), "{args:?}: {key:?}: foreseen {names:?}, sent {:?}", got.0);
+        ensure!((got.1, got.2) == (*sent, *removed), "{args:?}: {key:?}: foreseen {sent} and {removed}, sent {got:?}");
+        ensure!(
+            (*bytes..bytes + RESPONSE_BYTES + 100 * removed).contains(&got.3),
+            "{args:?}: {key:?}: foreseen {bytes} bytes, sent {}",
+            got.3
+        );
+    }
+    Ok(impact)
+}
+
+#[tokio::test]
+async fn what_an_impact_foresees_is_what_envoys_are_sent() -> Result<()> {
+    let mesh = Bookinfo::start().await?;
+    let written = async |name: &str, text: &str| -> Result<Value> {
+        let path = mesh.dir.path().join(name);
+        std::fs::write(&path, text)?;
+        compare_impact(&mesh, &["apply", "-f", &path.display().to_string()]).await
+    };
+    let all = BOOKINFO.len();
+    let moved = compare_impact(&mesh, &["apply", "-f", &example("reviews-v3.yaml")]).await?;
+    ensure!(moved["affected"] == all && moved["brokenRoutes"] == 0, "{moved}");
+    let route = &moved["groups"][0]["routes"][0];
+    ensure!(route["before"].as_str().is_some_and(|before| before.contains("|v1|")), "{moved}");
+    ensure!(route["after"].as_str().is_some_and(|after| after.contains("|v3|")), "{moved}");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: {clusterIP: 10.96.9.9, ports: [{name: http, port: 9080}]}\n";
+    written("service.yaml", service).await?;
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: new}\n\
+                spec: {host: new, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}, subsets: [{name: a}]}\n";
+    written("rule.yaml", rule).await?;
+    let nowhere = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: details}\n\
+                   spec: {hosts: [details], http: [{route: [{destination: {host: nowhere}}]}]}\n";
+    let broken = written("nowhere.yaml", nowhere).await?;
+    ensure!(broken["brokenRoutes"] == all, "{broken}");
+    let narrow = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default}\n\
+                  spec: {egress: [{hosts: [./details.default.svc.cluster.local]}], ingress: [{port: {number: 9081, name: http, \
+                  protocol: HTTP}, defaultEndpoint: '0.0.0.0:9082'}]}\n";
+    let narrow = written("narrow.yaml", narrow).await?;
+    ensure!(narrow["affected"] == all && narrow["groups"][0]["lost"].as_u64() > Some(5), "{narrow}");
+    compare_impact(&mesh, &["delete", "sidecar/default"]).await?;
+    compare_impact(&mesh, &["delete", "dr/new", "svc/new"]).await?;
+    // Too many are affected, so that nothing is changed.
+    let revision = mesh.plane.ctl(&["history", "--limit", "1", "-o", "json"]).await?;
+    let too_many = ["apply", "-f", &example("reviews-v1.yaml"), "--impact", "--fail-over", "2"];
+    let said = mesh.plane.said(&too_many).await?;
+    ensure!(said.contains(&format!("{all} sidecars are affected, more than 2 (--fail-over)")), "{said}");
+    ensure!(mesh.plane.ctl(&too_many).await.is_err() && said.contains("configured (dry run)"), "{said}");
+    ensure!(mesh.plane.ctl(&["history", "--limit", "1", "-o", "json"]).await? == revision);
     Ok(())
 }
 

@@ -101,6 +101,11 @@ impl Mesh {
         self.analysis.as_mut()
     }
 
+    /// Returns whether what is wrong with the config is followed.
+    pub fn follows_analysis(&self) -> bool {
+        self.analysis.is_some()
+    }
+
     /// Returns what is wrong with some objects, by object. Those of which nothing is wrong are left out.
     pub fn findings_of(&mut self, objects: &[ConfigKey]) -> BTreeMap<ConfigKey, Vec<Finding>> {
         let Some(analysis) = &mut self.analysis else { return BTreeMap::new() };

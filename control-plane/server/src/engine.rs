@@ -162,7 +162,10 @@ impl Engine {
             whole_route_tables: options.whole_route_tables,
             inherit_egress: options.inherit_egress,
         };
-        let mut mesh = Mesh::new(settings).with_spread(parallel::spread).with_analysis();
+        let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
+        if options.analysis {
+            mesh = mesh.with_analysis();
+        }
         let mut batch = ConfigBatch::default();
         let mut commits = SelectAll::new();
         for source in sources {

@@ -33,8 +33,8 @@ pub use analyzer::{Analyzer, Outlook};
 pub use code::{Code, Level};
 pub use finding::Finding;
 pub use report::{Input, Report, Row, Source, report};
-pub use state::Analysis;
 pub(crate) use state::Before;
+pub use state::{Analysis, is_checked};
 
 #[cfg(test)]
 mod tests;

@@ -283,6 +283,26 @@ impl Analysis {
     }
 }
 
+/// Returns whether writing an object of a kind can be what something is wrong with. Others only matter to what refers to them.
+pub fn is_checked(kind: Kind) -> bool {
+    match kind {
+        Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::Sidecar
+        | Kind::Service
+        | Kind::ServiceEntry
+        | Kind::Gateway
+        | Kind::ConfigMap
+        | Kind::Ingress => true,
+        Kind::Namespace
+        | Kind::Pod
+        | Kind::EndpointSlice
+        | Kind::WorkloadGroup
+        | Kind::WorkloadEntry
+        | Kind::Secret => false,
+    }
+}
+
 /// Returns what is wrong with one object that nobody has silenced.
 fn of_object(config: &Config, surroundings: &Surroundings<'_>) -> Vec<Finding> {
     let mut found = Found::of(config);

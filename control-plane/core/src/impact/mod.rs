@@ -215,6 +215,9 @@ impl Differ {
                 resources.push(ResourceImpact { resource_type, name, before, after });
             }
         }
+        resources.extend(sent_again(&moved, old, new));
+        resources.sort();
+        resources.dedup_by(|a, b| (a.resource_type, &a.name) == (b.resource_type, &b.name));
         let (reach, reaches) = (Reach::of(old), Reach::of(new));
         let dead: Vec<ResourceName> =
             moved.into_iter().filter(|cluster| reach.has(cluster) && !reaches.has(cluster)).collect();
@@ -272,6 +275,20 @@ impl Differ {
         }
         leading
     }
+}
+
+/// Returns the endpoints of clusters that are there before and after, which clients want again when the cluster changes (rules O3 and
+/// O4 of `docs/xds.md`).
+fn sent_again(moved: &BTreeSet<ResourceName>, old: &View, new: &View) -> Vec<ResourceImpact> {
+    let again = moved.iter().filter_map(|name| {
+        let version = |view: &View| Some(view.get(ResourceType::Cluster, name)?.version);
+        let (was, is) = (version(old)?, version(new)?);
+        let [before, after] = [old, new].map(|view| view.get(ResourceType::Endpoint, name));
+        let after = after.filter(|_| was != is)?.entry.clone();
+        let before = before.map(|before| before.entry.len());
+        Some(ResourceImpact { resource_type: ResourceType::Endpoint, name: name.clone(), before, after: Some(after) })
+    });
+    again.collect()
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

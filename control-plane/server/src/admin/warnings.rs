@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rutter_api::config::istio::Gateway;
 use rutter_api::node::{DEFAULT_RE2_PROGRAM_MAX, Role};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
-use rutter_core::analysis::{Finding, Level};
+use rutter_core::analysis::{Finding, Level, is_checked};
 use rutter_core::message_size::check_endpoints;
 use rutter_core::model::{ExportTo, bound_gateways, is_for_mesh, with_default_export};
 use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshIndex};
@@ -42,6 +42,12 @@ pub(crate) fn batch_of(changes: &[(ConfigKey, ConfigChange)], index: &MeshIndex)
 /// Returns what the analysis has to say of a change: of the objects that it writes, and of others with which nothing was wrong
 /// without it. What has no effect and harms nobody is not told.
 pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) -> Vec<String> {
+    // Endpoints come all the time. What comes to nothing is looked at no further, because a branch that is written costs copies.
+    let is_checked =
+        |(key, change): &(ConfigKey, ConfigChange)| *change == ConfigChange::Delete || is_checked(key.kind);
+    if !branch.mesh.follows_analysis() || !changes.iter().any(is_checked) {
+        return bounded(long_regexes(&branch.mesh, &configs_of(changes.iter().map(|(_, change)| change))));
+    }
     let mut analyzer = branch.mesh.analyzer();
     if !branch.pending.changes.is_empty() {
         analyzer.apply(&branch.pending);

@@ -111,6 +111,10 @@ pub struct MeshOptions {
     #[arg(long, env = "RUTTER_INHERIT_EGRESS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = MeshOptions::default().inherit_egress, hide_default_value = true, action = ArgAction::Set)]
     pub inherit_egress: bool,
+    /// Keep up to date what rutterctl analyze finds: apply warns of it, and the log, a metric and the status of objects tell it. It costs memory, some 1.5 kB for an object
+    #[arg(long, env = "RUTTER_ANALYSIS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+        default_value_t = MeshOptions::default().analysis, hide_default_value = true, action = ArgAction::Set)]
+    pub analysis: bool,
     /// Compute everything a second time from nothing after each change and compare: for tests, and in doubt
     #[arg(long, env = "RUTTER_VERIFY", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         default_value_t = MeshOptions::default().verify, hide_default_value = true, action = ArgAction::Set)]
@@ -131,6 +135,7 @@ impl Default for MeshOptions {
             domain: mesh.domain.to_string(),
             whole_route_tables: mesh.whole_route_tables,
             inherit_egress: mesh.inherit_egress,
+            analysis: true,
             verify: false,
             debounce_ms: Milliseconds::new(20),
             debounce_max_ms: Milliseconds::new(100),

@@ -52,7 +52,10 @@ proptest! {
             let (was, is) = (sizes(&before[id]), sizes(view));
             for (resource_type, name) in was.keys().chain(is.keys()) {
                 let key = (*resource_type, name.clone());
-                if was.get(&key) != is.get(&key) {
+                let cluster = (ResourceType::Cluster, name.clone());
+                let moved = is.contains_key(&cluster) && was.contains_key(&cluster) && was.get(&cluster) != is.get(&cluster);
+                let is_again = *resource_type == ResourceType::Endpoint && moved && is.contains_key(&key);
+                if is_again || was.get(&key) != is.get(&key) {
                     let size = |of: &BTreeMap<_, (usize, crate::resource::Version)>| of.get(&key).map(|(size, _)| *size);
                     sent.insert((*id, *resource_type, name.clone()), (size(&was), size(&is)));
                 }
