@@ -19,7 +19,7 @@ CRATES := api:rutter-api control-plane/core:rutter-core control-plane/store:rutt
 	control-plane/malloc:rutter-malloc control-plane/server:rutter-server data-plane/core:rutter-proxy-core \
 	data-plane/proxy:rutter-proxy cli:rutterctl tests:rutter-tests
 
-.PHONY: demo test test-long bench bench-store bench-analyze fleet build venv lint clippy deny unit e2e
+.PHONY: demo test test-long bench bench-store bench-analyze bench-impact fleet build venv lint clippy deny unit e2e
 
 demo: build venv
 	@PROXY=$(PROXY) STAY=$(STAY) target/debug/demo
@@ -52,6 +52,11 @@ bench-store:
 bench-analyze:
 	$(CARGO) build --locked --release -p rutter-tests --bin analyze
 	target/release/analyze
+
+# What the impact of a change takes, beside the change itself.
+bench-impact:
+	$(CARGO) build --locked --release -p rutter-tests --bin impact
+	target/release/impact
 
 # Simulated sidecars, with a release build: make fleet ARGS="--sidecars 5000 --scenario S3,S8"
 fleet:

@@ -129,13 +129,13 @@ async fn compare_impact(mesh: &Bookinfo, args: &[&str]) -> Result<Value> {
     let tried = mesh.plane.ctl(&[args, &["--dry-run", "--impact", "-o", "json"]].concat()).await?;
     let tried = tried.split("\nwarning: ").next().unwrap_or_default();
     let impact = serde_json::from_str::<Value>(tried).with_context(|| tried.to_owned())?["impact"].clone();
-    let before = pushes(&mesh.plane, 0).await?.len();
+    let before = pushes(&mesh.plane, 0).await?;
     mesh.plane.ctl(&[args, &["--wait"]].concat()).await?;
     let foreseen = foreseen(&impact);
     let mut told = Sent::new();
     // What was asked for in consequence has no revision of its own. The latest come first.
     let after = pushes(&mesh.plane, 0).await?;
-    for push in &after[..after.len() - before] {
+    for push in after.iter().take_while(|push| before.first() != Some(push)) {
         let key = (
             push["sidecar"].as_str().unwrap_or_default().to_owned(),
             push["type"].as_str().unwrap_or_default().to_owned(),

@@ -232,14 +232,18 @@ impl Differ {
             let text = |outcome: Option<&Outcome>, reach: &Reach<'_>| {
                 outcome.map(|outcome| outcome.text(reach)).unwrap_or_default()
             };
-            let (before, after) = (text(was, &reach), text(is, &reaches));
-            let breaks = is.is_some_and(|is| is.fails(&reaches)) && !was.is_some_and(|was| was.fails(&reach));
-            (before != after).then(|| RouteImpact {
+            let (now, then) = (text(was, &reach), text(is, &reaches));
+            // What is new is asked for by nobody yet.
+            let is_known = before.keys().any(|other| other.1 == place.1 && other.2.is_beside(&place.2));
+            let fails =
+                |outcome: Option<&Outcome>, reach: &Reach<'_>| outcome.is_some_and(|outcome| outcome.fails(reach));
+            let breaks = is_known && fails(is, &reaches) && !fails(was, &reach);
+            (now != then).then(|| RouteImpact {
                 resource_type: place.0,
                 resource: place.1.clone(),
                 place: place.2.to_string(),
-                before,
-                after,
+                before: now,
+                after: then,
                 breaks,
             })
         });

@@ -35,6 +35,17 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    /// Returns whether two routes are in one virtual host, or two filter chains in one listener.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Route { host, .. }, Self::Route { host: other, .. }) => host == other,
+            (Self::Chain { listener, .. }, Self::Chain { listener: other, .. }) => listener == other,
+            (Self::Route { .. }, Self::Chain { .. }) | (Self::Chain { .. }, Self::Route { .. }) => false,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -90,6 +90,9 @@ fn what_would_be_taken_away_is_told() {
     let impact = impact(&mesh, &delete(Kind::Service, "shop", "web"));
     assert!(told(&impact).contains(&"  cluster outbound|80||web.shop.svc.cluster.local true false".to_owned()));
     assert!(super::impact(&mesh, &batch(configs(SERVICES))).groups.is_empty(), "what is written as it was");
+    let new = SERVICES.split("---").next().unwrap_or_default().replace("name: web", "name: new");
+    let new = super::impact(&mesh, &batch(configs(&new)));
+    assert!(new.affected() == 4 && told(&new).iter().all(|line| !line.contains("BREAKS")), "nobody asks for it yet");
 }
 
 #[test]
