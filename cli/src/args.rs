@@ -65,6 +65,8 @@ pub(crate) enum Command {
     ProxyConfig(Config),
     /// Show the latest responses: what was sent, how much, and how long the answer took
     Pushes(Pushes),
+    /// Show where the time of a change went: store, engine, and until sidecars had answered
+    Trace(Trace),
     /// Print the bootstrap of a proxy
     Bootstrap(Bootstrap),
     /// Show the watched folder of the control plane, or confirm that many objects may be deleted by it
@@ -306,6 +308,14 @@ pub(crate) struct History {
     /// The number of commits that are shown. 0: all that are kept
     #[arg(long, default_value_t = 20, value_name = "N")]
     pub(crate) limit: u32,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Trace {
+    /// The revision, as apply and history tell it. Default: the latest
+    pub(crate) revision: Option<u64>,
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }
@@ -557,7 +567,9 @@ impl Cli {
             Command::Pushes(pushes) => is_short(pushes.output),
             Command::Check(check) => is_short(check.output),
             Command::Analyze(analyze) => is_short(analyze.output),
-            Command::Delete(_) | Command::Rollback(_) => true,
+            Command::Delete(delete) => is_short(delete.output),
+            Command::Trace(trace) => is_short(trace.output),
+            Command::Rollback(_) => true,
             Command::Edit(_)
             | Command::Diff(_)
             | Command::History(_)
@@ -612,6 +624,7 @@ mod tests {
                   proxy-status  Show each sidecar, and whether it has acknowledged its config [alias: ps]
                   proxy-config  Show what was sent to a sidecar, and whether it was acknowledged [alias: pc]
                   pushes        Show the latest responses: what was sent, how much, and how long the answer took
+                  trace         Show where the time of a change went: store, engine, and until sidecars had answered
                   bootstrap     Print the bootstrap of a proxy
                   folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it
                   backup        Write every object to a file, from which `rutter restore` makes a data folder again
@@ -645,28 +658,32 @@ mod tests {
                 Usage: rutterctl apply [OPTIONS]
 
                 Options:
-                  -f, --filename <FILE>     File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
-                                            standard input. Can be repeated
-                      --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
-                                            HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
-                                            --memory` in the folder for temporary files [env: RUTTER_SERVER]
-                  -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
-                      --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
-                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                      --dry-run[=<server>]  Check everything and change nothing
-                  -n, --namespace <NAME>    Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
-                                            otherwise. An object of a file that names another one is refused
-                      --timeout <TIME>      How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
-                                            number of seconds. 0: for ever [default: 30s]
-                      --wait                Wait until every sidecar has answered, and show what was sent to each
-                      --strict              Refuse objects that are no config of a mesh, which are passed over otherwise
-                      --skip-unsupported    Leave out objects in which something is not supported yet, each of them whole, and name them
-                      --prune               Delete the objects that have the labels of --selector and are not in the files, in the
-                                            namespaces of the files' objects
-                  -l, --selector <LABELS>   Labels of --prune, as app=web. The objects of the files must have them
-                  -o, --output <OUTPUT>     [default: short] [possible values: short, json, yaml]
-                  -h, --help                Print help (see more with '--help')"#]],
+                  -f, --filename <FILE>       File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
+                                              standard input. Can be repeated
+                      --server <ADDR>         Where the control plane is: the path of its admin socket or of its data folder, or
+                                              HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                              $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                              --memory` in the folder for temporary files [env: RUTTER_SERVER]
+                  -k, --kustomize <DIR>       Folder with a kustomization, which kubectl or kustomize has to be there for
+                      --token-file <FILE>     File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                              taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                      --dry-run[=<server>]    Check everything and change nothing
+                  -n, --namespace <NAME>      Namespace of objects and sidecars. Default: every namespace for what is shown, and
+                                              "default" otherwise. An object of a file that names another one is refused
+                      --impact                Show which sidecars are sent what, how many bytes, and which routes lead elsewhere; with
+                                              --dry-run before anything is changed
+                      --timeout <TIME>        How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                              number of seconds. 0: for ever [default: 30s]
+                      --fail-over <SIDECARS>  Exit with 1 if more sidecars than this are affected. Nothing is changed then
+                      --wait                  Wait until every sidecar has answered, and show what was sent to each
+                      --strict                Refuse objects that are no config of a mesh, which are passed over otherwise
+                      --skip-unsupported      Leave out objects in which something is not supported yet, each of them whole, and name
+                                              them
+                      --prune                 Delete the objects that have the labels of --selector and are not in the files, in the
+                                              namespaces of the files' objects
+                  -l, --selector <LABELS>     Labels of --prune, as app=web. The objects of the files must have them
+                  -o, --output <OUTPUT>       [default: short] [possible values: short, json, yaml]
+                  -h, --help                  Print help (see more with '--help')"#]],
         );
     }
 
@@ -716,26 +733,30 @@ mod tests {
                   [KIND [NAME]]...  Kinds and then names, or each object as KIND/NAME
 
                 Options:
-                  -f, --filename <FILE>     File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
-                                            standard input. Can be repeated
-                      --server <ADDR>       Where the control plane is: the path of its admin socket or of its data folder, or
-                                            HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
-                                            $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
-                                            --memory` in the folder for temporary files [env: RUTTER_SERVER]
-                  -k, --kustomize <DIR>     Folder with a kustomization, which kubectl or kustomize has to be there for
-                      --token-file <FILE>   File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
-                                            taken, if it can be read [env: RUTTER_TOKEN_FILE]
-                      --all                 Delete all objects of the kinds
-                  -n, --namespace <NAME>    Namespace of objects and sidecars. Default: every namespace for what is shown, and "default"
-                                            otherwise. An object of a file that names another one is refused
-                  -l, --selector <LABELS>   Delete the objects of the kinds that have these labels
-                      --timeout <TIME>      How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
-                                            number of seconds. 0: for ever [default: 30s]
-                  -A, --all-namespaces      Delete in every namespace, with --all or --selector
-                      --dry-run[=<server>]  Check everything and change nothing
-                      --ignore-not-found    Pass objects over that are not there
-                      --wait                Wait until every sidecar has answered, and show what was sent to each
-                  -h, --help                Print help"#]],
+                  -f, --filename <FILE>       File, folder (with its subfolders; only .yaml, .yml and .json files are read), or - for
+                                              standard input. Can be repeated
+                      --server <ADDR>         Where the control plane is: the path of its admin socket or of its data folder, or
+                                              HOST:PORT. Without it, the admin sockets of the usual data folders are tried:
+                                              $RUTTER_DATA_DIR, /var/lib/rutter, ~/.local/share/rutter, and that of `rutter serve
+                                              --memory` in the folder for temporary files [env: RUTTER_SERVER]
+                  -k, --kustomize <DIR>       Folder with a kustomization, which kubectl or kustomize has to be there for
+                      --token-file <FILE>     File with a token for HOST:PORT. Without it, the file tokens of the usual data folders is
+                                              taken, if it can be read [env: RUTTER_TOKEN_FILE]
+                      --all                   Delete all objects of the kinds
+                  -n, --namespace <NAME>      Namespace of objects and sidecars. Default: every namespace for what is shown, and
+                                              "default" otherwise. An object of a file that names another one is refused
+                  -l, --selector <LABELS>     Delete the objects of the kinds that have these labels
+                      --timeout <TIME>        How long the control plane may take to answer, and --wait for the sidecars: 30s, 5m, or a
+                                              number of seconds. 0: for ever [default: 30s]
+                  -A, --all-namespaces        Delete in every namespace, with --all or --selector
+                      --dry-run[=<server>]    Check everything and change nothing
+                      --impact                Show which sidecars are sent what, how many bytes, and which routes lead elsewhere; with
+                                              --dry-run before anything is changed
+                      --fail-over <SIDECARS>  Exit with 1 if more sidecars than this are affected. Nothing is changed then
+                      --ignore-not-found      Pass objects over that are not there
+                      --wait                  Wait until every sidecar has answered, and show what was sent to each
+                  -o, --output <OUTPUT>       [default: short] [possible values: short, json, yaml]
+                  -h, --help                  Print help (see more with '--help')"#]],
         );
     }
 

@@ -62,7 +62,7 @@ fn print_routes(groups: &[pb::ImpactGroup], out: Out<'_>) -> Result<()> {
         let word =
             |text: &str| if text.is_empty() { "(no such route)".to_owned() } else { printable(text).to_string() };
         let mark = if *holds { "" } else { "BREAKS" };
-        rows.add_row([mark, &printable(place).to_string(), &clients.to_string(), &word(before), &word(after)]);
+        rows.add_row([mark, &printable(place), &clients.to_string(), &word(before), &word(after)]);
     }
     writeln!(out, "{rows}")?;
     if let Some(more @ 1..) = routes.len().checked_sub(ROUTES_SHOWN) {

@@ -22,6 +22,7 @@ mod pushes;
 mod secrets;
 mod sidecars;
 mod targets;
+mod trace;
 mod usage;
 mod version;
 mod waiting;
@@ -80,6 +81,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         | Command::ProxyStatus(_)
         | Command::ProxyConfig(_)
         | Command::Pushes(_)
+        | Command::Trace(_)
         | Command::Bootstrap(_)
         | Command::Folder(_)
         | Command::Backup(_)
@@ -141,6 +143,10 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             proxy_config::config(&mut connect().await?, wanted, &namespace, out).await.map(success)
         }
         Command::Pushes(wanted) => pushes::pushes(&mut connect().await?, wanted, &namespace, out).await.map(success),
+        Command::Trace(wanted) => {
+            no_namespace(&namespace)?;
+            trace::trace(&mut connect().await?, &wanted, out).await.map(success)
+        }
         Command::Rollback(wanted) => {
             no_namespace(&namespace)?;
             apply::rollback(&mut connect().await?, wanted, &context, out).await.map(success)

@@ -248,12 +248,18 @@ impl Mesh {
     /// Takes a batch of changes in, and returns the clients whose view is another now. The cost follows the change and
     /// those who see it. A client is named only if some byte of its resources is another.
     pub fn apply(&mut self, batch: &ConfigBatch) -> BTreeSet<NodeId> {
+        self.apply_in_stages(batch, &mut || {})
+    }
+
+    /// Does the same, and calls `indexed` between the index and the scopes, so that somebody with a clock can tell how long each takes.
+    pub fn apply_in_stages(&mut self, batch: &ConfigBatch, indexed: &mut dyn FnMut()) -> BTreeSet<NodeId> {
         self.revision = self.revision.max(batch.revision);
         let before = self.analysis.as_ref().map(|_| Before::of(batch, &self.index));
         let delta = self.index.apply(batch);
         if let Some((analysis, before)) = self.analysis.as_mut().zip(before) {
             analysis.note(batch, &before, &delta, &self.index);
         }
+        indexed();
         let scopes = self.scopes.apply(&delta, &self.index);
         let mut changed = BTreeSet::new();
         for scope in scopes.changed {

@@ -22,6 +22,7 @@ use crate::oracle::Oracle;
 use crate::parallel;
 use crate::settings::MeshOptions;
 use crate::sources::{Source, SourceCommit};
+use crate::traces::{BatchTrace, Traces};
 
 /// The time between two sweeps. A scope without sidecars is dropped at the second sweep that finds it so.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -69,12 +70,13 @@ pub(crate) struct Connection {
 pub(crate) struct EngineHandle {
     calls: mpsc::Sender<Call>,
     applied: watch::Receiver<u64>,
+    traces: Traces,
 }
 
 impl EngineHandle {
     /// Returns the handle of whoever answers the calls.
     pub(crate) fn new(calls: mpsc::Sender<Call>, applied: watch::Receiver<u64>) -> Self {
-        Self { calls, applied }
+        Self { calls, applied, traces: Traces::default() }
     }
 
     /// Takes in a client that connected. `None` means that the process is ending.
@@ -122,6 +124,11 @@ impl EngineHandle {
         answer.await.ok()
     }
 
+    /// Returns the times of the latest changes.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
     /// Returns the revision that every view has taken in, which can be waited for.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.clone()
@@ -138,6 +145,7 @@ pub(crate) struct Engine {
     calls: mpsc::Receiver<Call>,
     applied: watch::Sender<u64>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     oracle: Option<Oracle>,
 }
 
@@ -188,7 +196,8 @@ impl Engine {
         let debounce = Debounce::new(options.debounce_ms.0, options.debounce_max_ms.0);
         let oracle = options.verify.then(|| Oracle::new(metrics.clone()));
         let views = HashMap::new();
-        let engine = Self { mesh, debounce, commits, views, calls: receiver, applied, metrics, oracle };
+        let traces = handle.traces.clone();
+        let engine = Self { mesh, debounce, commits, views, calls: receiver, applied, metrics, traces, oracle };
         engine.update_metrics();
         (engine, handle)
     }
@@ -236,12 +245,28 @@ impl Engine {
 
     fn apply_due(&mut self) {
         let Some(batch) = self.debounce.take_due(Instant::now()) else { return };
-        let changed = self.mesh.apply(&batch);
+        let (taken, after, encodes) = (Instant::now(), self.mesh.revision(), self.mesh.work().encodes);
+        let mut indexed = taken;
+        let changed = self.mesh.apply_in_stages(&batch, &mut || indexed = Instant::now());
+        let applied = Instant::now();
         if let Some(oracle) = &mut self.oracle {
             oracle.note(&batch);
         }
         debug!(revision = batch.revision, objects = batch.changes.len(), sidecars = changed.len(), "applied");
         self.publish(&changed);
+        let learnt = batch.since.unwrap_or(taken);
+        self.traces.record(BatchTrace {
+            after,
+            revision: self.mesh.revision(),
+            objects: batch.changes.len(),
+            affected: changed.len(),
+            encodes: self.mesh.work().encodes - encodes,
+            learnt,
+            held: taken.saturating_duration_since(learnt),
+            index: indexed - taken,
+            scopes: applied - indexed,
+            publish: applied.elapsed(),
+        });
         self.applied.send_replace(self.debounce.taken_revision().max(self.mesh.revision()));
         self.update_metrics();
     }

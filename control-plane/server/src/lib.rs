@@ -32,6 +32,7 @@ mod sources;
 mod streams;
 #[cfg(test)]
 mod testing;
+mod traces;
 
 use rutter_api::LogWriter;
 

@@ -92,12 +92,11 @@ fn run() -> Result<()> {
     mesh.settle_analysis(usize::MAX);
     println!("{} objects, {} sidecars, {} scopes", all.changes.len(), NAMESPACES * SIDECARS, mesh.scopes());
     let everywhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'connectTimeout: ROUNDs'}\n";
-    let changes: [(&str, Box<dyn Fn(usize) -> String>); 2] = [
-        ("a VirtualService that 20 sidecars see", Box::new(|round| routes(5, 5, round + 2))),
-        (
-            "the connectTimeout of the mesh, which all see",
-            Box::new(|round| everywhere.replace("ROUND", &(round + 2).to_string())),
-        ),
+    let changes: [(&str, &dyn Fn(usize) -> String); 2] = [
+        ("a VirtualService that 20 sidecars see", &|round| routes(5, 5, round + 2)),
+        ("the connectTimeout of the mesh, which all see", &|round| {
+            everywhere.replace("ROUND", &(round + 2).to_string())
+        }),
     ];
     for (name, change) in changes {
         let (mut foreseen, mut applied, mut affected) = (Vec::new(), Vec::new(), 0);

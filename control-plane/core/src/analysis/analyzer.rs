@@ -50,6 +50,11 @@ impl Analyzer {
         self.analysis.findings()
     }
 
+    /// Returns what is wrong with an object.
+    pub fn findings_of(&self, object: &ConfigKey) -> &[Finding] {
+        self.analysis.of(object)
+    }
+
     /// Returns how often an object was checked.
     pub fn checks(&self) -> u64 {
         self.analysis.checks()

@@ -140,7 +140,9 @@ fn of_action(action: &Action) -> Option<Outcome> {
                     clusters.map(|cluster| (cluster.name.clone(), cluster.weight.unwrap_or_default())).collect(),
                 ))
             }
-            _ => None,
+            ClusterSpecifier::ClusterHeader(_)
+            | ClusterSpecifier::ClusterSpecifierPlugin(_)
+            | ClusterSpecifier::InlineClusterSpecifierPlugin(_) => None,
         },
         Action::DirectResponse(answer) => {
             let text = answer.body.as_ref().and_then(|body| body.specifier.clone());
@@ -153,7 +155,7 @@ fn of_action(action: &Action) -> Option<Outcome> {
         Action::Redirect(redirect) => {
             Some(Outcome::Redirect(format!("{}{:?}", redirect.host_redirect, redirect.path_rewrite_specifier)))
         }
-        _ => None,
+        Action::FilterAction(_) | Action::NonForwardingAction(_) => None,
     }
 }
 

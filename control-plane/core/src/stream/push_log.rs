@@ -1,7 +1,7 @@
 //! The latest responses of a stream, for people who look at them afterwards.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rutter_api::ResourceType;
 
@@ -35,6 +35,8 @@ pub struct Push {
     pub bytes: usize,
     /// The instant of the change that caused the response, or, if a request did, that at which it was sent.
     pub since: Instant,
+    /// How long after that it was sent, in microseconds.
+    pub(super) sent_after_us: u32,
     /// The instant at which the client answered. `None` means that it has not.
     pub answered: Option<Instant>,
     /// What the client says is wrong with the response. `None` means that it has not refused it.
@@ -45,6 +47,7 @@ impl Push {
     /// Returns the record of a response. `cause` is the view whose change caused it, or `None` if a request did.
     pub(super) fn new(now: Instant, resource_type: ResourceType, response: &Response, cause: Option<&View>) -> Self {
         let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed);
+        let since = cause.and_then(|view| view.since).unwrap_or(now);
         Self {
             nonce: response.nonce,
             resource_type,
@@ -53,10 +56,16 @@ impl Push {
             resources: response.resources.len(),
             removed: response.removed.len(),
             bytes: response.wire_len(),
-            since: cause.and_then(|view| view.since).unwrap_or(now),
+            since,
+            sent_after_us: u32::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u32::MAX),
             answered: None,
             error: None,
         }
+    }
+
+    /// Returns how long after the change the response was sent, at most 71 minutes.
+    pub fn sent_after(&self) -> Duration {
+        Duration::from_micros(self.sent_after_us.into())
     }
 }
 
@@ -97,7 +106,6 @@ pub(super) fn truncated(text: &str) -> String {
 #[expect(clippy::disallowed_methods, reason = "a start to count from; no time passes in the tests")]
 mod tests {
     use std::borrow::Cow;
-    use std::time::Duration;
 
     use super::*;
     use crate::resource::{EncodedResource, ResourceList};

@@ -17,6 +17,7 @@ mod service;
 mod sidecars;
 mod socket;
 mod tokens;
+mod trace;
 mod wanted;
 mod warnings;
 

@@ -20,7 +20,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, folder, history, impact, objects, warnings};
+use super::{analyze, backup, folder, history, impact, objects, trace, warnings};
 use crate::certificates;
 use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
@@ -222,6 +222,17 @@ impl pb::admin_server::Admin for AdminServer {
         Ok(Response::new(pb::PushesResponse { pushes }))
     }
 
+    async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<pb::TraceResponse>, Status> {
+        let revision = request.get_ref().revision;
+        let told = trace::trace(revision, self.engine.traces(), &self.streams).await;
+        told.map(Response::new).ok_or_else(|| match revision {
+            0 => Status::not_found("nothing has changed since this control plane began"),
+            _ => Status::not_found(format!(
+                "revision {revision}: its times are not in memory; those of the latest 256 batches since the start are"
+            )),
+        })
+    }
+
     async fn wait_for_ack(
         &self,
         request: Request<pb::WaitForAckRequest>,
@@ -374,10 +385,14 @@ impl AdminServer {
 
     /// Commits the writes of a call, or finds out whether they could be committed.
     async fn change(&self, call: &Call, writes: Vec<ConfigWrite>) -> Result<u64, Status> {
+        let start = Instant::now();
         let result = match call.dry_run {
             true => self.store.check(writes).await.map(|()| *self.store.latest().borrow()),
             false => self.store.commit_by(&call.caller, writes).await,
         };
+        if let (Ok(revision), false) = (&result, call.dry_run) {
+            self.engine.traces().committed(*revision, start.elapsed());
+        }
         result.map_err(|error| match &error {
             CommitError::Conflict { .. } => Status::aborted(error.to_string()),
             CommitError::Owned { .. } => Status::failed_precondition(error.to_string()),

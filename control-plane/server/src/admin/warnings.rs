@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rutter_api::config::istio::Gateway;
 use rutter_api::node::{DEFAULT_RE2_PROGRAM_MAX, Role};
 use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
-use rutter_core::analysis::{Finding, Level, is_checked};
+use rutter_core::analysis::{Finding, Level, Outlook, is_checked};
 use rutter_core::message_size::check_endpoints;
 use rutter_core::model::{ExportTo, bound_gateways, is_for_mesh, with_default_export};
 use rutter_core::{ConfigBatch, ConfigChange, Mesh, MeshIndex};
@@ -42,22 +42,29 @@ pub(crate) fn batch_of(changes: &[(ConfigKey, ConfigChange)], index: &MeshIndex)
 /// Returns what the analysis has to say of a change: of the objects that it writes, and of others with which nothing was wrong
 /// without it. What has no effect and harms nobody is not told.
 pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) -> Vec<String> {
-    // Endpoints come all the time. What comes to nothing is looked at no further, because a branch that is written costs copies.
-    let is_checked =
-        |(key, change): &(ConfigKey, ConfigChange)| *change == ConfigChange::Delete || is_checked(key.kind);
-    if !branch.mesh.follows_analysis() || !changes.iter().any(is_checked) {
+    if !branch.mesh.follows_analysis() {
         return bounded(long_regexes(&branch.mesh, &configs_of(changes.iter().map(|(_, change)| change))));
     }
     let mut analyzer = branch.mesh.analyzer();
     if !branch.pending.changes.is_empty() {
         analyzer.apply(&branch.pending);
     }
-    let batch = batch_of(changes, analyzer.index());
+    let mut batch = batch_of(changes, analyzer.index());
     let long_regexes = long_regexes(&branch.mesh, &configs_of(batch.changes.values()));
-    let outlook = analyzer.outlook(&batch);
+    // What stays as it is has the findings that it had.
+    let same = batch.changes.extract_if(.., |key, change| match change {
+        ConfigChange::Put(config) => analyzer.index().written(key) == Some(&*config),
+        ConfigChange::Delete => false,
+    });
+    let mut findings: Vec<Finding> = same.flat_map(|(key, _)| analyzer.findings_of(&key).to_vec()).collect();
+    // Endpoints come all the time. Nothing is wrong with them, and to look further costs copies of what the branch writes.
+    if batch.changes.iter().any(|(key, change)| *change == ConfigChange::Delete || is_checked(key.kind)) {
+        let Outlook { written, elsewhere } = analyzer.outlook(&batch);
+        findings.extend(written.into_iter().chain(elsewhere));
+    }
+    findings.sort();
     let mut by_code: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for finding in outlook.written.iter().chain(&outlook.elsewhere).filter(|finding| finding.code.level() > Level::Info)
-    {
+    for finding in findings.iter().filter(|finding| finding.code.level() > Level::Info) {
         by_code.entry((std::cmp::Reverse(finding.code.level()), finding.code)).or_default().push(text(finding));
     }
     by_code.into_values().chain([long_regexes]).flat_map(bounded).collect()
@@ -167,6 +174,8 @@ mod tests {
         let objects: Vec<&str> = told.iter().filter_map(|text| text.split(": ").next()).collect();
         assert_eq!(objects, ["IST0109 virtualService shop/new", "IST0109 virtualService shop/old"]);
         assert!(said(&old, "", &put(&virtual_service("old", "mesh"))).is_empty(), "it is the same object");
+        let both = [old.as_str(), &virtual_service("new", "mesh")].concat();
+        assert_eq!(said(&both, "", &put(&virtual_service("new", "mesh"))).len(), 1, "it is told again");
         let many: String = (0..1000).map(|number| virtual_service(&format!("v{number}"), "mesh")).collect();
         let told = said(&old, "", &put(&many));
         assert_eq!((told.len(), told[50].as_str()), (51, "951 more warnings like these are not shown"));
