@@ -6,7 +6,8 @@ use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
 use expect_test::expect;
-use rutter_tests::process::{ControlPlane, Sidecar, Workload, binary};
+use rutter_tests::process::{ControlPlane, Sidecar, Workload, binary, eventually};
+use serde_json::Value;
 use tokio::io::AsyncBufReadExt;
 use tokio::process::Command;
 
@@ -733,6 +734,87 @@ async fn standard_input_is_a_file_and_a_reader_that_goes_is_no_panic() -> Result
         1
     "#]]
     .assert_eq(&shown(&output));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_stands_in_the_status_is_counted_and_is_told_to_whoever_deletes() -> Result<()> {
+    let shell = Shell::start().await?;
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: b, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n";
+    std::fs::write(shell.dir.path().join("b.yaml"), service)?;
+    let findings = async |level: &str| {
+        shell.plane.metric(&format!("rutter_config_findings{{level=\"{level}\"}}")).await.unwrap_or_default()
+    };
+    let errors = async |want: u64| eventually("findings", async || findings("Error").await == want).await;
+    shell.run("apply -f config.yaml").await?;
+    let status = shell.shown("get vs v -n shop -o jsonpath={.status}").await?;
+    expect![[r#"
+        exit 0
+        {"validationMessages":[{"level":"ERROR","message":"spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503","type":{"code":"IST0101","name":"ReferencedResourceNotFound"}}]}
+    "#]].assert_eq(&status);
+    errors(1).await?;
+    shell.run("apply -f b.yaml").await?;
+    errors(0).await?;
+    expect![[r#"
+        exit 0
+    "#]].assert_eq(&shell.shown("get vs v -n shop -o jsonpath={.status}").await?);
+    // Nothing is wrong any more, so that nothing is said. Whoever takes the service away is told who needs it.
+    expect![[r#"
+        exit 0
+        service shop/a unchanged
+        virtualService shop/v unchanged
+    "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    expect![[r#"
+        exit 0
+        service shop/b deleted (dry run)
+
+        impact at revision 2: none of 0 sidecars is sent anything
+        on standard error:
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("delete svc/b -n shop --dry-run --impact").await?);
+    expect![[r#"
+        exit 0
+        {
+          "applied": [
+            {
+              "action": "deleted",
+              "object": "service shop/b"
+            }
+          ],
+          "dryRun": false,
+          "leftOut": [],
+          "passedOver": [],
+          "revision": 3,
+          "warnings": [
+            "IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503"
+          ]
+        }
+        on standard error:
+        warning: IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; requests sent there are answered 503
+    "#]].assert_eq(&shell.shown("delete svc/b -n shop -o json").await?);
+    let log = shell.plane.log();
+    assert!(log.contains("IST0101") && log.contains("no service b.shop.svc.cluster.local"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trace_says_where_the_time_of_a_revision_went() -> Result<()> {
+    let shell = Shell::start().await?;
+    let nothing = shell.shown("trace").await?;
+    expect![[r#"
+        exit 1
+        on standard error:
+        nothing has changed since this control plane began
+    "#]].assert_eq(&nothing);
+    shell.run("apply -f config.yaml").await?;
+    let json: Value = serde_json::from_slice(&shell.run("trace 1 -o json").await?.stdout)?;
+    assert_eq!((&json["revision"], &json["objects"], &json["affected"]), (&1.into(), &2.into(), &0.into()), "{json}");
+    assert!(json["storeUs"].is_u64() && json["scopesUs"].is_u64(), "{json}");
+    expect![[r#"
+        exit 1
+        on standard error:
+        revision 99: its times are not in memory; those of the latest 256 batches since the start are
+    "#]].assert_eq(&shell.shown("trace 99").await?);
     Ok(())
 }
 

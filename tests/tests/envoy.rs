@@ -90,6 +90,10 @@ async fn a_weight_change_sends_each_sidecar_one_virtual_host_and_moves_the_traff
         assert_eq!(fields, (Some("virtualhost"), Some(1), Some(0), Some("")), "{push}");
         assert!(push["ackUs"].is_u64(), "{push}");
     }
+    let trace: Value = serde_json::from_str(&mesh.plane.ctl(&["trace", "2", "-o", "json"]).await?)?;
+    let counts = ["sent", "answered"].map(|step| trace[step]["count"].as_u64());
+    assert_eq!((counts, trace["waitingCount"].as_u64()), ([Some(BOOKINFO.len() as u64); 2], Some(0)), "{trace}");
+    assert!(trace["sent"]["maxUs"].as_u64() <= trace["answered"]["maxUs"].as_u64(), "{trace}");
     // The same again is no change, and nothing is sent.
     let again = mesh.plane.ctl(&["apply", "-f", &example("reviews-v3.yaml"), "--wait"]).await?;
     assert!(again.contains("unchanged"), "{again}");

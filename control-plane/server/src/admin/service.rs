@@ -33,6 +33,8 @@ use crate::streams::{OpenStreams, StreamHandle};
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// How long a trace waits for the engine, which may be busy.
+const ENGINE_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -224,6 +226,11 @@ impl pb::admin_server::Admin for AdminServer {
 
     async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<pb::TraceResponse>, Status> {
         let revision = request.get_ref().revision;
+        if revision <= *self.store.latest().borrow() {
+            // The engine takes commits in a little later than the store.
+            let mut applied = self.engine.applied();
+            let _ = tokio::time::timeout(ENGINE_WAIT, applied.wait_for(|applied| *applied >= revision)).await;
+        }
         let told = trace::trace(revision, self.engine.traces(), &self.streams).await;
         told.map(Response::new).ok_or_else(|| match revision {
             0 => Status::not_found("nothing has changed since this control plane began"),
