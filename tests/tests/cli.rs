@@ -757,13 +757,15 @@ async fn what_is_wrong_stands_in_the_status_is_counted_and_is_told_to_whoever_de
     errors(0).await?;
     expect![[r#"
         exit 0
-    "#]].assert_eq(&shell.shown("get vs v -n shop -o jsonpath={.status}").await?);
+    "#]]
+    .assert_eq(&shell.shown("get vs v -n shop -o jsonpath={.status}").await?);
     // Nothing is wrong any more, so that nothing is said. Whoever takes the service away is told who needs it.
     expect![[r#"
         exit 0
         service shop/a unchanged
         virtualService shop/v unchanged
-    "#]].assert_eq(&shell.shown("apply -f config.yaml").await?);
+    "#]]
+    .assert_eq(&shell.shown("apply -f config.yaml").await?);
     expect![[r#"
         exit 0
         service shop/b deleted (dry run)
@@ -805,7 +807,8 @@ async fn a_trace_says_where_the_time_of_a_revision_went() -> Result<()> {
         exit 1
         on standard error:
         nothing has changed since this control plane began
-    "#]].assert_eq(&nothing);
+    "#]]
+    .assert_eq(&nothing);
     shell.run("apply -f config.yaml").await?;
     let json: Value = serde_json::from_slice(&shell.run("trace 1 -o json").await?.stdout)?;
     assert_eq!((&json["revision"], &json["objects"], &json["affected"]), (&1.into(), &2.into(), &0.into()), "{json}");
@@ -814,7 +817,8 @@ async fn a_trace_says_where_the_time_of_a_revision_went() -> Result<()> {
         exit 1
         on standard error:
         revision 99: its times are not in memory; those of the latest 256 batches since the start are
-    "#]].assert_eq(&shell.shown("trace 99").await?);
+    "#]]
+    .assert_eq(&shell.shown("trace 99").await?);
     Ok(())
 }
 

@@ -28,6 +28,7 @@ use crate::shutdown::stopped;
 use crate::sources::folder::{Folder, FolderOptions, FolderTarget};
 use crate::sources::open_store;
 use crate::streams::OpenStreams;
+use crate::traces::Traces;
 
 /// How long streams and requests have to end when the process ends.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
@@ -74,13 +75,19 @@ impl App {
             settle: settings.store.config_settle_ms.0,
             poll: settings.store.config_poll_s.map(|poll| poll.0),
         };
-        let target = FolderTarget { store: store.clone(), sealer: sealer.clone(), metrics: metrics.clone() };
+        let traces = Traces::default();
+        let target = FolderTarget {
+            store: store.clone(),
+            sealer: sealer.clone(),
+            metrics: metrics.clone(),
+            traces: traces.clone(),
+        };
         let (folder, folder_handle) = match settings.store.config_dir {
             Some(dir) => Some(Folder::open(dir, options, target).await?).unzip(),
             None => (None, None),
         };
         let sources = vec![open_store(store.clone(), sealer.clone()).await?];
-        let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone());
+        let (engine, handle) = Engine::load(&settings.mesh, sources, metrics.clone(), traces);
         if *store.latest().borrow() > before {
             // Everything was listed by now, which fills the database's memory once more.
             store.give_back_memory().await;

@@ -75,8 +75,8 @@ pub(crate) struct EngineHandle {
 
 impl EngineHandle {
     /// Returns the handle of whoever answers the calls.
-    pub(crate) fn new(calls: mpsc::Sender<Call>, applied: watch::Receiver<u64>) -> Self {
-        Self { calls, applied, traces: Traces::default() }
+    pub(crate) fn new(calls: mpsc::Sender<Call>, applied: watch::Receiver<u64>, traces: Traces) -> Self {
+        Self { calls, applied, traces }
     }
 
     /// Takes in a client that connected. `None` means that the process is ending.
@@ -163,7 +163,12 @@ enum Event {
 
 impl Engine {
     /// Loads everything that the sources have at the start.
-    pub(crate) fn load(options: &MeshOptions, sources: Vec<Source>, metrics: Arc<Metrics>) -> (Self, EngineHandle) {
+    pub(crate) fn load(
+        options: &MeshOptions,
+        sources: Vec<Source>,
+        metrics: Arc<Metrics>,
+        traces: Traces,
+    ) -> (Self, EngineHandle) {
         let settings = MeshSettings {
             root_namespace: options.root_namespace.as_str().into(),
             domain: options.domain.as_str().into(),
@@ -192,11 +197,10 @@ impl Engine {
         rutter_malloc::trim();
         let (calls, receiver) = mpsc::channel(CALLS);
         let applied = watch::Sender::new(revision);
-        let handle = EngineHandle::new(calls, applied.subscribe());
+        let handle = EngineHandle::new(calls, applied.subscribe(), traces.clone());
         let debounce = Debounce::new(options.debounce_ms.0, options.debounce_max_ms.0);
         let oracle = options.verify.then(|| Oracle::new(metrics.clone()));
         let views = HashMap::new();
-        let traces = handle.traces.clone();
         let engine = Self { mesh, debounce, commits, views, calls: receiver, applied, metrics, traces, oracle };
         engine.update_metrics();
         (engine, handle)
@@ -385,7 +389,7 @@ mod tests {
     #[tokio::test]
     async fn commits_of_a_durable_and_of_another_source_are_merged() {
         let sources = vec![source("store", 7, "a", "b"), source("other", 0, "c", "d")];
-        let (engine, handle) = Engine::load(&MeshOptions::default(), sources, Arc::default());
+        let (engine, handle) = Engine::load(&MeshOptions::default(), sources, Arc::default(), Traces::default());
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(engine.run(stopped));
         let mut connection = handle.connect(Arc::new(node("a", "shop"))).await.unwrap();
@@ -401,7 +405,7 @@ mod tests {
     async fn a_source_that_fails_ends_the_engine_with_its_name() {
         let commits = stream::iter([Err(anyhow::anyhow!("it broke"))]).boxed();
         let source = Source { name: "other", configs: Vec::new(), revision: 0, commits };
-        let (engine, _handle) = Engine::load(&MeshOptions::default(), vec![source], Arc::default());
+        let (engine, _handle) = Engine::load(&MeshOptions::default(), vec![source], Arc::default(), Traces::default());
         let error = engine.run(watch::channel(false).1).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "the source other failed: it broke");
     }

@@ -131,7 +131,7 @@ impl ScriptedServer {
         let (calls, receiver) = mpsc::channel(CALLS);
         let metrics = Arc::new(Metrics::default());
         let shared = Shared {
-            engine: EngineHandle::new(calls, watch::Sender::new(0).subscribe()),
+            engine: EngineHandle::new(calls, watch::Sender::new(0).subscribe(), Default::default()),
             streams: OpenStreams::new(metrics.clone()),
             metrics: metrics.clone(),
             budget: Arc::new(Budget::new(settings.limits.in_flight_mb.0)),

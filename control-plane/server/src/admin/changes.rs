@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn display() -> Display {
-        let engine = EngineHandle::new(mpsc::channel(1).0, watch::channel(0).1);
+        let engine = EngineHandle::new(mpsc::channel(1).0, watch::channel(0).1, Default::default());
         Display { streams: OpenStreams::new(Arc::default()), sealer: Arc::new(Sealer::in_memory()), engine }
     }
 

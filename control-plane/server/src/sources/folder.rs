@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::parallel;
 use crate::sealing::Sealer;
 use crate::shutdown::stopped;
+use crate::traces::Traces;
 use file::{Outcome, ReadFile, read_file};
 use missing::{Missing, Verdict};
 use pending::{Due, Happened, Pending};
@@ -70,6 +71,7 @@ pub(crate) struct FolderTarget {
     pub(crate) store: Arc<dyn ConfigStore>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
 }
 
 /// The watched folder. Every file that changed is read and committed to the store.
@@ -80,6 +82,7 @@ pub(crate) struct Folder {
     store: Arc<dyn ConfigStore>,
     sealer: Arc<Sealer>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     files: BTreeMap<Arc<str>, FileState>,
     /// The files that have a fault, and which.
     broken: BTreeMap<Arc<str>, String>,
@@ -107,7 +110,7 @@ impl Folder {
         options: FolderOptions,
         target: FolderTarget,
     ) -> anyhow::Result<(Self, FolderHandle)> {
-        let FolderTarget { store, sealer, metrics } = target;
+        let FolderTarget { store, sealer, metrics, traces } = target;
         let (status, confirmations, handle) = status::channels(&root);
         let watcher = FolderWatcher::new(root.clone()).context("--config-dir")?;
         let poll = options.poll.unwrap_or_else(|| network::poll_interval(&root));
@@ -124,6 +127,7 @@ impl Folder {
             store,
             sealer,
             metrics,
+            traces,
             files,
             broken: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -485,7 +489,11 @@ impl Folder {
     }
 
     async fn write(&mut self, writes: Vec<ConfigWrite>) -> Result<u64, CommitError> {
+        let start = Instant::now();
         let result = self.store.commit_by(AUTHOR, writes).await;
+        if let Ok(revision) = &result {
+            self.traces.committed(*revision, start.elapsed());
+        }
         let is_refused = matches!(result, Err(CommitError::Failed(_)));
         if let Err(error @ CommitError::Failed(_)) = &result {
             self.metrics.store_failures.inc();

@@ -26,7 +26,7 @@ struct Watched {
 const AT_ONCE: FolderOptions = FolderOptions { settle: Duration::ZERO, poll: None };
 
 fn target(store: Arc<MemoryStore>, metrics: Arc<Metrics>) -> FolderTarget {
-    FolderTarget { store, sealer: Arc::new(Sealer::in_memory()), metrics }
+    FolderTarget { store, sealer: Arc::new(Sealer::in_memory()), metrics, traces: Default::default() }
 }
 
 impl Watched {
