@@ -115,6 +115,7 @@ fn run() -> Result<()> {
             median(applied)
         );
     }
+    mesh.settle_analysis(usize::MAX);
     let mut outlooks = Vec::new();
     for round in 0..ROUNDS {
         let batch = batch(&routes(5, 5, round + 50))?;

@@ -46,19 +46,20 @@ pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) 
         return bounded(long_regexes(&branch.mesh, &configs_of(changes.iter().map(|(_, change)| change))));
     }
     let mut analyzer = branch.mesh.analyzer();
-    if !branch.pending.changes.is_empty() {
-        analyzer.apply(&branch.pending);
-    }
     let mut batch = batch_of(changes, analyzer.index());
     let long_regexes = long_regexes(&branch.mesh, &configs_of(batch.changes.values()));
     // What stays as it is has the findings that it had.
+    let pending = &branch.pending.changes;
     let same = batch.changes.extract_if(.., |key, change| match change {
-        ConfigChange::Put(config) => analyzer.index().written(key) == Some(&*config),
+        ConfigChange::Put(config) => !pending.contains_key(key) && analyzer.index().written(key) == Some(&*config),
         ConfigChange::Delete => false,
     });
     let mut findings: Vec<Finding> = same.flat_map(|(key, _)| analyzer.findings_of(&key).to_vec()).collect();
     // Endpoints come all the time. Nothing is wrong with them, and to look further costs copies of what the branch writes.
     if batch.changes.iter().any(|(key, change)| *change == ConfigChange::Delete || is_checked(key.kind)) {
+        if !pending.is_empty() {
+            analyzer.apply(&branch.pending);
+        }
         let Outlook { written, elsewhere } = analyzer.outlook(&batch);
         findings.extend(written.into_iter().chain(elsewhere));
     }
