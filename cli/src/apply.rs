@@ -45,7 +45,7 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
     let tried = pb::ApplyRequest { dry_run: true, ..request.clone() };
     let is_trial = !is_dry && wanted.impact.fail_over.is_some();
     let mut response = admin.apply(if is_trial { tried } else { request.clone() }).await?.into_inner();
-    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over);
+    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over)?;
     let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
     if is_trial && !is_dry {
         response = admin.apply(request).await?.into_inner();
@@ -171,7 +171,7 @@ pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<
     let tried = pb::DeleteRequest { dry_run: true, ..request.clone() };
     let is_trial = !is_dry && wanted.impact.fail_over.is_some();
     let mut response = admin.delete(if is_trial { tried } else { request.clone() }).await?.into_inner();
-    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over);
+    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over)?;
     let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
     if is_trial && !is_dry {
         response = admin.delete(request).await?.into_inner();

@@ -104,7 +104,7 @@ pub(crate) async fn diff(admin: &mut Admin, wanted: Diff, namespace: &str, out: 
     if let Some(impact) = &response.impact {
         impact::print(impact, out)?;
     }
-    let by_count = impact::exit_code(response.impact.as_ref(), fail_over);
+    let by_count = impact::exit_code(response.impact.as_ref(), fail_over)?;
     Ok(if fail_over.is_some() { by_count } else { difference(is_same) })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::printable;
 use serde_json::{Value, json};
@@ -118,12 +118,16 @@ pub(crate) fn json(impact: &pb::Impact) -> Value {
 }
 
 /// Returns the exit code: failure if more sidecars are affected than somebody wants.
-pub(crate) fn exit_code(impact: Option<&pb::Impact>, fail_over: Option<u32>) -> ExitCode {
+///
+/// # Errors
+/// Fails if the control plane does not say how many are affected.
+pub(crate) fn exit_code(impact: Option<&pb::Impact>, fail_over: Option<u32>) -> Result<ExitCode> {
     match (impact, fail_over) {
+        (None, Some(_)) => bail!("--fail-over: the control plane tells no impact (see rutterctl version)"),
         (Some(impact), Some(most)) if impact.affected > most => {
             eprintln!("{} sidecars are affected, more than {most} (--fail-over)", impact.affected);
-            ExitCode::FAILURE
+            Ok(ExitCode::FAILURE)
         }
-        _ => ExitCode::SUCCESS,
+        (_, _) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -65,6 +65,13 @@ fn print_trace(trace: &pb::TraceResponse, out: Out<'_>) -> Result<()> {
         let more = if trace.waiting_count as usize > trace.waiting.len() { ", …" } else { "" };
         writeln!(out, "no answer from {}: {}{more}", trace.waiting_count, printable(&trace.waiting.join(", ")))?;
     }
+    if trace.without_record > 0 {
+        let count = trace.without_record;
+        writeln!(
+            out,
+            "no record of {count}: not sent yet or with a later revision, not asked for, left, or no longer in memory"
+        )?;
+    }
     let slowest = trace.slowest.iter().take(3).map(|one| format!("{} {}", one.sidecar, time(one.answered_us)));
     let slowest: Vec<String> = slowest.collect();
     if !slowest.is_empty() {
@@ -95,6 +102,7 @@ fn trace_json(trace: &pb::TraceResponse) -> Value {
         "encodes": trace.encodes, "storeUs": trace.store_us, "heldUs": trace.held_us, "indexUs": trace.index_us,
         "scopesUs": trace.scopes_us, "publishUs": trace.publish_us, "sent": percentiles(&trace.sent),
         "answered": percentiles(&trace.answered), "waitingCount": trace.waiting_count, "waiting": trace.waiting,
+        "withoutRecord": trace.without_record,
         "refused": trace.refused, "slowest": slowest.collect::<Vec<_>>(),
     })
 }
@@ -133,6 +141,7 @@ mod tests {
             refused: 2,
             slowest: vec![slowest],
             waiting: vec!["stuck-1.shop".into()],
+            without_record: 4,
         };
         expect![[r#"
             revisions 5 to 6, taken in together: 1 object changed, 21 sidecars see something else, 3 encoded
@@ -149,6 +158,7 @@ mod tests {
              answered  20     900 µs  2.3 ms  12.0 ms  1.23 s 
             REFUSED by 2 sidecars (see rutterctl proxy-status)
             no answer from 1: stuck-1.shop
+            no record of 4: not sent yet or with a later revision, not asked for, left, or no longer in memory
             last to answer: web-1.shop 1.23 s
         "#]]
         .assert_eq(&shown(&trace));

@@ -816,7 +816,7 @@ async fn a_trace_says_where_the_time_of_a_revision_went() -> Result<()> {
     expect![[r#"
         exit 1
         on standard error:
-        revision 99: its times are not in memory; those of the latest 256 batches since the start are
+        want a revision of at most 1, got 99
     "#]]
     .assert_eq(&shell.shown("trace 99").await?);
     Ok(())

@@ -101,6 +101,13 @@ impl Mesh {
         self.analysis.as_mut()
     }
 
+    /// Lets what is wrong with the config be followed no longer.
+    #[must_use]
+    pub(crate) fn without_analysis(mut self) -> Self {
+        self.analysis = None;
+        self
+    }
+
     /// Returns whether what is wrong with the config is followed.
     pub fn follows_analysis(&self) -> bool {
         self.analysis.is_some()

@@ -32,6 +32,8 @@ const REPORT: Duration = Duration::from_secs(1);
 const LOGGED_MAX: usize = 20;
 /// The number of objects that are checked before the engine looks whether there is something else to do.
 const CHECKS_AT_ONCE: usize = 20;
+/// How long somebody waits for the engine to take in what is in the store.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// The length of the queue of calls to the engine. When it is full, callers wait until there is room.
 pub(crate) const CALLS: usize = 256;
 
@@ -124,6 +126,12 @@ impl EngineHandle {
         answer.await.ok()
     }
 
+    /// Waits until every view has taken a revision in, but not for long: the engine may be busy.
+    pub(crate) async fn catch_up(&self, revision: u64) {
+        let mut applied = self.applied();
+        let _ = tokio::time::timeout(CATCH_UP, applied.wait_for(|applied| *applied >= revision)).await;
+    }
+
     /// Returns the times of the latest changes.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
@@ -178,6 +186,9 @@ impl Engine {
         let mut mesh = Mesh::new(settings).with_spread(parallel::spread);
         if options.analysis {
             mesh = mesh.with_analysis();
+            for level in Level::ALL {
+                metrics.findings(level).set(0);
+            }
         }
         let mut batch = ConfigBatch::default();
         let mut commits = SelectAll::new();
@@ -287,8 +298,8 @@ impl Engine {
             let count = analysis.findings().filter(|finding| finding.code.level() == level).count();
             self.metrics.findings(level).set(gauge(count as u64));
         }
-        let told: Vec<&Finding> =
-            news.iter().flat_map(|key| analysis.of(key)).filter(|finding| finding.code.level() > Level::Info).collect();
+        let new = news.iter().flat_map(|(key, before)| analysis.of(key).iter().filter(|found| !before.contains(found)));
+        let told: Vec<&Finding> = new.filter(|finding| finding.code.level() > Level::Info).collect();
         for Finding { object, code, path, cause, .. } in told.iter().take(LOGGED_MAX) {
             warn!(target: "analysis", %code, %object, path, cause = brief(cause), "found");
         }

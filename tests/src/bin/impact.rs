@@ -120,7 +120,7 @@ fn run() -> Result<()> {
     for round in 0..ROUNDS {
         let batch = batch(&routes(5, 5, round + 50))?;
         let start = Instant::now();
-        let outlook = mesh.branch().analyzer().outlook(&batch);
+        let outlook = mesh.branch().analyzer().outlook(&batch, &[]);
         outlooks.push(start.elapsed());
         drop(outlook);
     }

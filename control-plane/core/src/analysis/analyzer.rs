@@ -78,14 +78,18 @@ impl Analyzer {
         self.settle();
     }
 
-    /// Takes a batch in and returns what it would alter of what is wrong. Nothing is kept of what the checks look at, so that this
-    /// costs less than taking the batch in for good.
-    pub fn outlook(mut self, batch: &ConfigBatch) -> Outlook {
+    /// Takes a batch in and returns what it would alter of what is wrong. Objects that somebody writes as they are already, which are
+    /// given by their keys, count as written. Nothing is kept of what the checks look at, so that this costs less than taking the
+    /// batch in for good.
+    pub fn outlook(mut self, batch: &ConfigBatch, unchanged: &[ConfigKey]) -> Outlook {
         self.note(batch);
-        let found: BTreeMap<ConfigKey, Vec<Finding>> = self.analysis.unsettled(&self.index);
+        let mut found: BTreeMap<ConfigKey, Vec<Finding>> = self.analysis.unsettled(&self.index);
+        for object in unchanged {
+            found.entry(object.clone()).or_insert_with(|| self.analysis.of(object).to_vec());
+        }
         let mut outlook = Outlook::default();
         for (object, findings) in found {
-            if batch.changes.contains_key(&object) {
+            if batch.changes.contains_key(&object) || unchanged.contains(&object) {
                 outlook.written.extend(findings);
             } else {
                 let known = self.analysis.of(&object);

@@ -31,8 +31,8 @@ pub struct Analysis {
     touched: CopyOnWrite<BTreeSet<Read>>,
     /// The objects that have to be checked.
     stale: CopyOnWrite<BTreeSet<ConfigKey>>,
-    /// The objects about which something came to be found, or no longer is, since somebody asked for the news.
-    news: CopyOnWrite<BTreeSet<ConfigKey>>,
+    /// The objects about which something else is found than when somebody asked for the news, each with what was found then.
+    news: CopyOnWrite<BTreeMap<ConfigKey, Vec<Finding>>>,
     checks: u64,
 }
 
@@ -215,8 +215,8 @@ impl Analysis {
         }
     }
 
-    /// Returns the objects about which something else is found than when the news were last taken.
-    pub fn take_news(&mut self) -> BTreeSet<ConfigKey> {
+    /// Returns the objects about which something else is found than when the news were last taken, each with what was found then.
+    pub fn take_news(&mut self) -> BTreeMap<ConfigKey, Vec<Finding>> {
         std::mem::take(&mut *self.news)
     }
 
@@ -247,8 +247,8 @@ impl Analysis {
             }
         }
         let Some(config) = index.written(key) else {
-            if self.findings.remove(key).is_some() {
-                self.news.insert(key.clone());
+            if let Some(before) = self.findings.remove(key) {
+                self.news.entry(key.clone()).or_insert(before);
             }
             return;
         };
@@ -264,7 +264,8 @@ impl Analysis {
             self.reads.insert(key.clone(), reads.into_iter().collect());
         }
         if findings != self.of(key) {
-            self.news.insert(key.clone());
+            let before = self.of(key).to_vec();
+            self.news.entry(key.clone()).or_insert(before);
         }
         if findings.is_empty() {
             self.findings.remove(key);

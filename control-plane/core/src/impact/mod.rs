@@ -72,7 +72,8 @@ pub struct RouteImpact {
     pub before: String,
     /// Where it would lead. Empty: there would be no such route.
     pub after: String,
-    /// Whether requests that are answered now would be answered 503, or connections be closed.
+    /// Whether requests that are answered now would be answered 502 or 503, or connections be closed, or whether the proxy would no longer
+    /// know the host.
     pub breaks: bool,
 }
 
@@ -84,6 +85,9 @@ impl Impact {
 
     /// Takes in what clients have asked for that are sent only what they ask for.
     pub fn narrow(&mut self, asked: &HashMap<NodeId, Asked>) {
+        if asked.is_empty() {
+            return;
+        }
         let mut groups = Groups::new();
         for group in std::mem::take(&mut self.groups) {
             for client in &group.clients {
@@ -156,7 +160,7 @@ impl Group {
 
 /// Returns what a batch would come to. The mesh itself stays as it is.
 pub fn impact(mesh: &Mesh, batch: &ConfigBatch) -> Impact {
-    let mut after = mesh.branch();
+    let mut after = mesh.branch().without_analysis();
     let changed = after.apply(batch);
     let mut pairs: HashMap<Pair, Vec<NodeId>> = HashMap::new();
     for id in changed {
@@ -232,19 +236,24 @@ impl Differ {
             let text = |outcome: Option<&Outcome>, reach: &Reach<'_>| {
                 outcome.map(|outcome| outcome.text(reach)).unwrap_or_default()
             };
-            let (now, then) = (text(was, &reach), text(is, &reaches));
-            // What is new is asked for by nobody yet.
-            let is_known = before.keys().any(|other| other.1 == place.1 && other.2.is_beside(&place.2));
+            let (common_was, common_is) = (was.map(|was| was.as_in(is)), is.map(|is| is.as_in(was)));
+            let (now, then) = (text(common_was.as_ref(), &reach), text(common_is.as_ref(), &reaches));
             let fails =
                 |outcome: Option<&Outcome>, reach: &Reach<'_>| outcome.is_some_and(|outcome| outcome.fails(reach));
-            let breaks = is_known && fails(is, &reaches) && !fails(was, &reach);
+            let is_beside = |other: &RoutePlace| other.1 == place.1 && other.2.is_beside(&place.2);
             (now != then).then(|| RouteImpact {
                 resource_type: place.0,
                 resource: place.1.clone(),
                 place: place.2.to_string(),
                 before: now,
                 after: then,
-                breaks,
+                breaks: !fails(was, &reach)
+                    && match is {
+                        // What is new is asked for by nobody yet.
+                        Some(is) => is.fails(&reaches) && before.keys().any(is_beside),
+                        // Others may take what a route took, unless all of them go.
+                        None => !after.keys().any(is_beside),
+                    },
             })
         });
         let routes = routes.collect();

@@ -9,6 +9,7 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::listener::v3 as listener;
 use rutter_api::pb::envoy::config::route::v3 as route;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use tcp_proxy::tcp_proxy::ClusterSpecifier as ConnectionSpecifier;
 
 use super::reach::Reach;
@@ -26,6 +27,11 @@ pub(super) enum Place {
         /// The number of routes of the virtual host before it that take the same.
         number: usize,
     },
+    /// All routes of a virtual host, of which the first that takes a request counts.
+    Order {
+        /// The virtual host.
+        host: String,
+    },
     /// A filter chain of a listener.
     Chain {
         /// The listener.
@@ -41,7 +47,9 @@ impl Place {
         match (self, other) {
             (Self::Route { host, .. }, Self::Route { host: other, .. }) => host == other,
             (Self::Chain { listener, .. }, Self::Chain { listener: other, .. }) => listener == other,
-            (Self::Route { .. }, Self::Chain { .. }) | (Self::Chain { .. }, Self::Route { .. }) => false,
+            (Self::Route { .. } | Self::Order { .. }, Self::Order { .. } | Self::Chain { .. })
+            | (Self::Order { .. } | Self::Chain { .. }, Self::Route { .. })
+            | (Self::Chain { .. }, Self::Order { .. }) => false,
         }
     }
 }
@@ -50,6 +58,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Route { host, condition, .. } => write!(f, "{host} {condition}"),
+            Self::Order { host } => write!(f, "{host} order of the routes"),
             Self::Chain { listener, chain } => write!(f, "{listener} {chain}"),
         }
     }
@@ -64,6 +73,8 @@ pub(super) enum Outcome {
     Answer(u32, String),
     /// The proxy answers with another place.
     Redirect(String),
+    /// To what the first of some routes says that takes a request. They are given by what they take.
+    First(Vec<String>),
 }
 
 impl Outcome {
@@ -71,15 +82,26 @@ impl Outcome {
     pub(super) fn fails(&self, reach: &Reach<'_>) -> bool {
         match self {
             Self::Clusters(clusters) => clusters.iter().any(|(name, weight)| *weight > 0 && !reach.has(name)),
-            Self::Answer(status, _) => *status == 503,
-            Self::Redirect(_) => false,
+            Self::Answer(status, _) => matches!(status, 502 | 503),
+            Self::Redirect(_) | Self::First(_) => false,
+        }
+    }
+
+    /// Returns an order without the routes that are not in another one.
+    pub(super) fn as_in(&self, other: Option<&Self>) -> Self {
+        match (self, other) {
+            (Self::First(routes), Some(Self::First(others))) => {
+                Self::First(routes.iter().filter(|route| others.contains(route)).cloned().collect())
+            }
+            (Self::First(_), _) => Self::First(Vec::new()),
+            (outcome, _) => outcome.clone(),
         }
     }
 
     pub(super) fn leads_to(&self, cluster: &str) -> bool {
         match self {
             Self::Clusters(clusters) => clusters.iter().any(|(name, _)| name == cluster),
-            Self::Answer(..) | Self::Redirect(_) => false,
+            Self::Answer(..) | Self::Redirect(_) | Self::First(_) => false,
         }
     }
 
@@ -89,6 +111,7 @@ impl Outcome {
             Self::Answer(status, text) if text.is_empty() => status.to_string(),
             Self::Answer(status, text) => format!("{status}: {}", text.trim()),
             Self::Redirect(to) => format!("redirect to {to}"),
+            Self::First(routes) => routes.join(", "),
             Self::Clusters(clusters) => {
                 let all: u32 = clusters.iter().map(|(_, weight)| weight).sum();
                 let text = |(name, weight): &(String, u32)| {
@@ -127,6 +150,14 @@ fn of_host(host: &route::VirtualHost) -> Vec<(Place, Outcome)> {
         let number = found.iter().filter(|(place, _)| is_same(place)).count();
         found.push((Place::Route { host: host.name.clone(), condition, number }, outcome));
     }
+    let order = found.iter().filter_map(|(place, _)| match place {
+        Place::Route { condition, number: 0, .. } => Some(condition.clone()),
+        Place::Route { .. } | Place::Order { .. } | Place::Chain { .. } => None,
+    });
+    let order: Vec<String> = order.collect();
+    if order.len() > 1 {
+        found.push((Place::Order { host: host.name.clone() }, Outcome::First(order)));
+    }
     found
 }
 
@@ -161,6 +192,7 @@ fn of_action(action: &Action) -> Option<Outcome> {
 
 /// Returns what a route takes, in words.
 fn condition(condition: Option<&route::RouteMatch>) -> String {
+    use route::query_parameter_matcher::QueryParameterMatchSpecifier;
     use route::route_match::PathSpecifier;
     let Some(condition) = condition else { return "*".to_owned() };
     let path = match &condition.path_specifier {
@@ -174,20 +206,32 @@ fn condition(condition: Option<&route::RouteMatch>) -> String {
         let not = if header.invert_match { "not " } else { "" };
         format!(" {not}{}{}", header.name, header_text(header))
     });
-    let queries = condition.query_parameters.iter().map(|query| format!(" ?{}", query.name));
+    let queries = condition.query_parameters.iter().map(|query| match &query.query_parameter_match_specifier {
+        Some(QueryParameterMatchSpecifier::StringMatch(text)) => format!(" ?{}{}", query.name, string_text(text)),
+        Some(QueryParameterMatchSpecifier::PresentMatch(_)) | None => format!(" ?{}", query.name),
+    });
     let others: String = headers.chain(queries).collect();
     format!("{path}{others}")
 }
 
 fn header_text(header: &route::HeaderMatcher) -> String {
     use route::header_matcher::HeaderMatchSpecifier;
-    use rutter_api::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-    let Some(HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier else { return String::new() };
+    match &header.header_match_specifier {
+        Some(HeaderMatchSpecifier::StringMatch(text)) => string_text(text),
+        Some(HeaderMatchSpecifier::PresentMatch(_)) | None => String::new(),
+        Some(other) => format!("({other:?})"),
+    }
+}
+
+fn string_text(text: &matcher::StringMatcher) -> String {
+    use matcher::string_matcher::MatchPattern;
     match &text.match_pattern {
         Some(MatchPattern::Exact(text)) => format!("={text}"),
         Some(MatchPattern::Prefix(text)) => format!("={text}*"),
+        Some(MatchPattern::Suffix(text)) => format!("=*{text}"),
+        Some(MatchPattern::Contains(text)) => format!("=*{text}*"),
         Some(MatchPattern::SafeRegex(regex)) => format!("~{}", regex.regex),
-        Some(_) | None => String::new(),
+        Some(MatchPattern::Custom(_)) | None => String::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
+use crate::encode::cluster::BLACK_HOLE;
 use crate::snapshot::View;
 
 /// Which clusters of a view have endpoints.
@@ -32,6 +33,9 @@ impl<'a> Reach<'a> {
     }
 
     fn look(&self, name: &str) -> bool {
+        if name == BLACK_HOLE {
+            return false;
+        }
         let Some(resource) = self.view.get(ResourceType::Cluster, name) else { return false };
         let Ok(decoded) = cluster::Cluster::decode(resource.body()) else { return false };
         let is_told = decoded.cluster_discovery_type

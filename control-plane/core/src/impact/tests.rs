@@ -72,6 +72,28 @@ fn a_route_that_leads_elsewhere_is_told_to_those_who_see_it() {
 }
 
 #[test]
+fn an_order_of_routes_that_changes_is_told() {
+    let mut mesh = mesh();
+    let rule = |path: &str, status: u16| {
+        format!("{{match: [{{uri: {{prefix: {path}}}}}], directResponse: {{status: {status}}}}}")
+    };
+    let routes = |rules: &[String]| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: shop}}\n\
+             spec: {{hosts: [web], exportTo: [.], http: [{}]}}\n",
+            rules.join(", ")
+        )
+    };
+    let (a, b, c) = (rule("/a", 418), rule("/ab", 419), rule("/c", 420));
+    mesh.apply(&batch(configs(&routes(&[b.clone(), a.clone()]))));
+    let turned = impact(&mesh, &batch(configs(&routes(&[a.clone(), c.clone(), b.clone()]))));
+    let order = "  80/web.shop.svc.cluster.local:80 order of the routes: /ab*, /a* -> /a*, /ab*".to_owned();
+    assert!(told(&turned).contains(&order), "{:#?}", told(&turned));
+    let more = impact(&mesh, &batch(configs(&routes(&[b, c, a]))));
+    assert!(told(&more).iter().all(|line| !line.contains("order of the routes")), "{:#?}", told(&more));
+}
+
+#[test]
 fn routes_to_what_loses_its_endpoints_are_told_although_they_stay() {
     let mesh = mesh();
     let web = impact(&mesh, &delete(Kind::EndpointSlice, "shop", "web"));
@@ -89,6 +111,8 @@ fn what_would_be_taken_away_is_told() {
     let mesh = mesh();
     let impact = impact(&mesh, &delete(Kind::Service, "shop", "web"));
     assert!(told(&impact).contains(&"  cluster outbound|80||web.shop.svc.cluster.local true false".to_owned()));
+    let route = "  80/web.shop.svc.cluster.local:80 /*: outbound|80||web.shop.svc.cluster.local ->  BREAKS";
+    assert!(told(&impact).contains(&route.to_owned()), "{:#?}", told(&impact));
     assert!(super::impact(&mesh, &batch(configs(SERVICES))).groups.is_empty(), "what is written as it was");
     let new = SERVICES.split("---").next().unwrap_or_default().replace("name: web", "name: new");
     let new = super::impact(&mesh, &batch(configs(&new)));

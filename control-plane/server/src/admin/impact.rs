@@ -55,6 +55,8 @@ impl Foreseen {
             // One that does not answer has gone, and is sent nothing.
             asked.insert(handle.id, answer.await.unwrap_or_default());
         }
+        // Those that have gone meanwhile are sent nothing.
+        asked.extend(self.to_ask.into_keys().map(|id| (id, Asked::new())));
         self.impact.narrow(&asked);
         told(&self.impact)
     }

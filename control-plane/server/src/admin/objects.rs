@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use rutter_api::config::REVISION_ANNOTATION;
@@ -15,7 +14,6 @@ use rutter_core::resource::ResourceName;
 use rutter_core::stream::Refusal;
 use rutter_store::Stored;
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
 
 use super::secrets;
 use super::sidecars::count;
@@ -82,15 +80,20 @@ impl Display {
 async fn of_engine(stored: &[Stored], engine: &EngineHandle) -> (GivenAddresses, Findings) {
     let Some(revision) = stored.iter().map(|stored| stored.revision).max() else { return Default::default() };
     // The engine takes commits in a little later than the store.
-    let _ = timeout(ENGINE_WAIT, engine.applied().wait_for(|applied| *applied >= revision)).await;
+    engine.catch_up(revision).await;
     let entries = stored.iter().filter(|stored| stored.key.kind == Kind::ServiceEntry);
     let addresses = engine.addresses(entries.map(|entry| entry.key.clone()).collect()).await;
-    let findings = engine.findings(stored.iter().map(|stored| stored.key.clone()).collect()).await;
-    (addresses, findings.unwrap_or_default())
+    let mut findings = Findings::new();
+    // The engine may have to check them first, and others wait meanwhile.
+    for some in stored.chunks(OBJECTS_AT_ONCE) {
+        let of_some = engine.findings(some.iter().map(|stored| stored.key.clone()).collect()).await;
+        findings.extend(of_some.unwrap_or_default());
+    }
+    (addresses, findings)
 }
 
-/// How long an answer waits for the engine, which may be busy.
-const ENGINE_WAIT: Duration = Duration::from_secs(1);
+/// The number of objects of which the engine is asked at once what is wrong with them.
+const OBJECTS_AT_ONCE: usize = 50;
 /// The number of refusals of an object that are named. More are only counted.
 const REFUSALS_NAMED: usize = 3;
 

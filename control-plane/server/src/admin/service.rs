@@ -33,13 +33,13 @@ use crate::streams::{OpenStreams, StreamHandle};
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// How long a trace waits for the engine, which may be busy.
-const ENGINE_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait for answers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The turns of those who compute something on a branch of the mesh. What a branch alters is in memory twice.
-static BRANCHES: Semaphore = Semaphore::const_new(2);
+/// The turns of those who look at a branch of the mesh at length. What a branch alters is in memory twice.
+static ANALYSES: Semaphore = Semaphore::const_new(2);
+/// The turns of changes, which do not wait for those.
+static CHANGES: Semaphore = Semaphore::const_new(2);
 
 /// The admin service, which `rutterctl` uses: config goes in and comes out, and the state of the sidecars is shown.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ impl pb::admin_server::Admin for AdminServer {
     }
 
     async fn analyze(&self, request: Request<pb::AnalyzeRequest>) -> Result<Response<pb::AnalyzeResponse>, Status> {
-        let analyzed = self.on_branch(move |branch| analyze::analyze(request.get_ref(), branch)).await?;
+        let analyzed = self.on_branch(&ANALYSES, move |branch| analyze::analyze(request.get_ref(), branch)).await?;
         Ok(Response::new(analyzed))
     }
 
@@ -226,11 +226,12 @@ impl pb::admin_server::Admin for AdminServer {
 
     async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<pb::TraceResponse>, Status> {
         let revision = request.get_ref().revision;
-        if revision <= *self.store.latest().borrow() {
-            // The engine takes commits in a little later than the store.
-            let mut applied = self.engine.applied();
-            let _ = tokio::time::timeout(ENGINE_WAIT, applied.wait_for(|applied| *applied >= revision)).await;
+        let latest = *self.store.latest().borrow();
+        if revision > latest {
+            return Err(Status::invalid_argument(format!("want a revision of at most {latest}, got {revision}")));
         }
+        // The engine takes commits in a little later than the store.
+        self.engine.catch_up(revision).await;
         let told = trace::trace(revision, self.engine.traces(), &self.streams).await;
         told.map(Response::new).ok_or_else(|| match revision {
             0 => Status::not_found("nothing has changed since this control plane began"),
@@ -418,7 +419,8 @@ impl AdminServer {
         changes: Vec<(ConfigKey, ConfigChange)>,
         wants_impact: bool,
     ) -> Result<(Vec<String>, Option<pb::Impact>), Status> {
-        let checked = self.on_branch(move |branch| {
+        let turns = if wants_impact { &ANALYSES } else { &CHANGES };
+        let checked = self.on_branch(turns, move |branch| {
             let faults = warnings::faults_of_change(branch, &changes);
             if !faults.is_empty() {
                 return Err(faults);
@@ -440,10 +442,11 @@ impl AdminServer {
     /// Computes something on a branch of the mesh, on a thread of its own.
     async fn on_branch<T: Send + 'static>(
         &self,
+        turns: &'static Semaphore,
         compute: impl FnOnce(&Branch) -> T + Send + 'static,
     ) -> Result<T, Status> {
         let ended = || Status::unavailable("the engine has ended");
-        let turn = BRANCHES.acquire().await.map_err(|_| ended())?;
+        let turn = turns.acquire().await.map_err(|_| ended())?;
         let branch = self.engine.branch().await.ok_or_else(ended)?;
         let computed = tokio::task::spawn_blocking(move || {
             let computed = compute(&branch);

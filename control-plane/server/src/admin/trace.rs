@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_core::AdsStream;
 
@@ -24,12 +25,13 @@ struct Arrival {
 /// Returns where the time of a revision went. `None` means that it is not remembered.
 pub(super) async fn trace(revision: u64, traces: &Traces, streams: &OpenStreams) -> Option<pb::TraceResponse> {
     let batch = traces.batch(revision)?;
-    let mut arrivals = Vec::new();
-    for handle in streams.all() {
-        let (of, learnt) = (batch.revision, batch.learnt);
-        let arrival = handle.ask(move |stream| arrival(stream, of, learnt)).await.flatten();
-        arrivals.extend(arrival.map(|arrival| (handle.node.id(), arrival)));
-    }
+    let (of, learnt) = (batch.revision, batch.learnt);
+    let asked = streams.all().into_iter().map(|handle| async move {
+        let answer = handle.ask(move |stream| arrival(stream, of, learnt)).await;
+        (handle.node.id(), answer)
+    });
+    let answers = join_all(asked).await.into_iter();
+    let arrivals = answers.filter_map(|(name, answer)| Some((name, answer??))).collect();
     let store = traces.commit(if revision == 0 { batch.revision } else { revision });
     Some(told(&batch, store, arrivals))
 }
@@ -76,6 +78,7 @@ fn told(batch: &BatchTrace, store: Option<Duration>, mut arrivals: Vec<(String, 
         publish_us: microseconds(batch.publish),
         sent: percentiles(&sent),
         answered: percentiles(&answered),
+        without_record: count(batch.affected.saturating_sub(arrivals.len())),
         waiting_count: count(waiting.len()),
         refused: count(refused),
         slowest: slowest.take(NAMED).collect(),
@@ -132,6 +135,6 @@ mod tests {
             (answered.count, answered.p50_us, answered.p90_us, answered.max_us),
             (20, 100_000, 180_000, 200_000)
         );
-        assert_eq!(told.sent.unwrap().count, 21);
+        assert_eq!((told.sent.unwrap().count, told.without_record), (21, 9));
     }
 }

@@ -54,15 +54,18 @@ pub(crate) fn of_change(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) 
         ConfigChange::Put(config) => !pending.contains_key(key) && analyzer.index().written(key) == Some(&*config),
         ConfigChange::Delete => false,
     });
-    let mut findings: Vec<Finding> = same.flat_map(|(key, _)| analyzer.findings_of(&key).to_vec()).collect();
+    let same: Vec<ConfigKey> = same.map(|(key, _)| key).collect();
     // Endpoints come all the time. Nothing is wrong with them, and to look further costs copies of what the branch writes.
-    if batch.changes.iter().any(|(key, change)| *change == ConfigChange::Delete || is_checked(key.kind)) {
+    let is_new = batch.changes.iter().any(|(key, change)| *change == ConfigChange::Delete || is_checked(key.kind));
+    let mut findings: Vec<Finding> = if is_new {
         if !pending.is_empty() {
             analyzer.apply(&branch.pending);
         }
-        let Outlook { written, elsewhere } = analyzer.outlook(&batch);
-        findings.extend(written.into_iter().chain(elsewhere));
-    }
+        let Outlook { written, elsewhere } = analyzer.outlook(&batch, &same);
+        written.into_iter().chain(elsewhere).collect()
+    } else {
+        same.iter().flat_map(|key| analyzer.findings_of(key)).cloned().collect()
+    };
     findings.sort();
     let mut by_code: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for finding in findings.iter().filter(|finding| finding.code.level() > Level::Info) {
@@ -193,6 +196,8 @@ mod tests {
                     sent there are answered 503";
         assert_eq!(said("", "", &put(ROUTES)), [want]);
         assert!(said("", LATE, &put(ROUTES)).is_empty());
+        let both = format!("{ROUTES}\n---\n{LATE}");
+        assert!(said(ROUTES, "", &put(&both)).is_empty(), "what is missing comes, and the rest stays as it is");
     }
 
     #[test]

@@ -40,7 +40,7 @@ proptest! {
             Op::Delete(kind, namespace, name) => delete(*kind, namespace, name),
             Op::Connect(_) | Op::Disconnect(_) | Op::Sweep => return Ok(()),
         };
-        let outlook = driver.mesh.analyzer().outlook(&batch);
+        let outlook = driver.mesh.analyzer().outlook(&batch, &[]);
         prop_assert_eq!(&afresh(&driver), &before, "a branch alters nothing");
         driver.mesh.apply(&batch);
         let is_written = |finding: &&Finding| batch.changes.contains_key(&finding.object);
