@@ -72,8 +72,8 @@ async fn an_apply_lands_as_a_whole_or_not_at_all() {
 async fn a_destination_that_nobody_knows_is_a_warning_unless_it_comes_along() {
     let mut process = Process::start().await;
     let response = process.try_apply(&(service("a") + &routes("v", "a", "b")), false).await.unwrap();
-    let want =
-        "virtualService shop/v: no service b.shop.svc.cluster.local is known; requests sent there are answered 503";
+    let want = "IST0101 virtualService shop/v: spec.http[0].route[0].destination.host: no service b.shop.svc.cluster.local is known; \
+                requests sent there are answered 503";
     assert_eq!(response.warnings, [want]);
     let response = process.try_apply(&(service("b") + &routes("v", "a", "b")), false).await.unwrap();
     assert!(response.warnings.is_empty());
