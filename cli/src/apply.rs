@@ -16,7 +16,7 @@ use crate::impact;
 use crate::output::{Out, print};
 use crate::targets::{api_key, display_name, keys};
 use crate::usage::usage;
-use crate::waiting::{self, wait};
+use crate::waiting::wait;
 
 /// What every command knows of the command line.
 pub(crate) struct Context<'a> {
@@ -36,29 +36,48 @@ pub(crate) async fn apply(admin: &mut Admin, wanted: Apply, context: &Context<'_
     let request = pb::ApplyRequest {
         sources: read(&wanted.files)?,
         namespace: context.namespace.to_owned(),
-        dry_run: is_dry,
+        dry_run: false,
         strict: wanted.strict,
         skip_unsupported: wanted.skip_unsupported,
         prune: wanted.selector.clone().unwrap_or_default(),
         impact: wanted.impact.impact,
     };
-    let tried = pb::ApplyRequest { dry_run: true, ..request.clone() };
-    let is_trial = !is_dry && wanted.impact.fail_over.is_some();
-    let mut response = admin.apply(if is_trial { tried } else { request.clone() }).await?.into_inner();
-    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over)?;
-    let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
-    if is_trial && !is_dry {
-        response = admin.apply(request).await?.into_inner();
-    }
-    let shown = Shown { is_dry, wait: wanted.wait, output: wanted.output };
+    let send = async |dry_run| Ok(admin.apply(pb::ApplyRequest { dry_run, ..request.clone() }).await?.into_inner());
+    let Changed { response, is_dry, exit_code } = change(send, is_dry, wanted.impact.fail_over).await?;
+    let shown = Shown { is_dry, waits: wanted.wait, output: wanted.output };
     show(admin, &response, shown, context, out).await?;
     Ok(exit_code)
+}
+
+/// What a change came to.
+struct Changed {
+    response: pb::ApplyResponse,
+    /// Whether nothing was changed.
+    is_dry: bool,
+    exit_code: ExitCode,
+}
+
+/// Makes a change by `send`, which is told whether it is only to be tried. With `fail_over` it is tried first, and made only if no more
+/// sidecars are affected.
+async fn change(
+    mut send: impl AsyncFnMut(bool) -> Result<pb::ApplyResponse>,
+    is_dry: bool,
+    fail_over: Option<u32>,
+) -> Result<Changed> {
+    let is_trial = is_dry || fail_over.is_some();
+    let mut response = send(is_trial).await?;
+    let exit_code = impact::exit_code(response.impact.as_ref(), fail_over)?;
+    let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
+    if is_trial && !is_dry {
+        response = send(false).await?;
+    }
+    Ok(Changed { response, is_dry, exit_code })
 }
 
 /// How the outcome of a change is shown.
 struct Shown {
     is_dry: bool,
-    wait: bool,
+    waits: bool,
     output: Output,
 }
 
@@ -70,7 +89,7 @@ async fn show(
     context: &Context<'_>,
     out: Out<'_>,
 ) -> Result<()> {
-    let Shown { is_dry, wait, output } = shown;
+    let Shown { is_dry, waits, output } = shown;
     if output == Output::Short {
         print_applied(&response.applied, is_dry, out)?;
     }
@@ -78,8 +97,7 @@ async fn show(
     if let (Output::Short, Some(impact)) = (output, &response.impact) {
         impact::print(impact, out)?;
     }
-    let waited =
-        if wait && !is_dry { Some(waiting::wait(admin, response.revision, context.timeout).await?) } else { None };
+    let waited = if waits && !is_dry { Some(wait(admin, response.revision, context.timeout).await?) } else { None };
     match (&waited, output) {
         (Some(waited), Output::Short) => waited.print(out)?,
         (None, Output::Short) => {}
@@ -164,23 +182,19 @@ pub(crate) async fn delete(admin: &mut Admin, wanted: Delete, context: &Context<
     }
     let request = pb::DeleteRequest {
         keys,
-        dry_run: is_dry,
+        dry_run: false,
         ignore_missing: wanted.ignore_not_found,
         impact: wanted.impact.impact,
     };
-    let tried = pb::DeleteRequest { dry_run: true, ..request.clone() };
-    let is_trial = !is_dry && wanted.impact.fail_over.is_some();
-    let mut response = admin.delete(if is_trial { tried } else { request.clone() }).await?.into_inner();
-    let exit_code = impact::exit_code(response.impact.as_ref(), wanted.impact.fail_over)?;
-    let is_dry = is_dry || exit_code != ExitCode::SUCCESS;
-    if is_trial && !is_dry {
-        response = admin.delete(request).await?.into_inner();
-    }
-    let pb::DeleteResponse { revision, deleted, warnings, impact } = response;
-    let action = pb::applied::Action::Deleted as i32;
-    let applied = deleted.into_iter().map(|key| pb::Applied { key: Some(key), action }).collect();
-    let response = pb::ApplyResponse { revision, applied, warnings, impact, ..Default::default() };
-    let shown = Shown { is_dry, wait: wanted.wait, output: wanted.output };
+    let send = async |dry_run| {
+        let response = admin.delete(pb::DeleteRequest { dry_run, ..request.clone() }).await?.into_inner();
+        let pb::DeleteResponse { revision, deleted, warnings, impact } = response;
+        let action = pb::applied::Action::Deleted as i32;
+        let applied = deleted.into_iter().map(|key| pb::Applied { key: Some(key), action }).collect();
+        Ok(pb::ApplyResponse { revision, applied, warnings, impact, ..Default::default() })
+    };
+    let Changed { response, is_dry, exit_code } = change(send, is_dry, wanted.impact.fail_over).await?;
+    let shown = Shown { is_dry, waits: wanted.wait, output: wanted.output };
     show(admin, &response, shown, context, out).await?;
     Ok(exit_code)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rutter_api::config::{Content, Manifest, read_manifests};
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
+use rutter_api::{Config, ConfigKey, Invalid, SidecarNode};
 
 use super::analyzer::Analyzer;
 use super::audience::Clients;
@@ -75,13 +75,10 @@ pub fn report(input: Input<'_>) -> Report {
     input.sources.iter().for_each(|source| files.read(source));
     let Files { mut rows, objects, .. } = files;
     let mut analyzer = input.live;
-    let mut changes = BTreeMap::new();
-    for (key, (config, _)) in &objects {
-        let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
-        let known = analyzer.index().written(key).map(|known| known.created);
-        let created = known.or(written).unwrap_or(CreationTimestamp::YOUNGEST);
-        changes.insert(key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })));
-    }
+    let aged = |(key, (config, _)): (&ConfigKey, &(Arc<Config>, String))| {
+        (key.clone(), ConfigChange::Put(analyzer.index().aged(config)))
+    };
+    let changes: BTreeMap<ConfigKey, ConfigChange> = objects.iter().map(aged).collect();
     if !changes.is_empty() {
         analyzer.apply(&ConfigBatch { changes, ..ConfigBatch::default() });
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rutter_api::config::istio::ServiceEntry;
 use rutter_api::config::kubernetes::MeshConfig;
-use rutter_api::{Config, ConfigKey, Hostname, Kind, Labels};
+use rutter_api::{Config, ConfigKey, CreationTimestamp, Hostname, Kind, Labels};
 
 use super::address_pool::{AddressPool, Given};
 use super::delta::{ChangedDestinationRule, IndexDelta};
@@ -383,6 +383,18 @@ impl MeshIndex {
     pub fn configs(&self) -> impl Iterator<Item = &Arc<Config>> {
         let written = self.objects.iter().filter(|config| !self.derived.contains(&config.key));
         written.map(|config| self.as_written(config))
+    }
+
+    /// Returns an object that is to be written with the age that it will have: that of the one which is there, or else its own. Without
+    /// either it is younger than all others.
+    pub fn aged(&self, config: &Arc<Config>) -> Arc<Config> {
+        let known = self.written(&config.key).map(|known| known.created);
+        let own = Some(config.created).filter(|created| *created != CreationTimestamp::default());
+        let created = known.or(own).unwrap_or(CreationTimestamp::YOUNGEST);
+        match created == config.created {
+            true => config.clone(),
+            false => Arc::new(Config { created, ..(**config).clone() }),
+        }
     }
 
     /// Returns whether nobody has written an object: an Ingress means it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rutter_api::config::istio::Gateway;
 use rutter_api::node::{DEFAULT_RE2_PROGRAM_MAX, Role};
-use rutter_api::{Config, ConfigKey, CreationTimestamp, Invalid, SidecarNode};
+use rutter_api::{Config, ConfigKey, Invalid, SidecarNode};
 use rutter_core::analysis::{Finding, Level, Outlook, is_checked};
 use rutter_core::message_size::check_endpoints;
 use rutter_core::model::{ExportTo, bound_gateways, is_for_mesh, with_default_export};
@@ -29,12 +29,9 @@ fn configs_of<'a>(changes: impl Iterator<Item = &'a ConfigChange>) -> Vec<Arc<Co
 
 /// Returns a change as a batch, its objects with the ages that they will have.
 pub(crate) fn batch_of(changes: &[(ConfigKey, ConfigChange)], index: &MeshIndex) -> ConfigBatch {
-    let aged = |(key, change): &(ConfigKey, ConfigChange)| {
-        let ConfigChange::Put(config) = change else { return (key.clone(), change.clone()) };
-        let written = Some(config.created).filter(|created| *created != CreationTimestamp::default());
-        let known = index.written(key).map(|known| known.created);
-        let created = known.or(written).unwrap_or(CreationTimestamp::YOUNGEST);
-        (key.clone(), ConfigChange::Put(Arc::new(Config { created, ..(**config).clone() })))
+    let aged = |(key, change): &(ConfigKey, ConfigChange)| match change {
+        ConfigChange::Put(config) => (key.clone(), ConfigChange::Put(index.aged(config))),
+        ConfigChange::Delete => (key.clone(), ConfigChange::Delete),
     };
     ConfigBatch { changes: changes.iter().map(aged).collect(), ..ConfigBatch::default() }
 }
