@@ -36,5 +36,6 @@ pub use labels::Labels;
 pub use names::{ClusterName, Direction, HostPort, Hostname, ListenerName, RouteTableName, VirtualHostName};
 pub use node::SidecarNode;
 pub use printable::{LogWriter, PrintableWriter, printable, printable_line};
+pub use re2::as_rust as re2_as_rust;
 pub use resource_type::{PerType, ResourceType, StateOfTheWorldForm};
 pub use socket_path::socket_path;

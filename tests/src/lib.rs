@@ -18,6 +18,7 @@ pub mod meshes;
 pub mod process;
 pub mod schema;
 pub mod tls;
+pub mod walks;
 
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,7 @@ use rutter_tests::echo::{self, Asked};
 use rutter_tests::expect::{expect_word, send};
 use rutter_tests::process::{ControlPlane, Proxy, Release, Sidecar, Workload, eventually};
 use rutter_tests::schema::{Noted, Schema};
+use rutter_tests::walks::{self, Sent};
 use rutter_tests::{http, root};
 use serde::Deserialize;
 use serde_json::Value;
@@ -727,10 +728,19 @@ async fn check_all(release: Release, number: u8) -> Result<()> {
     };
     let envoy = Sidecar::start(dir.path(), &plane, &workload).await?;
     let address = SocketAddr::new(client, PORT);
+    let sent = Sent::to(&plane, "client-1.default").await?;
+    let applications = [(SocketAddr::new(a, PORT + 1), "a"), (SocketAddr::new(b, PORT + 1), "b")];
     let mut wrong = Vec::new();
     for (host, case) in cases() {
         for (ask, want) in case.asks {
             let answer = send(address, &host, ask).await.with_context(|| format!("{}: {ask}", case.field))?;
+            let walk = sent.walk(address, &host, ask)?;
+            // How long the application takes, the evaluator cannot know.
+            if answer.status == 504 {
+                assert!(walks::may_arrive(&walk), "{}: {ask}: {walk:#?}", case.field);
+            } else if let Err(error) = walks::compare(&walk, &answer, &applications) {
+                wrong.push(format!("{}: {ask}: the evaluator differs: {error}", case.field));
+            }
             for word in want.replace("HOST", &host).split(' ').filter(|word| !word.is_empty()) {
                 if let Err(error) = expect_word(word, &answer) {
                     wrong.push(format!("{}: {ask}: {error}", case.field));

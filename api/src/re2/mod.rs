@@ -15,15 +15,15 @@ const REPETITIONS_MAX: u32 = 1000;
 /// # Errors
 /// Returns why RE2 would refuse it.
 pub(crate) fn check(pattern: &str) -> Result<(), String> {
-    let rewritten = rewrite(pattern);
+    let rewritten = as_rust(pattern);
     let ast = ast::parse::Parser::new().parse(&rewritten).map_err(|error| error.kind().to_string())?;
     ast::visit(&ast, Re2 { repetitions: Vec::new() })
 }
 
-/// Writes a pattern of RE2 as Rust's parser takes it: a brace that repeats nothing and, within brackets, another opening
+/// Returns a pattern of RE2 as Rust's library `regex` takes it: a brace that repeats nothing and, within brackets, another opening
 /// bracket and the signs of set operations stand for themselves in RE2, and so do `\<` and `\>`; `\C` is any byte, and
 /// `\Q…\E` quotes.
-fn rewrite(pattern: &str) -> String {
+pub fn as_rust(pattern: &str) -> String {
     let mut rewritten = String::with_capacity(pattern.len());
     let mut in_brackets = false;
     let mut rest = pattern;

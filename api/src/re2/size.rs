@@ -13,7 +13,7 @@ use regex_syntax::ast::{
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 use regex_syntax::utf8::{Utf8Range, Utf8Sequences};
 
-use super::rewrite;
+use super::as_rust;
 
 /// What every program has beside its pattern, of which the search for its beginning is one.
 const BASE: usize = 4;
@@ -24,7 +24,7 @@ const BEYOND_ASCII: usize = 6;
 
 /// Returns about how many instructions RE2's program for a regular expression has, or 0 for one that it does not take.
 pub(crate) fn program_size(pattern: &str) -> usize {
-    let Ok(ast) = ast::parse::Parser::new().parse(&rewrite(pattern)) else { return 0 };
+    let Ok(ast) = ast::parse::Parser::new().parse(&as_rust(pattern)) else { return 0 };
     let asts = concatenated(&ast);
     let is = |ast: Option<&Ast>, kind: &AssertionKind| matches!(ast, Some(Ast::Assertion(it)) if it.kind == *kind);
     let is_anchored = asts.len() > 1 && is(asts.first(), &AssertionKind::StartLine);

@@ -34,6 +34,7 @@ pub mod stream;
 pub(crate) mod testing;
 pub mod verify;
 pub mod visibility;
+pub mod walk;
 mod workload;
 
 pub use client::ClientClass;

@@ -1,0 +1,162 @@
+//! Which route takes a request.
+
+use prost::Message;
+use rutter_api::ResourceType;
+use rutter_api::pb::envoy::config::route::v3 as pb;
+use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+
+use super::domain::{Found, virtual_host};
+use super::filters::{Filtered, answer, filtered};
+use super::forward::{From, forwarded};
+use super::redirect::{redirected, to_https};
+use super::{End, HttpRequest, Origin, Outcome, Step, StepKind, Walk, path, scaled, text};
+
+/// Returns what an HTTP connection manager does with a request.
+pub(super) fn managed(manager: &hcm::HttpConnectionManager, request: &HttpRequest, from: From<'_>) -> Walk {
+    use hcm::http_connection_manager::RouteSpecifier;
+    let request = match manager.normalize_path {
+        Some(true) => HttpRequest { path: path::normalized(&request.path), ..request.clone() },
+        Some(false) | None => request.clone(),
+    };
+    let no_route = |reason: String| Walk { steps: Vec::new(), ends: End::certain(answer(404, &request, "NR", reason)) };
+    let table = match &manager.route_specifier {
+        Some(RouteSpecifier::RouteConfig(table)) => table.clone(),
+        Some(RouteSpecifier::Rds(rds)) => {
+            let body = from.resources.body(ResourceType::Route, &rds.route_config_name);
+            match body.and_then(|body| pb::RouteConfiguration::decode(body).ok()) {
+                Some(table) => table,
+                None => return no_route(format!("the proxy has no route table {}", rds.route_config_name)),
+            }
+        }
+        Some(RouteSpecifier::ScopedRoutes(_)) | None => return no_route("the listener names no route table".to_owned()),
+    };
+    let Some(found) = virtual_host(&table, &request.authority, from.resources) else {
+        let reason = format!("no virtual host of route table {} takes {}", table.name, request.authority);
+        return no_route(reason);
+    };
+    let names: Vec<String> = manager.http_filters.iter().map(|filter| filter.name.clone()).collect();
+    in_virtual_host(&found, &request, &names, from)
+}
+
+fn in_virtual_host(found: &Found, request: &HttpRequest, filters: &[String], from: From<'_>) -> Walk {
+    let Found { host, resource_type, name } = found;
+    let origin = Origin::Resource { resource_type: *resource_type, name: name.clone() };
+    let domains = match &host.domains[..] {
+        [] => String::new(),
+        [only] => format!("for {only}"),
+        [first, rest @ ..] => format!("for {first} and {} other names", rest.len()),
+    };
+    let mut steps = vec![Step { kind: StepKind::VirtualHost, name: host.name.clone(), text: domains, origin }];
+    if host.require_tls() == pb::virtual_host::TlsRequirementType::All && request.scheme != "https" {
+        return Walk { steps, ends: End::certain(to_https(request)) };
+    }
+    let taken = host.routes.iter().position(|route| takes(route.r#match.as_ref(), request));
+    let Some((index, route)) = taken.and_then(|index| Some((index, host.routes.get(index)?))) else {
+        let reason = format!("none of {} routes takes the request", host.routes.len());
+        return Walk { steps, ends: End::certain(answer(404, request, "NR", reason)) };
+    };
+    let origin = Origin::Route {
+        resource_type: *resource_type,
+        name: name.clone(),
+        virtual_host: host.name.clone(),
+        index,
+        config: config_of(route.metadata.as_ref()),
+    };
+    let text = condition(route.r#match.as_ref());
+    let step = Step { kind: StepKind::Route, name: route.name.clone(), text, origin };
+    let Filtered { steps: of_filters, answer } = filtered(filters, route, request, &step);
+    let (more, ends) = acted(route, request, &step, from);
+    steps.push(step);
+    steps.extend(of_filters);
+    steps.extend(more);
+    let ends = match answer {
+        None => ends,
+        Some((share, outcome)) => {
+            let rest = if share < 1.0 { ends } else { Vec::new() };
+            let answered = End { share, steps: Vec::new(), outcome };
+            std::iter::once(answered).chain(scaled(rest, 1.0 - share)).collect()
+        }
+    };
+    Walk { steps, ends }
+}
+
+fn acted(route: &pb::Route, request: &HttpRequest, at: &Step, from: From<'_>) -> (Vec<Step>, Vec<End>) {
+    use pb::route::Action;
+    match &route.action {
+        Some(Action::Route(action)) => forwarded(route, action, request, at, from),
+        Some(Action::Redirect(redirect)) => (Vec::new(), End::certain(redirected(redirect, request))),
+        Some(Action::DirectResponse(response)) => {
+            let reason = body_text(response.body.as_ref());
+            (Vec::new(), End::certain(answer(response.status, request, "", reason)))
+        }
+        Some(Action::NonForwardingAction(_)) => (Vec::new(), End::certain(Outcome::TakenHere)),
+        Some(Action::FilterAction(_)) | None => {
+            (Vec::new(), End::certain(answer(404, request, "NR", "the route says nothing of what becomes of requests")))
+        }
+    }
+}
+
+fn body_text(body: Option<&rutter_api::pb::envoy::config::core::v3::DataSource>) -> String {
+    use rutter_api::pb::envoy::config::core::v3::data_source::Specifier;
+    match body.and_then(|body| body.specifier.as_ref()) {
+        Some(Specifier::InlineString(text)) => text.trim_end().to_owned(),
+        Some(Specifier::InlineBytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Some(Specifier::Filename(_) | Specifier::EnvironmentVariable(_)) | None => String::new(),
+    }
+}
+
+/// Returns whether a route takes a request.
+fn takes(condition: Option<&pb::RouteMatch>, request: &HttpRequest) -> bool {
+    let Some(condition) = condition else { return false };
+    takes_path(condition, request.path_alone())
+        && condition.headers.iter().all(|header| text::takes_header(header, request))
+        && condition.query_parameters.iter().all(|parameter| text::takes_parameter(parameter, request))
+        && condition.grpc.as_ref().is_none_or(|_| request.is_grpc())
+}
+
+fn takes_path(condition: &pb::RouteMatch, path: &str) -> bool {
+    use pb::route_match::PathSpecifier;
+    let fold = |text: &str| match condition.case_sensitive {
+        Some(false) => text.to_ascii_lowercase(),
+        Some(true) | None => text.to_owned(),
+    };
+    match &condition.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) => fold(path).starts_with(&fold(prefix)),
+        Some(PathSpecifier::Path(exact)) => fold(path) == fold(exact),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => {
+            let (path, prefix) = (fold(path), fold(prefix));
+            path.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        Some(PathSpecifier::SafeRegex(regex)) => text::takes_whole(&regex.regex, path),
+        Some(PathSpecifier::ConnectMatcher(_) | PathSpecifier::PathMatchPolicy(_)) | None => false,
+    }
+}
+
+/// Returns what a route takes, in words.
+fn condition(condition: Option<&pb::RouteMatch>) -> String {
+    use pb::route_match::PathSpecifier;
+    let Some(condition) = condition else { return String::new() };
+    let path = match &condition.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) if prefix == "/" => "any path".to_owned(),
+        Some(PathSpecifier::Prefix(prefix)) => format!("path {prefix}*"),
+        Some(PathSpecifier::Path(path)) => format!("path {path}"),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => format!("path {prefix}/*"),
+        Some(PathSpecifier::SafeRegex(regex)) => format!("path ~{}", regex.regex),
+        Some(PathSpecifier::ConnectMatcher(_) | PathSpecifier::PathMatchPolicy(_)) | None => String::new(),
+    };
+    let headers = condition.headers.iter().map(|header| match header.invert_match {
+        true => format!("not header {}", header.name),
+        false => format!("header {}", header.name),
+    });
+    let parameters = condition.query_parameters.iter().map(|parameter| format!("parameter {}", parameter.name));
+    std::iter::once(path).chain(headers).chain(parameters).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the object that metadata names as the source, as a path of Kubernetes' API.
+pub(super) fn config_of(metadata: Option<&rutter_api::pb::envoy::config::core::v3::Metadata>) -> Option<String> {
+    let value = metadata?.filter_metadata.get("istio")?.fields.get("config")?;
+    match &value.kind {
+        Some(prost_types::value::Kind::StringValue(path)) => Some(path.clone()),
+        Some(_) | None => None,
+    }
+}
