@@ -9,6 +9,7 @@ use crate::echo;
 use crate::http::{Answer, exchange, request};
 use crate::process::{ControlPlane, Proxy, Release, Sidecar, Workload};
 use crate::tls::Authority;
+use crate::walks::{self, Sent};
 
 const APP_PORT: u16 = 9201;
 
@@ -90,12 +91,27 @@ impl Edge {
     /// # Errors
     /// Fails if the gateway or the control plane does.
     pub async fn expect(&self, port: u16, asks: &[(&str, &str)]) -> Result<()> {
+        let sent = Sent::to(&self.plane, "edge-1.istio-system").await?;
         for (ask, want) in asks {
             let (host, path) = ask.split_at(ask.find('/').context("a path")?);
-            let got = self.backend(port, host, path).await?;
+            let answer = self.ask(port, host, path).await?;
+            let got = answer.header("x-backend").map_or_else(|| answer.status.to_string(), str::to_owned);
             ensure!(got == *want, "{ask} at {port}: want {want}, got {got}");
+            let walk = sent.walk(SocketAddr::new(self.ip, port), host, &format!("GET {path}"))?;
+            walks::compare(&walk, &answer, &self.applications())
+                .with_context(|| format!("{ask} at {port}: the evaluator"))?;
         }
         Ok(())
+    }
+
+    /// Returns the addresses of the applications, with their names.
+    pub fn applications(&self) -> [(SocketAddr, &'static str); 2] {
+        let [first, second, third, _] = match self.ip {
+            IpAddr::V4(ip) => ip.octets(),
+            IpAddr::V6(_) => [0; 4],
+        };
+        let address = |last: u8| SocketAddr::from(([first, second, third, last], APP_PORT));
+        [(address(1), "a"), (address(2), "b")]
     }
 
     /// Fails if the Envoy refused anything.

@@ -75,8 +75,7 @@ fn of_server_name<'a>(chains: Vec<&'a pb::FilterChain>, connection: &Connection<
 
 fn of_transport<'a>(chains: Vec<&'a pb::FilterChain>, connection: &Connection<'_>) -> Option<&'a pb::FilterChain> {
     let is = |chain: &pb::FilterChain, wanted: &str| matched(chain).transport_protocol == wanted;
-    let wanted =
-        if chains.iter().any(|chain| is(chain, connection.transport)) { connection.transport } else { "" };
+    let wanted = if chains.iter().any(|chain| is(chain, connection.transport)) { connection.transport } else { "" };
     let chains: Vec<_> = chains.into_iter().filter(|chain| is(chain, wanted)).collect();
     let of_protocol = |protocol: &String| {
         chains.iter().copied().find(|chain| matched(chain).application_protocols.contains(protocol))

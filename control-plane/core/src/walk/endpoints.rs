@@ -117,9 +117,8 @@ fn of_priority(
     };
     let is_used = |endpoint: &&pb::LbEndpoint| is_panic || is_available(endpoint);
     let weight = |endpoint: &pb::LbEndpoint| f64::from(endpoint.load_balancing_weight.unwrap_or(1));
-    let of_endpoints = |locality: &pb::LocalityLbEndpoints| -> f64 {
-        locality.lb_endpoints.iter().filter(is_used).map(weight).sum()
-    };
+    let of_endpoints =
+        |locality: &pb::LocalityLbEndpoints| -> f64 { locality.lb_endpoints.iter().filter(is_used).map(weight).sum() };
     let of_locality = |locality: &pb::LocalityLbEndpoints| -> f64 {
         let usable = locality.lb_endpoints.iter().filter(is_used).count();
         match (by_locality, usable) {

@@ -63,7 +63,7 @@ fn faults(fault: &HttpFault, request: &HttpRequest, at: &Step, filtered: &mut Fi
     let outcome = match &abort.error_type {
         Some(fault_abort::ErrorType::HttpStatus(status)) => answer(*status, request, "FI", "a fault is injected"),
         Some(fault_abort::ErrorType::GrpcStatus(status)) => Outcome::Answered {
-            status: if request.is_grpc() { 200 } else { http_status(*status) },
+            status: 200,
             grpc_status: request.is_grpc().then_some(*status),
             flag: "FI",
             reason: "a fault is injected".to_owned(),
@@ -91,7 +91,8 @@ fn origins(policy: &CorsPolicy, request: &HttpRequest, at: &Step, filtered: &mut
     filtered.steps.push(step("cors", text, at));
     let is_forwarded = policy.forward_not_matching_preflights.unwrap_or(true);
     if is_preflight && (is_allowed || !is_forwarded) && filtered.answer.is_none() {
-        filtered.answer = Some((1.0, answer(200, request, "", "the rules for other origins answer")));
+        let reason = "the rules for other origins answer".to_owned();
+        filtered.answer = Some((1.0, Outcome::Answered { status: 200, grpc_status: None, flag: "", reason }));
     }
 }
 
@@ -116,25 +117,6 @@ fn grpc_status(status: u32) -> u32 {
         404 => 12,
         429 | 502 | 503 | 504 => 14,
         _ => 2,
-    }
-}
-
-/// Returns the status of HTTP that Envoy gives for a status of gRPC.
-fn http_status(status: u32) -> u32 {
-    match status {
-        0 => 200,
-        1 => 499,
-        3 | 9 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        11 => 400,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
     }
 }
 

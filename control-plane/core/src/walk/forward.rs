@@ -39,7 +39,11 @@ pub(super) fn forwarded(
     for mirror in &action.request_mirror_policies {
         let fraction = mirror.runtime_fraction.as_ref();
         let share = fraction.map_or(1.0, |fraction| share(fraction.default_value.as_ref()));
-        steps.push(step(StepKind::Mirror, &mirror.cluster, format!("is sent a copy of {} of requests", percent(share))));
+        steps.push(step(
+            StepKind::Mirror,
+            &mirror.cluster,
+            format!("is sent a copy of {} of requests", percent(share)),
+        ));
     }
     let path = rewritten_path(route, action, request);
     let clusters: Vec<(&str, f64, Option<&pb::weighted_cluster::ClusterWeight>)> = match &action.cluster_specifier {

@@ -3,6 +3,7 @@
 use pb::redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier};
 use rutter_api::pb::envoy::config::route::v3 as pb;
 
+use super::filters::answer;
 use super::{HttpRequest, Outcome};
 
 /// Returns what a redirect makes of a request.
@@ -23,13 +24,21 @@ pub(super) fn redirected(redirect: &pb::RedirectAction, request: &HttpRequest) -
         // The control plane writes no other.
         Some(_) | None => request.path.clone(),
     };
-    Outcome::Redirected { status: status(redirect.response_code()), location: format!("{scheme}://{host}{port}{path}") }
+    outcome(status(redirect.response_code()), format!("{scheme}://{host}{port}{path}"), request)
 }
 
 /// Returns what a virtual host makes of a plain request that it wants to be encrypted.
 pub(super) fn to_https(request: &HttpRequest) -> Outcome {
     let host = host_for(request, "https", false);
-    Outcome::Redirected { status: 301, location: format!("https://{host}{}", request.path) }
+    outcome(301, format!("https://{host}{}", request.path), request)
+}
+
+/// Returns the redirect of a request. A call of gRPC is answered in gRPC's way, which knows no redirects.
+fn outcome(status: u32, location: String, request: &HttpRequest) -> Outcome {
+    match request.is_grpc() {
+        true => answer(status, request, "", format!("a redirect to {location}, which gRPC does not know")),
+        false => Outcome::Redirected { status, location },
+    }
 }
 
 /// Returns the host of a request, without its port if a redirect gives another, or if it is the usual one of a scheme that changes.

@@ -28,7 +28,9 @@ pub(super) fn managed(manager: &hcm::HttpConnectionManager, request: &HttpReques
                 None => return no_route(format!("the proxy has no route table {}", rds.route_config_name)),
             }
         }
-        Some(RouteSpecifier::ScopedRoutes(_)) | None => return no_route("the listener names no route table".to_owned()),
+        Some(RouteSpecifier::ScopedRoutes(_)) | None => {
+            return no_route("the listener names no route table".to_owned());
+        }
     };
     let Some(found) = virtual_host(&table, &request.authority, from.resources) else {
         let reason = format!("no virtual host of route table {} takes {}", table.name, request.authority);
