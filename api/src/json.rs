@@ -34,6 +34,18 @@ pub fn from_bytes(type_url: &str, bytes: &[u8]) -> Result<Value, JsonError> {
         .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))
 }
 
+/// Returns the bytes of a message that is given as JSON, with protobuf's names of the fields or with those of JSON.
+///
+/// # Errors
+/// Fails when the type is unknown, or an `Any` in the message is of an unknown type, or the JSON is no message of the type.
+pub fn to_bytes(type_url: &str, json: &Value) -> Result<Vec<u8>, JsonError> {
+    let name = type_url.rsplit('/').next().unwrap_or(type_url);
+    let descriptor = message_descriptor(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
+    let message = DynamicMessage::deserialize(descriptor, json)
+        .map_err(|error| JsonError::Malformed(name.to_owned(), error.to_string()))?;
+    Ok(prost::Message::encode_to_vec(&message))
+}
+
 /// Returns the definition of a message by its full name, such as `envoy.config.cluster.v3.Cluster`, so that a test can
 /// visit every field of it. `None` means that the message is not among the definitions in `api/proto`.
 pub fn message_descriptor(name: &str) -> Option<MessageDescriptor> {
@@ -58,6 +70,15 @@ mod tests {
         let url = crate::ResourceType::Cluster.type_url();
         let json = from_bytes(url, &cluster.encode_to_vec()).unwrap();
         assert_eq!(json, serde_json::json!({"name": "a", "alt_stat_name": "b"}));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let cluster = Cluster { name: "a".into(), alt_stat_name: "b".into(), ..Default::default() };
+        let url = crate::ResourceType::Cluster.type_url();
+        let json = from_bytes(url, &cluster.encode_to_vec()).unwrap();
+        assert_eq!(to_bytes(url, &json).unwrap(), cluster.encode_to_vec());
+        assert!(matches!(to_bytes(url, &serde_json::json!({"nam": "a"})), Err(JsonError::Malformed(..))));
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     ProxyConfig(Config),
     /// Show the latest responses: what was sent, how much, and how long the answer took
     Pushes(Pushes),
+    /// Say what becomes of a request or a connection, step by step, and which objects make it so
+    Explain(Explain),
     /// Show where the time of a change went: store, engine, and until sidecars had answered
     Trace(Trace),
     /// Print the bootstrap of a proxy
@@ -321,6 +323,39 @@ pub(crate) struct Trace {
 }
 
 #[derive(Args)]
+pub(crate) struct Explain {
+    /// The method, which may be left out for GET, and the URL as the client asks for it: GET http://reviews:9080/reviews/1
+    #[arg(num_args = 0..=2, value_name = "METHOD URL", required_unless_present = "tcp", conflicts_with = "tcp")]
+    pub(crate) request: Vec<String>,
+    /// Sidecar of the application that asks, POD.NAMESPACE, or a unique beginning of it
+    #[arg(long, value_name = "POD")]
+    pub(crate) from: Option<String>,
+    /// Sidecar of the application that is asked, to see what it does with what arrives
+    #[arg(long, value_name = "POD")]
+    pub(crate) to: Option<String>,
+    /// Gateway by which the request comes in
+    #[arg(long, value_name = "POD", conflicts_with = "from")]
+    pub(crate) via: Option<String>,
+    /// Header of the request, as NAME: VALUE. Can be repeated
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", conflicts_with = "tcp")]
+    pub(crate) header: Vec<String>,
+    /// Destination of a connection that is no HTTP, as IP:PORT or HOST:PORT
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) tcp: Option<String>,
+    /// Host that the client names in TLS. Default: that of a https URL
+    #[arg(long, value_name = "HOST")]
+    pub(crate) sni: Option<String>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Output of /config_dump?include_eds of the admin port of an Envoy, to see what the proxy really does with what it has. It
+    /// is taken for that of --from or --via, or else of --to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_dump: Option<PathBuf>,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
 pub(crate) struct Rollback {
     /// The revision
     pub(crate) revision: u64,
@@ -569,6 +604,7 @@ impl Cli {
             Command::Analyze(analyze) => is_short(analyze.output),
             Command::Delete(delete) => is_short(delete.output),
             Command::Trace(trace) => is_short(trace.output),
+            Command::Explain(explain) => is_short(explain.output),
             Command::Rollback(_) => true,
             Command::Edit(_)
             | Command::Diff(_)

@@ -8,7 +8,9 @@ mod bootstrap;
 mod check;
 mod client;
 mod columns;
+mod config_dump;
 mod edit;
+mod explain;
 mod files;
 mod folder;
 mod get;
@@ -82,6 +84,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         | Command::ProxyConfig(_)
         | Command::Pushes(_)
         | Command::Trace(_)
+        | Command::Explain(_)
         | Command::Bootstrap(_)
         | Command::Folder(_)
         | Command::Backup(_)
@@ -143,6 +146,9 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             proxy_config::config(&mut connect().await?, wanted, &namespace, out).await.map(success)
         }
         Command::Pushes(wanted) => pushes::pushes(&mut connect().await?, wanted, &namespace, out).await.map(success),
+        Command::Explain(wanted) => {
+            explain::explain(&mut connect().await?, &wanted, &namespace, out).await.map(success)
+        }
         Command::Trace(wanted) => {
             no_namespace(&namespace)?;
             trace::trace(&mut connect().await?, &wanted, out).await.map(success)

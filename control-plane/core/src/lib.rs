@@ -20,6 +20,7 @@ mod copy_on_write;
 pub mod debounce;
 mod edges;
 pub mod encode;
+pub mod explain;
 pub mod impact;
 pub mod index;
 pub mod mesh;

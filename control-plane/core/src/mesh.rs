@@ -13,7 +13,7 @@ use crate::copy_on_write::CopyOnWrite;
 use crate::debounce::{ConfigBatch, ConfigChange};
 use crate::edges::{link, unlink};
 use crate::index::{IndexDelta, MeshIndex};
-use crate::scope::{ScopeId, ScopeKey, ScopeTable, Spread, sources};
+use crate::scope::{Scope, ScopeId, ScopeKey, ScopeTable, Spread, sources};
 use crate::settings::MeshSettings;
 use crate::snapshot::View;
 use crate::workload::{SidecarEncoder, SidecarResources};
@@ -198,6 +198,12 @@ impl Mesh {
     pub fn sources(&self, id: NodeId, resource_type: ResourceType, name: &str) -> BTreeSet<ConfigKey> {
         let scope = self.nodes.get(&id).and_then(|node| self.scopes.get(node.scope));
         scope.map(|scope| sources(scope, &self.index, resource_type, name)).unwrap_or_default()
+    }
+
+    /// Returns the scope of a client, and the base that it lies over.
+    pub(crate) fn scope_of(&self, id: NodeId) -> Option<(&Scope, Option<&Scope>)> {
+        let scope = self.nodes.get(&id)?.scope;
+        Some((self.scopes.get(scope)?, self.scopes.base_of(scope)))
     }
 
     /// Returns every client with what it sees.

@@ -9,11 +9,11 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::listener::v3 as listener;
 use rutter_api::pb::envoy::config::route::v3 as route;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
-use rutter_api::pb::envoy::r#type::matcher::v3 as matcher;
 use tcp_proxy::tcp_proxy::ClusterSpecifier as ConnectionSpecifier;
 
 use super::reach::Reach;
 use crate::resource::EncodedResource;
+use crate::walk::condition;
 
 /// Where a route is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,51 +187,6 @@ fn of_action(action: &Action) -> Option<Outcome> {
             Some(Outcome::Redirect(format!("{}{:?}", redirect.host_redirect, redirect.path_rewrite_specifier)))
         }
         Action::FilterAction(_) | Action::NonForwardingAction(_) => None,
-    }
-}
-
-/// Returns what a route takes, in words.
-fn condition(condition: Option<&route::RouteMatch>) -> String {
-    use route::query_parameter_matcher::QueryParameterMatchSpecifier;
-    use route::route_match::PathSpecifier;
-    let Some(condition) = condition else { return "*".to_owned() };
-    let path = match &condition.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) => format!("{prefix}*"),
-        Some(PathSpecifier::Path(path)) => path.clone(),
-        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => format!("{prefix}/*"),
-        Some(PathSpecifier::SafeRegex(regex)) => format!("~{}", regex.regex),
-        Some(_) | None => "*".to_owned(),
-    };
-    let headers = condition.headers.iter().map(|header| {
-        let not = if header.invert_match { "not " } else { "" };
-        format!(" {not}{}{}", header.name, header_text(header))
-    });
-    let queries = condition.query_parameters.iter().map(|query| match &query.query_parameter_match_specifier {
-        Some(QueryParameterMatchSpecifier::StringMatch(text)) => format!(" ?{}{}", query.name, string_text(text)),
-        Some(QueryParameterMatchSpecifier::PresentMatch(_)) | None => format!(" ?{}", query.name),
-    });
-    let others: String = headers.chain(queries).collect();
-    format!("{path}{others}")
-}
-
-fn header_text(header: &route::HeaderMatcher) -> String {
-    use route::header_matcher::HeaderMatchSpecifier;
-    match &header.header_match_specifier {
-        Some(HeaderMatchSpecifier::StringMatch(text)) => string_text(text),
-        Some(HeaderMatchSpecifier::PresentMatch(_)) | None => String::new(),
-        Some(other) => format!("({other:?})"),
-    }
-}
-
-fn string_text(text: &matcher::StringMatcher) -> String {
-    use matcher::string_matcher::MatchPattern;
-    match &text.match_pattern {
-        Some(MatchPattern::Exact(text)) => format!("={text}"),
-        Some(MatchPattern::Prefix(text)) => format!("={text}*"),
-        Some(MatchPattern::Suffix(text)) => format!("=*{text}"),
-        Some(MatchPattern::Contains(text)) => format!("=*{text}*"),
-        Some(MatchPattern::SafeRegex(regex)) => format!("~{}", regex.regex),
-        Some(MatchPattern::Custom(_)) | None => String::new(),
     }
 }
 

@@ -31,22 +31,47 @@ pub fn with_delegates<'a>(root: &Arc<Config>, find: impl Fn(&ConfigKey) -> Optio
     if spec.http.iter().all(|http| http.delegate.is_none()) {
         return root.clone();
     }
-    let mut routes = Vec::new();
-    for http in &spec.http {
+    let routes = rules(root, find).into_iter().map(|(_, route)| route).collect();
+    let spec = VirtualService { http: routes, ..spec.clone() };
+    Arc::new(Config { spec: Spec::VirtualService(spec), ..(**root).clone() })
+}
+
+/// A rule of a VirtualService with its delegates in their places, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelegatedRule {
+    /// The object that has the rule: the VirtualService itself, or a delegate.
+    pub object: ConfigKey,
+    /// The number of the rule of the VirtualService itself that delegates. `None` means that the rule is its own.
+    pub delegating: Option<usize>,
+    /// The number of the rule in the object.
+    pub number: usize,
+}
+
+/// Returns where the rules of a VirtualService are written, in the order in which [`with_delegates`] has them.
+pub fn delegate_rules<'a>(root: &Config, find: impl Fn(&ConfigKey) -> Option<&'a Arc<Config>>) -> Vec<DelegatedRule> {
+    rules(root, find).into_iter().map(|(rule, _)| rule).collect()
+}
+
+fn rules<'a>(root: &Config, find: impl Fn(&ConfigKey) -> Option<&'a Arc<Config>>) -> Vec<(DelegatedRule, HttpRoute)> {
+    let spec = root.spec.as_virtual_service();
+    let mut rules = Vec::new();
+    for (number, http) in spec.into_iter().flat_map(|spec| &spec.http).enumerate() {
         let Some(delegate) = &http.delegate else {
-            routes.push(http.clone());
+            rules.push((DelegatedRule { object: root.key.clone(), delegating: None, number }, http.clone()));
             continue;
         };
-        let key = key_of(delegate, root);
-        let delegate = find(&key)
+        let object = key_of(delegate, root);
+        let delegate = find(&object)
             .filter(|config| config.key != root.key && ExportTo::of_config(config).reaches(&root.key.namespace));
         let delegate = delegate.and_then(|config| config.spec.as_virtual_service());
         let delegated = delegate.filter(|spec| spec.hosts.is_empty()).map(|spec| spec.http.as_slice());
-        let delegated = delegated.unwrap_or_default().iter().filter(|route| route.delegate.is_none());
-        routes.extend(delegated.filter_map(|route| merged_route(http, route)));
+        let delegated = delegated.unwrap_or_default().iter().enumerate().filter(|(_, route)| route.delegate.is_none());
+        rules.extend(delegated.filter_map(|(place, route)| {
+            let rule = DelegatedRule { object: object.clone(), delegating: Some(number), number: place };
+            Some((rule, merged_route(http, route)?))
+        }));
     }
-    let spec = VirtualService { http: routes, ..spec.clone() };
-    Arc::new(Config { spec: Spec::VirtualService(spec), ..(**root).clone() })
+    rules
 }
 
 /// Returns a route of a delegate as it is within a route. `None` means that its conditions do not lie within.

@@ -26,7 +26,7 @@ pub use credential::{
     server_files,
 };
 pub(crate) use delegate::is_part;
-pub use delegate::{delegates_of, with_delegates};
+pub use delegate::{DelegatedRule, delegate_rules, delegates_of, with_delegates};
 pub use endpoint::Endpoint;
 pub use export_to::{ExportTo, with_default_export};
 pub use gateway::{

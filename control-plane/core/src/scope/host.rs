@@ -87,6 +87,13 @@ impl HostResources {
         self.service.as_ref().is_some_and(|service| service.discovery == Discovery::OfHeadless)
     }
 
+    /// Returns what the virtual host of a port is made from, whichever table it is in.
+    pub(super) fn virtual_host_at(&self, port: u16) -> Option<&Arc<EncodedVirtualHost>> {
+        let of_sockets = self.socket_uses.iter().flat_map(|uses| &uses.virtual_hosts).map(|(_, encoded)| encoded);
+        let others = self.own_tables.iter().chain(&self.grpc_tables).chain(of_sockets);
+        self.virtual_hosts.get(port).or_else(|| others.into_iter().find(|encoded| encoded.inputs.port == port))
+    }
+
     /// Returns the ports at which requests to the host are routed.
     fn routed_ports(&self) -> Vec<u16> {
         self.virtual_hosts.ports().collect()

@@ -176,7 +176,7 @@ impl Scope {
     }
 
     /// Returns from where the clients of the scope look at the mesh.
-    pub(super) fn viewpoint(&self) -> Viewpoint<'_> {
+    pub(crate) fn viewpoint(&self) -> Viewpoint<'_> {
         Viewpoint {
             namespace: &self.key.namespace,
             egress: &self.egress,
@@ -185,6 +185,16 @@ impl Scope {
             labels: &self.key.objects.source_labels,
             target_ports: &self.key.objects.target_ports,
         }
+    }
+
+    /// Returns whether the clients of the scope are gateways.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.key.client.is_gateway()
+    }
+
+    /// Returns the Gateway objects that choose the clients of the scope.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &ConfigKey> {
+        self.key.objects.gateways.iter()
     }
 
     /// Returns what the clients of the scope have for a host, from the scope or from its base.

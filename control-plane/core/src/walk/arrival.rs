@@ -39,7 +39,7 @@ pub struct TlsHello {
 }
 
 /// The head of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpRequest {
     /// The method, in upper case.
     pub method: String,

@@ -61,6 +61,12 @@ pub(super) fn choice(cluster: &cluster::Cluster, resources: &dyn Resources) -> C
     Choice::Endpoints(chosen(&assignment.unwrap_or_default(), cluster))
 }
 
+/// Returns whether the endpoints of a cluster are a resource of their own.
+pub(super) fn is_told(cluster: &cluster::Cluster) -> bool {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32))
+}
+
 fn is_available(endpoint: &pb::LbEndpoint) -> bool {
     match endpoint.health_status() {
         core::HealthStatus::Unknown | core::HealthStatus::Healthy | core::HealthStatus::Degraded => true,

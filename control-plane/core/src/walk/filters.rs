@@ -76,10 +76,8 @@ fn faults(fault: &HttpFault, request: &HttpRequest, at: &Step, filtered: &mut Fi
 
 fn origins(policy: &CorsPolicy, request: &HttpRequest, at: &Step, filtered: &mut Filtered) {
     let Some(origin) = request.header("origin") else { return };
-    let is_allowed = policy
-        .allow_origin_string_match
-        .iter()
-        .any(|wanted| text::takes(wanted, &origin) || text::takes(wanted, "*") && is_star(wanted));
+    let mut origins = policy.allow_origin_string_match.iter();
+    let is_allowed = origins.any(|wanted| text::takes(wanted, "*") || text::takes(wanted, &origin));
     let is_preflight =
         request.method == "OPTIONS" && request.header("access-control-request-method").is_some_and(|m| !m.is_empty());
     let text = match (is_allowed, is_preflight) {
@@ -94,11 +92,6 @@ fn origins(policy: &CorsPolicy, request: &HttpRequest, at: &Step, filtered: &mut
         let reason = "the rules for other origins answer".to_owned();
         filtered.answer = Some((1.0, Outcome::Answered { status: 200, grpc_status: None, flag: "", reason }));
     }
-}
-
-fn is_star(wanted: &rutter_api::pb::envoy::r#type::matcher::v3::StringMatcher) -> bool {
-    use rutter_api::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-    matches!(&wanted.match_pattern, Some(MatchPattern::Exact(text)) if text == "*")
 }
 
 /// Returns an answer of the proxy itself. Calls of gRPC are answered in gRPC's way.

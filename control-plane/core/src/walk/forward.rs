@@ -6,7 +6,7 @@ use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 
-use super::endpoints::{Choice, choice};
+use super::endpoints::{Choice, choice, is_told};
 use super::filters::{answer, percent, seconds, share};
 use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, scaled, text};
 
@@ -202,7 +202,8 @@ pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'
             fails("UH", format!("no endpoint of {name} can be used"))
         }
         Choice::Endpoints(endpoints) => {
-            let origin = Origin::Resource { resource_type: ResourceType::Endpoint, name: name.to_owned() };
+            let resource_type = if is_told(&cluster) { ResourceType::Endpoint } else { ResourceType::Cluster };
+            let origin = Origin::Resource { resource_type, name: name.to_owned() };
             let text = match endpoints.len() {
                 1 => "1 endpoint".to_owned(),
                 count => format!("one of {count} endpoints"),

@@ -15,6 +15,9 @@ use super::forward::{From, to_cluster};
 use super::route::{config_of, managed};
 use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, Walk, scaled};
 
+/// The number of addresses of listeners that are told where nothing listens.
+const OTHERS_TOLD: usize = 8;
+
 /// The address of a listener, and whether it is bound. The rest of it is not decoded.
 #[derive(Clone, PartialEq, Message)]
 struct Bind {
@@ -43,7 +46,10 @@ pub fn walk(resources: &dyn Resources, arrival: &Arrival) -> Walk {
         },
         Entry::Bound => match at_address(resources, arrival, Bound::Only).and_then(|name| named(&name)) {
             Some(listener) => listener,
-            None => return closed(format!("the proxy listens at no address with port {}", arrival.port)),
+            None => {
+                let others = others(resources);
+                return closed(format!("the proxy does not listen at port {}, but at {others}", arrival.port));
+            }
         },
     };
     let mut steps = Vec::new();
@@ -90,6 +96,21 @@ fn at_address(resources: &dyn Resources, arrival: &Arrival, bound: Bound) -> Opt
     own.or(any)
 }
 
+/// Returns the addresses at which a proxy listens, in words.
+fn others(resources: &dyn Resources) -> String {
+    let mut addresses = Vec::new();
+    resources.for_each(ResourceType::Listener, "", &mut |_, body| {
+        let bind = Bind::decode(body).unwrap_or_default();
+        addresses.extend(bind.address.as_ref().filter(|_| bind.bind_to_port != Some(false)).map(address_text));
+    });
+    addresses.sort();
+    let more = if addresses.len() > OTHERS_TOLD { ", …" } else { "" };
+    match addresses.len() {
+        0 => "no address".to_owned(),
+        _ => format!("{}{more}", addresses[..addresses.len().min(OTHERS_TOLD)].join(", ")),
+    }
+}
+
 fn socket(address: &core::Address) -> Option<(IpAddr, u32)> {
     let Some(core::address::Address::SocketAddress(socket)) = &address.address else { return None };
     let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
@@ -102,7 +123,7 @@ fn asked_for(listener: &pb::Listener, from: From<'_>) -> Walk {
     let manager = config.and_then(|config| hcm::HttpConnectionManager::decode(config.value.as_slice()).ok());
     let mut steps = vec![listener_step(listener, "the gRPC library asks for it by name")];
     let rest = match (manager, &from.arrival.request) {
-        (Some(manager), Some(request)) => managed(&manager, request, from),
+        (Some(manager), Some(request)) => managed(&manager, &listener.name, request, from),
         (_, _) => Walk { steps: Vec::new(), ends: End::certain(Outcome::closed("", "the listener is none for calls")) },
     };
     steps.extend(rest.steps);
@@ -148,7 +169,7 @@ fn taken(listener: &pb::Listener, from: From<'_>) -> Walk {
     };
     let text = chain_text(&matched);
     steps.push(Step { kind: StepKind::FilterChain, name: chain.name.clone(), text, origin });
-    let rest = through(chain, from);
+    let rest = through(chain, &listener.name, from);
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
 }
@@ -190,7 +211,7 @@ fn holds(predicate: &pb::ListenerFilterChainMatchPredicate, arrival: &Arrival) -
 }
 
 /// Returns what the network filters of a chain do.
-fn through(chain: &pb::FilterChain, from: From<'_>) -> Walk {
+fn through(chain: &pb::FilterChain, listener: &str, from: From<'_>) -> Walk {
     let arrival = from.arrival;
     let ended = |outcome: Outcome| Walk { steps: Vec::new(), ends: End::certain(outcome) };
     let decrypts = chain.transport_socket.as_ref().is_some_and(|socket| socket.name.ends_with("tls"));
@@ -211,7 +232,10 @@ fn through(chain: &pb::FilterChain, from: From<'_>) -> Walk {
         Some(_) if arrival.tls.is_some() && !decrypts => {
             ended(Outcome::closed("", "the filter chain reads HTTP, and the client speaks TLS"))
         }
-        Some(request) => managed(&manager, &HttpRequest { scheme: scheme.to_owned(), ..request.clone() }, from),
+        Some(request) => {
+            let request = HttpRequest { scheme: scheme.to_owned(), ..request.clone() };
+            managed(&manager, listener, &request, from)
+        }
         None => ended(Outcome::closed("DPE", "the filter chain reads HTTP, and the bytes are none")),
     }
 }

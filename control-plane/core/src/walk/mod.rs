@@ -14,6 +14,7 @@
 //! - `listener`: which listener takes it, and what its filters are.
 //! - `domain`: which virtual host takes a request.
 //! - `route`: which route takes it.
+//! - `condition`: what a route takes, in words.
 //! - `redirect`: where a redirect leads.
 //! - `filters`: what the HTTP filters before the router do.
 //! - `endpoints`: which endpoints of a cluster are used.
@@ -21,6 +22,7 @@
 
 mod arrival;
 mod chain;
+mod condition;
 mod domain;
 mod endpoints;
 mod filters;
@@ -36,6 +38,7 @@ use rutter_api::ResourceType;
 
 use crate::snapshot::View;
 pub use arrival::{Arrival, Entry, HttpRequest, TlsHello};
+pub(crate) use condition::condition;
 pub use endpoints::ChosenEndpoint;
 pub use listener::walk;
 

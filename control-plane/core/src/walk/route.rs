@@ -5,22 +5,32 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::route::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
+use super::condition::condition;
 use super::domain::{Found, virtual_host};
 use super::filters::{Filtered, answer, filtered};
 use super::forward::{From, forwarded};
 use super::redirect::{redirected, to_https};
 use super::{End, HttpRequest, Origin, Outcome, Step, StepKind, Walk, path, scaled, text};
 
-/// Returns what an HTTP connection manager does with a request.
-pub(super) fn managed(manager: &hcm::HttpConnectionManager, request: &HttpRequest, from: From<'_>) -> Walk {
+/// Returns what an HTTP connection manager of a listener does with a request.
+pub(super) fn managed(
+    manager: &hcm::HttpConnectionManager,
+    listener: &str,
+    request: &HttpRequest,
+    from: From<'_>,
+) -> Walk {
     use hcm::http_connection_manager::RouteSpecifier;
     let request = match manager.normalize_path {
         Some(true) => HttpRequest { path: path::normalized(&request.path), ..request.clone() },
         Some(false) | None => request.clone(),
     };
     let no_route = |reason: String| Walk { steps: Vec::new(), ends: End::certain(answer(404, &request, "NR", reason)) };
+    let mut is_in_listener = false;
     let table = match &manager.route_specifier {
-        Some(RouteSpecifier::RouteConfig(table)) => table.clone(),
+        Some(RouteSpecifier::RouteConfig(table)) => {
+            is_in_listener = true;
+            table.clone()
+        }
         Some(RouteSpecifier::Rds(rds)) => {
             let body = from.resources.body(ResourceType::Route, &rds.route_config_name);
             match body.and_then(|body| pb::RouteConfiguration::decode(body).ok()) {
@@ -35,6 +45,10 @@ pub(super) fn managed(manager: &hcm::HttpConnectionManager, request: &HttpReques
     let Some(found) = virtual_host(&table, &request.authority, from.resources) else {
         let reason = format!("no virtual host of route table {} takes {}", table.name, request.authority);
         return no_route(reason);
+    };
+    let found = match is_in_listener {
+        true => Found { resource_type: ResourceType::Listener, name: listener.to_owned(), ..found },
+        false => found,
     };
     let names: Vec<String> = manager.http_filters.iter().map(|filter| filter.name.clone()).collect();
     in_virtual_host(&found, &request, &names, from)
@@ -132,26 +146,6 @@ fn takes_path(condition: &pb::RouteMatch, path: &str) -> bool {
         Some(PathSpecifier::SafeRegex(regex)) => text::takes_whole(&regex.regex, path),
         Some(PathSpecifier::ConnectMatcher(_) | PathSpecifier::PathMatchPolicy(_)) | None => false,
     }
-}
-
-/// Returns what a route takes, in words.
-fn condition(condition: Option<&pb::RouteMatch>) -> String {
-    use pb::route_match::PathSpecifier;
-    let Some(condition) = condition else { return String::new() };
-    let path = match &condition.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) if prefix == "/" => "any path".to_owned(),
-        Some(PathSpecifier::Prefix(prefix)) => format!("path {prefix}*"),
-        Some(PathSpecifier::Path(path)) => format!("path {path}"),
-        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => format!("path {prefix}/*"),
-        Some(PathSpecifier::SafeRegex(regex)) => format!("path ~{}", regex.regex),
-        Some(PathSpecifier::ConnectMatcher(_) | PathSpecifier::PathMatchPolicy(_)) | None => String::new(),
-    };
-    let headers = condition.headers.iter().map(|header| match header.invert_match {
-        true => format!("not header {}", header.name),
-        false => format!("header {}", header.name),
-    });
-    let parameters = condition.query_parameters.iter().map(|parameter| format!("parameter {}", parameter.name));
-    std::iter::once(path).chain(headers).chain(parameters).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the object that metadata names as the source, as a path of Kubernetes' API.

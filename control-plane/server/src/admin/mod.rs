@@ -7,6 +7,7 @@ mod caller;
 mod changes;
 mod csds;
 mod door;
+mod explain;
 mod folder;
 mod history;
 mod impact;

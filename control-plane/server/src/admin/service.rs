@@ -20,7 +20,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, folder, history, impact, objects, trace, warnings};
+use super::{analyze, backup, explain, folder, history, impact, objects, trace, warnings};
 use crate::certificates;
 use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
@@ -239,6 +239,25 @@ impl pb::admin_server::Admin for AdminServer {
                 "revision {revision}: its times are not in memory; those of the latest 256 batches since the start are"
             )),
         })
+    }
+
+    async fn explain(&self, request: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let question = explain::Question::of_request(&request)?;
+        let find = |name: &str| (!name.is_empty()).then(|| self.find(name, &request.namespace)).transpose();
+        let [from, via, to] = [find(&request.from)?, find(&request.via)?, find(&request.to)?];
+        let candidate = explain::candidate(&request, &self.sealer)?;
+        let is_candidate = !candidate.is_empty();
+        let first = from.as_ref().or(via.as_ref());
+        let ids = explain::Proxies { first: first.map(|handle| handle.id), last: to.as_ref().map(|handle| handle.id) };
+        let explained = self.on_branch(&CHANGES, move |branch| explain::explain(branch, &candidate, &question, ids));
+        let mut explained = explained.await??;
+        if !is_candidate {
+            for handle in first.into_iter().chain(&to) {
+                explained.add_states(handle).await;
+            }
+        }
+        Ok(Response::new(explained.told()))
     }
 
     async fn wait_for_ack(
@@ -472,9 +491,12 @@ impl AdminServer {
             [only] => (*only).clone(),
             _ if ids.contains(name) => name.to_owned(),
             [] => {
-                return Err(Status::not_found(format!(
-                    "{name}: no such sidecar is connected (see rutterctl proxy-status)"
-                )));
+                let left = self.streams.left(namespace);
+                let told = left.iter().find(|left| left.id.starts_with(name)).map(|left| {
+                    format!("{} left {} s ago: {}", left.id, left.at.elapsed().as_secs(), brief(&left.reason))
+                });
+                let told = told.unwrap_or_else(|| format!("{name}: no such sidecar is connected"));
+                return Err(Status::not_found(format!("{told} (see rutterctl proxy-status)")));
             }
             several => {
                 let names: Vec<&str> = several.iter().map(|id| id.as_str()).collect();

@@ -10,7 +10,9 @@ use rutter_api::{Config, ConfigKey, HostPort, Hostname, ResourceType, RouteTable
 
 use super::matches::prefix;
 use super::table::{append, encoded, table};
-use super::virtual_host::{LookedUpService, routes_of_virtual_service, virtual_host};
+use super::virtual_host::{
+    LookedUpService, RouteSource, routes_of_virtual_service, sources_in_virtual_service, virtual_host,
+};
 use crate::client::RouteTableForm;
 use crate::encode::inputs::Shared;
 use crate::encode::wire::ads;
@@ -54,15 +56,8 @@ pub struct GatewayVirtualHostInputs {
 /// Encodes a virtual host of a gateway: the routes of all VirtualServices that are about its host, one after the other.
 /// A route that takes every request comes after those that take some, whoever wrote it, as in Istio.
 pub fn encode_gateway_virtual_host(inputs: &GatewayVirtualHostInputs) -> EncodedResource {
-    let GatewayVirtualHostInputs { host, table, port, redirects_to_https, virtual_services, domain, form, retries } =
-        inputs;
-    let all_routes = virtual_services.iter().flat_map(|routes| {
-        let GatewayRoutes { virtual_service, destinations, source, gateways } = routes;
-        let target = RequestTarget { host, port: *port, domain, source, place: Place::Gateways(gateways) };
-        routes_of_virtual_service(virtual_service, target, destinations, retries.as_deref())
-    });
-    let (of_everything, mut routes): (Vec<pb::Route>, Vec<pb::Route>) = all_routes.partition(takes_everything);
-    routes.extend(of_everything.into_iter().take(1));
+    let GatewayVirtualHostInputs { host, table, port, redirects_to_https, form, .. } = inputs;
+    let routes = ordered_routes(inputs).into_iter().map(|(_, route)| route).collect();
     let resource_name = VirtualHostName::of_gateway(table.clone(), host, *port).to_string();
     let name = match form {
         RouteTableForm::Whole => HostPort::new(host, *port).to_string(),
@@ -77,6 +72,37 @@ pub fn encode_gateway_virtual_host(inputs: &GatewayVirtualHostInputs) -> Encoded
     let virtual_host =
         pb::VirtualHost { require_tls: require_tls as i32, ..virtual_host(name, vec![host.to_string()], routes) };
     EncodedResource::new(ResourceType::VirtualHost, resource_name.into(), &virtual_host.encode_to_vec())
+}
+
+/// Returns the routes with the numbers of the VirtualServices that they are from, and of the routes of these.
+fn ordered_routes(inputs: &GatewayVirtualHostInputs) -> Vec<((usize, usize), pb::Route)> {
+    let all_routes = inputs.virtual_services.iter().enumerate().flat_map(|(number, routes)| {
+        let GatewayRoutes { virtual_service, destinations, source: _, gateways: _ } = routes;
+        let target = target_of(routes, inputs);
+        let retries = inputs.retries.as_deref();
+        let routes = routes_of_virtual_service(virtual_service, target, destinations, retries).into_iter();
+        routes.enumerate().map(move |(place, route)| ((number, place), route))
+    });
+    let (of_everything, mut routes): (Vec<_>, Vec<_>) = all_routes.partition(|(_, route)| takes_everything(route));
+    routes.extend(of_everything.into_iter().take(1));
+    routes
+}
+
+fn target_of<'a>(routes: &'a GatewayRoutes, inputs: &'a GatewayVirtualHostInputs) -> RequestTarget<'a> {
+    let GatewayVirtualHostInputs { host, port, domain, .. } = inputs;
+    let (source, place) = (&routes.source, Place::Gateways(&routes.gateways));
+    RequestTarget { host, port: *port, domain, source, place }
+}
+
+/// Returns where the routes of a gateway's virtual host stand, in their order: the number of the VirtualService among the inputs, and
+/// the place in it.
+pub fn gateway_route_sources(inputs: &GatewayVirtualHostInputs) -> Vec<(usize, RouteSource)> {
+    let sources = inputs.virtual_services.iter().map(|routes| {
+        sources_in_virtual_service(&routes.virtual_service, target_of(routes, inputs), &routes.destinations)
+    });
+    let sources: Vec<Vec<RouteSource>> = sources.collect();
+    let places = ordered_routes(inputs).into_iter().map(|(place, _)| place);
+    places.filter_map(|(number, place)| Some((number, *sources.get(number)?.get(place)?))).collect()
 }
 
 fn takes_everything(route: &pb::Route) -> bool {

@@ -16,11 +16,15 @@ mod virtual_host;
 
 pub use gateway::{
     GatewayRoutes, GatewayVirtualHostInputs, encode_gateway_head, encode_gateway_table, encode_gateway_virtual_host,
+    gateway_route_sources,
 };
 pub use socket::{SocketVirtualHost, encode_socket_table};
 pub use table::{encode_head, encode_own_table, encode_table};
 pub(crate) use virtual_host::{DomainInputs, domains, ip_domain};
-pub use virtual_host::{LookedUpService, ShortNames, VirtualHostInputs, encode_virtual_host, without_domains};
+pub use virtual_host::{
+    LookedUpService, RouteSource, ShortNames, VirtualHostInputs, encode_virtual_host, mesh_route_sources,
+    without_domains,
+};
 
 #[cfg(test)]
 mod tests;

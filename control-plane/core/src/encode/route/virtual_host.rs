@@ -197,6 +197,43 @@ pub(super) fn routes(inputs: &VirtualHostInputs) -> Vec<pb::Route> {
     routes_of_virtual_service(virtual_service, target, &inputs.destinations, inputs.retries.as_deref())
 }
 
+/// Where a route stands in its VirtualService, with its delegates in their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteSource {
+    /// The number of the rule in `http`.
+    pub http: usize,
+    /// The number of the condition in the rule's `match`. `None` means that the rule has none.
+    pub condition: Option<usize>,
+}
+
+/// Returns where the routes of a virtual host stand in its VirtualService, in the order of the routes. Without a VirtualService
+/// there are none.
+pub fn mesh_route_sources(inputs: &VirtualHostInputs) -> Vec<RouteSource> {
+    let VirtualHostInputs { host, port, domain, source, virtual_service, destinations, .. } = inputs;
+    let Some(virtual_service) = virtual_service else { return Vec::new() };
+    let target = RequestTarget { host, port: *port, domain, source, place: Place::Mesh };
+    sources_in_virtual_service(virtual_service, target, destinations)
+}
+
+/// Returns where the routes of a VirtualService for requests to a target stand in it.
+pub(super) fn sources_in_virtual_service(
+    virtual_service: &Config,
+    target: RequestTarget<'_>,
+    destinations: &[LookedUpService],
+) -> Vec<RouteSource> {
+    let destinations: Vec<LookedUpDestination> = destinations.iter().map(looked_up).collect();
+    let rules = virtual_service.spec.as_virtual_service().map(|spec| spec.http.as_slice()).unwrap_or_default();
+    let routes = routes_of(virtual_service, target, &destinations);
+    let sources = routes.iter().filter_map(|route| {
+        let http = rules.iter().position(|rule| std::ptr::eq(rule, route.http))?;
+        let mut conditions = route.http.matches.iter();
+        let condition =
+            route.condition.and_then(|taken| conditions.position(|condition| std::ptr::eq(condition, taken)));
+        Some(RouteSource { http, condition })
+    });
+    sources.collect()
+}
+
 /// Returns the routes of a VirtualService for requests to a target.
 pub(super) fn routes_of_virtual_service(
     virtual_service: &Config,
