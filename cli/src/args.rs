@@ -660,6 +660,7 @@ mod tests {
                   proxy-status  Show each sidecar, and whether it has acknowledged its config [alias: ps]
                   proxy-config  Show what was sent to a sidecar, and whether it was acknowledged [alias: pc]
                   pushes        Show the latest responses: what was sent, how much, and how long the answer took
+                  explain       Say what becomes of a request or a connection, step by step, and which objects make it so
                   trace         Show where the time of a change went: store, engine, and until sidecars had answered
                   bootstrap     Print the bootstrap of a proxy
                   folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it

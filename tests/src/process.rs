@@ -415,6 +415,14 @@ impl Sidecar {
         }
     }
 
+    /// Returns what the admin port of the sidecar says at a path.
+    ///
+    /// # Errors
+    /// Fails if it does not answer.
+    pub async fn admin(&self, path: &str) -> Result<String> {
+        Ok(http::get(self.admin, path, &[]).await?.body)
+    }
+
     /// Returns a statistic of the sidecar, summed over the names that contain `part`.
     ///
     /// # Errors

@@ -364,3 +364,83 @@ async fn compare_encrypted(edge: &Edge, walk: &Walk, (host, ask): (&str, &str), 
         _ => walks::compare(walk, &answer, &edge.applications()),
     }
 }
+
+/// The client, and the application `a` behind a sidecar of its own.
+const PAIR: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec:\n  hosts: [a.test]\n  \
+    location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{number: 8000, name: http, protocol: HTTP, targetPort: 8001}]\n  \
+    endpoints: [{address: A_IP, labels: {version: v1}}]\n---\n\
+    apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n\
+    spec: {workloadSelector: {labels: {app: a}}, ingress: [{port: {number: 8001, protocol: HTTP, name: http}, \
+    defaultEndpoint: '0.0.0.0:8002'}]}\n---\n";
+
+/// A rule that no Envoy takes, because it has no such file.
+const REFUSED: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\n\
+    spec: {host: a.test, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /nowhere/ca.pem}}}\n";
+
+#[tokio::test]
+async fn what_a_sidecar_has_and_what_it_should_have_are_told_apart() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let plane = ControlPlane::start(dir.path(), &[]).await?;
+    let [a, client] = [1, 3].map(|last| IpAddr::from([127, 0, 154, last]));
+    let mut apps = JoinSet::new();
+    echo::start("a", SocketAddr::new(a, 8002), &mut apps).await?;
+    plane.apply(&PAIR.replace("A_IP", &a.to_string()), &[]).await?;
+    let workload = |name: &str, app: &str, ip: IpAddr| Workload {
+        proxy: Proxy::ENVOY,
+        labels: vec![format!("app={app}")],
+        ..Workload::new(name, "default", ip)
+    };
+    let of_client = Sidecar::start(dir.path(), &plane, &workload("client-1", "client", client)).await?;
+    let of_a = Sidecar::start(dir.path(), &plane, &workload("a-1", "a", a)).await?;
+    let answer = send(SocketAddr::new(client, 8000), "a.test", "GET /x").await?;
+    ensure!(answer.header("x-backend") == Some("a"), "{} {}", answer.status, answer.body);
+    let ask = ["explain", "--from", "client-1", "--to", "a-1", "http://a.test:8000/x"];
+    let told = plane.ctl(&ask).await?;
+    for part in [
+        "client-1.default, outbound: a connection comes to the proxy at 127.0.154.3:8000",
+        "serviceEntry default/a spec.ports[0]",
+        "sent to 127.0.154.1:8001",
+        "serviceEntry default/a spec.endpoints[0]",
+        "a-1.default, inbound: a connection comes to the proxy at 127.0.154.1:8001",
+        "sidecar default/a spec.ingress[0]",
+        "sent to 127.0.154.1:8002",
+    ] {
+        ensure!(told.contains(part), "want {part}, got\n{told}");
+    }
+    ensure!(!told.contains("note:") && !told.contains("NOT ASKED"), "{told}");
+    // What is not applied can be tried.
+    let tried = dir.path().join("tried.yaml");
+    let all = "directResponse: {status: 418, body: {string: tea}}";
+    std::fs::write(&tried, virtual_service("tea", "a.test", "", &format!("{{{all}}}")))?;
+    let tried = tried.display().to_string();
+    let told = plane.ctl(&["explain", "--from", "client-1", "a.test:8000/x", "-f", &tried]).await?;
+    ensure!(
+        told.contains("the proxy answers 418: tea") && told.contains("virtualService default/tea spec.http[0]"),
+        "{told}"
+    );
+    ensure!(!plane.ctl(&ask).await?.contains("418"), "nothing was applied");
+    // A cluster that the Envoy refuses: it goes on with the one that it had.
+    plane.apply(REFUSED, &[]).await?;
+    eventually("the refusal is told", async || plane.ctl(&ask).await.is_ok_and(|told| told.contains("REFUSED")))
+        .await?;
+    let dump = dir.path().join("dump.json");
+    std::fs::write(&dump, of_client.admin("/config_dump?include_eds").await?)?;
+    let told = plane.ctl(&[&ask[..], &["--config-dump", &dump.display().to_string()]].concat()).await?;
+    let (should, has) = told.split_once("outbound, by its config dump").context("what it has")?;
+    let of_should = should.lines().find(|line| line.contains("outbound|8000||a.test")).unwrap_or_default();
+    ensure!(of_should.contains("encrypted (TLS)") && of_should.contains("REFUSED"), "{told}");
+    let of_has = has.lines().find(|line| line.contains("outbound|8000||a.test")).unwrap_or_default();
+    ensure!(!of_has.is_empty() && !of_has.contains("encrypted"), "{told}");
+    ensure!(told.contains("note: this is what client-1.default should have"), "{told}");
+    // One that has left is told as such.
+    drop(of_client);
+    let left = async || {
+        let told = plane.said(&ask).await.unwrap_or_default();
+        told.contains("client-1.default left ")
+    };
+    eventually("the sidecar has left", left).await?;
+    let nobody = plane.said(&["explain", "--from", "nobody", "a.test"]).await?;
+    ensure!(nobody.contains("nobody: no such sidecar is connected"), "{nobody}");
+    drop(of_a);
+    Ok(())
+}

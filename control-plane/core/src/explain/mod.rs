@@ -172,9 +172,8 @@ impl<'a> Sources<'a> {
         if let Some(port) = virtual_host.strip_prefix("inbound|http|") {
             let port = port.parse().unwrap_or_default();
             let sidecar = self.scope.sidecar_config(self.index());
-            let ingress = sidecar.and_then(|config| {
-                Some(ObjectField::new(&config.key, fields::of_sidecar_port(config, port)?))
-            });
+            let ingress =
+                sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_sidecar_port(config, port)?)));
             if ingress.is_some() {
                 return ingress.into_iter().collect();
             }
@@ -252,22 +251,18 @@ impl<'a> Sources<'a> {
         if let Some(field) = of_sidecar {
             return vec![field];
         }
-        let own = self.own_services().filter(|service| {
-            let endpoints = self.index().endpoints(&service.key);
-            let node = self.mesh.node(self.id);
-            endpoints.iter().any(|endpoint| {
-                endpoint.ip().is_some_and(|ip| node.is_some_and(|node| node.addresses.contains(&ip)))
-                    && service.ports.iter().any(|of_service| endpoint.target(of_service.number) == Some(port))
-            })
-        });
+        let of_own = |service: &'a Service| {
+            let node = self.mesh.node(self.id)?;
+            let is_here = |ip: IpAddr| node.addresses.contains(&ip);
+            let mut endpoints = self.index().endpoints(&service.key).iter();
+            let endpoint = endpoints.find(|endpoint| endpoint.ip().is_some_and(is_here))?;
+            let own = service.ports.iter().find(|own| endpoint.target(own.number) == Some(port))?;
+            self.port_of(service, own.number)
+        };
         let at_address =
             self.index().hosts_at(&ip).filter_map(|host| self.scope.viewpoint().service(self.index(), host));
         let named: Vec<ObjectField> = at_address.filter_map(|service| self.port_of(service, port)).collect();
-        if named.is_empty() {
-            own.map(|service| ObjectField::new(&service.key.origin, "spec.ports")).collect()
-        } else {
-            named
-        }
+        if named.is_empty() { self.own_services().find_map(of_own).into_iter().collect() } else { named }
     }
 
     fn of_cluster(&self, name: &str) -> Vec<ObjectField> {

@@ -114,7 +114,12 @@ fn walked(mesh: &Mesh, id: NodeId, arrival: &crate::walk::Arrival) -> String {
             Outcome::Endpoints { cluster, endpoints, request } => {
                 for endpoint in endpoints {
                     let field = sources.of_endpoint(cluster, &endpoint.address).map(|field| field.to_string());
-                    text.push_str(&format!("  {} {:.3} <- {}\n", endpoint.address, endpoint.share, field.unwrap_or_default()));
+                    text.push_str(&format!(
+                        "  {} {:.3} <- {}\n",
+                        endpoint.address,
+                        endpoint.share,
+                        field.unwrap_or_default()
+                    ));
                 }
                 text.extend(request.as_ref().map(|request| format!("  as {} {}\n", request.authority, request.path)));
             }
@@ -131,7 +136,9 @@ fn check(asked: &Asked, want: Expect) {
 
 #[test]
 fn a_route_is_told_with_its_rule_and_every_way_that_chance_can_take() {
-    check(&http("web", 80, "/api/a"), expect![[r#"
+    check(
+        &http("web", 80, "/api/a"),
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 0.0.0.0_80: at 0.0.0.0:80 <- 
         filter chain : takes plain, http/1.1 or h2c <- 
@@ -154,12 +161,15 @@ fn a_route_is_told_with_its_rule_and_every_way_that_chance_can_take() {
           10.2.0.1:80 0.250 <- serviceEntry shop/outside spec.endpoints[0]
           10.2.0.2:80 0.750 <- serviceEntry shop/outside spec.endpoints[1]
           as web /v1/a
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn rules_of_delegates_are_told_where_they_are_written() {
-    check(&http("web.shop", 80, "/far/away"), expect![[r#"
+    check(
+        &http("web.shop", 80, "/far/away"),
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 0.0.0.0_80: at 0.0.0.0:80 <- 
         filter chain : takes plain, http/1.1 or h2c <- 
@@ -167,12 +177,15 @@ fn rules_of_delegates_are_told_where_they_are_written() {
         route : /far/away* <- virtualService shop/far spec.http[1], virtualService shop/web spec.http[2].delegate
         = 1.000
           Answered { status: 418, grpc_status: None, flag: "", reason: "" }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_route_to_nothing_ends_with_its_reason() {
-    check(&http("web", 80, "/"), expect![[r#"
+    check(
+        &http("web", 80, "/"),
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 0.0.0.0_80: at 0.0.0.0:80 <- 
         filter chain : takes plain, http/1.1 or h2c <- 
@@ -182,8 +195,11 @@ fn a_route_to_nothing_ends_with_its_reason() {
         = 1.000
           cluster outbound|80|v0|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[0], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
           Answered { status: 503, grpc_status: None, flag: "UH", reason: "no endpoint of outbound|80|v0|web.shop.svc.cluster.local can be used" }
-    "#]]);
-    check(&http("nobody.test", 80, "/"), expect![[r#"
+    "#]],
+    );
+    check(
+        &http("nobody.test", 80, "/"),
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 0.0.0.0_80: at 0.0.0.0:80 <- 
         filter chain : takes plain, http/1.1 or h2c <- 
@@ -192,22 +208,28 @@ fn a_route_to_nothing_ends_with_its_reason() {
         = 1.000
           cluster PassthroughCluster: ORIGINAL_DST, CLUSTER_PROVIDED <- 
           OriginalDestination { cluster: "PassthroughCluster", request: Some(HttpRequest { method: "GET", scheme: "http", authority: "nobody.test", path: "/", headers: [] }) }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn connections_are_told_apart_by_address_and_by_name() {
     let bytes = |host: &str, port: u16| Asked { host: host.into(), port, tls: None, request: None };
-    check(&bytes("10.9.0.2", 3306), expect![[r#"
+    check(
+        &bytes("10.9.0.2", 3306),
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 10.9.0.2_3306: at 10.9.0.2:3306 <- service bank/db spec.ports[port=3306]
         filter chain : takes everything else <- service bank/db spec.ports[port=3306]
         = 1.000
           cluster outbound|3306||db.bank.svc.cluster.local: EDS, LEAST_REQUEST <- service bank/db spec.ports[port=3306]
           Closed { flag: "UH", reason: "no endpoint of outbound|3306||db.bank.svc.cluster.local can be used" }
-    "#]]);
+    "#]],
+    );
     let hello = TlsHello { server_name: Some("outside.test".into()), protocols: Vec::new() };
-    check(&Asked { tls: Some(hello), ..bytes("outside.test", 443) }, expect![[r#"
+    check(
+        &Asked { tls: Some(hello), ..bytes("outside.test", 443) },
+        expect![[r#"
         listener virtualOutbound: hands the connection to the listener of its destination <- 
         listener 0.0.0.0_443: at 0.0.0.0:443 <- 
         filter chain : takes SNI outside.test <- virtualService shop/tls spec.tls[0].match[0]
@@ -215,7 +237,8 @@ fn connections_are_told_apart_by_address_and_by_name() {
           cluster outbound|80||web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
           endpoints : 1 endpoint <- service shop/web
           10.1.0.1:8080 1.000 <- endpointSlice shop/web-1 endpoints[1]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -283,7 +306,8 @@ fn a_gateway_is_told_by_its_servers() {
     expect![[r#"
         = 1.000
           Closed { flag: "", reason: "the proxy does not listen at port 80, but at 0.0.0.0:8080" }
-    "#]].assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
+    "#]]
+    .assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
 }
 
 #[test]
@@ -306,7 +330,8 @@ fn the_grpc_library_asks_by_name_and_a_bound_sidecar_at_its_own_address() {
     "#]].assert_eq(&told(&mesh, id, &asked));
     expect![[r#"
         the gRPC library makes calls, and no other connections
-    "#]].assert_eq(&told(&mesh, id, &Asked { request: None, ..asked.clone() }));
+    "#]]
+    .assert_eq(&told(&mesh, id, &Asked { request: None, ..asked.clone() }));
     let bound = rutter_api::SidecarNode { interception: Interception::None, ..node("bound", "shop", "10.0.0.8") };
     let id = mesh.connect(bound);
     expect![[r#"

@@ -34,7 +34,8 @@ fn the_most_specific_filter_chain_counts_and_nothing_goes_back_but_from_the_port
     let any = listener::FilterChainMatch::default;
     let range = |address: &str, bits: u32| core::CidrRange { address_prefix: address.into(), prefix_len: Some(bits) };
     let of_port = |port: u32| listener::FilterChainMatch { destination_port: Some(port), ..any() };
-    let to = |address: &str, bits: u32| listener::FilterChainMatch { prefix_ranges: vec![range(address, bits)], ..any() };
+    let to =
+        |address: &str, bits: u32| listener::FilterChainMatch { prefix_ranges: vec![range(address, bits)], ..any() };
     let named = |name: &str| listener::FilterChainMatch { server_names: vec![name.into()], ..any() };
     let tls = listener::FilterChainMatch { transport_protocol: "tls".into(), ..named("a.test") };
     let http = listener::FilterChainMatch { application_protocols: vec!["http/1.1".into()], ..any() };
@@ -59,7 +60,11 @@ fn the_most_specific_filter_chain_counts_and_nothing_goes_back_but_from_the_port
             transport,
             protocols: vec![protocol.to_owned()],
         };
-        assert_eq!(chosen(&listener, &connection).unwrap().name, want, "{address} {port} {name:?} {transport} {protocol}");
+        assert_eq!(
+            chosen(&listener, &connection).unwrap().name,
+            want,
+            "{address} {port} {name:?} {transport} {protocol}"
+        );
     };
     check("9.9.9.9", 1, None, "tls", "", "port");
     check("9.9.9.9", 1, None, "raw_buffer", "", "rest");
@@ -126,7 +131,8 @@ fn healthy_endpoints_of_the_first_priorities_share_the_requests() {
     // Below the threshold all are used, unless it is zero.
     let none = [group(0, 1, &[Unhealthy])];
     assert_eq!(shares(none.to_vec(), None), ["10.0.1.0:80 100.0"]);
-    let zero = cluster::cluster::CommonLbConfig { healthy_panic_threshold: Some(Default::default()), ..Default::default() };
+    let zero =
+        cluster::cluster::CommonLbConfig { healthy_panic_threshold: Some(Default::default()), ..Default::default() };
     assert!(shares(none.to_vec(), Some(zero)).is_empty());
     assert!(shares(Vec::new(), None).is_empty());
 }
