@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{HostPort, Hostname, SidecarNode};
+use rutter_api::{HostPort, SidecarNode};
 
-use super::Sources;
+use super::sources::{Sources, hosts_meant};
 use crate::client::ClientClass;
 use crate::index::MeshIndex;
 use crate::model::{Discovery, Service};
@@ -51,18 +51,6 @@ pub fn arrival(sources: &Sources<'_>, asked: &Asked) -> Result<Arrival, String> 
         },
         ClientClass::Gateway(_) => arrival(Entry::Bound, Some(node.ip()), port_of_gateway(*port, index, node)),
     })
-}
-
-/// Returns the hosts that a name may mean in a namespace, the most likely first.
-pub(super) fn hosts_meant(name: &str, namespace: &str, domain: &str) -> Vec<Hostname> {
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let forms = [
-        name.clone(),
-        format!("{name}.{namespace}.svc.{domain}"),
-        format!("{name}.svc.{domain}"),
-        format!("{name}.{domain}"),
-    ];
-    forms.iter().filter_map(|form| form.parse().ok()).collect()
 }
 
 /// Returns the service that a name means for a client.

@@ -2,6 +2,7 @@ use expect_test::{Expect, expect};
 use rutter_api::node::{Interception, Role};
 
 use super::*;
+use crate::mesh::{Mesh, NodeId};
 use crate::settings::MeshSettings;
 use crate::testing::{batch, configs, node};
 use crate::walk::{HttpRequest, Outcome, TlsHello, walk};
@@ -110,20 +111,19 @@ fn walked(mesh: &Mesh, id: NodeId, arrival: &crate::walk::Arrival) -> String {
     for end in &walk.ends {
         text.push_str(&format!("= {:.3}\n", end.share));
         end.steps.iter().for_each(|one| text.push_str(&format!("  {}", step(one))));
-        match &end.outcome {
-            Outcome::Endpoints { cluster, endpoints, request } => {
-                for endpoint in endpoints {
-                    let field = sources.of_endpoint(cluster, &endpoint.address).map(|field| field.to_string());
-                    text.push_str(&format!(
-                        "  {} {:.3} <- {}\n",
-                        endpoint.address,
-                        endpoint.share,
-                        field.unwrap_or_default()
-                    ));
-                }
-                text.extend(request.as_ref().map(|request| format!("  as {} {}\n", request.authority, request.path)));
+        if let Outcome::Endpoints { cluster, endpoints, request } = &end.outcome {
+            for endpoint in endpoints {
+                let field = sources.of_endpoint(cluster, &endpoint.address).map(|field| field.to_string());
+                text.push_str(&format!(
+                    "  {} {:.3} <- {}\n",
+                    endpoint.address,
+                    endpoint.share,
+                    field.unwrap_or_default()
+                ));
             }
-            outcome => text.push_str(&format!("  {outcome:?}\n")),
+            text.extend(request.as_ref().map(|request| format!("  as {} {}\n", request.authority, request.path)));
+        } else {
+            text.push_str(&format!("  {:?}\n", end.outcome));
         }
     }
     text
@@ -256,7 +256,7 @@ fn what_arrives_at_an_application_is_told_by_its_service() {
         route default: /* <- service shop/web spec.ports[port=80]
         retry : tried again up to 2 times on reset-before-request <- service shop/web spec.ports[port=80]
         = 1.000
-          cluster inbound|8080||: ORIGINAL_DST, CLUSTER_PROVIDED <- service shop/web spec.ports
+          cluster inbound|8080||: ORIGINAL_DST, CLUSTER_PROVIDED <- service shop/web spec.ports[port=80]
           OriginalDestination { cluster: "inbound|8080||", request: Some(HttpRequest { method: "GET", scheme: "http", authority: "web", path: "/", headers: [] }) }
     "#]].assert_eq(&walked(&mesh, id, &arrival));
     let unknown = asked.arrival_inbound(&sources, 7).unwrap();

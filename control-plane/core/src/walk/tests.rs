@@ -153,9 +153,10 @@ fn localities_share_by_their_weights_where_the_cluster_says_so() {
 #[test]
 fn a_proxy_without_resources_closes_connections() {
     let arrival = |entry: Entry| Arrival { entry, address: None, port: 80, tls: None, request: None };
-    let ended = |entry: Entry| match walk(&Few::default(), &arrival(entry)).ends.remove(0).outcome {
-        Outcome::Closed { reason, .. } => reason,
-        other => panic!("{other:?}"),
+    let ended = |entry: Entry| {
+        let outcome = walk(&Few::default(), &arrival(entry)).ends.remove(0).outcome;
+        let Outcome::Closed { reason, .. } = outcome else { panic!("{outcome:?}") };
+        reason
     };
     assert_eq!(ended(Entry::Bound), "the proxy does not listen at port 80, but at no address");
     assert_eq!(ended(Entry::Redirected("l".into())), "the proxy has no listener l");
