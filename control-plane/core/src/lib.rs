@@ -18,6 +18,7 @@ pub mod analysis;
 pub mod client;
 mod copy_on_write;
 pub mod debounce;
+pub mod describe;
 mod edges;
 pub mod encode;
 pub mod explain;

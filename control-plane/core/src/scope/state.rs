@@ -192,6 +192,11 @@ impl Scope {
         self.key.client.is_gateway()
     }
 
+    /// Returns the objects that choose the clients of the scope.
+    pub(crate) fn objects(&self) -> &WorkloadObjects {
+        &self.key.objects
+    }
+
     /// Returns the Gateway objects that choose the clients of the scope.
     pub(crate) fn gateways(&self) -> impl Iterator<Item = &ConfigKey> {
         self.key.objects.gateways.iter()

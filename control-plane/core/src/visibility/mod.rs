@@ -4,10 +4,12 @@
 //! - [`Egress`]: what a Sidecar object lets its workloads see.
 //! - [`Viewpoint`]: from where a client looks at the mesh; it finds the service, the VirtualService and the
 //!   DestinationRule that a host means there.
+//! - `left_out`: why an object has no effect for a client.
 //! - `namespaces_that_differ` and `hosts_that_differ`: where clients of a namespace may see a host otherwise than
 //!   a client of no namespace, which is what scopes over a shared base consist of.
 
 mod egress;
+mod left_out;
 mod namespaces_that_differ;
 mod viewpoint;
 mod workload_objects;

@@ -98,7 +98,7 @@ impl Viewpoint<'_> {
     }
 
     /// Returns whether a rule is for every client, or for this one by its labels.
-    fn is_chosen_by(&self, rule: &Config) -> bool {
+    pub(super) fn is_chosen_by(&self, rule: &Config) -> bool {
         let selector = rule.spec.as_destination_rule().and_then(|rule| rule.workload_selector.as_ref());
         selector.is_none_or(|selector| {
             let labels = &selector.match_labels;
@@ -108,24 +108,24 @@ impl Viewpoint<'_> {
 }
 
 /// Returns how specifically a VirtualService names a host: exactly, or by a wildcard of this length.
-fn specificity(index: &MeshIndex, config: &Config, host: &Hostname) -> Option<(bool, usize)> {
+pub(super) fn specificity(index: &MeshIndex, config: &Config, host: &Hostname) -> Option<(bool, usize)> {
     let hosts = index.routed_hosts_of(config);
     let covering = hosts.iter().filter(|routed| routed.covers(host));
     covering.map(|routed| (!routed.is_wildcard(), routed.as_str().len())).max()
 }
 
 /// Returns whether a VirtualService is exported to its own namespace alone. Istio prefers such a one.
-fn is_private(config: &Config) -> bool {
+pub(super) fn is_private(config: &Config) -> bool {
     config.spec.as_virtual_service().is_some_and(|spec| spec.export_to == ["."])
 }
 
 /// Returns whether a rule chooses its clients by their labels.
-fn chooses(rule: &Config) -> bool {
+pub(super) fn chooses(rule: &Config) -> bool {
     rule.spec.as_destination_rule().is_some_and(|rule| rule.workload_selector.is_some())
 }
 
 /// A DestinationRule is seen in its own namespace, whatever its `exportTo` says.
-fn is_rule_visible(rule: &Config, client_namespace: &str) -> bool {
+pub(super) fn is_rule_visible(rule: &Config, client_namespace: &str) -> bool {
     let namespace = &rule.key.namespace;
     let Some(spec) = rule.spec.as_destination_rule() else { return false };
     **namespace == *client_namespace || ExportTo::new(&spec.export_to, namespace).reaches(client_namespace)
