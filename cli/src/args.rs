@@ -13,7 +13,7 @@ use rutter_api::ResourceType;
 
 use crate::client::ServerAddress;
 use crate::jsonpath::Template;
-pub(crate) use insight::{Analyze, Explain, Trace, WantedImpact};
+pub(crate) use insight::{Analyze, Describe, Explain, Trace, WantedImpact};
 
 /// Applies config to a Rutter control plane, and shows what was sent to whom
 #[derive(Parser)]
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Pushes(Pushes),
     /// Say what becomes of a request or a connection, step by step, and which objects make it so
     Explain(Explain),
+    /// Say what touches a sidecar, a service or another object, what has no effect and why, and what it costs
+    Describe(Describe),
     /// Show where the time of a change went: store, engine, and until sidecars had answered
     Trace(Trace),
     /// Print the bootstrap of a proxy
@@ -501,6 +503,7 @@ impl Cli {
             Command::Delete(delete) => is_short(delete.output),
             Command::Trace(trace) => is_short(trace.output),
             Command::Explain(explain) => is_short(explain.output),
+            Command::Describe(describe) => is_short(describe.output),
             Command::Rollback(_) => true,
             Command::Edit(_)
             | Command::Diff(_)
@@ -557,6 +560,7 @@ mod tests {
                   proxy-config  Show what was sent to a sidecar, and whether it was acknowledged [alias: pc]
                   pushes        Show the latest responses: what was sent, how much, and how long the answer took
                   explain       Say what becomes of a request or a connection, step by step, and which objects make it so
+                  describe      Say what touches a sidecar, a service or another object, what has no effect and why, and what it costs
                   trace         Show where the time of a change went: store, engine, and until sidecars had answered
                   bootstrap     Print the bootstrap of a proxy
                   folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it

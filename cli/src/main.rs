@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod columns;
 mod config_dump;
+mod describe;
 mod edit;
 mod explain;
 mod files;
@@ -85,6 +86,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         | Command::Pushes(_)
         | Command::Trace(_)
         | Command::Explain(_)
+        | Command::Describe(_)
         | Command::Bootstrap(_)
         | Command::Folder(_)
         | Command::Backup(_)
@@ -148,6 +150,9 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         Command::Pushes(wanted) => pushes::pushes(&mut connect().await?, wanted, &namespace, out).await.map(success),
         Command::Explain(wanted) => {
             explain::explain(&mut connect().await?, &wanted, &namespace, out).await.map(success)
+        }
+        Command::Describe(wanted) => {
+            describe::describe(&mut connect().await?, &wanted, &namespace, out).await.map(success)
         }
         Command::Trace(wanted) => {
             no_namespace(&namespace)?;

@@ -190,7 +190,7 @@ fn refused_json(refused: &pb::Refused) -> Value {
     })
 }
 
-fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),
         1_000..120_000 => format!("{}s", ms / 1_000),

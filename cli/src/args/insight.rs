@@ -112,3 +112,13 @@ pub(crate) struct Explain {
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }
+
+#[derive(Args)]
+pub(crate) struct Describe {
+    /// A service or a sidecar by its name, or a Service, ServiceEntry, VirtualService, DestinationRule, Gateway or Sidecar as KIND NAME
+    /// or KIND/NAME. pod/NAME is a sidecar even if a service is called so
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME|KIND/NAME")]
+    pub(crate) targets: Vec<String>,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rutter_api::{ConfigKey, ResourceType};
+use rutter_api::ConfigKey;
 
 use super::{Description, joined};
 use crate::client::ClientClass;
@@ -10,7 +10,7 @@ use crate::mesh::{Mesh, NodeId};
 
 /// Describes a client. `None` means that there is none.
 pub fn describe_client(mesh: &Mesh, id: NodeId) -> Option<Description> {
-    let (node, view) = (mesh.node(id)?, mesh.view(id)?);
+    let node = mesh.node(id)?;
     let (scope, _) = mesh.scope_of(id)?;
     let index = mesh.index();
     let mut description = Description::new(format!("sidecar {}", node.id()));
@@ -26,7 +26,8 @@ pub fn describe_client(mesh: &Mesh, id: NodeId) -> Option<Description> {
     };
     description.fact("class", class);
     let others = mesh.groups().find(|(_, _, ids)| ids.contains(&id)).map_or(0, |(_, _, ids)| ids.len() - 1);
-    description.fact("sees the same as", format!("{others} others"));
+    let others = if others == 1 { "1 other".to_owned() } else { format!("{others} others") };
+    description.fact("sees the same as", others);
     let mut services: Vec<String> = Vec::new();
     for service in node.addresses.iter().flat_map(|ip| index.services_at(ip)) {
         if *service.namespace() == node.namespace {
@@ -36,16 +37,6 @@ pub fn describe_client(mesh: &Mesh, id: NodeId) -> Option<Description> {
     services.sort();
     services.dedup();
     description.fact("services", joined(services));
-    let mut sizes: BTreeMap<ResourceType, (usize, usize)> = BTreeMap::new();
-    for resource_type in ResourceType::ALL {
-        for resource in view.iter(resource_type) {
-            let (count, bytes) = sizes.entry(resource_type).or_default();
-            (*count, *bytes) = (*count + 1, *bytes + resource.entry.len());
-        }
-    }
-    for (resource_type, (count, bytes)) in sizes {
-        description.fact(&format!("{resource_type}s"), format!("{count}, {bytes} bytes"));
-    }
     let objects = scope.objects();
     let own = objects.sidecar.iter().map(|key| (key, "says what it sees"));
     let inherited = objects.egress_from.iter().map(|key| (key, "says what it sees, because the other does not"));

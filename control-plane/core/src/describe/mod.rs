@@ -104,7 +104,7 @@ pub fn describe(mesh: &Mesh, key: &ConfigKey) -> Result<Option<Vec<Description>>
         | Kind::Ingress
         | Kind::ConfigMap => {
             return Err(format!(
-                "want a sidecar, or a Service, ServiceEntry, VirtualService, DestinationRule, Gateway or Sidecar, got a {}",
+                "want a sidecar, or a Service, ServiceEntry, VirtualService, DestinationRule, Gateway or Sidecar, got the kind {}",
                 key.kind
             ));
         }

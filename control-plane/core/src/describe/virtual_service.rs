@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rutter_api::{Config, ConfigKey, Hostname, Kind, ResourceType, VirtualHostName};
+use rutter_api::{Config, ConfigKey, Hostname, Kind, ResourceType};
 
 use super::{Description, export_words, joined, known_hosts};
 use crate::mesh::Mesh;
 use crate::model::{bound_gateways, delegates_of, hosts_at_gateway, is_for_mesh};
+use crate::resource::ResourceName;
 
 pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
     let index = mesh.index();
@@ -72,9 +73,9 @@ fn add_clients(
         description.seen_by.extend(ids);
         let Some(view) = ids.first().and_then(|id| mesh.view(*id)) else { continue };
         if scope.is_gateway() {
-            let is_meant = |name: &crate::resource::ResourceName| {
-                let host = name.parse::<VirtualHostName>().ok().map(|name| name.host().clone());
-                host.is_some_and(|host| hosts.iter().any(|own| own.covers(&host) || host.covers(own)))
+            let is_meant = |name: &ResourceName| {
+                let sources = ids.first().map(|id| mesh.sources(*id, ResourceType::VirtualHost, name));
+                sources.is_some_and(|sources| sources.contains(&config.key))
             };
             description.cost.add_with(view, ResourceType::VirtualHost, ids.len(), is_meant);
             continue;

@@ -18,7 +18,7 @@ use super::tokens::{Role, Tokens};
 use crate::ads::Switch;
 
 /// The calls that change nothing. Every other one wants the role that may write.
-const READS: [&str; 15] = [
+const READS: [&str; 16] = [
     "/rutter.admin.v1.Admin/Analyze",
     "/rutter.admin.v1.Admin/Get",
     "/rutter.admin.v1.Admin/Watch",
@@ -30,6 +30,7 @@ const READS: [&str; 15] = [
     "/rutter.admin.v1.Admin/Pushes",
     "/rutter.admin.v1.Admin/Trace",
     "/rutter.admin.v1.Admin/Explain",
+    "/rutter.admin.v1.Admin/Describe",
     "/rutter.admin.v1.Admin/WaitForAck",
     "/rutter.admin.v1.Admin/Backup",
     "/rutter.admin.v1.Admin/FolderStatus",

@@ -6,6 +6,7 @@ mod backup;
 mod caller;
 mod changes;
 mod csds;
+mod describe;
 mod door;
 mod explain;
 mod folder;

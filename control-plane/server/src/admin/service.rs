@@ -20,7 +20,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, explain, folder, history, impact, objects, trace, warnings};
+use super::{analyze, backup, describe, explain, folder, history, impact, objects, trace, warnings};
 use crate::certificates;
 use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
@@ -258,6 +258,16 @@ impl pb::admin_server::Admin for AdminServer {
             }
         }
         Ok(Response::new(explained.told()))
+    }
+
+    async fn describe(&self, request: Request<pb::DescribeRequest>) -> Result<Response<pb::DescribeResponse>, Status> {
+        let pb::DescribeRequest { object, sidecar, namespace } = request.into_inner();
+        let subject = match object {
+            Some(object) => describe::Subject::Object(object_key(&object)?),
+            None => describe::Subject::Client(self.find(&sidecar, &namespace)?.id),
+        };
+        let described = self.on_branch(&CHANGES, move |branch| describe::describe(branch, &subject)).await??;
+        Ok(Response::new(described.told(&self.streams, &self.engine).await))
     }
 
     async fn wait_for_ack(
@@ -506,6 +516,14 @@ impl AdminServer {
         let latest = streams.into_iter().filter(|handle| handle.node.id() == id).max_by_key(|handle| handle.since);
         latest.ok_or_else(|| Status::not_found(id))
     }
+}
+
+fn object_key(object: &pb::ObjectKey) -> Result<ConfigKey, Status> {
+    if object.name.is_empty() {
+        return Err(Status::invalid_argument(format!("want the name of a {}, got none", object.kind)));
+    }
+    let namespace = if object.namespace.is_empty() { "default" } else { &object.namespace };
+    Ok(ConfigKey::new(kind_of(&object.kind)?, namespace, &object.name))
 }
 
 fn unreadable(error: StoreError) -> Status {

@@ -128,7 +128,7 @@ fn push_of(push: &Push, sidecar: &str) -> pb::Push {
 }
 
 /// Returns the time of the clock that was so long ago, in microseconds since 1970.
-fn wall_clock_us(ago: Duration) -> i64 {
+pub(super) fn wall_clock_us(ago: Duration) -> i64 {
     let at = SystemTime::now().checked_sub(ago).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     at.map_or(0, |at| i64::try_from(at.as_micros()).unwrap_or(i64::MAX))
 }
