@@ -423,18 +423,7 @@ async fn what_a_sidecar_has_and_what_it_should_have_are_told_apart() -> Result<(
     plane.apply(REFUSED, &[]).await?;
     eventually("the refusal is told", async || plane.ctl(&ask).await.is_ok_and(|told| told.contains("REFUSED")))
         .await?;
-    let refused = plane.ctl(&["describe", "dr/a"]).await?;
-    for part in ["in force for 2 of 2 sidecars", "REFUSED by", "client-1.default refuses cluster outbound|8000||a.test"]
-    {
-        ensure!(refused.contains(part), "want {part}, got\n{refused}");
-    }
-    let service = plane.ctl(&["describe", "se", "a", "-o", "json"]).await?;
-    let service: serde_json::Value = serde_json::from_str(&service)?;
-    let service = &service["descriptions"][0];
-    ensure!(service["seenBy"] == 2 && service["lastSentUs"].as_i64() > Some(0), "{service}");
-    ensure!(service["shapedBy"][0]["object"] == "destinationRule default/a", "{service}");
-    let client_told = plane.ctl(&["describe", "client"]).await?;
-    ensure!(client_told.starts_with("sidecar client-1.default\n") && client_told.contains("0 others"), "{client_told}");
+    described(&plane).await?;
     let dump = dir.path().join("dump.json");
     std::fs::write(&dump, of_client.admin("/config_dump?include_eds").await?)?;
     let told = plane.ctl(&[&ask[..], &["--config-dump", &dump.display().to_string()]].concat()).await?;
@@ -454,5 +443,22 @@ async fn what_a_sidecar_has_and_what_it_should_have_are_told_apart() -> Result<(
     let nobody = plane.said(&["explain", "--from", "nobody", "a.test"]).await?;
     ensure!(nobody.contains("nobody: no such sidecar is connected"), "{nobody}");
     drop(of_a);
+    Ok(())
+}
+
+/// Checks what is described while the client refuses the rule.
+async fn described(plane: &ControlPlane) -> Result<()> {
+    let refused = plane.ctl(&["describe", "dr/a"]).await?;
+    for part in ["in force for 2 of 2 sidecars", "REFUSED by", "client-1.default refuses cluster outbound|8000||a.test"]
+    {
+        ensure!(refused.contains(part), "want {part}, got\n{refused}");
+    }
+    let service = plane.ctl(&["describe", "se", "a", "-o", "json"]).await?;
+    let service: serde_json::Value = serde_json::from_str(&service)?;
+    let service = &service["descriptions"][0];
+    ensure!(service["seenBy"] == 2 && service["lastSentUs"].as_i64() > Some(0), "{service}");
+    ensure!(service["shapedBy"][0]["object"] == "destinationRule default/a", "{service}");
+    let client_told = plane.ctl(&["describe", "client"]).await?;
+    ensure!(client_told.starts_with("sidecar client-1.default\n") && client_told.contains("0 others"), "{client_told}");
     Ok(())
 }

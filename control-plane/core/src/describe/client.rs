@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rutter_api::ConfigKey;
 
-use super::{Description, joined};
+use super::description::{Description, joined};
 use crate::client::ClientClass;
 use crate::mesh::{Mesh, NodeId};
 

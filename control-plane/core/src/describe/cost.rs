@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rutter_api::{ClusterName, Hostname, ResourceType, VirtualHostName};
 
-use super::Cost;
+use super::description::Cost;
 use crate::index::MeshIndex;
 use crate::mesh::{Mesh, NodeId};
 use crate::model::Service;

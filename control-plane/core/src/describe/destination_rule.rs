@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rutter_api::{Config, Hostname};
 
-use super::{Description, export_words, joined, known_hosts};
+use super::description::{Description, export_words, joined, known_hosts};
 use crate::mesh::Mesh;
 
 pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {

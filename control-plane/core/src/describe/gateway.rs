@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rutter_api::{Config, ResourceType};
 
-use super::{Description, joined};
+use super::description::{Description, joined};
 use crate::mesh::Mesh;
 use crate::model::hosts_at_gateway;
 

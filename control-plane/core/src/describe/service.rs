@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rutter_api::Config;
 
-use super::{Description, joined};
+use super::description::{Description, joined};
 use crate::mesh::Mesh;
 use crate::model::{ExportTo, Service};
 

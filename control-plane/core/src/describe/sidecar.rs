@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rutter_api::Config;
 
-use super::{Description, joined, namespace_of};
+use super::description::{Description, joined, namespace_of};
 use crate::mesh::Mesh;
 
 pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {

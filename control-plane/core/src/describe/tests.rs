@@ -1,8 +1,11 @@
 use expect_test::{Expect, expect};
 use rutter_api::SidecarNode;
 use rutter_api::node::Role;
+use rutter_api::{ConfigKey, Kind};
 
+use super::description::joined;
 use super::*;
+use crate::mesh::{Mesh, NodeId};
 use crate::settings::MeshSettings;
 use crate::testing::{batch, configs, node};
 
@@ -217,6 +220,10 @@ fn a_virtual_service_is_told_with_why_others_do_not_follow_it() {
           not by 3: virtualService shop/first routes web.shop.svc.cluster.local, which is older
     "#]],
     );
+}
+
+#[test]
+fn delegates_and_what_is_for_gateways_are_told_as_such() {
     check(
         Kind::VirtualService,
         "shop",

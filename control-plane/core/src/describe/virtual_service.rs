@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rutter_api::{Config, ConfigKey, Hostname, Kind, ResourceType};
 
-use super::{Description, export_words, joined, known_hosts};
+use super::description::{Description, export_words, joined, known_hosts};
 use crate::mesh::Mesh;
 use crate::model::{bound_gateways, delegates_of, hosts_at_gateway, is_for_mesh};
 use crate::resource::ResourceName;
