@@ -13,7 +13,7 @@ use rutter_api::ResourceType;
 
 use crate::client::ServerAddress;
 use crate::jsonpath::Template;
-pub(crate) use insight::{Analyze, Describe, Explain, Trace, WantedImpact};
+pub(crate) use insight::{Analyze, Describe, Explain, Top, Trace, WantedImpact};
 
 /// Applies config to a Rutter control plane, and shows what was sent to whom
 #[derive(Parser)]
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Show where the time of a change went: store, engine, and until sidecars had answered
     Trace(Trace),
+    /// Show how the control plane and its sidecars are doing, until q is pressed
+    Top(Top),
     /// Print the bootstrap of a proxy
     Bootstrap(Bootstrap),
     /// Show the watched folder of the control plane, or confirm that many objects may be deleted by it
@@ -503,6 +505,7 @@ impl Cli {
             Command::Delete(delete) => is_short(delete.output),
             Command::Trace(trace) => is_short(trace.output),
             Command::Explain(explain) => is_short(explain.output),
+            Command::Top(top) => is_short(top.output),
             Command::Describe(describe) => is_short(describe.output),
             Command::Rollback(_) => true,
             Command::Edit(_)
@@ -562,6 +565,7 @@ mod tests {
                   explain       Say what becomes of a request or a connection, step by step, and which objects make it so
                   describe      Say what touches a sidecar, a service or another object, what has no effect and why, and what it costs
                   trace         Show where the time of a change went: store, engine, and until sidecars had answered
+                  top           Show how the control plane and its sidecars are doing, until q is pressed
                   bootstrap     Print the bootstrap of a proxy
                   folder        Show the watched folder of the control plane, or confirm that many objects may be deleted by it
                   backup        Write every object to a file, from which `rutter restore` makes a data folder again

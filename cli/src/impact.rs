@@ -85,7 +85,8 @@ fn named(clients: &[String]) -> String {
     format!("{}{more}", clients.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
-fn size(bytes: u64) -> String {
+/// Returns a number of bytes as people write it.
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{} kB", bytes / 1_000),

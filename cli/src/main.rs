@@ -25,6 +25,7 @@ mod pushes;
 mod secrets;
 mod sidecars;
 mod targets;
+mod top;
 mod trace;
 mod usage;
 mod version;
@@ -73,7 +74,8 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
     let limit = match &cli.command {
         _ if timeout.is_zero() => None,
         Command::Get(get) if get.watch => None,
-        // Somebody edits, or looks what is wrong.
+        // Somebody edits, or goes on looking.
+        Command::Top(top) if !top.once => None,
         Command::Edit(_) => None,
         Command::Apply(_) | Command::Delete(_) | Command::Rollback(_) => Some(timeout + GRACE),
         Command::Get(_)
@@ -86,6 +88,7 @@ async fn run(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         | Command::Pushes(_)
         | Command::Trace(_)
         | Command::Explain(_)
+        | Command::Top(_)
         | Command::Describe(_)
         | Command::Bootstrap(_)
         | Command::Folder(_)
@@ -153,6 +156,10 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
         }
         Command::Describe(wanted) => {
             describe::describe(&mut connect().await?, &wanted, &namespace, out).await.map(success)
+        }
+        Command::Top(wanted) => {
+            no_namespace(&namespace)?;
+            top::top(&mut connect().await?, &wanted, out).await.map(success)
         }
         Command::Trace(wanted) => {
             no_namespace(&namespace)?;

@@ -80,7 +80,8 @@ fn print_trace(trace: &pb::TraceResponse, out: Out<'_>) -> Result<()> {
     Ok(())
 }
 
-fn time(us: u64) -> String {
+/// Returns a number of microseconds as people write it.
+pub(crate) fn time(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..1_000_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),

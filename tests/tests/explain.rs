@@ -458,6 +458,12 @@ async fn described(plane: &ControlPlane) -> Result<()> {
     let service = &service["descriptions"][0];
     ensure!(service["seenBy"] == 2 && service["lastSentUs"].as_i64() > Some(0), "{service}");
     ensure!(service["shapedBy"][0]["object"] == "destinationRule default/a", "{service}");
+    let top: serde_json::Value = serde_json::from_str(&plane.ctl(&["top", "--once", "-o", "json"]).await?)?;
+    ensure!(top["connected"] == 2 && top["refusing"].as_u64() > Some(0) && top["pushes"].as_u64() > Some(4), "{top}");
+    ensure!(top["refusals"][0]["resource"].as_str().is_some_and(|name| name.contains("a.test")), "{top}");
+    ensure!(top["biggest"][0]["bytes"].as_u64() > Some(0) && top["converged"]["p50Us"].is_u64(), "{top}");
+    let no_terminal = plane.said(&["top"]).await?;
+    ensure!(no_terminal.contains("--once"), "{no_terminal}");
     let client_told = plane.ctl(&["describe", "client"]).await?;
     ensure!(client_told.starts_with("sidecar client-1.default\n") && client_told.contains("0 others"), "{client_told}");
     Ok(())

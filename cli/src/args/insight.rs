@@ -1,6 +1,7 @@
 //! The arguments of the commands that say what is wrong, what a change would do, and why something is as it is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use rutter_core::analysis::Level;
@@ -119,6 +120,19 @@ pub(crate) struct Describe {
     /// or KIND/NAME. pod/NAME is a sidecar even if a service is called so
     #[arg(required = true, num_args = 1..=2, value_name = "NAME|KIND/NAME")]
     pub(crate) targets: Vec<String>,
+    #[arg(short, long, default_value = "short")]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Top {
+    /// Print it once, for scripts and where there is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The time between two looks: 2s, or a number of seconds
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = super::time)]
+    pub(crate) interval: Duration,
+    /// A table, or json or yaml, which are printed once
     #[arg(short, long, default_value = "short")]
     pub(crate) output: Output,
 }

@@ -18,7 +18,7 @@ use super::tokens::{Role, Tokens};
 use crate::ads::Switch;
 
 /// The calls that change nothing. Every other one wants the role that may write.
-const READS: [&str; 16] = [
+const READS: [&str; 17] = [
     "/rutter.admin.v1.Admin/Analyze",
     "/rutter.admin.v1.Admin/Get",
     "/rutter.admin.v1.Admin/Watch",
@@ -30,6 +30,7 @@ const READS: [&str; 16] = [
     "/rutter.admin.v1.Admin/Pushes",
     "/rutter.admin.v1.Admin/Trace",
     "/rutter.admin.v1.Admin/Explain",
+    "/rutter.admin.v1.Admin/Top",
     "/rutter.admin.v1.Admin/Describe",
     "/rutter.admin.v1.Admin/WaitForAck",
     "/rutter.admin.v1.Admin/Backup",

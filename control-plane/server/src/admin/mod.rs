@@ -19,6 +19,7 @@ mod service;
 mod sidecars;
 mod socket;
 mod tokens;
+mod top;
 mod trace;
 mod wanted;
 mod warnings;

@@ -20,7 +20,7 @@ use super::changes::{Changes, changes};
 use super::objects::Display;
 use super::sidecars::{self, Progress, count};
 use super::wanted::{Wanted, kind_of};
-use super::{analyze, backup, describe, explain, folder, history, impact, objects, trace, warnings};
+use super::{analyze, backup, describe, explain, folder, history, impact, objects, top, trace, warnings};
 use crate::certificates;
 use crate::engine::{Branch, EngineHandle};
 use crate::metrics::Metrics;
@@ -268,6 +268,14 @@ impl pb::admin_server::Admin for AdminServer {
         };
         let described = self.on_branch(&CHANGES, move |branch| describe::describe(branch, &subject)).await??;
         Ok(Response::new(described.told(&self.streams, &self.engine).await))
+    }
+
+    async fn top(&self, request: Request<pb::TopRequest>) -> Result<Response<pb::TopResponse>, Status> {
+        let biggest = match request.into_inner().with_scopes {
+            true => self.on_branch(&ANALYSES, |branch| top::biggest(&branch.mesh)).await?,
+            false => Vec::new(),
+        };
+        Ok(Response::new(top::top(&self.streams, &self.metrics, biggest).await))
     }
 
     async fn wait_for_ack(

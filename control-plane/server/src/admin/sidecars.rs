@@ -163,7 +163,7 @@ pub(super) fn progress(stream: &AdsStream) -> Progress {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

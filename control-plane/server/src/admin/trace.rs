@@ -87,7 +87,7 @@ fn told(batch: &BatchTrace, store: Option<Duration>, mut arrivals: Vec<(String, 
 }
 
 /// Returns percentiles of times in ascending order. `None` means that there is no time.
-fn percentiles(times: &[Duration]) -> Option<pb::Percentiles> {
+pub(super) fn percentiles(times: &[Duration]) -> Option<pb::Percentiles> {
     let at =
         |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied().map(microseconds);
     Some(pb::Percentiles {
