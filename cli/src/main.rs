@@ -116,20 +116,10 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
     };
     let success = |()| ExitCode::SUCCESS;
     match command {
-        Command::Bootstrap(wanted) => {
-            let printed = bootstrap::print(wanted, &namespace)?;
-            writeln!(out, "{}", printed.text)?;
-            for note in &printed.notes {
-                eprintln!("rutterctl: {}", printable(note));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bootstrap(wanted) => print_bootstrap(wanted, &namespace, out).map(success),
         Command::Completion(wanted) => {
             no_namespace(&namespace)?;
-            let mut script = Vec::new();
-            clap_complete::generate(wanted.shell, &mut Cli::command(), "rutterctl", &mut script);
-            out.write_all(&script)?;
-            Ok(ExitCode::SUCCESS)
+            print_completion(&wanted, out).map(success)
         }
         Command::Check(wanted) => check::check(&wanted, &namespace, out),
         Command::Analyze(wanted) if wanted.is_offline() => analyze::offline(&wanted, &namespace, out),
@@ -178,6 +168,19 @@ async fn command(cli: Cli, out: Out<'_>) -> Result<ExitCode> {
             backup::backup(&mut connect().await?, &wanted, out).await.map(success)
         }
     }
+}
+
+fn print_bootstrap(wanted: args::Bootstrap, namespace: &str, out: Out<'_>) -> Result<()> {
+    let printed = bootstrap::print(wanted, namespace)?;
+    writeln!(out, "{}", printed.text)?;
+    printed.notes.iter().for_each(|note| eprintln!("rutterctl: {}", printable(note)));
+    Ok(())
+}
+
+fn print_completion(wanted: &args::Completion, out: Out<'_>) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(wanted.shell, &mut Cli::command(), "rutterctl", &mut script);
+    Ok(out.write_all(&script)?)
 }
 
 /// Refuses a namespace for a command that is about the whole mesh.

@@ -1,6 +1,8 @@
 //! The command that shows how the control plane and its sidecars are doing, once or until it is ended.
 
 mod screen;
+#[cfg(test)]
+mod testing;
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -168,49 +170,11 @@ fn top_json(top: &pb::TopResponse) -> Value {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use expect_test::expect;
 
+    use super::testing::sample;
     use super::*;
-
-    pub(crate) fn sample() -> pb::TopResponse {
-        let waiting =
-            pb::TopWaiting { sidecar: "stuck-1.shop".into(), types: "cluster, endpoint".into(), age_ms: 61_000 };
-        let refusal = pb::TopRefusal {
-            sidecar: "web-1.shop".into(),
-            resource: "cluster outbound|80||a.shop.svc.cluster.local".into(),
-            error: "Invalid path: /nowhere/ca.pem".into(),
-        };
-        let scope = pb::TopScope {
-            namespace: "shop".into(),
-            what: "everything".into(),
-            clients: 12,
-            resources: 3_004,
-            bytes: 1_234_567,
-        };
-        pb::TopResponse {
-            revision: 7,
-            objects: 3_100,
-            scopes: 2,
-            connected: 14,
-            synced: 12,
-            stale: 1,
-            refusing: 1,
-            pushes: 1_000,
-            push_bytes: 12_000_000,
-            nacks: 3,
-            converged: Some(pb::Percentiles {
-                count: 40,
-                p50_us: 900,
-                p90_us: 2_340,
-                p99_us: 12_000,
-                max_us: 1_230_000,
-            }),
-            waiting: vec![waiting],
-            refusals: vec![refusal],
-            biggest: vec![scope],
-        }
-    }
 
     #[test]
     fn it_is_printed_once() {

@@ -155,7 +155,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::tests::sample;
+    use super::super::testing::sample;
     use super::*;
 
     fn drawn(shown: &Shown, width: u16, height: u16) -> String {
