@@ -76,7 +76,9 @@ impl ConfigDump {
         if !resources.keys().any(|(resource_type, _)| *resource_type == ResourceType::Listener) {
             bail!("want a dump with listeners of a control plane, got none");
         }
-        if !resources.keys().any(|(resource_type, _)| *resource_type == ResourceType::Endpoint) {
+        let has = |wanted: ResourceType| resources.keys().any(|(resource_type, _)| *resource_type == wanted);
+        let clusters = configs.iter().filter_map(|config| config["dynamic_active_clusters"].as_array()).flatten();
+        if !has(ResourceType::Endpoint) && clusters.into_iter().any(|entry| entry["cluster"]["type"] == "EDS") {
             bail!("want a dump with endpoints, got none: ask for /config_dump?include_eds");
         }
         Ok(Self(resources))
@@ -109,7 +111,8 @@ mod tests {
         assert!(error("x").starts_with("want the JSON of an Envoy's /config_dump?include_eds"));
         assert!(error("{}").ends_with("got other JSON"));
         assert_eq!(error(r#"{"configs": []}"#), "want a dump with listeners of a control plane, got none");
-        let listeners = r#"{"configs": [{"dynamic_listeners": [{"active_state": {"listener": {"name": "l"}}}]}]}"#;
-        assert!(error(listeners).ends_with("ask for /config_dump?include_eds"));
+        let no_endpoints = r#"{"configs": [{"dynamic_listeners": [{"active_state": {"listener": {"name": "l"}}}]},
+            {"dynamic_active_clusters": [{"cluster": {"name": "a", "type": "EDS"}}]}]}"#;
+        assert!(error(no_endpoints).ends_with("ask for /config_dump?include_eds"));
     }
 }

@@ -67,12 +67,11 @@ fn print_description(description: &pb::Description, clients: u32, out: Out<'_>) 
     let pb::Description { title, facts, seen_by, seen_by_names, unseen, refusals, refused_by, findings, .. } =
         description;
     writeln!(out, "{}", printable_line(title))?;
-    let is_sidecar = title.starts_with("sidecar ") && seen_by_names.is_empty() && unseen.is_empty();
     let width = facts.iter().map(|fact| fact.name.chars().count()).max().unwrap_or_default();
     for pb::DescribedFact { name, value } in facts {
         writeln!(out, "  {name:width$}  {}", printable_line(value))?;
     }
-    if !is_sidecar {
+    if !description.is_client {
         let more = if *seen_by as usize > seen_by_names.len() { ", …" } else { "" };
         let names =
             if seen_by_names.is_empty() { String::new() } else { format!(": {}{more}", seen_by_names.join(", ")) };
@@ -85,6 +84,9 @@ fn print_description(description: &pb::Description, clients: u32, out: Out<'_>) 
     }
     print_objects("SHAPED BY", &description.shaped_by, out)?;
     print_objects("WITHOUT EFFECT", &description.without_effect, out)?;
+    if description.objects_left_out > 0 {
+        writeln!(out, "{} more objects are left out", description.objects_left_out)?;
+    }
     print_types(description, out)?;
     if *refused_by > 0 {
         writeln!(out, "\nREFUSED by {refused_by} sidecars:")?;
@@ -167,6 +169,7 @@ fn described_json(described: &pb::DescribeResponse) -> Value {
             "withoutEffect": objects(&one.without_effect), "types": one.types.iter().map(of_type).collect::<Vec<_>>(),
             "bytes": one.bytes, "refusals": one.refusals, "refusedBy": one.refused_by, "findings": one.findings,
             "lastSentUs": one.last_sent_us, "lastAckUs": one.last_ack_us,
+            "isSidecar": one.is_client, "objectsLeftOut": one.objects_left_out,
         })
     };
     json!({
@@ -214,6 +217,8 @@ mod tests {
             findings: vec!["IST0101 spec.hosts[0]: nobody has it".into()],
             last_sent_us: 0,
             last_ack_us: None,
+            is_client: false,
+            objects_left_out: 0,
         };
         let mut out = Vec::new();
         print_description(&description, 5, &mut out).unwrap();

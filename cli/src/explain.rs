@@ -13,6 +13,8 @@ use crate::files::read;
 use crate::output::{Out, print, table};
 use crate::usage::usage;
 
+/// The number of addresses of a config dump that are told.
+const ADDRESSES_TOLD: usize = 5;
 /// The number of endpoints that are shown. JSON has more.
 const ENDPOINTS_SHOWN: usize = 20;
 
@@ -88,8 +90,10 @@ fn outcome_text(outcome: &Outcome) -> String {
         Outcome::Endpoints { endpoints, cluster, .. } => match &endpoints[..] {
             [only] => format!("sent to {}", only.address),
             several => {
-                let addresses: Vec<&str> = several.iter().map(|endpoint| endpoint.address.as_str()).collect();
-                format!("sent to one of {} endpoints of {cluster}: {}", several.len(), addresses.join(", "))
+                let first = several.iter().take(ADDRESSES_TOLD).map(|endpoint| endpoint.address.as_str());
+                let more = if several.len() > ADDRESSES_TOLD { ", …" } else { "" };
+                let first = first.collect::<Vec<_>>().join(", ");
+                format!("sent to one of {} endpoints of {cluster}: {first}{more}", several.len())
             }
         },
         Outcome::OriginalDestination { .. } => "sent on to where the application wanted it to go".to_owned(),
@@ -192,8 +196,9 @@ fn print_end(end: &pb::ExplainedEnd, is_one_of_several: bool, out: Out<'_>) -> R
         rows.add_row(cells);
     }
     writeln!(out, "{rows}")?;
-    if let Some(more @ 1..) = end.endpoints.len().checked_sub(ENDPOINTS_SHOWN) {
-        writeln!(out, "{more} more endpoints are not shown (see -o json)")?;
+    let more = end.endpoints.len().saturating_sub(ENDPOINTS_SHOWN) + end.endpoints_left_out as usize;
+    if more > 0 {
+        writeln!(out, "{more} more endpoints are not shown (-o json has the first {})", end.endpoints.len())?;
     }
     Ok(())
 }
@@ -220,7 +225,7 @@ fn explained_json(explained: &pb::ExplainResponse) -> Value {
             "share": end.share, "steps": end.steps.iter().map(step).collect::<Vec<_>>(), "outcome": end.outcome,
             "text": end.text, "status": end.status, "grpcStatus": end.grpc_status, "flag": end.flag, "location": end.location,
             "cluster": end.cluster, "endpoints": end.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
-            "authority": end.authority, "path": end.path,
+            "authority": end.authority, "path": end.path, "endpointsLeftOut": end.endpoints_left_out,
         })
     };
     let proxy = |proxy: &pb::ExplainedProxy| {

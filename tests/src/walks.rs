@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rutter_api::ResourceType;
 use rutter_api::pb::rutter::admin::v1 as pb;
 use rutter_api::pb::rutter::admin::v1::admin_client::AdminClient;
-use rutter_core::walk::{Arrival, End, Entry, HttpRequest, Outcome, Resources, TlsHello, Walk, walk};
+use rutter_core::walk::{Arrival, End, Entry, HttpRequest, Outcome, Resources, StepKind, TlsHello, Walk, walk};
 use serde_json::Value;
 
 use crate::client::admin_channel;
@@ -95,6 +95,8 @@ pub fn compare(walk: &Walk, answer: &Answer, applications: &[(SocketAddr, &str)]
         .filter_map(|end| differs(end, answer, &echoed, applications).err())
         .map(|error| error.to_string())
         .collect();
+    let sum: f64 = walk.ends.iter().map(|end| end.share).sum();
+    ensure!((sum - 1.0).abs() < 1e-9, "the shares add up to {sum}");
     let possible = walk.ends.iter().filter(|end| end.share > 0.0).count();
     let steps: Vec<String> =
         walk.steps.iter().map(|step| format!("{} {} {}", step.kind.name(), step.name, step.text)).collect();
@@ -124,6 +126,11 @@ fn differs(end: &End, answer: &Answer, echoed: &Value, applications: &[(SocketAd
             let Some(request) = request else { return Ok(()) };
             ensure!(echoed["path"] == *request.path, "path {} and not {}", echoed["path"], request.path);
             ensure!(echoed["host"] == *request.authority, "host {} and not {}", echoed["host"], request.authority);
+            let texts = end.steps.iter().filter(|step| step.kind == StepKind::Rewrite).map(|step| step.text.as_str());
+            for name in texts.flat_map(|text| text.split(", ")).filter_map(|part| part.strip_prefix("without header "))
+            {
+                ensure!(echoed["headers"][name].is_null(), "header {name}: {} and none", echoed["headers"][name]);
+            }
             for (name, _) in &request.headers {
                 let want = request.header(name).unwrap_or_default();
                 let got = &echoed["headers"][name];

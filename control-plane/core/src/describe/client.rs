@@ -65,6 +65,6 @@ pub fn describe_client(mesh: &Mesh, id: NodeId) -> Option<Description> {
             description.shaped(&virtual_service.key, format!("routes requests at {gateway}"), 1);
         }
     }
-    description.cost.add_all(mesh, id);
+    description.cost.add_all(mesh, id, 1);
     Some(description)
 }

@@ -24,11 +24,11 @@ impl Cost {
         }
     }
 
-    /// Adds everything that clients have, who all have the same but for what is their own.
-    pub(super) fn add_all(&mut self, mesh: &Mesh, client: NodeId) {
+    /// Adds everything that a client has, for as many clients as have the same.
+    pub(super) fn add_all(&mut self, mesh: &Mesh, client: NodeId, clients: usize) {
         let Some(view) = mesh.view(client) else { return };
         for resource_type in ResourceType::ALL {
-            view.iter(resource_type).for_each(|resource| self.add(resource_type, resource, 1));
+            view.iter(resource_type).for_each(|resource| self.add(resource_type, resource, clients));
         }
     }
 

@@ -8,6 +8,9 @@ use crate::index::MeshIndex;
 use crate::mesh::NodeId;
 use crate::resource::ResourceName;
 
+/// The number of hosts under a wildcard that are looked at.
+const HOSTS_MAX: usize = 1_000;
+
 /// What is said of an object or of a client.
 #[derive(Debug, Default)]
 pub struct Description {
@@ -53,6 +56,13 @@ impl Description {
         Self { title: title.to_string(), ..Self::default() }
     }
 
+    /// Notes that clients do not follow it, for the most frequent of some reasons.
+    pub(super) fn leave_out(&mut self, reasons: BTreeMap<String, usize>, otherwise: &str, clients: usize) {
+        let most = reasons.into_iter().max_by(|a, b| (a.1, &b.0).cmp(&(b.1, &a.0)));
+        let why = most.map_or_else(|| otherwise.to_owned(), |(why, _)| why);
+        *self.unseen.entry(why).or_default() += clients;
+    }
+
     pub(super) fn fact(&mut self, name: &str, value: impl ToString) {
         let value = value.to_string();
         if !value.is_empty() {
@@ -69,11 +79,12 @@ impl Description {
     }
 }
 
-/// Returns the known hosts that a host of an object stands for: itself, and those that a wildcard covers.
+/// Returns the known hosts that a host of an object stands for: itself, and those that a wildcard covers, of which the first
+/// [`HOSTS_MAX`] are looked at.
 pub(super) fn known_hosts(index: &MeshIndex, host: &Hostname) -> BTreeSet<Hostname> {
     let covered = index.covered_by(host).filter(|known| !index.definitions(known).is_empty()).cloned();
     let own = (!host.is_wildcard()).then(|| host.clone());
-    covered.chain(own).collect()
+    covered.take(HOSTS_MAX).chain(own).collect()
 }
 
 pub(super) fn joined<T: ToString>(texts: impl IntoIterator<Item = T>) -> String {

@@ -38,7 +38,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
             if let Some(applying) = viewpoint.destination_rule(index, service).filter(|rule| rule.key != config.key) {
                 description.shaped(
                     &applying.key,
-                    "is older and about the same host: the subsets of both are one rule, and its policy holds",
+                    "is older and as specific: both are one rule, with the subsets of both and the policy of the first that has one",
                     ids.len(),
                 );
             }
@@ -48,8 +48,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
         if is_used {
             description.seen_by.extend(ids);
         } else {
-            let why = reasons.into_keys().next().unwrap_or_else(|| "no service has its host".to_owned());
-            *description.unseen.entry(why).or_default() += ids.len();
+            description.leave_out(reasons, "no service has its host", ids.len());
         }
     }
     description

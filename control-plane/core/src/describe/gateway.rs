@@ -1,5 +1,6 @@
 //! What is said of a Gateway.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rutter_api::{Config, ResourceType};
@@ -37,9 +38,10 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
         }
         description.seen_by.extend(ids);
         let Some(view) = ids.first().and_then(|id| mesh.view(*id)) else { continue };
-        for server in &spec.servers {
-            let port = server.port.number.get();
-            let port = scope.objects().target_ports.get(&port).copied().unwrap_or(port);
+        let own = spec.servers.iter().map(|server| server.port.number.get());
+        let targets = &scope.objects().target_ports;
+        let ports: BTreeSet<u16> = own.map(|port| targets.get(&port).copied().unwrap_or(port)).collect();
+        for port in ports {
             let (listener, table) = (format!("_{port}"), format!(".{port}"));
             description.cost.add_with(view, ResourceType::Listener, ids.len(), |name| name.ends_with(&listener));
             let is_table = |name: &str| {

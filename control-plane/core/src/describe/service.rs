@@ -43,7 +43,11 @@ fn of_service(mesh: &Mesh, service: &Arc<Service>) -> Description {
         description.cost.add_routes(view, host, Some(service), ids.len());
         for rule in index.destination_rules_about(host) {
             match viewpoint.why_not_rule(index, rule, service) {
-                None => description.shaped(&rule.key, "applies to connections", ids.len()),
+                None => {
+                    for part in index.destination_rules_with(rule) {
+                        description.shaped(&part.key, "applies to connections", ids.len());
+                    }
+                }
                 Some(why) => description.idle(&rule.key, why, ids.len()),
             }
         }

@@ -34,17 +34,19 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
         let is_used = [&objects.sidecar, &objects.egress_from].into_iter().any(|own| own.as_ref() == Some(&config.key));
         if is_used {
             description.seen_by.extend(ids);
-            ids.iter().for_each(|id| description.cost.add_all(mesh, *id));
+            // What is their own differs, but for that they have the same.
+            ids.iter().next().into_iter().for_each(|id| description.cost.add_all(mesh, *id, ids.len()));
             continue;
         }
         let is_near = config.key.namespace == *root || scope.viewpoint().namespace == namespace_of(config);
         if !is_near {
             continue;
         }
-        match &objects.sidecar {
-            Some(other) => description.idle(other, "is that of other workloads", ids.len()),
-            None => *description.unseen.entry("it does not select them".to_owned()).or_default() += ids.len(),
-        }
+        let why = match &objects.sidecar {
+            Some(other) => format!("{other} is theirs"),
+            None => "it does not select them".to_owned(),
+        };
+        *description.unseen.entry(why).or_default() += ids.len();
     }
     description
 }

@@ -69,6 +69,11 @@ spec: {host: web, subsets: [{name: v2, labels: {version: v2}}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
+metadata: {name: narrow, namespace: shop}
+spec: {host: web, exportTo: [.], subsets: [{name: v3, labels: {version: v3}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
 metadata: {name: own, namespace: bank}
 spec: {host: web.shop.svc.cluster.local}
 ---
@@ -127,38 +132,41 @@ fn a_service_is_told_with_those_who_see_it_and_what_shapes_it() {
         "shop",
         "web",
         expect![[r#"
-        service shop/web
-          host: web.shop.svc.cluster.local
-          ports: 80 http
-          addresses: 10.9.0.1
-          endpoints: 1
-          exported to: every namespace
-          seen by a.shop, b.shop, c.bank, edge.istio-system
-          not by 1: nothing leads to it
-          not by 1: sidecar poor/narrow does not admit it
-          virtualService shop/edge sends requests to it (0)
-          virtualService shop/first routes requests (3)
-          virtualService shop/first sends requests to it (0)
-          virtualService shop/part sends requests to it (0)
-          virtualService shop/second sends requests to it (0)
-          virtualService shop/stray sends requests to it (0)
-          destinationRule bank/own applies to connections (1)
-          destinationRule shop/web applies to connections (3)
-          without effect: virtualService shop/first: it is bound to none of their Gateways (1)
-          without effect: virtualService shop/second: it is bound to none of their Gateways (1)
-          without effect: virtualService shop/second: virtualService shop/first routes web.shop.svc.cluster.local, which is older (3)
-          without effect: destinationRule bank/own: its namespace is neither theirs, nor the service's, nor the root namespace (3)
-          without effect: destinationRule nowhere/third: its namespace is neither theirs, nor the service's, nor the root namespace (4)
-          without effect: destinationRule shop/web: destinationRule bank/own applies, whose namespace comes first (1)
-          cluster outbound|80|v1|web.shop.svc.cluster.local (3)
-          cluster outbound|80|v2|web.shop.svc.cluster.local (3)
-          cluster outbound|80||web.shop.svc.cluster.local (4)
-          endpoint outbound|80|v1|web.shop.svc.cluster.local (3)
-          endpoint outbound|80|v2|web.shop.svc.cluster.local (3)
-          endpoint outbound|80||web.shop.svc.cluster.local (4)
-          virtualhost 80/web.shop.svc.cluster.local:80 (1)
-          virtualhost 80/web.shop.svc.cluster.local:80 (2)
-    "#]],
+            service shop/web
+              host: web.shop.svc.cluster.local
+              ports: 80 http
+              addresses: 10.9.0.1
+              endpoints: 1
+              exported to: every namespace
+              seen by a.shop, b.shop, c.bank, edge.istio-system
+              not by 1: nothing leads to it
+              not by 1: sidecar poor/narrow does not admit it
+              virtualService shop/edge sends requests to it (0)
+              virtualService shop/first routes requests (3)
+              virtualService shop/first sends requests to it (0)
+              virtualService shop/part sends requests to it (0)
+              virtualService shop/second sends requests to it (0)
+              virtualService shop/stray sends requests to it (0)
+              destinationRule bank/own applies to connections (1)
+              destinationRule shop/more applies to connections (3)
+              destinationRule shop/web applies to connections (3)
+              without effect: virtualService shop/first: it is bound to none of their Gateways (1)
+              without effect: virtualService shop/second: it is bound to none of their Gateways (1)
+              without effect: virtualService shop/second: virtualService shop/first routes web.shop.svc.cluster.local, which is older (3)
+              without effect: destinationRule bank/own: its namespace is neither theirs, nor the service's, nor the root namespace (3)
+              without effect: destinationRule nowhere/third: its namespace is neither theirs, nor the service's, nor the root namespace (4)
+              without effect: destinationRule shop/narrow: destinationRule shop/web applies, which is older (2)
+              without effect: destinationRule shop/narrow: it is not exported to their namespace (2)
+              without effect: destinationRule shop/web: destinationRule bank/own applies, whose namespace comes first (1)
+              cluster outbound|80|v1|web.shop.svc.cluster.local (3)
+              cluster outbound|80|v2|web.shop.svc.cluster.local (3)
+              cluster outbound|80||web.shop.svc.cluster.local (4)
+              endpoint outbound|80|v1|web.shop.svc.cluster.local (3)
+              endpoint outbound|80|v2|web.shop.svc.cluster.local (3)
+              endpoint outbound|80||web.shop.svc.cluster.local (4)
+              virtualhost 80/web.shop.svc.cluster.local:80 (1)
+              virtualhost 80/web.shop.svc.cluster.local:80 (2)
+        "#]],
     );
     check(
         Kind::Service,
@@ -229,14 +237,16 @@ fn delegates_and_what_is_for_gateways_are_told_as_such() {
         "shop",
         "part",
         expect![[r#"
-        virtualService shop/part
-          gateways: mesh
-          rules: 1 http, 0 tls, 0 tcp
-          exported to: every namespace
-          sends to: web.shop.svc.cluster.local
-          delegated to by: virtualService shop/first
-          seen by 
-    "#]],
+            virtualService shop/part
+              gateways: mesh
+              rules: 1 http, 0 tls, 0 tcp
+              exported to: every namespace
+              sends to: web.shop.svc.cluster.local
+              delegated to by: virtualService shop/first
+              seen by a.shop, b.shop, c.bank
+              virtualhost 80/web.shop.svc.cluster.local:80 (1)
+              virtualhost 80/web.shop.svc.cluster.local:80 (2)
+        "#]],
     );
     check(
         Kind::VirtualService,
@@ -287,22 +297,22 @@ fn a_destination_rule_is_told_with_why_it_does_not_apply() {
         "shop",
         "more",
         expect![[r#"
-        destinationRule shop/more
-          host: web.shop.svc.cluster.local
-          subsets: v2
-          exported to: every namespace
-          services: 1
-          seen by a.shop, b.shop, edge.istio-system
-          not by 1: destinationRule bank/own applies, whose namespace comes first
-          not by 2: they do not see its host
-          destinationRule shop/web is older and about the same host: the subsets of both are one rule, and its policy holds (3)
-          cluster outbound|80|v1|web.shop.svc.cluster.local (3)
-          cluster outbound|80|v2|web.shop.svc.cluster.local (3)
-          cluster outbound|80||web.shop.svc.cluster.local (3)
-          endpoint outbound|80|v1|web.shop.svc.cluster.local (3)
-          endpoint outbound|80|v2|web.shop.svc.cluster.local (3)
-          endpoint outbound|80||web.shop.svc.cluster.local (3)
-    "#]],
+            destinationRule shop/more
+              host: web.shop.svc.cluster.local
+              subsets: v2
+              exported to: every namespace
+              services: 1
+              seen by a.shop, b.shop, edge.istio-system
+              not by 1: destinationRule bank/own applies, whose namespace comes first
+              not by 2: they do not see its host
+              destinationRule shop/web is older and as specific: both are one rule, with the subsets of both and the policy of the first that has one (3)
+              cluster outbound|80|v1|web.shop.svc.cluster.local (3)
+              cluster outbound|80|v2|web.shop.svc.cluster.local (3)
+              cluster outbound|80||web.shop.svc.cluster.local (3)
+              endpoint outbound|80|v1|web.shop.svc.cluster.local (3)
+              endpoint outbound|80|v2|web.shop.svc.cluster.local (3)
+              endpoint outbound|80||web.shop.svc.cluster.local (3)
+        "#]],
     );
     check(
         Kind::DestinationRule,
@@ -318,6 +328,33 @@ fn a_destination_rule_is_told_with_why_it_does_not_apply() {
           not by 2: they do not see its host
     "#]],
     );
+}
+
+#[test]
+fn rules_that_are_not_one_rule_and_routes_that_no_server_serves_are_without_effect() {
+    check(Kind::DestinationRule, "shop", "narrow", expect![[r#"
+        destinationRule shop/narrow
+          host: web.shop.svc.cluster.local
+          subsets: v3
+          exported to: .
+          services: 1
+          seen by 
+          not by 2: destinationRule shop/web applies, which is older
+          not by 2: it is not exported to their namespace
+          not by 2: they do not see its host
+    "#]]);
+    check(Kind::VirtualService, "shop", "stray", expect![[r#"
+        virtualService shop/stray
+          hosts: stray.org
+          gateways: gateway shop/edge
+          rules: 1 http, 0 tls, 0 tcp
+          exported to: every namespace
+          sends to: web.shop.svc.cluster.local
+          seen by 
+          not by 5: it is for gateways alone
+          not by 1: none of its hosts is one of a server
+          without effect: gateway shop/edge: has no server for any of the hosts (0)
+    "#]]);
 }
 
 #[test]

@@ -66,8 +66,7 @@ fn add_clients(
             }
         }
         if routed.is_empty() {
-            let why = reasons.into_keys().next().unwrap_or_else(|| "no host of it is known".to_owned());
-            *description.unseen.entry(why).or_default() += ids.len();
+            description.leave_out(reasons, "no host of it is known", ids.len());
             continue;
         }
         description.seen_by.extend(ids);
@@ -87,15 +86,18 @@ fn add_clients(
     }
 }
 
-/// Says which VirtualServices delegate to one that has no hosts.
+/// Says which VirtualServices delegate to one that has no hosts, and who follows these.
 fn of_delegate(mesh: &Mesh, key: &ConfigKey, description: &mut Description) {
     let roots = mesh.index().of_kind(Kind::VirtualService).filter_map(|root| mesh.index().written(&root.key));
-    let delegating = roots.filter(|root| delegates_of(root).contains(key));
-    let names: Vec<String> = delegating.map(|root| root.key.to_string()).collect();
-    let text = if names.is_empty() {
-        "nobody: it has no hosts, so that it has no effect".to_owned()
-    } else {
-        names.join(", ")
-    };
-    description.fact("delegated to by", text);
+    let delegating: Vec<&Arc<Config>> = roots.filter(|root| delegates_of(root).contains(key)).collect();
+    if delegating.is_empty() {
+        description.fact("delegated to by", "nobody: it has no hosts, so that it has no effect");
+        return;
+    }
+    description.fact("delegated to by", joined(delegating.iter().map(|root| &root.key)));
+    for root in delegating {
+        let Description { seen_by, cost, .. } = describe(mesh, root);
+        description.seen_by.extend(seen_by);
+        description.cost.resources.extend(cost.resources);
+    }
 }

@@ -7,9 +7,8 @@ use rutter_api::{HostPort, SidecarNode};
 
 use super::sources::{Sources, hosts_meant};
 use crate::client::ClientClass;
-use crate::index::MeshIndex;
 use crate::model::{Discovery, Service};
-use crate::walk::{Arrival, Entry, HttpRequest, TlsHello};
+use crate::walk::{Arrival, Entry, HttpRequest, TlsHello, bound_addresses};
 
 /// What an application or a client outside the mesh asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +43,17 @@ pub fn arrival(sources: &Sources<'_>, asked: &Asked) -> Result<Arrival, String> 
             let address = address_of(host, sources, node);
             arrival(Entry::Redirected("virtualOutbound".to_owned()), address, *port)
         }
-        ClientClass::BoundSidecar(_) => arrival(Entry::Bound, Some(node.ip()), *port),
+        ClientClass::BoundSidecar(_) => {
+            arrival(Entry::Bound, Some(bound_address(sources, host, *port).unwrap_or_else(|| node.ip())), *port)
+        }
         ClientClass::Grpc => match request {
             Some(_) => arrival(Entry::Named(format!("{host}:{port}")), None, *port),
             None => return Err("the gRPC library makes calls, and no other connections".to_owned()),
         },
-        ClientClass::Gateway(_) => arrival(Entry::Bound, Some(node.ip()), port_of_gateway(*port, index, node)),
+        ClientClass::Gateway(_) => {
+            let port = sources.scope.objects().target_ports.get(port).copied().unwrap_or(*port);
+            arrival(Entry::Bound, Some(node.ip()), port)
+        }
     })
 }
 
@@ -73,14 +77,19 @@ fn address_of(name: &str, sources: &Sources<'_>, node: &SidecarNode) -> Option<I
     if service.discovery == Discovery::OfHeadless { of_endpoints() } else { own }
 }
 
-/// Returns the port at which a gateway listens for what comes to a port of a service in front of it.
-fn port_of_gateway(port: u16, index: &MeshIndex, node: &SidecarNode) -> u16 {
-    let mut targets = node.addresses.iter().flat_map(|ip| index.services_at(ip).map(move |service| (ip, service)));
-    let target = targets.find_map(|(ip, service)| {
-        let endpoints = index.endpoints(&service.key);
-        endpoints.iter().find(|endpoint| endpoint.ip() == Some(*ip))?.target(port)
-    });
-    target.unwrap_or(port)
+/// Returns the address at which a proxy itself listens for a port: that which is asked for, that of the proxy, or else another, which a
+/// Sidecar object has chosen. `None` means that it listens for the port nowhere.
+fn bound_address(sources: &Sources<'_>, host: &str, port: u16) -> Option<IpAddr> {
+    let (view, node) = (sources.mesh.view(sources.id)?, sources.mesh.node(sources.id)?);
+    let asked = if host == "localhost" {
+        Some(IpAddr::from([127, 0, 0, 1]))
+    } else {
+        host.trim_matches(['[', ']']).parse().ok()
+    };
+    let addresses = bound_addresses(view, port);
+    let is_here = |ip: IpAddr| addresses.iter().any(|own| *own == ip || own.is_unspecified());
+    let known = asked.into_iter().chain([node.ip()]).find(|ip| is_here(*ip));
+    known.or(asked).or_else(|| addresses.first().copied())
 }
 
 impl Asked {
@@ -104,6 +113,8 @@ impl Asked {
     pub fn arrival_inbound(&self, sources: &Sources<'_>, port: u16) -> Result<Arrival, String> {
         let node = sources.mesh.node(sources.id).ok_or("the client has gone")?;
         let entry = match ClientClass::new(node, sources.index().settings()) {
+            // A port that a Sidecar object has bound is not redirected.
+            ClientClass::CapturedSidecar(_) if self.is_bound(sources, port) => Entry::Bound,
             ClientClass::CapturedSidecar(_) => Entry::Redirected("virtualInbound".to_owned()),
             ClientClass::BoundSidecar(_) => Entry::Bound,
             ClientClass::Grpc => {
@@ -113,6 +124,14 @@ impl Asked {
             ClientClass::Gateway(_) => return Err("a gateway has no application".to_owned()),
         };
         let (tls, request) = (self.tls.clone(), self.request.clone());
-        Ok(Arrival { entry, address: Some(node.ip()), port, tls, request })
+        let address = match entry {
+            Entry::Bound => bound_address(sources, "", port),
+            Entry::Redirected(_) | Entry::Named(_) => None,
+        };
+        Ok(Arrival { entry, address: Some(address.unwrap_or_else(|| node.ip())), port, tls, request })
+    }
+
+    fn is_bound(&self, sources: &Sources<'_>, port: u16) -> bool {
+        sources.mesh.view(sources.id).is_some_and(|view| !bound_addresses(view, port).is_empty())
     }
 }

@@ -94,17 +94,17 @@ pub(super) fn of_chain(config: &Config, port: u16, server_names: &[String], subn
     String::new()
 }
 
-/// Returns the field of a Sidecar object that puts a listener at a port.
-pub(super) fn of_sidecar_port(config: &Config, port: u16) -> Option<String> {
-    let sidecar = config.spec.as_sidecar()?;
-    let ingress = sidecar.ingress.iter().position(|listener| listener.port.number == port);
-    let of_egress = || {
-        let is_meant = |own: u16| own == port;
-        let mut listeners = sidecar.egress.iter();
-        let at = listeners.position(|listener| listener.port.as_ref().is_some_and(|own| is_meant(own.number)))?;
-        Some(format!("spec.egress[{at}]"))
-    };
-    ingress.map(|at| format!("spec.ingress[{at}]")).or_else(of_egress)
+/// Returns the field of a Sidecar object that says how a port of the application is reached.
+pub(super) fn of_ingress(config: &Config, port: u16) -> Option<String> {
+    let at = config.spec.as_sidecar()?.ingress.iter().position(|listener| listener.port.number == port)?;
+    Some(format!("spec.ingress[{at}]"))
+}
+
+/// Returns the field of a Sidecar object that says where a port of services is.
+pub(super) fn of_egress(config: &Config, port: u16) -> Option<String> {
+    let mut listeners = config.spec.as_sidecar()?.egress.iter();
+    let at = listeners.position(|listener| listener.port.as_ref().is_some_and(|own| own.number == port))?;
+    Some(format!("spec.egress[{at}]"))
 }
 
 /// Returns the field of a Sidecar object that puts a listener at a Unix socket.

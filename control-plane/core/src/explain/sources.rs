@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use prost::Message;
+use rutter_api::pb::envoy::config::core::v3::TrafficDirection;
+use rutter_api::pb::envoy::config::listener::v3::Listener;
 use rutter_api::{ClusterName, Config, ConfigKey, Direction, Hostname, Kind, ListenerName, ResourceType};
 
 use super::fields;
@@ -65,6 +68,9 @@ impl<'a> Sources<'a> {
     pub fn of_step(&self, origin: &Origin) -> Vec<ObjectField> {
         match origin {
             Origin::Nowhere => Vec::new(),
+            Origin::VirtualHost { resource_type, name, virtual_host } => {
+                self.of_virtual_host(*resource_type, name, virtual_host)
+            }
             Origin::Route { resource_type, name, virtual_host, index, config } => match config {
                 Some(path) => self.of_written_route(path, (*resource_type, name), virtual_host, *index),
                 None => self.of_default_route(virtual_host),
@@ -72,11 +78,12 @@ impl<'a> Sources<'a> {
             Origin::Chain { listener, server_names, subnets, config } => {
                 match config.as_deref().and_then(key_of_path) {
                     Some(key) => {
-                        let port = port_of_listener(listener);
-                        let found = self
-                            .index()
-                            .written(&key)
-                            .map(|config| fields::of_chain(config, port, server_names, subnets));
+                        let ports = self.ports_before(port_of_listener(listener));
+                        let of_port =
+                            |config: &Config, port: u16| fields::of_chain(config, port, server_names, subnets);
+                        let found = self.index().written(&key).and_then(|config| {
+                            ports.iter().map(|port| of_port(config, *port)).find(|path| !path.is_empty())
+                        });
                         vec![self.as_written(&key, found.unwrap_or_default())]
                     }
                     None => self.of_listener(listener),
@@ -127,14 +134,7 @@ impl<'a> Sources<'a> {
         index: usize,
     ) -> Vec<ObjectField> {
         let Some(key) = key_of_path(path) else { return Vec::new() };
-        let table = match resource_type {
-            ResourceType::VirtualHost => rutter_api::names::table_of_virtual_host(name),
-            ResourceType::Cluster
-            | ResourceType::Endpoint
-            | ResourceType::Listener
-            | ResourceType::Route
-            | ResourceType::Secret => name,
-        };
+        let table = table_of(resource_type, name);
         let rule = rule_of_route(self.scope, self.base, table, virtual_host, index);
         let Some(RuleOfRoute { virtual_service, http, condition }) = rule else {
             return vec![self.as_written(&key, String::new())];
@@ -147,6 +147,18 @@ impl<'a> Sources<'a> {
         let delegating =
             delegating.map(|number| ObjectField::new(&virtual_service, format!("spec.http[{number}].delegate")));
         std::iter::once(self.as_written(&object, path)).chain(delegating).collect()
+    }
+
+    /// Returns the objects that a virtual host is made from, whether it is a resource of its own or stands in a table.
+    fn of_virtual_host(&self, resource_type: ResourceType, name: &str, virtual_host: &str) -> Vec<ObjectField> {
+        if resource_type == ResourceType::Listener || matches!(virtual_host, "allow_any" | "block_all") {
+            return self.of_default_route(virtual_host);
+        }
+        let table = table_of(resource_type, name);
+        let is_whole_name = virtual_host.strip_prefix(table).is_some_and(|rest| rest.starts_with('/'));
+        let full = if is_whole_name { virtual_host.to_owned() } else { format!("{table}/{virtual_host}") };
+        let sources = self.mesh.sources(self.id, ResourceType::VirtualHost, &full);
+        sources.iter().map(|object| self.as_written(object, String::new())).collect()
     }
 
     /// Returns the object that has a rule of a VirtualService, which may be a delegate, the number of the rule that delegates, and the
@@ -166,7 +178,7 @@ impl<'a> Sources<'a> {
             let port = port.parse().unwrap_or_default();
             let sidecar = self.scope.sidecar_config(self.index());
             let ingress =
-                sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_sidecar_port(config, port)?)));
+                sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_ingress(config, port)?)));
             if ingress.is_some() {
                 return ingress.into_iter().collect();
             }
@@ -216,7 +228,7 @@ impl<'a> Sources<'a> {
     fn of_listener(&self, name: &str) -> Vec<ObjectField> {
         let sidecar = self.scope.sidecar_config(self.index());
         match name.parse() {
-            Ok(ListenerName::Address { ip, port }) => self.of_address(ip, port, sidecar),
+            Ok(ListenerName::Address { ip, port }) => self.of_address(name, ip, port),
             Ok(ListenerName::Socket(path)) => {
                 let field =
                     sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_socket(config, &path)?)));
@@ -233,17 +245,40 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn of_address(&self, ip: IpAddr, port: u16, sidecar: Option<&std::sync::Arc<Config>>) -> Vec<ObjectField> {
+    /// Returns what a listener at an address and a port is made from.
+    fn of_address(&self, name: &str, ip: IpAddr, port: u16) -> Vec<ObjectField> {
         if self.scope.is_gateway() {
             let gateways = self.scope.gateways().filter_map(|key| self.index().config(key));
-            let servers = gateways.filter_map(|config| Some((config, fields::of_server(config, port, None)?)));
+            let of_server = |config: &&'a std::sync::Arc<Config>| {
+                self.ports_before(port).into_iter().find_map(|port| fields::of_server(config, port, None))
+            };
+            let servers = gateways.filter_map(|config| Some((config, of_server(&config)?)));
             return servers.map(|(config, path)| self.as_written(&config.key, path)).collect();
         }
-        let of_sidecar =
-            sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_sidecar_port(config, port)?)));
-        if let Some(field) = of_sidecar {
-            return vec![field];
+        let listener = self.mesh.view(self.id).and_then(|view| view.get(ResourceType::Listener, name));
+        let listener = listener.and_then(|listener| Listener::decode(listener.body()).ok()).unwrap_or_default();
+        if listener.traffic_direction() == TrafficDirection::Inbound {
+            return self.of_application_port(port);
         }
+        let sidecar = self.scope.sidecar_config(self.index());
+        let egress = sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_egress(config, port)?)));
+        let at_address =
+            self.index().hosts_at(&ip).filter_map(|host| self.scope.viewpoint().service(self.index(), host));
+        egress.into_iter().chain(at_address.filter_map(|service| self.port_of(service, port))).collect()
+    }
+
+    /// Returns the ports of servers of a gateway that listens at a port.
+    fn ports_before(&self, port: u16) -> Vec<u16> {
+        let targets = &self.scope.objects().target_ports;
+        let mapped = targets.iter().filter(|(_, target)| **target == port).map(|(port, _)| *port);
+        let own = (!targets.contains_key(&port)).then_some(port);
+        mapped.chain(own).collect()
+    }
+
+    /// Returns what leads to a port of the client's own application.
+    fn of_application_port(&self, port: u16) -> Vec<ObjectField> {
+        let sidecar = self.scope.sidecar_config(self.index());
+        let ingress = sidecar.and_then(|config| Some(ObjectField::new(&config.key, fields::of_ingress(config, port)?)));
         let of_own = |service: &'a Service| {
             let node = self.mesh.node(self.id)?;
             let is_here = |ip: IpAddr| node.addresses.contains(&ip);
@@ -252,16 +287,13 @@ impl<'a> Sources<'a> {
             let own = service.ports.iter().find(|own| endpoint.target(own.number) == Some(port))?;
             self.port_of(service, own.number)
         };
-        let at_address =
-            self.index().hosts_at(&ip).filter_map(|host| self.scope.viewpoint().service(self.index(), host));
-        let named: Vec<ObjectField> = at_address.filter_map(|service| self.port_of(service, port)).collect();
-        if named.is_empty() { self.own_services().find_map(of_own).into_iter().collect() } else { named }
+        ingress.or_else(|| self.own_services().find_map(of_own)).into_iter().collect()
     }
 
     fn of_cluster(&self, name: &str) -> Vec<ObjectField> {
         let Ok(ClusterName { direction, port, subset, host }) = name.parse() else { return self.of_unknown_traffic() };
         let Some(host) = host.filter(|_| direction == Direction::Outbound) else {
-            return self.of_address(IpAddr::from([0, 0, 0, 0]), port, self.scope.sidecar_config(self.index()));
+            return self.of_application_port(port);
         };
         let viewpoint = self.scope.viewpoint();
         let Some(service) = viewpoint.service(self.index(), &host) else { return Vec::new() };
@@ -272,19 +304,16 @@ impl<'a> Sources<'a> {
 
     /// Returns the fields of a DestinationRule, and of those whose subsets are added to it, that make a cluster.
     fn of_rule(&self, rule: &Config, port: u16, subset: Option<&str>) -> Vec<ObjectField> {
-        let index = self.index();
-        let host = index.destination_rule_host(rule);
-        let of_namespace = index.of_namespace(Kind::DestinationRule, &rule.key.namespace);
-        let about_host = of_namespace.filter(|other| index.destination_rule_host(other) == host);
-        let written = |config: &Config| index.written(&config.key);
+        let parts: Vec<_> = self.index().destination_rules_with(rule).collect();
         let of_subset = subset.and_then(|name| {
-            let others = about_host.filter(|other| other.key != rule.key).filter_map(|other| written(other));
-            let mut all = written(rule).into_iter().chain(others);
-            all.find_map(|config| Some(ObjectField::new(&config.key, fields::of_subset(config, name)?)))
+            parts.iter().find_map(|part| Some(ObjectField::new(&part.key, fields::of_subset(part, name)?)))
         });
-        let of_policy = written(rule).into_iter().flat_map(|config| {
-            fields::of_policy(config, port).into_iter().map(|path| ObjectField::new(&config.key, path))
+        // Of several policies that of the oldest rule holds that has one.
+        let of_policy = parts.iter().find_map(|part| {
+            let paths = fields::of_policy(part, port);
+            (!paths.is_empty()).then(|| paths.into_iter().map(|path| ObjectField::new(&part.key, path)))
         });
+        let of_policy = of_policy.into_iter().flatten();
         of_subset.into_iter().chain(of_policy).collect()
     }
 }
@@ -295,6 +324,11 @@ fn full_host(host: &Hostname, sources: &Sources<'_>) -> Option<Hostname> {
     hosts_meant(host.as_str(), &node.namespace, &sources.index().settings().domain)
         .into_iter()
         .find(|host| sources.scope.viewpoint().service(sources.index(), host).is_some())
+}
+
+/// Returns the name of the table that a virtual host is in.
+fn table_of(resource_type: ResourceType, name: &str) -> &str {
+    if resource_type == ResourceType::VirtualHost { rutter_api::names::table_of_virtual_host(name) } else { name }
 }
 
 fn port_of_listener(name: &str) -> u16 {

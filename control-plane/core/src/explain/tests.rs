@@ -111,7 +111,7 @@ fn walked(mesh: &Mesh, id: NodeId, arrival: &crate::walk::Arrival) -> String {
     for end in &walk.ends {
         text.push_str(&format!("= {:.3}\n", end.share));
         end.steps.iter().for_each(|one| text.push_str(&format!("  {}", step(one))));
-        if let Outcome::Endpoints { cluster, endpoints, request } = &end.outcome {
+        if let Outcome::Endpoints { cluster, endpoints, request, tls: _ } = &end.outcome {
             for endpoint in endpoints {
                 let field = sources.of_endpoint(cluster, &endpoint.address).map(|field| field.to_string());
                 text.push_str(&format!(
@@ -252,7 +252,7 @@ fn what_arrives_at_an_application_is_told_by_its_service() {
     expect![[r#"
         listener virtualInbound: at 0.0.0.0:15006 <- 
         filter chain 0.0.0.0_8080: takes port 8080, plain <- 
-        virtual host inbound|http|80: for * <- 
+        virtual host inbound|http|80: for * <- service shop/web spec.ports[port=80]
         route default: /* <- service shop/web spec.ports[port=80]
         retry : tried again up to 2 times on reset-before-request <- service shop/web spec.ports[port=80]
         = 1.000
@@ -323,10 +323,10 @@ fn the_grpc_library_asks_by_name_and_a_bound_sidecar_at_its_own_address() {
     let asked = http("web.shop.svc.cluster.local", 80, "/far/away");
     expect![[r#"
         listener web.shop.svc.cluster.local:80: the gRPC library asks for it by name <- service shop/web spec.ports[port=80]
-        virtual host web.shop.svc.cluster.local:80: for * <- service shop/web, virtualService shop/web
+        virtual host web.shop.svc.cluster.local:80: for * <- 
         route : /far/away* <- virtualService shop/far spec.http[1], virtualService shop/web spec.http[2].delegate
         = 1.000
-          Answered { status: 418, grpc_status: None, flag: "", reason: "" }
+          Answered { status: 200, grpc_status: Some(14), flag: "", reason: "the gRPC library fails the call: a route answers it" }
     "#]].assert_eq(&told(&mesh, id, &asked));
     expect![[r#"
         the gRPC library makes calls, and no other connections
@@ -342,4 +342,101 @@ fn the_grpc_library_asks_by_name_and_a_bound_sidecar_at_its_own_address() {
         = 1.000
           Answered { status: 418, grpc_status: None, flag: "", reason: "" }
     "#]].assert_eq(&told(&mesh, id, &http("web", 80, "/far/away")));
+}
+
+#[test]
+fn the_ports_of_a_gateway_are_those_of_its_service() {
+    let (mut mesh, _) = mesh();
+    let gateway = "apiVersion: v1\nkind: Service\nmetadata: {name: edge, namespace: istio-system}\nspec: {selector: {app: edge}, \
+        ports: [{name: http, port: 80, targetPort: 8080}]}\n---\n\
+        apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\n\
+        spec: {selector: {app: edge}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.test]}]}\n---\n\
+        apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: all, namespace: shop}\n\
+        spec: {hosts: [a.test], gateways: [edge], http: [{match: [{headers: {x-forwarded-proto: {exact: http}}}], directResponse: {status: 200}}]}\n---\n";
+    mesh.apply(&batch(configs(gateway)));
+    let edge = rutter_api::SidecarNode { role: Role::Gateway, ..node("edge", "istio-system", "10.0.0.9") };
+    let id = mesh.connect(edge.clone());
+    expect![[r#"
+        listener 0.0.0.0_8080: at 0.0.0.0:8080 <- gateway shop/edge spec.servers[0]
+        filter chain : takes everything else <- gateway shop/edge spec.servers[0]
+        virtual host http.80/a.test:80: for a.test <- gateway shop/edge, virtualService shop/all
+        route : /* x-forwarded-proto=http <- virtualService shop/all spec.http[0].match[0]
+        = 1.000
+          Answered { status: 200, grpc_status: None, flag: "", reason: "" }
+    "#]].assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
+    // So it is where the virtual hosts stand in the table.
+    let id = mesh.connect(rutter_api::SidecarNode { takes_virtual_hosts: false, ..edge });
+    expect![[r#"
+        listener 0.0.0.0_8080: at 0.0.0.0:8080 <- gateway shop/edge spec.servers[0]
+        filter chain : takes everything else <- gateway shop/edge spec.servers[0]
+        virtual host a.test:80: for a.test <- gateway shop/edge, virtualService shop/all
+        route : /* x-forwarded-proto=http <- virtualService shop/all spec.http[0].match[0]
+        = 1.000
+          Answered { status: 200, grpc_status: None, flag: "", reason: "" }
+    "#]].assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
+}
+
+#[test]
+fn listeners_that_a_sidecar_object_binds_are_found_where_they_are() {
+    let (mut mesh, _) = mesh();
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: shop}\n\
+        spec: {egress: [{port: {number: 3306, protocol: TCP}, bind: 127.0.0.9, captureMode: NONE, hosts: ['*/*']}, {hosts: ['*/*']}], \
+        ingress: [{port: {number: 9000, protocol: HTTP}, captureMode: NONE, bind: 127.0.0.8, defaultEndpoint: '127.0.0.1:9001'}]}\n---\n";
+    mesh.apply(&batch(configs(sidecar)));
+    let bound = rutter_api::SidecarNode { interception: Interception::None, ..node("bound", "shop", "10.0.0.8") };
+    let id = mesh.connect(bound);
+    let bytes = Asked { host: "db.bank".into(), port: 3306, tls: None, request: None };
+    expect![[r#"
+        listener 10.0.0.8_3306: at 10.0.0.8:3306 <- sidecar shop/s spec.egress[0]
+        filter chain : takes everything else <- sidecar shop/s spec.egress[0]
+        = 1.000
+          cluster outbound|3306||db.bank.svc.cluster.local: EDS, LEAST_REQUEST <- service bank/db spec.ports[port=3306]
+          Closed { flag: "UH", reason: "no endpoint of outbound|3306||db.bank.svc.cluster.local can be used" }
+    "#]].assert_eq(&told(&mesh, id, &bytes));
+    let id = mesh.connect(node("captured", "shop", "10.0.0.7"));
+    let sources = Sources::of(&mesh, id).unwrap();
+    let arrival = http("captured", 9000, "/").arrival_inbound(&sources, 9000).unwrap();
+    expect![[r#"
+        listener 127.0.0.8_9000: at 127.0.0.8:9000 <- sidecar shop/s spec.ingress[0]
+        filter chain : takes everything else <- sidecar shop/s spec.ingress[0]
+        virtual host inbound|http|9000: for * <- sidecar shop/s spec.ingress[0]
+        route default: /* <- sidecar shop/s spec.ingress[0]
+        retry : tried again up to 2 times on reset-before-request <- sidecar shop/s spec.ingress[0]
+        = 1.000
+          cluster inbound|9000||: STATIC, ROUND_ROBIN <- sidecar shop/s spec.ingress[0]
+          endpoints : 1 endpoint <- sidecar shop/s spec.ingress[0]
+          127.0.0.1:9001 1.000 <- sidecar shop/s spec.ingress[0]
+          as captured /
+    "#]].assert_eq(&walked(&mesh, id, &arrival));
+}
+
+#[test]
+fn a_whole_table_is_told_with_the_objects_of_the_host() {
+    let (mut mesh, _) = mesh();
+    let older = rutter_api::SidecarNode { takes_virtual_hosts: false, ..node("older", "shop", "10.0.0.6") };
+    let id = mesh.connect(older);
+    expect![[r#"
+        listener virtualOutbound: hands the connection to the listener of its destination <- 
+        listener 0.0.0.0_80: at 0.0.0.0:80 <- 
+        filter chain : takes plain, http/1.1 or h2c <- 
+        virtual host web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
+        route api: /x <- virtualService shop/web spec.http[1].match[0]
+        filter fault: answers 25 % of requests itself <- virtualService shop/web spec.http[1].match[0]
+        retry : tried again up to 2 times on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes <- virtualService shop/web spec.http[1].match[0]
+        = 0.250
+          Answered { status: 500, grpc_status: None, flag: "FI", reason: "a fault is injected" }
+        = 0.562
+          rewrite : path /v1 <- virtualService shop/web spec.http[1].match[0]
+          cluster outbound|80|v1|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[1], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
+          endpoints : 1 endpoint <- service shop/web
+          10.1.0.1:8080 1.000 <- endpointSlice shop/web-1 endpoints[1]
+          as web /v1
+        = 0.188
+          rewrite : path /v1 <- virtualService shop/web spec.http[1].match[0]
+          cluster outbound|80||outside.test: EDS, LEAST_REQUEST <- serviceEntry shop/outside spec.ports[2]
+          endpoints : one of 2 endpoints <- serviceEntry shop/outside
+          10.2.0.1:80 0.250 <- serviceEntry shop/outside spec.endpoints[0]
+          10.2.0.2:80 0.750 <- serviceEntry shop/outside spec.endpoints[1]
+          as web /v1
+    "#]].assert_eq(&told(&mesh, id, &http("web", 80, "/x")));
 }

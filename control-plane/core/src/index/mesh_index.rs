@@ -545,6 +545,13 @@ impl MeshIndex {
             && self.destination_rules_about(host).any(|rule| rule.spec.as_destination_rule().is_some_and(shapes_routes))
     }
 
+    /// Returns the DestinationRules as they are written that are one rule together with another, in the order of their age. That
+    /// one is among them.
+    pub fn destination_rules_with<'a>(&'a self, config: &Config) -> impl Iterator<Item = &'a Arc<Config>> + use<'a> {
+        let group = RuleGroup::of(config, &self.settings.domain);
+        group.into_iter().flat_map(|group| self.destination_rules.written(&group).collect::<Vec<_>>())
+    }
+
     /// Returns the full host of a DestinationRule.
     pub fn destination_rule_host(&self, config: &Config) -> Option<Hostname> {
         destination_rules::rule_host(config, &self.settings.domain)

@@ -5,7 +5,7 @@ use rutter_api::{Config, Hostname};
 use super::viewpoint::{chooses, is_private, is_rule_visible, specificity};
 use super::{Viewpoint, WorkloadObjects};
 use crate::index::MeshIndex;
-use crate::model::{ExportTo, Service, bound_gateways, is_for_mesh};
+use crate::model::{ExportTo, Service, bound_gateways, hosts_at_gateway, is_for_mesh};
 
 impl Viewpoint<'_> {
     /// Returns why a definition of a service is not what its host means here. `None` means that it is.
@@ -38,8 +38,14 @@ impl Viewpoint<'_> {
             return Some("it is not exported to their namespace".to_owned());
         }
         if !self.gateways.is_empty() {
-            let is_bound = !self.gateways.is_disjoint(&bound_gateways(config));
-            return (!is_bound).then(|| "it is bound to none of their Gateways".to_owned());
+            let bound = bound_gateways(config);
+            let mut bound = bound.intersection(self.gateways).filter_map(|key| index.config(key)).peekable();
+            if bound.peek().is_none() {
+                return Some("it is bound to none of their Gateways".to_owned());
+            }
+            let hosts = index.routed_hosts_of(config);
+            let is_served = bound.any(|gateway| !hosts_at_gateway(gateway, &hosts, &config.key).is_empty());
+            return (!is_served).then(|| "none of its hosts is one of a server".to_owned());
         }
         if !is_for_mesh(config) {
             return Some("it is for gateways alone".to_owned());
@@ -78,17 +84,19 @@ impl Viewpoint<'_> {
             return Some("its workloadSelector does not select them".to_owned());
         }
         let other = self.destination_rule(index, service).filter(|other| other.key != rule.key)?;
+        if index.destination_rules_with(other).any(|part| part.key == rule.key) {
+            return None;
+        }
         let (own_host, other_host) = (index.destination_rule_host(rule), index.destination_rule_host(other));
         let place = |namespace: &str| order.iter().position(|known| *known == namespace);
         let why = if place(&other.key.namespace) < place(namespace) {
             "whose namespace comes first"
         } else if own_host != other_host {
             "which names the host more exactly"
-        } else if chooses(other) || chooses(rule) {
+        } else if chooses(other) && !chooses(rule) {
             "which selects them by their labels"
         } else {
-            // The subsets of both are one rule.
-            return None;
+            "which is older"
         };
         Some(format!("{} applies, {why}", other.key))
     }

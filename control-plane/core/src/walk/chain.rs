@@ -1,7 +1,7 @@
 //! Which filter chain of a listener takes a connection.
 //!
 //! Envoy looks at one property after the other, and at each goes on with the chains of the most specific value that fits. It never goes
-//! back, except from a port to the chains of any port.
+//! back: if some chain names the port and none of those that do takes the connection, the default chain does.
 
 use std::net::IpAddr;
 
@@ -27,9 +27,9 @@ pub(super) fn chosen<'a>(listener: &'a pb::Listener, connection: &Connection<'_>
     let all: Vec<&pb::FilterChain> = listener.filter_chains.iter().collect();
     let port = u32::from(connection.port);
     let with_port: Vec<_> = all.iter().copied().filter(|chain| matched(chain).destination_port == Some(port)).collect();
-    let any_port: Vec<_> = all.iter().copied().filter(|chain| matched(chain).destination_port.is_none()).collect();
-    let found = of_address(with_port, connection).or_else(|| of_address(any_port, connection));
-    found.or(listener.default_filter_chain.as_ref())
+    let any_port = || all.iter().copied().filter(|chain| matched(chain).destination_port.is_none()).collect();
+    let chains = if with_port.is_empty() { any_port() } else { with_port };
+    of_address(chains, connection).or(listener.default_filter_chain.as_ref())
 }
 
 fn matched(chain: &pb::FilterChain) -> pb::FilterChainMatch {

@@ -92,7 +92,7 @@ fn separate(table: &str, host: &str, known: Option<Fit>, resources: &dyn Resourc
 }
 
 /// Returns a host without its port.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && is_bare(name) => name,
         Some(_) | None => host,

@@ -14,8 +14,8 @@ use crate::encode::listener::{CORS_FILTER, FAULT_FILTER};
 pub(super) struct Filtered {
     /// What they do, in words.
     pub(super) steps: Vec<Step>,
-    /// An answer in place of the application's, with its probability.
-    pub(super) answer: Option<(f64, Outcome)>,
+    /// Answers in place of the application's, in the order of the filters, each with its share of the requests that are left.
+    pub(super) answers: Vec<(f64, Outcome)>,
 }
 
 /// Returns what the filters of a connection manager do for a route, in the order in which they stand there.
@@ -71,7 +71,7 @@ fn faults(fault: &HttpFault, request: &HttpRequest, at: &Step, filtered: &mut Fi
         Some(fault_abort::ErrorType::HeaderAbort(_)) | None => return,
     };
     filtered.steps.push(step("fault", format!("answers {} of requests itself", percent(share)), at));
-    filtered.answer = Some((share, outcome));
+    filtered.answers.push((share, outcome));
 }
 
 fn origins(policy: &CorsPolicy, request: &HttpRequest, at: &Step, filtered: &mut Filtered) {
@@ -88,9 +88,9 @@ fn origins(policy: &CorsPolicy, request: &HttpRequest, at: &Step, filtered: &mut
     };
     filtered.steps.push(step("cors", text, at));
     let is_forwarded = policy.forward_not_matching_preflights.unwrap_or(true);
-    if is_preflight && (is_allowed || !is_forwarded) && filtered.answer.is_none() {
+    if is_preflight && (is_allowed || !is_forwarded) {
         let reason = "the rules for other origins answer".to_owned();
-        filtered.answer = Some((1.0, Outcome::Answered { status: 200, grpc_status: None, flag: "", reason }));
+        filtered.answers.push((1.0, Outcome::Answered { status: 200, grpc_status: None, flag: "", reason }));
     }
 }
 
@@ -103,7 +103,6 @@ pub(super) fn answer(status: u32, request: &HttpRequest, flag: &'static str, rea
 /// Returns the status of gRPC that Envoy gives for a status of HTTP.
 fn grpc_status(status: u32) -> u32 {
     match status {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,

@@ -5,16 +5,22 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::cluster::v3 as cluster;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::route::v3 as pb;
+use rutter_api::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
+use super::domain::without_port;
 use super::endpoints::{Choice, choice, is_told};
 use super::filters::{answer, percent, seconds, share};
-use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, scaled, text};
+use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, TlsHello, scaled, text};
 
 /// Where something is sent from.
 #[derive(Clone, Copy)]
 pub(super) struct From<'a> {
     pub(super) resources: &'a dyn Resources,
     pub(super) arrival: &'a Arrival,
+    /// The host that the client names in TLS, as far as the listener finds it out.
+    pub(super) server_name: Option<&'a str>,
+    /// The port at which the host is asked for that the client names. `None` means that of the connection.
+    pub(super) named_port: Option<u16>,
 }
 
 /// Returns the steps that a route takes before it chooses a cluster, and the ends of the requests that it forwards.
@@ -91,7 +97,8 @@ fn rewritten_host<'a>(
         Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(host),
         Some(_) | None => None,
     };
-    of_cluster.or(of_route)
+    // Envoy writes that of the route over that of the cluster.
+    of_route.or(of_cluster)
 }
 
 /// Returns the path that a request is sent on with.
@@ -137,6 +144,10 @@ fn change_headers(request: &mut HttpRequest, remove: &[String], add: &[core::Hea
     request.headers.retain(|(name, _)| !remove.iter().any(|removed| removed.eq_ignore_ascii_case(name)));
     for option in add {
         let Some(header) = &option.header else { continue };
+        // Envoy drops empty values.
+        if header.value.is_empty() && !option.keep_empty_value {
+            continue;
+        }
         let name = header.key.to_ascii_lowercase();
         let has = request.headers.iter().any(|(known, _)| *known == name);
         match option.append_action() {
@@ -209,7 +220,8 @@ pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'
                 count => format!("one of {count} endpoints"),
             };
             steps.push(Step { kind: StepKind::Endpoints, name: String::new(), text, origin });
-            Outcome::Endpoints { cluster: name.to_owned(), endpoints, request: request.cloned() }
+            let tls = hello(&cluster, request);
+            Outcome::Endpoints { cluster: name.to_owned(), endpoints, request: request.cloned(), tls }
         }
         Choice::OriginalDestination => match from.arrival.entry {
             Entry::Redirected(_) => {
@@ -219,19 +231,18 @@ pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'
                 fails("UH", "nothing was redirected to the proxy, so it knows no other destination".to_owned())
             }
         },
-        Choice::NamedHost => named_host(name, request, from),
+        Choice::NamedHost => named_host(&cluster, request, from),
     };
     End { share: 1.0, steps, outcome }
 }
 
 /// Returns the end of what goes to the host that the client names.
-fn named_host(cluster: &str, request: Option<&HttpRequest>, from: From<'_>) -> Outcome {
-    let server_name = from.arrival.tls.as_ref().and_then(|tls| tls.server_name.clone());
+fn named_host(cluster: &cluster::Cluster, request: Option<&HttpRequest>, from: From<'_>) -> Outcome {
     let host = match request {
-        Some(request) => request.authority.clone(),
-        None => match server_name {
-            Some(name) => format!("{name}:{}", from.arrival.port),
-            None => return Outcome::closed("UH", "the client names no host in TLS"),
+        Some(request) => with_port(&request.authority, if encrypts(cluster) { 443 } else { 80 }),
+        None => match (from.server_name, from.named_port) {
+            (Some(name), port) => format!("{name}:{}", port.unwrap_or(from.arrival.port)),
+            (None, _) => return Outcome::closed("UH", "the proxy learns of no host that the client names in TLS"),
         },
     };
     let endpoint = super::ChosenEndpoint {
@@ -241,7 +252,30 @@ fn named_host(cluster: &str, request: Option<&HttpRequest>, from: From<'_>) -> O
         locality: String::new(),
         priority: 0,
     };
-    Outcome::Endpoints { cluster: cluster.to_owned(), endpoints: vec![endpoint], request: request.cloned() }
+    let (tls, request) = (hello(cluster, request), request.cloned());
+    Outcome::Endpoints { cluster: cluster.name.clone(), endpoints: vec![endpoint], request, tls }
+}
+
+/// Returns a host with its port, or with one that is usual.
+fn with_port(authority: &str, usual: u16) -> String {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    if has_port { authority.to_owned() } else { format!("{authority}:{usual}") }
+}
+
+fn encrypts(cluster: &cluster::Cluster) -> bool {
+    cluster.transport_socket.as_ref().is_some_and(|socket| socket.name.ends_with("tls"))
+}
+
+/// Returns how a cluster begins TLS.
+fn hello(cluster: &cluster::Cluster, request: Option<&HttpRequest>) -> Option<TlsHello> {
+    use core::transport_socket::ConfigType;
+    let socket = cluster.transport_socket.as_ref().filter(|_| encrypts(cluster))?;
+    let Some(ConfigType::TypedConfig(config)) = &socket.config_type else { return None };
+    let context = tls::UpstreamTlsContext::decode(config.value.as_slice()).unwrap_or_default();
+    let of_request = || request.map(|request| without_port(&request.authority).to_ascii_lowercase());
+    let server_name = Some(context.sni).filter(|name| !name.is_empty()).or_else(of_request);
+    let protocols = context.common_tls_context.map(|common| common.alpn_protocols).unwrap_or_default();
+    Some(TlsHello { server_name, protocols })
 }
 
 fn described(cluster: &cluster::Cluster) -> String {
@@ -253,8 +287,7 @@ fn described(cluster: &cluster::Cluster) -> String {
     };
     let mut parts = vec![discovery.to_owned(), cluster.lb_policy().as_str_name().to_owned()];
     if let Some(socket) = &cluster.transport_socket {
-        let is_tls = socket.name.ends_with("tls");
-        parts.push(if is_tls { "encrypted (TLS)".to_owned() } else { socket.name.clone() });
+        parts.push(if encrypts(cluster) { "encrypted (TLS)".to_owned() } else { socket.name.clone() });
     }
     parts.join(", ")
 }

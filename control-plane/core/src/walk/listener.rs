@@ -7,6 +7,7 @@ use rutter_api::ResourceType;
 use rutter_api::pb::envoy::config::core::v3 as core;
 use rutter_api::pb::envoy::config::listener::v3 as pb;
 use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use rutter_api::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni;
 use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
 use super::chain::{Connection, chosen};
@@ -15,6 +16,8 @@ use super::forward::{From, to_cluster};
 use super::route::{config_of, managed};
 use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, Walk, scaled};
 
+/// The status of gRPC of a call that cannot be made.
+const UNAVAILABLE: u32 = 14;
 /// The number of addresses of listeners that are told where nothing listens.
 const OTHERS_TOLD: usize = 8;
 
@@ -29,7 +32,7 @@ struct Bind {
 
 /// Returns what a proxy that has some resources does with what arrives.
 pub fn walk(resources: &dyn Resources, arrival: &Arrival) -> Walk {
-    let from = From { resources, arrival };
+    let from = From { resources, arrival, server_name: None, named_port: None };
     let closed = |reason: String| Walk { steps: Vec::new(), ends: End::certain(Outcome::closed("", reason)) };
     let named = |name: &str| {
         let body = resources.body(ResourceType::Listener, name)?;
@@ -96,6 +99,17 @@ fn at_address(resources: &dyn Resources, arrival: &Arrival, bound: Bound) -> Opt
     own.or(any)
 }
 
+/// Returns the addresses at which a proxy listens for a port itself.
+pub fn bound_addresses(resources: &dyn Resources, port: u16) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    resources.for_each(ResourceType::Listener, "", &mut |_, body| {
+        let bind = Bind::decode(body).unwrap_or_default();
+        let bound = bind.address.as_ref().filter(|_| bind.bind_to_port != Some(false)).and_then(socket);
+        addresses.extend(bound.filter(|(_, own)| *own == u32::from(port)).map(|(ip, _)| ip));
+    });
+    addresses
+}
+
 /// Returns the addresses at which a proxy listens, in words.
 fn others(resources: &dyn Resources) -> String {
     let mut addresses = Vec::new();
@@ -123,11 +137,44 @@ fn asked_for(listener: &pb::Listener, from: From<'_>) -> Walk {
     let manager = config.and_then(|config| hcm::HttpConnectionManager::decode(config.value.as_slice()).ok());
     let mut steps = vec![listener_step(listener, "the gRPC library asks for it by name")];
     let rest = match (manager, &from.arrival.request) {
-        (Some(manager), Some(request)) => managed(&manager, &listener.name, request, from),
+        (Some(manager), Some(request)) => {
+            let mut call = request.clone();
+            if !call.is_grpc() {
+                call.headers.push(("content-type".to_owned(), "application/grpc".to_owned()));
+            }
+            of_library(managed(&manager, &listener.name, &call, from), &call)
+        }
         (_, _) => Walk { steps: Vec::new(), ends: End::certain(Outcome::closed("", "the listener is none for calls")) },
     };
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
+}
+
+/// Returns what the gRPC library makes of what a proxy would do: it changes no call, sends no copies, and fails a call with UNAVAILABLE
+/// that a proxy would answer itself, unless that is a fault.
+fn of_library(walk: Walk, call: &HttpRequest) -> Walk {
+    let is_done = |step: &Step| !matches!(step.kind, StepKind::Rewrite | StepKind::Mirror);
+    let failed = |reason: String| Outcome::Answered { status: 200, grpc_status: Some(UNAVAILABLE), flag: "", reason };
+    let end = |end: End| {
+        let steps = end.steps.into_iter().filter(is_done).collect();
+        let outcome = match end.outcome {
+            Outcome::Answered { flag, reason, .. } if flag != "FI" => failed(format!(
+                "the gRPC library fails the call: {}",
+                if reason.is_empty() { "a route answers it" } else { &reason }
+            )),
+            Outcome::Redirected { location, .. } => failed(format!("the gRPC library knows no redirect to {location}")),
+            Outcome::Endpoints { cluster, endpoints, tls, .. } => {
+                Outcome::Endpoints { cluster, endpoints, request: Some(call.clone()), tls }
+            }
+            outcome @ (Outcome::Answered { .. }
+            | Outcome::OriginalDestination { .. }
+            | Outcome::Closed { .. }
+            | Outcome::TakenHere) => outcome,
+        };
+        End { steps, outcome, ..end }
+    };
+    let steps = walk.steps.into_iter().filter(is_done).collect();
+    Walk { steps, ends: walk.ends.into_iter().map(end).collect() }
 }
 
 /// Returns what a listener does with a connection.
@@ -169,7 +216,8 @@ fn taken(listener: &pb::Listener, from: From<'_>) -> Walk {
     };
     let text = chain_text(&matched);
     steps.push(Step { kind: StepKind::FilterChain, name: chain.name.clone(), text, origin });
-    let rest = through(chain, &listener.name, from);
+    let server_name = tls.and_then(|tls| tls.server_name.as_deref());
+    let rest = through(chain, &listener.name, From { server_name, named_port: named_port(chain), ..from });
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
 }
@@ -208,6 +256,17 @@ fn holds(predicate: &pb::ListenerFilterChainMatchPredicate, arrival: &Arrival) -
         Some(Rule::DestinationPortRange(range)) => (range.start..range.end).contains(&i32::from(arrival.port)),
         None => false,
     }
+}
+
+/// Returns the port at which a filter of a chain asks for the host that the client names in TLS.
+fn named_port(chain: &pb::FilterChain) -> Option<u16> {
+    chain.filters.iter().find_map(|filter| {
+        let Some(pb::filter::ConfigType::TypedConfig(config)) = &filter.config_type else { return None };
+        let is_meant = config.type_url.ends_with(".sni_dynamic_forward_proxy.v3.FilterConfig");
+        let config = is_meant.then(|| sni::FilterConfig::decode(config.value.as_slice()).ok())??;
+        let sni::filter_config::PortSpecifier::PortValue(port) = config.port_specifier?;
+        u16::try_from(port).ok()
+    })
 }
 
 /// Returns what the network filters of a chain do.

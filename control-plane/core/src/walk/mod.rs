@@ -40,7 +40,7 @@ use crate::snapshot::View;
 pub use arrival::{Arrival, Entry, HttpRequest, TlsHello};
 pub(crate) use condition::condition;
 pub use endpoints::ChosenEndpoint;
-pub use listener::walk;
+pub use listener::{bound_addresses, walk};
 
 /// The resources that a proxy has.
 pub trait Resources {
@@ -136,6 +136,15 @@ pub enum Origin {
         /// Its name.
         name: String,
     },
+    /// A virtual host.
+    VirtualHost {
+        /// The type of the resource that it is in.
+        resource_type: ResourceType,
+        /// The name of that resource.
+        name: String,
+        /// Its own name.
+        virtual_host: String,
+    },
     /// A filter chain of a listener.
     Chain {
         /// The name of the listener.
@@ -186,6 +195,8 @@ pub enum Outcome {
         endpoints: Vec<ChosenEndpoint>,
         /// The request as the endpoint sees it. `None` means a connection without requests.
         request: Option<HttpRequest>,
+        /// How TLS is begun to it, if the cluster encrypts.
+        tls: Option<TlsHello>,
     },
     /// It is sent to where the application wanted it to go.
     OriginalDestination {

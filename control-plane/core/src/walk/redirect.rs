@@ -29,8 +29,7 @@ pub(super) fn redirected(redirect: &pb::RedirectAction, request: &HttpRequest) -
 
 /// Returns what a virtual host makes of a plain request that it wants to be encrypted.
 pub(super) fn to_https(request: &HttpRequest) -> Outcome {
-    let host = host_for(request, "https", false);
-    outcome(301, format!("https://{host}{}", request.path), request)
+    outcome(301, format!("https://{}{}", request.authority, request.path), request)
 }
 
 /// Returns the redirect of a request. A call of gRPC is answered in gRPC's way, which knows no redirects.

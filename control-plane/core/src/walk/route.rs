@@ -24,6 +24,7 @@ pub(super) fn managed(
         Some(true) => HttpRequest { path: path::normalized(&request.path), ..request.clone() },
         Some(false) | None => request.clone(),
     };
+    let (request, seen) = with_headers_of_manager(manager, request);
     let no_route = |reason: String| Walk { steps: Vec::new(), ends: End::certain(answer(404, &request, "NR", reason)) };
     let mut is_in_listener = false;
     let table = match &manager.route_specifier {
@@ -51,12 +52,42 @@ pub(super) fn managed(
         false => found,
     };
     let names: Vec<String> = manager.http_filters.iter().map(|filter| filter.name.clone()).collect();
-    in_virtual_host(&found, &request, &names, from)
+    in_virtual_host(&found, (&request, &seen), &names, from)
 }
 
-fn in_virtual_host(found: &Found, request: &HttpRequest, filters: &[String], from: From<'_>) -> Walk {
+/// Returns a request as it is sent on, and as routes see it: the manager says in headers which protocol the client speaks and which
+/// address it has, and gives the request an id.
+fn with_headers_of_manager(manager: &hcm::HttpConnectionManager, request: HttpRequest) -> (HttpRequest, HttpRequest) {
+    const PROTOCOL: &str = "x-forwarded-proto";
+    let mut request = request;
+    let is_edge = manager.use_remote_address == Some(true);
+    if is_edge {
+        request.headers.retain(|(name, _)| name != PROTOCOL);
+    }
+    let protocol = request.header(PROTOCOL).unwrap_or_else(|| request.scheme.clone());
+    if matches!(protocol.as_str(), "http" | "https") {
+        request.scheme.clone_from(&protocol);
+    }
+    let mut seen = request.clone();
+    let address = is_edge.then_some(("x-forwarded-for", "the address of the client".to_owned()));
+    let id = ("x-request-id", "an id of the request".to_owned());
+    for (name, value) in [(PROTOCOL, protocol), id].into_iter().chain(address) {
+        if seen.header(name).is_none() {
+            seen.headers.push((name.to_owned(), value));
+        }
+    }
+    (request, seen)
+}
+
+fn in_virtual_host(
+    found: &Found,
+    (request, seen): (&HttpRequest, &HttpRequest),
+    filters: &[String],
+    from: From<'_>,
+) -> Walk {
     let Found { host, resource_type, name } = found;
-    let origin = Origin::Resource { resource_type: *resource_type, name: name.clone() };
+    let (resource, virtual_host) = (name.clone(), host.name.clone());
+    let origin = Origin::VirtualHost { resource_type: *resource_type, name: resource, virtual_host };
     let domains = match &host.domains[..] {
         [] => String::new(),
         [only] => format!("for {only}"),
@@ -66,7 +97,7 @@ fn in_virtual_host(found: &Found, request: &HttpRequest, filters: &[String], fro
     if host.require_tls() == pb::virtual_host::TlsRequirementType::All && request.scheme != "https" {
         return Walk { steps, ends: End::certain(to_https(request)) };
     }
-    let taken = host.routes.iter().position(|route| takes(route.r#match.as_ref(), request));
+    let taken = host.routes.iter().position(|route| takes(route.r#match.as_ref(), seen));
     let Some((index, route)) = taken.and_then(|index| Some((index, host.routes.get(index)?))) else {
         let reason = format!("none of {} routes takes the request", host.routes.len());
         return Walk { steps, ends: End::certain(answer(404, request, "NR", reason)) };
@@ -80,20 +111,21 @@ fn in_virtual_host(found: &Found, request: &HttpRequest, filters: &[String], fro
     };
     let text = condition(route.r#match.as_ref());
     let step = Step { kind: StepKind::Route, name: route.name.clone(), text, origin };
-    let Filtered { steps: of_filters, answer } = filtered(filters, route, request, &step);
+    let Filtered { steps: of_filters, answers } = filtered(filters, route, request, &step);
     let (more, ends) = acted(route, request, &step, from);
     steps.push(step);
     steps.extend(of_filters);
     steps.extend(more);
-    let ends = match answer {
-        None => ends,
-        Some((share, outcome)) => {
-            let rest = if share < 1.0 { ends } else { Vec::new() };
-            let answered = End { share, steps: Vec::new(), outcome };
-            std::iter::once(answered).chain(scaled(rest, 1.0 - share)).collect()
-        }
-    };
-    Walk { steps, ends }
+    let mut left = 1.0;
+    let mut all_ends = Vec::new();
+    for (share, outcome) in answers {
+        all_ends.push(End { share: left * share, steps: Vec::new(), outcome });
+        left *= 1.0 - share;
+    }
+    if left > 0.0 {
+        all_ends.extend(scaled(ends, left));
+    }
+    Walk { steps, ends: all_ends }
 }
 
 fn acted(route: &pb::Route, request: &HttpRequest, at: &Step, from: From<'_>) -> (Vec<Step>, Vec<End>) {

@@ -30,7 +30,7 @@ fn chain(name: &str, matched: listener::FilterChainMatch) -> listener::FilterCha
 }
 
 #[test]
-fn the_most_specific_filter_chain_counts_and_nothing_goes_back_but_from_the_port() {
+fn the_most_specific_filter_chain_counts_and_nothing_goes_back() {
     let any = listener::FilterChainMatch::default;
     let range = |address: &str, bits: u32| core::CidrRange { address_prefix: address.into(), prefix_len: Some(bits) };
     let of_port = |port: u32| listener::FilterChainMatch { destination_port: Some(port), ..any() };
@@ -67,7 +67,8 @@ fn the_most_specific_filter_chain_counts_and_nothing_goes_back_but_from_the_port
         );
     };
     check("9.9.9.9", 1, None, "tls", "", "port");
-    check("9.9.9.9", 1, None, "raw_buffer", "", "rest");
+    check("9.9.9.9", 1, None, "raw_buffer", "", "default");
+    check("9.9.9.9", 2, None, "raw_buffer", "", "rest");
     check("10.2.0.1", 2, None, "raw_buffer", "", "wide");
     check("10.1.0.1", 2, None, "raw_buffer", "", "near");
     check("10.1.0.1", 2, Some("a.test"), "tls", "", "near");

@@ -82,8 +82,9 @@ impl Described {
             let held = held(description, seen_by, streams).await;
             let findings =
                 findings.iter().map(|finding| format!("{} {}: {}", finding.code, finding.path, finding.cause));
-            let mut described =
-                pb::Description { findings: findings.collect(), ..description_told(description, &held) };
+            let is_client = client.is_some();
+            let told_of_it = description_told(description, &held);
+            let mut described = pb::Description { findings: findings.collect(), is_client, ..told_of_it };
             described.seen_by_names = names;
             let refusing: BTreeSet<&String> = refusals.iter().map(|refusal| &refusal.sidecar).collect();
             described.refused_by = count(refusing.len());
@@ -205,6 +206,9 @@ fn description_told(description: &Description, held: &Held) -> pb::Description {
         facts: facts.iter().map(fact).collect(),
         seen_by: count(seen_by.len()),
         unseen: reasons.into_iter().map(reason).collect(),
+        objects_left_out: count(
+            shaped_by.len().saturating_sub(OBJECTS_MAX) + without_effect.len().saturating_sub(OBJECTS_MAX),
+        ),
         shaped_by: shaped_by.iter().take(OBJECTS_MAX).map(object).collect(),
         without_effect: without_effect.iter().take(OBJECTS_MAX).map(object).collect(),
         types: types.into_iter().map(of_type).collect(),

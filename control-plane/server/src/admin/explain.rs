@@ -11,6 +11,7 @@ use rutter_core::{AdsStream, ConfigChange, Mesh, NodeId};
 use tonic::Status;
 
 use super::apply::read_sources;
+use super::sidecars::count;
 use super::warnings::batch_of;
 use crate::engine::Branch;
 use crate::sealing::Sealer;
@@ -96,7 +97,11 @@ fn of_url(method: &str, url: &str, headers: &[String], sni: &str) -> Result<Aske
         (_, sni) => return Err(wrong(format!("want https:// with a host of TLS, got http:// and {sni}"))),
     };
     let tls = tls.map(|server_name| TlsHello {
-        server_name: server_name.parse::<std::net::IpAddr>().is_err().then(|| server_name.to_ascii_lowercase()),
+        server_name: server_name
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_err()
+            .then(|| server_name.to_ascii_lowercase()),
         protocols: HTTPS_PROTOCOLS.map(str::to_owned).to_vec(),
     });
     Ok(Asked { host, port: authority.port_u16().unwrap_or(default_port), tls, request: Some(request) })
@@ -176,7 +181,7 @@ pub(super) fn explain(
         let walked = walked(&mesh, id, &arrival)?;
         let side = if question.is_gateway { "gateway" } else { "outbound" };
         if let Some(last) = last {
-            match arriving_at(&mesh, last, &walked, &question.asked) {
+            match arriving_at(&mesh, last, (&walked, &arrival), &question.asked) {
                 Some((asked, port)) => asked_of_last = (asked, Some(port)),
                 None => {
                     let name = mesh.node(last).map(|node| node.id()).unwrap_or_default();
@@ -209,18 +214,29 @@ fn walked(mesh: &Mesh, id: NodeId, arrival: &Arrival) -> Result<Walk, Status> {
 }
 
 /// Returns what arrives at a workload of what another proxy sends, and at which port. `None` means that nothing does.
-fn arriving_at(mesh: &Mesh, id: NodeId, walk: &Walk, asked: &Asked) -> Option<(Asked, u16)> {
+fn arriving_at(mesh: &Mesh, id: NodeId, (walk, arrival): (&Walk, &Arrival), asked: &Asked) -> Option<(Asked, u16)> {
     let node = mesh.node(id)?;
     walk.ends.iter().find_map(|end| {
-        let Outcome::Endpoints { endpoints, request, .. } = &end.outcome else { return None };
-        let ports = endpoints.iter().filter_map(|endpoint| {
-            let address: std::net::SocketAddr = endpoint.address.parse().ok()?;
-            node.addresses.contains(&address.ip()).then_some(address.port())
-        });
-        // A request that a proxy has seen goes on in plain text.
-        let tls = asked.tls.clone().filter(|_| request.is_none());
+        let (request, tls, port) = match &end.outcome {
+            Outcome::Endpoints { endpoints, request, tls, .. } => {
+                let ports = endpoints.iter().filter_map(|endpoint| {
+                    let address: std::net::SocketAddr = endpoint.address.parse().ok()?;
+                    node.addresses.contains(&address.ip()).then_some(address.port())
+                });
+                (request, tls, ports.min())
+            }
+            Outcome::OriginalDestination { request, .. } => {
+                let is_here = arrival.address.is_some_and(|ip| node.addresses.contains(&ip));
+                (request, &None, is_here.then_some(arrival.port))
+            }
+            Outcome::Answered { .. } | Outcome::Redirected { .. } | Outcome::Closed { .. } | Outcome::TakenHere => {
+                return None;
+            }
+        };
+        // What a proxy has seen goes on in plain text, unless the cluster encrypts it.
+        let tls = tls.clone().or_else(|| asked.tls.clone().filter(|_| request.is_none()));
         let request = request.clone().or_else(|| asked.request.clone());
-        ports.min().map(|port| (Asked { tls, request, ..asked.clone() }, port))
+        port.map(|port| (Asked { tls, request, ..asked.clone() }, port))
     })
 }
 
@@ -286,9 +302,9 @@ fn arrives(arrival: &Arrival) -> String {
 
 fn found_step(sources: &Sources<'_>, step: &Step) -> FoundStep {
     let resource = match &step.origin {
-        Origin::Resource { resource_type, name } | Origin::Route { resource_type, name, .. } => {
-            Some((*resource_type, name.clone()))
-        }
+        Origin::Resource { resource_type, name }
+        | Origin::VirtualHost { resource_type, name, .. }
+        | Origin::Route { resource_type, name, .. } => Some((*resource_type, name.clone())),
         Origin::Chain { listener, .. } => Some((ResourceType::Listener, listener.clone())),
         Origin::Nowhere => None,
     };
@@ -312,7 +328,8 @@ fn found_end(sources: &Sources<'_>, end: End) -> FoundEnd {
         (told.authority, told.path) = (authority, path);
     };
     match outcome {
-        Outcome::Endpoints { cluster, endpoints, request } => {
+        Outcome::Endpoints { cluster, endpoints, request, tls: _ } => {
+            told.endpoints_left_out = count(endpoints.len().saturating_sub(ENDPOINTS_MAX));
             told.outcome = "endpoints".to_owned();
             told.text = match &endpoints[..] {
                 [only] => format!("sent to {}", only.address),

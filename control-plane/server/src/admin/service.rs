@@ -250,7 +250,7 @@ impl pb::admin_server::Admin for AdminServer {
         let is_candidate = !candidate.is_empty();
         let first = from.as_ref().or(via.as_ref());
         let ids = explain::Proxies { first: first.map(|handle| handle.id), last: to.as_ref().map(|handle| handle.id) };
-        let explained = self.on_branch(&CHANGES, move |branch| explain::explain(branch, &candidate, &question, ids));
+        let explained = self.on_branch(&ANALYSES, move |branch| explain::explain(branch, &candidate, &question, ids));
         let mut explained = explained.await??;
         if !is_candidate {
             for handle in first.into_iter().chain(&to) {
@@ -266,7 +266,7 @@ impl pb::admin_server::Admin for AdminServer {
             Some(object) => describe::Subject::Object(object_key(&object)?),
             None => describe::Subject::Client(self.find(&sidecar, &namespace)?.id),
         };
-        let described = self.on_branch(&CHANGES, move |branch| describe::describe(branch, &subject)).await??;
+        let described = self.on_branch(&ANALYSES, move |branch| describe::describe(branch, &subject)).await??;
         Ok(Response::new(described.told(&self.streams, &self.engine).await))
     }
 

@@ -60,8 +60,12 @@ fn encode(name: &ListenerName, address: core::Address, listener: &BoundListener)
         BoundListener::Connections(connections) => {
             let targets: Vec<&ConnectionTarget> = connections.values().collect();
             match targets[..] {
-                // The only service of a port has every connection to it, so that nothing has to be found out of them.
-                [only] if only.source.is_none() => (vec![tcp_chain(only)], outbound),
+                // The only service of a port has every connection to it, so that nothing has to be found out of them but the host
+                // of which DNS is asked.
+                [only] if only.source.is_none() => {
+                    listener_filters.extend(only.port_of_named_host.map(|_| tls_inspector()));
+                    (vec![tcp_chain(only)], outbound)
+                }
                 _ => {
                     if names_servers(connections) {
                         listener_filters.push(tls_inspector());
