@@ -1,6 +1,6 @@
 //! Real gRPC clients and servers without sidecars, against a real control plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, BufMut, Bytes};
 use rutter_tests::process::{ControlPlane, eventually};
 use rutter_tests::root;
@@ -280,6 +280,7 @@ async fn follows_every_change(script: &str) -> Result<()> {
     // A header.
     answered_by(&client, "user=jason", &["v1"]).await?;
     answered_by(&client, "", &["v1", "v2"]).await?;
+    told_and_foreseen(dir.path(), &plane).await?;
     // A restart of the control plane, and a change after it.
     plane.kill().await?;
     answered_by(&client, "", &["v1", "v2"]).await?;
@@ -298,5 +299,42 @@ async fn follows_every_change(script: &str) -> Result<()> {
         assert!(status.lines().any(|line| line.contains(name) && line.contains("SYNCED")), "{status}");
     }
     assert!(!status.contains("NACK") && status.contains("gRPC"), "{status}");
+    Ok(())
+}
+
+/// Checks what is explained of calls of the client, and that a change sends it what was foreseen.
+async fn told_and_foreseen(dir: &Path, plane: &ControlPlane) -> Result<()> {
+    let url = "http://names.shop.svc.cluster.local:7070/names.Names/Name";
+    let told = plane.ctl(&["explain", "--from", "client.shop", "POST", url]).await?;
+    ensure!(told.contains("50 %: sent to 127.0.41.1:7070") && told.contains("50 %: sent to 127.0.41.2:7070"), "{told}");
+    let of_jason = plane.ctl(&["explain", "--from", "client.shop", "POST", url, "-H", "user: jason"]).await?;
+    ensure!(of_jason.contains("\nsent to 127.0.41.1:7070") && of_jason.contains("spec.http[0].match[0]"), "{of_jason}");
+    let change = dir.join("change.yaml");
+    std::fs::write(&change, routes(40))?;
+    let change = change.display().to_string();
+    let foreseen = plane.ctl(&["apply", "-f", &change, "--dry-run", "--impact", "-o", "json"]).await?;
+    let foreseen: Value = serde_json::from_str(&foreseen)?;
+    let groups = foreseen["impact"]["groups"].as_array().context("groups")?;
+    let is_client =
+        |group: &&Value| group["sidecars"].as_array().is_some_and(|all| all.contains(&json!("client.shop")));
+    let group = groups.iter().find(is_client).with_context(|| foreseen.to_string())?;
+    let names = |resources: &Value| -> BTreeSet<String> {
+        let name = |resource: &Value| resource["name"].as_str().unwrap_or_default().to_owned();
+        resources.as_array().into_iter().flatten().map(name).collect()
+    };
+    let revision = foreseen["impact"]["revision"].as_u64().context("a revision")?;
+    plane.ctl(&["apply", "-f", &change, "--wait"]).await?;
+    let since = (revision + 1).to_string();
+    let pushes: Value =
+        serde_json::from_str(&plane.ctl(&["pushes", "client", "--since", &since, "-o", "json"]).await?)?;
+    let sent: BTreeSet<String> = pushes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|push| push["names"].as_array().cloned().unwrap_or_default())
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    ensure!(names(&group["resources"]) == sent && !sent.is_empty(), "foreseen {group}, sent {pushes}");
+    plane.apply(&routes(50), &["--wait"]).await?;
     Ok(())
 }

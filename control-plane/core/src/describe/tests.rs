@@ -332,7 +332,11 @@ fn a_destination_rule_is_told_with_why_it_does_not_apply() {
 
 #[test]
 fn rules_that_are_not_one_rule_and_routes_that_no_server_serves_are_without_effect() {
-    check(Kind::DestinationRule, "shop", "narrow", expect![[r#"
+    check(
+        Kind::DestinationRule,
+        "shop",
+        "narrow",
+        expect![[r#"
         destinationRule shop/narrow
           host: web.shop.svc.cluster.local
           subsets: v3
@@ -342,8 +346,13 @@ fn rules_that_are_not_one_rule_and_routes_that_no_server_serves_are_without_effe
           not by 2: destinationRule shop/web applies, which is older
           not by 2: it is not exported to their namespace
           not by 2: they do not see its host
-    "#]]);
-    check(Kind::VirtualService, "shop", "stray", expect![[r#"
+    "#]],
+    );
+    check(
+        Kind::VirtualService,
+        "shop",
+        "stray",
+        expect![[r#"
         virtualService shop/stray
           hosts: stray.org
           gateways: gateway shop/edge
@@ -354,7 +363,8 @@ fn rules_that_are_not_one_rule_and_routes_that_no_server_serves_are_without_effe
           not by 5: it is for gateways alone
           not by 1: none of its hosts is one of a server
           without effect: gateway shop/edge: has no server for any of the hosts (0)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -363,7 +363,8 @@ fn the_ports_of_a_gateway_are_those_of_its_service() {
         route : /* x-forwarded-proto=http <- virtualService shop/all spec.http[0].match[0]
         = 1.000
           Answered { status: 200, grpc_status: None, flag: "", reason: "" }
-    "#]].assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
+    "#]]
+    .assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
     // So it is where the virtual hosts stand in the table.
     let id = mesh.connect(rutter_api::SidecarNode { takes_virtual_hosts: false, ..edge });
     expect![[r#"
@@ -373,7 +374,8 @@ fn the_ports_of_a_gateway_are_those_of_its_service() {
         route : /* x-forwarded-proto=http <- virtualService shop/all spec.http[0].match[0]
         = 1.000
           Answered { status: 200, grpc_status: None, flag: "", reason: "" }
-    "#]].assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
+    "#]]
+    .assert_eq(&told(&mesh, id, &http("a.test", 80, "/")));
 }
 
 #[test]
@@ -392,7 +394,8 @@ fn listeners_that_a_sidecar_object_binds_are_found_where_they_are() {
         = 1.000
           cluster outbound|3306||db.bank.svc.cluster.local: EDS, LEAST_REQUEST <- service bank/db spec.ports[port=3306]
           Closed { flag: "UH", reason: "no endpoint of outbound|3306||db.bank.svc.cluster.local can be used" }
-    "#]].assert_eq(&told(&mesh, id, &bytes));
+    "#]]
+    .assert_eq(&told(&mesh, id, &bytes));
     let id = mesh.connect(node("captured", "shop", "10.0.0.7"));
     let sources = Sources::of(&mesh, id).unwrap();
     let arrival = http("captured", 9000, "/").arrival_inbound(&sources, 9000).unwrap();
@@ -407,7 +410,8 @@ fn listeners_that_a_sidecar_object_binds_are_found_where_they_are() {
           endpoints : 1 endpoint <- sidecar shop/s spec.ingress[0]
           127.0.0.1:9001 1.000 <- sidecar shop/s spec.ingress[0]
           as captured /
-    "#]].assert_eq(&walked(&mesh, id, &arrival));
+    "#]]
+    .assert_eq(&walked(&mesh, id, &arrival));
 }
 
 #[test]
