@@ -15,6 +15,7 @@ pub mod expect;
 pub mod fleet;
 pub mod http;
 pub mod meshes;
+pub mod otlp;
 pub mod process;
 pub mod schema;
 pub mod tls;

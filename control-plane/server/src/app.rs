@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::identity::identify_sidecar;
 use crate::lrs::LoadReports;
 use crate::metrics::Metrics;
+use crate::otlp::{self, Exporter};
 use crate::sealing::Sealer;
 use crate::settings::{LimitSettings, Settings, StoreSettings};
 use crate::shutdown::stopped;
@@ -47,6 +48,8 @@ pub struct App {
     limits: LimitSettings,
     /// The places of connections to xDS.
     gate: Arc<Gate>,
+    /// What sends traces of changes to a collector. `None` means that there is none.
+    exporter: Option<Exporter>,
     /// Turns true when the process ends.
     stop: watch::Sender<bool>,
 }
@@ -75,7 +78,11 @@ impl App {
             settle: settings.store.config_settle_ms.0,
             poll: settings.store.config_poll_s.map(|poll| poll.0),
         };
-        let traces = Traces::default();
+        let (export, exporter) = match &settings.traces.otlp_endpoint {
+            Some(endpoint) => Some(otlp::exporter(endpoint, &metrics)?).unzip(),
+            None => (None, None),
+        };
+        let traces = Traces::exported(export);
         let target = FolderTarget {
             store: store.clone(),
             sealer: sealer.clone(),
@@ -118,6 +125,7 @@ impl App {
             admin_socket,
             limits: settings.limits,
             gate,
+            exporter,
             stop,
         })
     }
@@ -162,6 +170,10 @@ impl App {
         let loads = LoadReports { metrics: self.admin.metrics.clone(), stop: stopped.clone() };
         let server = XdsServer { limits: self.limits, gate: self.gate.clone(), service: self.service, loads };
         tasks.spawn(named("xds", server.serve(self.xds, stopped.clone())));
+        if let Some(exporter) = self.exporter {
+            let (traces, streams) = (self.admin.engine.traces().clone(), self.admin.streams.clone());
+            tasks.spawn(named("otlp", exporter.run(traces, streams, stopped.clone())));
+        }
         tasks.spawn(named("admin", admin::serve(self.admin_sockets, self.admin, self.gate)));
         if let Some(folder) = self.folder {
             tasks.spawn(named("folder", folder.run(stopped)));

@@ -22,6 +22,7 @@ mod identity;
 mod lrs;
 mod metrics;
 mod oracle;
+mod otlp;
 mod parallel;
 mod process_metrics;
 pub mod scripted_server;
@@ -39,7 +40,7 @@ use rutter_api::LogWriter;
 pub use app::App;
 pub use settings::{
     AddressSettings, Command, LimitSettings, LogFormat, LogSettings, Megabytes, MeshOptions, Milliseconds, Restore,
-    Seconds, Settings, StoreSettings,
+    Seconds, Settings, StoreSettings, TraceSettings,
 };
 pub use shutdown::shutdown_signal;
 

@@ -55,6 +55,8 @@ pub(crate) struct Metrics {
     pub(crate) encodes: Gauge,
     pub(crate) scopes: Gauge,
     pub(crate) rejected: Counter,
+    pub(crate) otlp_exported: Counter,
+    pub(crate) otlp_dropped: Counter,
     findings: Family<LevelLabel, Gauge>,
     pub(crate) store_writable: Gauge,
     pub(crate) store_failures: Counter,
@@ -114,6 +116,12 @@ impl Default for Metrics {
                 "What rutterctl analyze finds in the config in force, by level, looked at every second",
             ),
             rejected: new(into, "config_rejected", "Applies that were refused"),
+            otlp_exported: new(
+                into,
+                "otlp_traces_exported",
+                "Traces of changes that a collector took (--otlp-endpoint)",
+            ),
+            otlp_dropped: new(into, "otlp_traces_dropped", "Traces of changes that no collector took in time"),
             store_writable: new(into, "store_writable", "1 if the store takes commits, 0 if it can only be read"),
             store_failures: new(into, "store_failures", "Commits that the store could not make durable"),
             verify_checks: new(into, "verify_checks", "Full recomputations compared (--verify)"),
@@ -235,6 +243,10 @@ mod tests {
             # TYPE rutter_scopes gauge
             # HELP rutter_config_rejected Applies that were refused.
             # TYPE rutter_config_rejected counter
+            # HELP rutter_otlp_traces_exported Traces of changes that a collector took (--otlp-endpoint).
+            # TYPE rutter_otlp_traces_exported counter
+            # HELP rutter_otlp_traces_dropped Traces of changes that no collector took in time.
+            # TYPE rutter_otlp_traces_dropped counter
             # HELP rutter_store_writable 1 if the store takes commits, 0 if it can only be read.
             # TYPE rutter_store_writable gauge
             # HELP rutter_store_failures Commits that the store could not make durable.
@@ -301,6 +313,8 @@ mod tests {
             rutter_encodes 0
             rutter_scopes 0
             rutter_config_rejected_total 0
+            rutter_otlp_traces_exported_total 0
+            rutter_otlp_traces_dropped_total 0
             rutter_store_writable 0
             rutter_store_failures_total 0
             rutter_verify_checks_total 0

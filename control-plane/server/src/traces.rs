@@ -4,12 +4,26 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::mpsc;
+
 /// The number of batches, and of commits, that are remembered.
 const KEPT: usize = 256;
 
 /// The times of the latest changes. All clones are one list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Traces(Arc<Mutex<Kept>>);
+pub(crate) struct Traces {
+    kept: Arc<Mutex<Kept>>,
+    /// Where batches are sent as well. `None` means nowhere.
+    export: Option<Export>,
+}
+
+/// Where batches are sent, without waiting: what finds no place is counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Export {
+    pub(crate) batches: mpsc::Sender<BatchTrace>,
+    pub(crate) dropped: Counter,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -44,8 +58,13 @@ pub(crate) struct BatchTrace {
 }
 
 impl Traces {
+    /// Returns a list whose batches are also sent somewhere.
+    pub(crate) fn exported(export: Option<Export>) -> Self {
+        Self { export, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers how long the store took for a commit.
@@ -59,6 +78,11 @@ impl Traces {
 
     /// Remembers a batch.
     pub(crate) fn record(&self, batch: BatchTrace) {
+        if let Some(Export { batches, dropped }) = &self.export
+            && batches.try_send(batch.clone()).is_err()
+        {
+            dropped.inc();
+        }
         let batches = &mut self.lock().batches;
         if batches.len() == KEPT {
             batches.pop_front();

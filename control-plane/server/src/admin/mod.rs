@@ -45,6 +45,7 @@ use door::Door;
 use tokens::Tokens;
 
 pub(crate) use service::AdminServer;
+pub(crate) use trace::{Arrival, arrival};
 
 /// The number of connections to the admin API over TCP.
 const CONNECTIONS_MAX: usize = 128;

@@ -15,11 +15,11 @@ const NAMED: usize = 10;
 
 /// When a sidecar was sent a change, and when it had answered all of it, counted from when the engine learnt of the change.
 #[derive(Debug, Clone, Copy, Default)]
-struct Arrival {
-    sent: Duration,
+pub(crate) struct Arrival {
+    pub(crate) sent: Duration,
     /// `None` means that it has not.
-    answered: Option<Duration>,
-    is_refused: bool,
+    pub(crate) answered: Option<Duration>,
+    pub(crate) is_refused: bool,
 }
 
 /// Returns where the time of a revision went. `None` means that it is not remembered.
@@ -36,7 +36,8 @@ pub(super) async fn trace(revision: u64, traces: &Traces, streams: &OpenStreams)
     Some(told(&batch, store, arrivals))
 }
 
-fn arrival(stream: &AdsStream, revision: u64, learnt: Instant) -> Option<Arrival> {
+/// Returns when the client of a stream was sent a revision, and when it had answered. `None` means that nothing is known of it.
+pub(crate) fn arrival(stream: &AdsStream, revision: u64, learnt: Instant) -> Option<Arrival> {
     let mut arrival: Option<Arrival> = None;
     for push in stream.pushes().filter(|push| push.revision == revision) {
         let sent = (push.since + push.sent_after()).saturating_duration_since(learnt);

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rutter_api::{ADMIN_SOCKET, MEMORY_ADMIN_SOCKET, TOKENS_FILE};
 
-pub use sections::{AddressSettings, LimitSettings, LogFormat, LogSettings, MeshOptions, StoreSettings};
+pub use sections::{AddressSettings, LimitSettings, LogFormat, LogSettings, MeshOptions, StoreSettings, TraceSettings};
 pub use units::{Megabytes, Milliseconds, Seconds};
 
 #[derive(Parser)]
@@ -68,6 +68,9 @@ pub struct Settings {
     /// What clients may cost.
     #[command(flatten)]
     pub limits: LimitSettings,
+    /// Where the times of changes are sent.
+    #[command(flatten)]
+    pub traces: TraceSettings,
     /// The log.
     #[command(flatten)]
     pub log: LogSettings,
@@ -544,6 +547,12 @@ mod tests {
                       [env: RUTTER_RESETS_MAX]
                       [default: 20]
 
+                  --otlp-endpoint <URL>
+                      Address of a collector that takes OTLP over gRPC, as http://HOST:4317, to which a trace of each change is
+                      sent: from the commit to the answer of the last sidecar. By default there is none
+
+                      [env: RUTTER_OTLP_ENDPOINT]
+
                   --log-format <FORMAT>
                       Format of log lines
 
@@ -624,6 +633,9 @@ mod tests {
                     ),
                     resets_max: 20,
                 },
+                traces: TraceSettings {
+                    otlp_endpoint: None,
+                },
                 log: LogSettings {
                     log_format: Text,
                 },
@@ -639,7 +651,7 @@ mod tests {
                     root-namespace = 'r'\ndomain = 'm'\nwhole-route-tables = true\ninherit-egress = true\nanalysis = false\nverify = true\ndebounce-ms = 1\n\
                     debounce-max-ms = 2\nstuck-after-s = 3\nin-flight-mb = 4\nrequest-mb = 5\nnames-max = 6\n\
                     streams-per-sidecar = 7\nstreams-per-second = 8\nkeepalive-s = 9\nkeepalive-timeout-s = 10\n\
-                    connection-age-s = 11\nresets-max = 12\nconnections-max = 15\nconnections-per-address = 16\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";
+                    connection-age-s = 11\nresets-max = 12\notlp-endpoint = 'http://c:1'\nconnections-max = 15\nconnections-per-address = 16\nlog-format = 'json'\nconfig-settle-ms = 13\nconfig-poll-s = 14\n";
         let settings = read(&[], file).unwrap();
         let command = Cli::command();
         let arguments = command.find_subcommand(SERVE).unwrap().get_arguments();
@@ -654,6 +666,11 @@ mod tests {
         let store = &settings.store;
         assert_eq!(store.config_settle_ms.0, Duration::from_millis(13));
         assert_eq!(store.config_poll_s, Some(Seconds::new(14)));
+        assert_eq!(settings.traces.otlp_endpoint.as_deref(), Some("http://c:1"));
+        for wrong in ["c:1", "http://c", "https://c:1", "ftp://c:1"] {
+            let error = read(&[], &format!("memory = true\notlp-endpoint = '{wrong}'")).unwrap_err();
+            assert!(error.contains("want http://HOST:PORT, got"), "{error}");
+        }
         let limits = settings.limits;
         assert_eq!((limits.stuck_after_s.0, limits.in_flight_mb.0), (Duration::from_secs(3), 4 << 20));
         assert_eq!((limits.request_mb.0, limits.names_max, limits.streams_per_sidecar), (5 << 20, 6, 7));

@@ -210,6 +210,24 @@ impl LimitSettings {
     }
 }
 
+/// Where the times of changes are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct TraceSettings {
+    /// Address of a collector that takes OTLP over gRPC, as http://HOST:4317, to which a trace of each change is sent: from the commit to the answer of the last sidecar. By default there is none
+    #[arg(long, env = "RUTTER_OTLP_ENDPOINT", value_name = "URL", value_parser = otlp_endpoint)]
+    pub otlp_endpoint: Option<String>,
+}
+
+fn otlp_endpoint(text: &str) -> Result<String, String> {
+    let wrong = || format!("want http://HOST:PORT, got {text:?}");
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    match (uri.scheme_str(), uri.port_u16()) {
+        (Some("http"), Some(1..)) => Ok(text.to_owned()),
+        (Some("https"), _) => Err("want http://HOST:PORT, got a URL of https (TLS is not built yet)".to_owned()),
+        (_, _) => Err(wrong()),
+    }
+}
+
 /// The log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct LogSettings {
