@@ -568,6 +568,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a list of all settings")]
     fn defaults_are_those_of_the_documents() {
         expect![[r#"
             Settings {
