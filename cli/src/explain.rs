@@ -10,9 +10,11 @@ use crate::args::{Explain, Output};
 use crate::client::Admin;
 use crate::config_dump::ConfigDump;
 use crate::files::read;
-use crate::output::{Out, print, table};
+use crate::output::{Out, print, table, width};
 use crate::usage::usage;
 
+/// The width of a terminal below which steps are no table.
+const TABLE_WIDTH: u16 = 72;
 /// The number of addresses of a config dump that are told.
 const ADDRESSES_TOLD: usize = 5;
 /// The number of endpoints that are shown. JSON has more.
@@ -151,6 +153,9 @@ fn print_steps(steps: &[pb::ExplainedStep], out: Out<'_>) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
+    if width().is_some_and(|width| width < TABLE_WIDTH) {
+        return print_list(steps, out);
+    }
     let has_states = steps.iter().any(|step| !step.state.is_empty());
     let has_objects = steps.iter().any(|step| !step.made_by.is_empty());
     let mut heads = vec!["STEP", "NAME", "WHAT"];
@@ -171,6 +176,18 @@ fn print_steps(steps: &[pb::ExplainedStep], out: Out<'_>) -> Result<()> {
         rows.add_row(row);
     }
     writeln!(out, "{rows}")?;
+    Ok(())
+}
+
+/// Prints steps one below the other, for narrow terminals.
+fn print_list(steps: &[pb::ExplainedStep], out: Out<'_>) -> Result<()> {
+    for pb::ExplainedStep { kind, name, text, made_by, state, error } in steps {
+        writeln!(out, "{kind} {}", printable_line(name))?;
+        let state = if error.is_empty() { state.clone() } else { format!("{state}: {}", error.trim()) };
+        let made_by = if made_by.is_empty() { String::new() } else { format!("made by {}", made_by.join(", ")) };
+        let texts = [text, &state, &made_by].into_iter().filter(|text| !text.is_empty());
+        texts.into_iter().try_for_each(|text| writeln!(out, "  {}", printable_line(text)))?;
+    }
     Ok(())
 }
 
@@ -238,4 +255,87 @@ fn explained_json(explained: &pb::ExplainResponse) -> Value {
         "revision": explained.revision, "proxies": explained.proxies.iter().map(proxy).collect::<Vec<_>>(),
         "notes": explained.notes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn step(kind: &str, name: &str, state: &str) -> pb::ExplainedStep {
+        pb::ExplainedStep {
+            kind: kind.into(),
+            name: name.into(),
+            text: "/a*".into(),
+            made_by: vec!["virtualService shop/a spec.http[0]".into()],
+            state: state.into(),
+            error: if state == "REFUSED" { "no\n".into() } else { String::new() },
+        }
+    }
+
+    fn lines(out: Vec<u8>) -> String {
+        let text = String::from_utf8(out).unwrap();
+        text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    #[test]
+    fn the_steps_and_every_end_are_shown() {
+        let endpoint = |number: u32| pb::ExplainedEndpoint {
+            address: format!("10.0.0.{number}:80"),
+            share: 0.04,
+            health: "UNKNOWN".into(),
+            ..Default::default()
+        };
+        let end = |share: f64, text: &str| pb::ExplainedEnd { share, text: text.into(), ..Default::default() };
+        let to_endpoints = pb::ExplainedEnd {
+            steps: vec![step("cluster", "outbound|80||a.shop", "REFUSED")],
+            endpoints: (0..25).map(endpoint).collect(),
+            endpoints_left_out: 5,
+            ..end(0.75, "sent to one of 30 endpoints")
+        };
+        let proxy = pb::ExplainedProxy {
+            sidecar: "web-1.shop".into(),
+            side: "outbound".into(),
+            arrives: "a connection to 10.9.0.1:80 is redirected to the proxy".into(),
+            steps: vec![step("route", "", "ACKED")],
+            ends: vec![end(0.25, "the proxy answers 500 FI: a fault is injected"), to_endpoints],
+            arrival: None,
+        };
+        let explained = pb::ExplainResponse { revision: 7, proxies: vec![proxy], notes: vec!["something".into()] };
+        let mut out = Vec::new();
+        print_explained(&explained, &mut out).unwrap();
+        let text = lines(out);
+        let endpoints = text.lines().filter(|line| line.contains("10.0.0.")).count();
+        assert_eq!(endpoints, ENDPOINTS_SHOWN);
+        let rest: Vec<&str> = text.lines().filter(|line| !line.contains("10.0.0.")).collect();
+        expect![[r#"
+            web-1.shop, outbound: a connection to 10.9.0.1:80 is redirected to the proxy
+             STEP   NAME  WHAT  STATE  MADE BY
+             route  -     /a*   ACKED  virtualService shop/a spec.http[0]
+
+            25 %: the proxy answers 500 FI: a fault is injected
+
+            75 %: sent to one of 30 endpoints
+             STEP     NAME                 WHAT  STATE        MADE BY
+             cluster  outbound|80||a.shop  /a*   REFUSED: no  virtualService shop/a spec.http[0]
+             ENDPOINT      SHARE  HEALTH   LOCALITY  PRIORITY  MADE BY
+            10 more endpoints are not shown (-o json has the first 25)
+
+            note: something
+        "#]].assert_eq(&(rest.join("\n") + "\n"));
+        assert_eq!(explained_json(&explained)["proxies"][0]["ends"][1]["endpointsLeftOut"], 5);
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_a_list() {
+        let mut out = Vec::new();
+        print_list(&[step("route", "api", "REFUSED")], &mut out).unwrap();
+        expect![[r#"
+            route api
+              /a*
+              REFUSED: no
+              made by virtualService shop/a spec.http[0]
+        "#]].assert_eq(&lines(out));
+    }
 }

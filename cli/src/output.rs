@@ -29,7 +29,7 @@ const BLANKS: usize = 2;
 /// Sets the heads of the columns of a table.
 pub(crate) fn set_heads(table: &mut Table, heads: &[&str]) {
     table.set_header(heads);
-    let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) else { return };
+    let Some(width) = width() else { return };
     let widths: Vec<u16> = heads.iter().map(|head| u16::try_from(head.len() + BLANKS).unwrap_or(u16::MAX)).collect();
     if widths.iter().map(|width| u32::from(*width)).sum::<u32>() > u32::from(width) {
         return;
@@ -38,6 +38,11 @@ pub(crate) fn set_heads(table: &mut Table, heads: &[&str]) {
     for (column, width) in table.column_iter_mut().zip(widths) {
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
     }
+}
+
+/// Returns the width of the terminal. `None` means that there is none.
+pub(crate) fn width() -> Option<u16> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(terminal_size::Width(width), _)| width)
 }
 
 /// Returns whether what is printed for people may have colours.

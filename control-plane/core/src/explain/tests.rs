@@ -139,29 +139,29 @@ fn a_route_is_told_with_its_rule_and_every_way_that_chance_can_take() {
     check(
         &http("web", 80, "/api/a"),
         expect![[r#"
-        listener virtualOutbound: hands the connection to the listener of its destination <- 
-        listener 0.0.0.0_80: at 0.0.0.0:80 <- 
-        filter chain : takes plain, http/1.1 or h2c <- 
-        virtual host 80/web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
-        route api: /api* <- virtualService shop/web spec.http[1].match[1]
-        filter fault: answers 25 % of requests itself <- virtualService shop/web spec.http[1].match[1]
-        retry : tried again up to 2 times on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes <- virtualService shop/web spec.http[1].match[1]
-        = 0.250
-          Answered { status: 500, grpc_status: None, flag: "FI", reason: "a fault is injected" }
-        = 0.562
-          rewrite : path /v1/a <- virtualService shop/web spec.http[1].match[1]
-          cluster outbound|80|v1|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[1], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
-          endpoints : 1 endpoint <- service shop/web
-          10.1.0.1:8080 1.000 <- endpointSlice shop/web-1 endpoints[1]
-          as web /v1/a
-        = 0.188
-          rewrite : path /v1/a <- virtualService shop/web spec.http[1].match[1]
-          cluster outbound|80||outside.test: EDS, LEAST_REQUEST <- serviceEntry shop/outside spec.ports[2]
-          endpoints : one of 2 endpoints <- serviceEntry shop/outside
-          10.2.0.1:80 0.250 <- serviceEntry shop/outside spec.endpoints[0]
-          10.2.0.2:80 0.750 <- serviceEntry shop/outside spec.endpoints[1]
-          as web /v1/a
-    "#]],
+            listener virtualOutbound: hands the connection to the listener of its destination <- 
+            listener 0.0.0.0_80: at 0.0.0.0:80 <- 
+            filter chain : takes plain, http/1.1 or h2c <- 
+            virtual host 80/web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
+            route api: /api* <- virtualService shop/web spec.http[1].match[1]
+            filter fault: answers 25 % of requests itself <- virtualService shop/web spec.http[1].match[1]
+            retry : tried again up to 2 times on connect-failure, refused-stream, unavailable, cancelled, retriable-status-codes <- virtualService shop/web spec.http[1].match[1]
+            = 0.250
+              Answered { status: 500, grpc_status: None, flag: "FI", reason: "a fault is injected" }
+            = 0.562
+              rewrite : path /v1/a <- virtualService shop/web spec.http[1].match[1]
+              cluster outbound|80|v1|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[1], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
+              endpoints : 1 endpoint <- service shop/web
+              10.1.0.1:8080 1.000 <- endpointSlice shop/web-1 endpoints[1]
+              as web /v1/a
+            = 0.188
+              rewrite : path /v1/a <- virtualService shop/web spec.http[1].match[1]
+              cluster outbound|80||outside.test: EDS, LEAST_REQUEST <- serviceEntry shop/outside spec.ports[2]
+              endpoints : one of 2 endpoints <- serviceEntry shop/outside
+              10.2.0.1:80 0.250 <- serviceEntry shop/outside spec.endpoints[0]
+              10.2.0.2:80 0.750 <- serviceEntry shop/outside spec.endpoints[1]
+              as web /v1/a
+        "#]],
     );
 }
 
@@ -186,16 +186,16 @@ fn a_route_to_nothing_ends_with_its_reason() {
     check(
         &http("web", 80, "/"),
         expect![[r#"
-        listener virtualOutbound: hands the connection to the listener of its destination <- 
-        listener 0.0.0.0_80: at 0.0.0.0:80 <- 
-        filter chain : takes plain, http/1.1 or h2c <- 
-        virtual host 80/web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
-        route : /* <- virtualService shop/web spec.http[3]
-        retry : tried again up to 2 times on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes <- virtualService shop/web spec.http[3]
-        = 1.000
-          cluster outbound|80|v0|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[0], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
-          Answered { status: 503, grpc_status: None, flag: "UH", reason: "no endpoint of outbound|80|v0|web.shop.svc.cluster.local can be used" }
-    "#]],
+            listener virtualOutbound: hands the connection to the listener of its destination <- 
+            listener 0.0.0.0_80: at 0.0.0.0:80 <- 
+            filter chain : takes plain, http/1.1 or h2c <- 
+            virtual host 80/web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
+            route : /* <- virtualService shop/web spec.http[3]
+            retry : tried again up to 2 times on connect-failure, refused-stream, unavailable, cancelled, retriable-status-codes <- virtualService shop/web spec.http[3]
+            = 1.000
+              cluster outbound|80|v0|web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web-more spec.subsets[0], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
+              Answered { status: 503, grpc_status: None, flag: "UH", reason: "no endpoint of outbound|80|v0|web.shop.svc.cluster.local can be used" }
+        "#]],
     );
     check(
         &http("nobody.test", 80, "/"),
@@ -296,7 +296,7 @@ fn a_gateway_is_told_by_its_servers() {
         filter chain : takes everything else <- gateway shop/edge spec.servers[1]
         virtual host http.8080/a.test:8080: for a.test <- gateway shop/edge, virtualService shop/all, virtualService shop/some
         route : /* <- virtualService shop/all spec.http[0]
-        retry : tried again up to 2 times on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes <- virtualService shop/all spec.http[0]
+        retry : tried again up to 2 times on connect-failure, refused-stream, unavailable, cancelled, retriable-status-codes <- virtualService shop/all spec.http[0]
         = 1.000
           cluster outbound|80||web.shop.svc.cluster.local: EDS, RANDOM <- service shop/web spec.ports[port=80], destinationRule shop/web spec.trafficPolicy.portLevelSettings[0]
           endpoints : 1 endpoint <- service shop/web
@@ -426,7 +426,7 @@ fn a_whole_table_is_told_with_the_objects_of_the_host() {
         virtual host web.shop.svc.cluster.local:80: for web.shop.svc.cluster.local and 5 other names <- service shop/web, virtualService shop/web
         route api: /x <- virtualService shop/web spec.http[1].match[0]
         filter fault: answers 25 % of requests itself <- virtualService shop/web spec.http[1].match[0]
-        retry : tried again up to 2 times on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes <- virtualService shop/web spec.http[1].match[0]
+        retry : tried again up to 2 times on connect-failure, refused-stream, unavailable, cancelled, retriable-status-codes <- virtualService shop/web spec.http[1].match[0]
         = 0.250
           Answered { status: 500, grpc_status: None, flag: "FI", reason: "a fault is injected" }
         = 0.562

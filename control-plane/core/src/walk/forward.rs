@@ -182,7 +182,7 @@ fn retries(action: &pb::RouteAction) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(retries) = &action.retry_policy {
         let times = retries.num_retries.unwrap_or(1);
-        parts.push(format!("tried again up to {times} times on {}", retries.retry_on));
+        parts.push(format!("tried again up to {times} times on {}", retries.retry_on.replace(',', ", ")));
         if !retries.retriable_status_codes.is_empty() {
             let codes: Vec<String> = retries.retriable_status_codes.iter().map(u32::to_string).collect();
             parts.push(format!("statuses {}", codes.join(", ")));
