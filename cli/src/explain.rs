@@ -323,7 +323,8 @@ mod tests {
             10 more endpoints are not shown (-o json has the first 25)
 
             note: something
-        "#]].assert_eq(&(rest.join("\n") + "\n"));
+        "#]]
+        .assert_eq(&(rest.join("\n") + "\n"));
         assert_eq!(explained_json(&explained)["proxies"][0]["ends"][1]["endpointsLeftOut"], 5);
     }
 
@@ -336,6 +337,7 @@ mod tests {
               /a*
               REFUSED: no
               made by virtualService shop/a spec.http[0]
-        "#]].assert_eq(&lines(out));
+        "#]]
+        .assert_eq(&lines(out));
     }
 }

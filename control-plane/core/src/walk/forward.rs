@@ -12,9 +12,9 @@ use super::endpoints::{Choice, choice, is_told};
 use super::filters::{answer, percent, seconds, share};
 use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, TlsHello, scaled, text};
 
-/// Where something is sent from.
+/// What has to be known of the proxy and of the connection.
 #[derive(Clone, Copy)]
-pub(super) struct From<'a> {
+pub(super) struct Context<'a> {
     pub(super) resources: &'a dyn Resources,
     pub(super) arrival: &'a Arrival,
     /// The host that the client names in TLS, as far as the listener finds it out.
@@ -29,7 +29,7 @@ pub(super) fn forwarded(
     action: &pb::RouteAction,
     request: &HttpRequest,
     at: &Step,
-    from: From<'_>,
+    context: Context<'_>,
 ) -> (Vec<Step>, Vec<End>) {
     use pb::route_action::ClusterSpecifier;
     let mut steps = Vec::new();
@@ -76,7 +76,7 @@ pub(super) fn forwarded(
         if let Some(host) = rewritten_host(action, cluster) {
             sent.authority = host.clone();
         }
-        let mut of_cluster = to_cluster(name, Some(&sent), from);
+        let mut of_cluster = to_cluster(name, Some(&sent), context);
         if let Some(text) = difference(request, &sent) {
             of_cluster.steps.insert(0, step(StepKind::Rewrite, "", text));
         }
@@ -195,20 +195,20 @@ fn retries(action: &pb::RouteAction) -> Option<String> {
 }
 
 /// Returns the end of what is sent to a cluster. `request` is none for a connection without requests.
-pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'_>) -> End {
+pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, context: Context<'_>) -> End {
     let fails = |flag: &'static str, reason: String| match request {
         Some(request) => answer(503, request, flag, reason),
         None => Outcome::closed(flag, reason),
     };
     let origin = Origin::Resource { resource_type: ResourceType::Cluster, name: name.to_owned() };
-    let body = from.resources.body(ResourceType::Cluster, name);
+    let body = context.resources.body(ResourceType::Cluster, name);
     let Some(cluster) = body.and_then(|body| cluster::Cluster::decode(body).ok()) else {
         let outcome = fails("NC", format!("the proxy has no cluster {name}"));
         return End { share: 1.0, steps: Vec::new(), outcome };
     };
     let step = Step { kind: StepKind::Cluster, name: name.to_owned(), text: described(&cluster), origin };
     let mut steps = vec![step];
-    let outcome = match choice(&cluster, from.resources) {
+    let outcome = match choice(&cluster, context.resources) {
         Choice::Endpoints(endpoints) if endpoints.is_empty() => {
             fails("UH", format!("no endpoint of {name} can be used"))
         }
@@ -223,7 +223,7 @@ pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'
             let tls = hello(&cluster, request);
             Outcome::Endpoints { cluster: name.to_owned(), endpoints, request: request.cloned(), tls }
         }
-        Choice::OriginalDestination => match from.arrival.entry {
+        Choice::OriginalDestination => match context.arrival.entry {
             Entry::Redirected(_) => {
                 Outcome::OriginalDestination { cluster: name.to_owned(), request: request.cloned() }
             }
@@ -231,17 +231,17 @@ pub(super) fn to_cluster(name: &str, request: Option<&HttpRequest>, from: From<'
                 fails("UH", "nothing was redirected to the proxy, so it knows no other destination".to_owned())
             }
         },
-        Choice::NamedHost => named_host(&cluster, request, from),
+        Choice::NamedHost => named_host(&cluster, request, context),
     };
     End { share: 1.0, steps, outcome }
 }
 
 /// Returns the end of what goes to the host that the client names.
-fn named_host(cluster: &cluster::Cluster, request: Option<&HttpRequest>, from: From<'_>) -> Outcome {
+fn named_host(cluster: &cluster::Cluster, request: Option<&HttpRequest>, context: Context<'_>) -> Outcome {
     let host = match request {
         Some(request) => with_port(&request.authority, if encrypts(cluster) { 443 } else { 80 }),
-        None => match (from.server_name, from.named_port) {
-            (Some(name), port) => format!("{name}:{}", port.unwrap_or(from.arrival.port)),
+        None => match (context.server_name, context.named_port) {
+            (Some(name), port) => format!("{name}:{}", port.unwrap_or(context.arrival.port)),
             (None, _) => return Outcome::closed("UH", "the proxy learns of no host that the client names in TLS"),
         },
     };

@@ -12,7 +12,7 @@ use rutter_api::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
 use super::chain::{Connection, chosen};
 use super::endpoints::address_text;
-use super::forward::{From, to_cluster};
+use super::forward::{Context, to_cluster};
 use super::route::{config_of, managed};
 use super::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Resources, Step, StepKind, Walk, scaled};
 
@@ -32,7 +32,7 @@ struct Bind {
 
 /// Returns what a proxy that has some resources does with what arrives.
 pub fn walk(resources: &dyn Resources, arrival: &Arrival) -> Walk {
-    let from = From { resources, arrival, server_name: None, named_port: None };
+    let context = Context { resources, arrival, server_name: None, named_port: None };
     let closed = |reason: String| Walk { steps: Vec::new(), ends: End::certain(Outcome::closed("", reason)) };
     let named = |name: &str| {
         let body = resources.body(ResourceType::Listener, name)?;
@@ -40,7 +40,7 @@ pub fn walk(resources: &dyn Resources, arrival: &Arrival) -> Walk {
     };
     let listener = match &arrival.entry {
         Entry::Named(name) => match named(name) {
-            Some(listener) => return asked_for(&listener, from),
+            Some(listener) => return asked_for(&listener, context),
             None => return closed(format!("there is no listener {name}")),
         },
         Entry::Redirected(name) => match named(name) {
@@ -64,7 +64,7 @@ pub fn walk(resources: &dyn Resources, arrival: &Arrival) -> Walk {
     if handed.is_some() {
         steps.push(listener_step(&listener, "hands the connection to the listener of its destination"));
     }
-    let rest = taken(&handed.unwrap_or(listener), from);
+    let rest = taken(&handed.unwrap_or(listener), context);
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
 }
@@ -132,17 +132,17 @@ fn socket(address: &core::Address) -> Option<(IpAddr, u32)> {
 }
 
 /// Returns what becomes of a call of the gRPC library, which asks for a listener by name.
-fn asked_for(listener: &pb::Listener, from: From<'_>) -> Walk {
+fn asked_for(listener: &pb::Listener, context: Context<'_>) -> Walk {
     let config = listener.api_listener.as_ref().and_then(|api| api.api_listener.as_ref());
     let manager = config.and_then(|config| hcm::HttpConnectionManager::decode(config.value.as_slice()).ok());
     let mut steps = vec![listener_step(listener, "the gRPC library asks for it by name")];
-    let rest = match (manager, &from.arrival.request) {
+    let rest = match (manager, &context.arrival.request) {
         (Some(manager), Some(request)) => {
             let mut call = request.clone();
             if !call.is_grpc() {
                 call.headers.push(("content-type".to_owned(), "application/grpc".to_owned()));
             }
-            of_library(managed(&manager, &listener.name, &call, from), &call)
+            of_library(managed(&manager, &listener.name, &call, context), &call)
         }
         (_, _) => Walk { steps: Vec::new(), ends: End::certain(Outcome::closed("", "the listener is none for calls")) },
     };
@@ -178,8 +178,8 @@ fn of_library(walk: Walk, call: &HttpRequest) -> Walk {
 }
 
 /// Returns what a listener does with a connection.
-fn taken(listener: &pb::Listener, from: From<'_>) -> Walk {
-    let arrival = from.arrival;
+fn taken(listener: &pb::Listener, context: Context<'_>) -> Walk {
+    let arrival = context.arrival;
     let address = listener.address.as_ref().map(address_text).unwrap_or_default();
     let mut steps = vec![listener_step(listener, &format!("at {address}"))];
     let inspects = |inspector: &str| listener.listener_filters.iter().any(|filter| is_on(filter, inspector, arrival));
@@ -217,7 +217,7 @@ fn taken(listener: &pb::Listener, from: From<'_>) -> Walk {
     let text = chain_text(&matched);
     steps.push(Step { kind: StepKind::FilterChain, name: chain.name.clone(), text, origin });
     let server_name = tls.and_then(|tls| tls.server_name.as_deref());
-    let rest = through(chain, &listener.name, From { server_name, named_port: named_port(chain), ..from });
+    let rest = through(chain, &listener.name, Context { server_name, named_port: named_port(chain), ..context });
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
 }
@@ -270,8 +270,8 @@ fn named_port(chain: &pb::FilterChain) -> Option<u16> {
 }
 
 /// Returns what the network filters of a chain do.
-fn through(chain: &pb::FilterChain, listener: &str, from: From<'_>) -> Walk {
-    let arrival = from.arrival;
+fn through(chain: &pb::FilterChain, listener: &str, context: Context<'_>) -> Walk {
+    let arrival = context.arrival;
     let ended = |outcome: Outcome| Walk { steps: Vec::new(), ends: End::certain(outcome) };
     let decrypts = chain.transport_socket.as_ref().is_some_and(|socket| socket.name.ends_with("tls"));
     if decrypts && arrival.tls.is_none() {
@@ -283,7 +283,7 @@ fn through(chain: &pb::FilterChain, listener: &str, from: From<'_>) -> Walk {
     };
     if config.type_url.ends_with(".TcpProxy") {
         let proxy = tcp::TcpProxy::decode(config.value.as_slice()).unwrap_or_default();
-        return Walk { steps: Vec::new(), ends: proxied(&proxy, from) };
+        return Walk { steps: Vec::new(), ends: proxied(&proxy, context) };
     }
     let manager = hcm::HttpConnectionManager::decode(config.value.as_slice()).unwrap_or_default();
     let scheme = if decrypts { "https" } else { "http" };
@@ -293,21 +293,21 @@ fn through(chain: &pb::FilterChain, listener: &str, from: From<'_>) -> Walk {
         }
         Some(request) => {
             let request = HttpRequest { scheme: scheme.to_owned(), ..request.clone() };
-            managed(&manager, listener, &request, from)
+            managed(&manager, listener, &request, context)
         }
         None => ended(Outcome::closed("DPE", "the filter chain reads HTTP, and the bytes are none")),
     }
 }
 
-fn proxied(proxy: &tcp::TcpProxy, from: From<'_>) -> Vec<End> {
+fn proxied(proxy: &tcp::TcpProxy, context: Context<'_>) -> Vec<End> {
     use tcp::tcp_proxy::ClusterSpecifier;
     match &proxy.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![to_cluster(name, None, from)],
+        Some(ClusterSpecifier::Cluster(name)) => vec![to_cluster(name, None, context)],
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
             let all: f64 = weighted.clusters.iter().map(|cluster| f64::from(cluster.weight)).sum();
             let used = weighted.clusters.iter().filter(|cluster| cluster.weight > 0);
             let ends = used.flat_map(|cluster| {
-                scaled(vec![to_cluster(&cluster.name, None, from)], f64::from(cluster.weight) / all)
+                scaled(vec![to_cluster(&cluster.name, None, context)], f64::from(cluster.weight) / all)
             });
             ends.collect()
         }

@@ -8,7 +8,7 @@ use rutter_api::pb::envoy::extensions::filters::network::http_connection_manager
 use super::condition::condition;
 use super::domain::{Found, virtual_host};
 use super::filters::{Filtered, answer, filtered};
-use super::forward::{From, forwarded};
+use super::forward::{Context, forwarded};
 use super::redirect::{redirected, to_https};
 use super::{End, HttpRequest, Origin, Outcome, Step, StepKind, Walk, path, scaled, text};
 
@@ -17,7 +17,7 @@ pub(super) fn managed(
     manager: &hcm::HttpConnectionManager,
     listener: &str,
     request: &HttpRequest,
-    from: From<'_>,
+    context: Context<'_>,
 ) -> Walk {
     use hcm::http_connection_manager::RouteSpecifier;
     let request = match manager.normalize_path {
@@ -33,7 +33,7 @@ pub(super) fn managed(
             table.clone()
         }
         Some(RouteSpecifier::Rds(rds)) => {
-            let body = from.resources.body(ResourceType::Route, &rds.route_config_name);
+            let body = context.resources.body(ResourceType::Route, &rds.route_config_name);
             match body.and_then(|body| pb::RouteConfiguration::decode(body).ok()) {
                 Some(table) => table,
                 None => return no_route(format!("the proxy has no route table {}", rds.route_config_name)),
@@ -43,7 +43,7 @@ pub(super) fn managed(
             return no_route("the listener names no route table".to_owned());
         }
     };
-    let Some(found) = virtual_host(&table, &request.authority, from.resources) else {
+    let Some(found) = virtual_host(&table, &request.authority, context.resources) else {
         let reason = format!("no virtual host of route table {} takes {}", table.name, request.authority);
         return no_route(reason);
     };
@@ -52,7 +52,7 @@ pub(super) fn managed(
         false => found,
     };
     let names: Vec<String> = manager.http_filters.iter().map(|filter| filter.name.clone()).collect();
-    in_virtual_host(&found, (&request, &seen), &names, from)
+    in_virtual_host(&found, (&request, &seen), &names, context)
 }
 
 /// Returns a request as it is sent on, and as routes see it: the manager says in headers which protocol the client speaks and which
@@ -83,7 +83,7 @@ fn in_virtual_host(
     found: &Found,
     (request, seen): (&HttpRequest, &HttpRequest),
     filters: &[String],
-    from: From<'_>,
+    context: Context<'_>,
 ) -> Walk {
     let Found { host, resource_type, name } = found;
     let (resource, virtual_host) = (name.clone(), host.name.clone());
@@ -112,7 +112,7 @@ fn in_virtual_host(
     let text = condition(route.r#match.as_ref());
     let step = Step { kind: StepKind::Route, name: route.name.clone(), text, origin };
     let Filtered { steps: of_filters, answers } = filtered(filters, route, request, &step);
-    let (more, ends) = acted(route, request, &step, from);
+    let (more, ends) = acted(route, request, &step, context);
     steps.push(step);
     steps.extend(of_filters);
     steps.extend(more);
@@ -128,10 +128,10 @@ fn in_virtual_host(
     Walk { steps, ends: all_ends }
 }
 
-fn acted(route: &pb::Route, request: &HttpRequest, at: &Step, from: From<'_>) -> (Vec<Step>, Vec<End>) {
+fn acted(route: &pb::Route, request: &HttpRequest, at: &Step, context: Context<'_>) -> (Vec<Step>, Vec<End>) {
     use pb::route::Action;
     match &route.action {
-        Some(Action::Route(action)) => forwarded(route, action, request, at, from),
+        Some(Action::Route(action)) => forwarded(route, action, request, at, context),
         Some(Action::Redirect(redirect)) => (Vec::new(), End::certain(redirected(redirect, request))),
         Some(Action::DirectResponse(response)) => {
             let reason = body_text(response.body.as_ref());
