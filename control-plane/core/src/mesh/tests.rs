@@ -2,6 +2,7 @@
 
 mod analysis;
 mod impact;
+mod insight;
 mod mesh_config;
 
 use std::collections::BTreeMap;
