@@ -79,12 +79,18 @@ impl Description {
     }
 }
 
-/// Returns the known hosts that a host of an object stands for: itself, and those that a wildcard covers, of which the first
-/// [`HOSTS_MAX`] are looked at.
-pub(super) fn known_hosts(index: &MeshIndex, host: &Hostname) -> BTreeSet<Hostname> {
-    let covered = index.covered_by(host).filter(|known| !index.definitions(known).is_empty()).cloned();
-    let own = (!host.is_wildcard()).then(|| host.clone());
-    covered.take(HOSTS_MAX).chain(own).collect()
+/// Returns the known hosts that a host of an object stands for: itself, and those that a wildcard covers. Of more than [`HOSTS_MAX`] the
+/// first are looked at, which the description says.
+pub(super) fn known_hosts(index: &MeshIndex, host: &Hostname, description: &mut Description) -> BTreeSet<Hostname> {
+    if !host.is_wildcard() {
+        return [host.clone()].into();
+    }
+    let covered = index.covered_by(host).filter(|known| !index.definitions(known).is_empty());
+    let covered: BTreeSet<&Hostname> = covered.collect();
+    if covered.len() > HOSTS_MAX {
+        description.fact("looked at", format!("the first {HOSTS_MAX} of {} hosts that {host} covers", covered.len()));
+    }
+    covered.into_iter().take(HOSTS_MAX).cloned().collect()
 }
 
 pub(super) fn joined<T: ToString>(texts: impl IntoIterator<Item = T>) -> String {

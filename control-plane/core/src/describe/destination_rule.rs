@@ -18,7 +18,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
     description.fact("subsets", joined(spec.subsets.iter().map(|subset| &subset.name)));
     description.fact("policy", if spec.traffic_policy.is_some() { "for all endpoints" } else { "" });
     description.fact("exported to", export_words(&spec.export_to));
-    let known: BTreeSet<Hostname> = known_hosts(index, &host);
+    let known: BTreeSet<Hostname> = known_hosts(index, &host, &mut description);
     let services = known.iter().filter(|host| !index.definitions(host).is_empty()).count();
     description.fact("services", if services == 0 { "none has the host".to_owned() } else { services.to_string() });
     for (scope, _, ids) in mesh.groups() {

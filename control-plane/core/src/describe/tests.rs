@@ -445,3 +445,20 @@ fn other_kinds_are_refused_and_what_is_not_there_is_nothing() {
     assert!(error.ends_with("got the kind EndpointSlice"), "{error}");
     assert!(describe(&mesh, &ConfigKey::new(Kind::Service, "shop", "gone")).unwrap().is_none());
 }
+
+#[test]
+fn of_a_wildcard_for_very_many_hosts_the_first_are_looked_at_and_that_is_told() {
+    let service = |number: usize| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{number}, namespace: many}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n"
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: all, namespace: many}\n\
+        spec: {host: '*.many.svc.cluster.local'}\n";
+    let mut mesh = mesh();
+    mesh.apply(&batch(configs(&((0..1_001).map(service).collect::<String>() + rule))));
+    let description =
+        describe(&mesh, &ConfigKey::new(Kind::DestinationRule, "many", "all")).unwrap().unwrap().remove(0);
+    let told = ("looked at".to_owned(), "the first 1000 of 1001 hosts that *.many.svc.cluster.local covers".to_owned());
+    assert!(description.facts.contains(&told), "{:?}", description.facts);
+}

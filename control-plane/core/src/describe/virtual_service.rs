@@ -41,7 +41,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
             Some(_) => description.shaped(gateway, "serves it at gateways", 0),
         }
     }
-    let known: BTreeSet<Hostname> = hosts.iter().flat_map(|host| known_hosts(index, host)).collect();
+    let known: BTreeSet<Hostname> = hosts.iter().flat_map(|host| known_hosts(index, host, &mut description)).collect();
     add_clients(mesh, config, (&hosts, &known), &mut description);
     description
 }
