@@ -88,22 +88,14 @@ fn actual(dump: &ConfigDump, explained: &pb::ExplainResponse) -> Result<pb::Expl
 }
 
 fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Endpoints { endpoints, cluster, .. } => match &endpoints[..] {
-            [only] => format!("sent to {}", only.address),
-            several => {
-                let first = several.iter().take(ADDRESSES_TOLD).map(|endpoint| endpoint.address.as_str());
-                let more = if several.len() > ADDRESSES_TOLD { ", …" } else { "" };
-                let first = first.collect::<Vec<_>>().join(", ");
-                format!("sent to one of {} endpoints of {cluster}: {first}{more}", several.len())
-            }
-        },
-        Outcome::OriginalDestination { .. } => "sent on to where the application wanted it to go".to_owned(),
-        Outcome::Answered { status, flag, reason, .. } => format!("the proxy answers {status} {flag}: {reason}"),
-        Outcome::Redirected { status, location } => format!("the proxy answers {status}, with {location}"),
-        Outcome::Closed { flag, reason } => format!("the connection is closed {flag}: {reason}"),
-        Outcome::TakenHere => "the gRPC server takes the call itself".to_owned(),
+    if let Outcome::Endpoints { endpoints, .. } = outcome
+        && endpoints.len() > 1
+    {
+        let first = endpoints.iter().take(ADDRESSES_TOLD).map(|endpoint| endpoint.address.as_str());
+        let more = if endpoints.len() > ADDRESSES_TOLD { ", …" } else { "" };
+        return format!("{outcome}: {}{more}", first.collect::<Vec<_>>().join(", "));
     }
+    outcome.to_string()
 }
 
 fn arrival_of(arrival: &pb::ExplainedArrival) -> Arrival {

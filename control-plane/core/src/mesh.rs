@@ -206,11 +206,9 @@ impl Mesh {
         Some((self.scopes.get(scope)?, self.scopes.base_of(scope)))
     }
 
-    /// Returns the clients together that are in one scope, with the base that it lies over.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Scope, Option<&Scope>, &BTreeSet<NodeId>)> {
-        self.by_scope
-            .iter()
-            .filter_map(|(id, clients)| Some((self.scopes.get(*id)?, self.scopes.base_of(*id), clients)))
+    /// Returns every scope with the clients that are in it.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Scope, &BTreeSet<NodeId>)> {
+        self.by_scope.iter().filter_map(|(id, clients)| Some((self.scopes.get(*id)?, clients)))
     }
 
     /// Returns every client with what it sees.

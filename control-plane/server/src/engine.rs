@@ -57,6 +57,17 @@ pub(crate) struct Branch {
     pub(crate) pending: ConfigBatch,
 }
 
+impl Branch {
+    /// Returns a branch of the mesh that has taken in every commit.
+    pub(crate) fn up_to_date(&self) -> Mesh {
+        let mut mesh = self.mesh.branch();
+        if !self.pending.changes.is_empty() {
+            mesh.apply(&self.pending);
+        }
+        mesh
+    }
+}
+
 /// The hosts of objects that were given an address because they have none, each with it.
 pub(crate) type GivenAddresses = BTreeMap<ConfigKey, Vec<(Hostname, IpAddr)>>;
 

@@ -25,7 +25,7 @@ pub fn describe_client(mesh: &Mesh, id: NodeId) -> Option<Description> {
         ClientClass::Gateway(_) => "a gateway",
     };
     description.fact("class", class);
-    let others = mesh.groups().find(|(_, _, ids)| ids.contains(&id)).map_or(0, |(_, _, ids)| ids.len() - 1);
+    let others = mesh.groups().find(|(_, ids)| ids.contains(&id)).map_or(0, |(_, ids)| ids.len() - 1);
     let others = if others == 1 { "1 other".to_owned() } else { format!("{others} others") };
     description.fact("sees the same as", others);
     let mut services: Vec<String> = Vec::new();

@@ -60,6 +60,11 @@ impl Description {
     pub(super) fn leave_out(&mut self, reasons: BTreeMap<String, usize>, otherwise: &str, clients: usize) {
         let most = reasons.into_iter().max_by(|a, b| (a.1, &b.0).cmp(&(b.1, &a.0)));
         let why = most.map_or_else(|| otherwise.to_owned(), |(why, _)| why);
+        self.not_for(why, clients);
+    }
+
+    /// Notes that so many clients do not have the object, and why.
+    pub(super) fn not_for(&mut self, why: String, clients: usize) {
         *self.unseen.entry(why).or_default() += clients;
     }
 

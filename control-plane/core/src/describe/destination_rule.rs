@@ -21,7 +21,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
     let known: BTreeSet<Hostname> = known_hosts(index, &host, &mut description);
     let services = known.iter().filter(|host| !index.definitions(host).is_empty()).count();
     description.fact("services", if services == 0 { "none has the host".to_owned() } else { services.to_string() });
-    for (scope, _, ids) in mesh.groups() {
+    for (scope, ids) in mesh.groups() {
         let viewpoint = scope.viewpoint();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut is_used = false;

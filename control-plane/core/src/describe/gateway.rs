@@ -31,9 +31,9 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
             ),
         }
     }
-    for (scope, _, ids) in mesh.groups().filter(|(scope, _, _)| scope.is_gateway()) {
+    for (scope, ids) in mesh.groups().filter(|(scope, _)| scope.is_gateway()) {
         if !scope.objects().gateways.contains(&config.key) {
-            *description.unseen.entry("its selector does not select them".to_owned()).or_default() += ids.len();
+            description.not_for("its selector does not select them".to_owned(), ids.len());
             continue;
         }
         description.seen_by.extend(ids);

@@ -24,7 +24,7 @@ pub struct ScopeSize {
 
 /// Returns all scopes that have clients, those with the most bytes first. It looks at everything that they have.
 pub fn scope_sizes(mesh: &Mesh) -> Vec<ScopeSize> {
-    let sizes = mesh.groups().filter_map(|(scope, _, ids)| {
+    let sizes = mesh.groups().filter_map(|(scope, ids)| {
         let view = mesh.view(*ids.first()?)?;
         let objects = scope.objects();
         let what = match (&objects.sidecar, objects.gateways.is_empty()) {

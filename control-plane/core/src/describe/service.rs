@@ -31,10 +31,10 @@ fn of_service(mesh: &Mesh, service: &Arc<Service>) -> Description {
         ExportTo::Namespaces(namespaces) => joined(namespaces),
     };
     description.fact("exported to", exported);
-    for (scope, _, ids) in mesh.groups() {
+    for (scope, ids) in mesh.groups() {
         let viewpoint = scope.viewpoint();
         if let Some(why) = viewpoint.why_not_service(index, service, scope.objects()) {
-            *description.unseen.entry(why).or_default() += ids.len();
+            description.not_for(why, ids.len());
             continue;
         }
         description.seen_by.extend(ids);

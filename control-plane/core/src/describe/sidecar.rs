@@ -29,7 +29,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
         let endpoint = ingress.default_endpoint.as_deref().unwrap_or("127.0.0.1");
         description.fact("ingress", format!("{} to {endpoint}", ingress.port.number));
     }
-    for (scope, _, ids) in mesh.groups().filter(|(scope, _, _)| !scope.is_gateway()) {
+    for (scope, ids) in mesh.groups().filter(|(scope, _)| !scope.is_gateway()) {
         let objects = scope.objects();
         let is_used = [&objects.sidecar, &objects.egress_from].into_iter().any(|own| own.as_ref() == Some(&config.key));
         if is_used {
@@ -46,7 +46,7 @@ pub(super) fn describe(mesh: &Mesh, config: &Arc<Config>) -> Description {
             Some(other) => format!("{other} is theirs"),
             None => "it does not select them".to_owned(),
         };
-        *description.unseen.entry(why).or_default() += ids.len();
+        description.not_for(why, ids.len());
     }
     description
 }

@@ -53,7 +53,7 @@ fn add_clients(
     description: &mut Description,
 ) {
     let index = mesh.index();
-    for (scope, _, ids) in mesh.groups() {
+    for (scope, ids) in mesh.groups() {
         let viewpoint = scope.viewpoint();
         let why_not = |host: &Hostname| viewpoint.why_not_virtual_service(index, config, host, scope.objects());
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();

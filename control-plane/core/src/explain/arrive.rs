@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rutter_api::{HostPort, SidecarNode};
+use rutter_api::SidecarNode;
 
 use super::sources::{Sources, hosts_meant};
 use crate::client::ClientClass;
@@ -117,10 +117,7 @@ impl Asked {
             ClientClass::CapturedSidecar(_) if self.is_bound(sources, port) => Entry::Bound,
             ClientClass::CapturedSidecar(_) => Entry::Redirected("virtualInbound".to_owned()),
             ClientClass::BoundSidecar(_) => Entry::Bound,
-            ClientClass::Grpc => {
-                let own = HostPort { host: "x".parse().map_err(|_| String::new())?, port };
-                Entry::Named(format!("xds.istio.io/grpc/lds/inbound/{}:{}", node.ip(), own.port))
-            }
+            ClientClass::Grpc => Entry::Named(format!("xds.istio.io/grpc/lds/inbound/{}:{port}", node.ip())),
             ClientClass::Gateway(_) => return Err("a gateway has no application".to_owned()),
         };
         let (tls, request) = (self.tls.clone(), self.request.clone());

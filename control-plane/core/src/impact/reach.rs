@@ -10,6 +10,7 @@ use rutter_api::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use crate::encode::cluster::BLACK_HOLE;
 use crate::snapshot::View;
+use crate::walk::is_told;
 
 /// Which clusters of a view have endpoints.
 pub(super) struct Reach<'a> {
@@ -38,9 +39,7 @@ impl<'a> Reach<'a> {
         }
         let Some(resource) = self.view.get(ResourceType::Cluster, name) else { return false };
         let Ok(decoded) = cluster::Cluster::decode(resource.body()) else { return false };
-        let is_told = decoded.cluster_discovery_type
-            == Some(cluster::cluster::ClusterDiscoveryType::Type(cluster::cluster::DiscoveryType::Eds as i32));
-        if !is_told {
+        if !is_told(&decoded) {
             // The proxy finds the endpoints itself.
             return true;
         }

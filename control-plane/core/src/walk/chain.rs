@@ -4,6 +4,7 @@
 //! back: if some chain names the port and none of those that do takes the connection, the default chain does.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use rutter_api::pb::envoy::config::core::v3 as core;
@@ -32,13 +33,14 @@ pub(super) fn chosen<'a>(listener: &'a pb::Listener, connection: &Connection<'_>
     of_address(chains, connection).or(listener.default_filter_chain.as_ref())
 }
 
-fn matched(chain: &pb::FilterChain) -> pb::FilterChainMatch {
-    chain.filter_chain_match.clone().unwrap_or_default()
+fn matched(chain: &pb::FilterChain) -> &pb::FilterChainMatch {
+    static ANY: LazyLock<pb::FilterChainMatch> = LazyLock::new(pb::FilterChainMatch::default);
+    chain.filter_chain_match.as_ref().unwrap_or(&ANY)
 }
 
 fn of_address<'a>(chains: Vec<&'a pb::FilterChain>, connection: &Connection<'_>) -> Option<&'a pb::FilterChain> {
     let bits = |chain: &pb::FilterChain| -> Option<u8> {
-        let ranges = matched(chain).prefix_ranges;
+        let ranges = &matched(chain).prefix_ranges;
         if ranges.is_empty() {
             return Some(0);
         }

@@ -62,7 +62,7 @@ pub(super) fn choice(cluster: &cluster::Cluster, resources: &dyn Resources) -> C
 }
 
 /// Returns whether the endpoints of a cluster are a resource of their own.
-pub(super) fn is_told(cluster: &cluster::Cluster) -> bool {
+pub(crate) fn is_told(cluster: &cluster::Cluster) -> bool {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
     cluster.cluster_discovery_type == Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32))
 }

@@ -192,10 +192,11 @@ fn taken(listener: &pb::Listener, context: Context<'_>) -> Walk {
         }
         (None, _) => Vec::new(),
     };
+    let server_name = tls.and_then(|tls| tls.server_name.as_deref());
     let connection = Connection {
         address: arrival.address,
         port: arrival.port,
-        server_name: tls.and_then(|tls| tls.server_name.as_deref()),
+        server_name,
         transport: if tls.is_some() { "tls" } else { "raw_buffer" },
         protocols,
     };
@@ -207,26 +208,24 @@ fn taken(listener: &pb::Listener, context: Context<'_>) -> Walk {
     let origin = Origin::Chain {
         listener: listener.name.clone(),
         server_names: matched.server_names.clone(),
-        subnets: matched
-            .prefix_ranges
-            .iter()
-            .map(|range| format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or_default()))
-            .collect(),
+        subnets: matched.prefix_ranges.iter().map(range_text).collect(),
         config: config_of(chain.metadata.as_ref()),
     };
     let text = chain_text(&matched);
     steps.push(Step { kind: StepKind::FilterChain, name: chain.name.clone(), text, origin });
-    let server_name = tls.and_then(|tls| tls.server_name.as_deref());
     let rest = through(chain, &listener.name, Context { server_name, named_port: named_port(chain), ..context });
     steps.extend(rest.steps);
     Walk { steps, ends: rest.ends }
 }
 
+fn range_text(range: &core::CidrRange) -> String {
+    format!("{}/{}", range.address_prefix, range.prefix_len.unwrap_or_default())
+}
+
 fn chain_text(matched: &pb::FilterChainMatch) -> String {
     let mut parts = Vec::new();
     parts.extend(matched.destination_port.map(|port| format!("port {port}")));
-    let ranges = matched.prefix_ranges.iter();
-    parts.extend(ranges.map(|range| format!("to {}/{}", range.address_prefix, range.prefix_len.unwrap_or_default())));
+    parts.extend(matched.prefix_ranges.iter().map(|range| format!("to {}", range_text(range))));
     parts.extend(matched.server_names.iter().map(|name| format!("SNI {name}")));
     match matched.transport_protocol.as_str() {
         "" => {}

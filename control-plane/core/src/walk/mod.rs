@@ -33,13 +33,16 @@ mod redirect;
 mod route;
 mod text;
 
+use std::fmt;
+
 use bytes::Bytes;
-use rutter_api::ResourceType;
+use rutter_api::{ResourceType, brief};
 
 use crate::snapshot::View;
 pub use arrival::{Arrival, Entry, HttpRequest, TlsHello};
 pub(crate) use condition::condition;
 pub use endpoints::ChosenEndpoint;
+pub(crate) use endpoints::is_told;
 pub use listener::{bound_addresses, walk};
 
 /// The resources that a proxy has.
@@ -243,6 +246,29 @@ impl End {
 impl Outcome {
     fn closed(flag: &'static str, reason: impl Into<String>) -> Self {
         Self::Closed { flag, reason: reason.into() }
+    }
+}
+
+/// What becomes of it, in words, in one line.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = |separator: &str, text: &str| match text {
+            "" => String::new(),
+            text => format!("{separator}{text}"),
+        };
+        match self {
+            Self::Endpoints { cluster, endpoints, .. } => match &endpoints[..] {
+                [only] => write!(f, "sent to {}", only.address),
+                several => write!(f, "sent to one of {} endpoints of {cluster}", several.len()),
+            },
+            Self::OriginalDestination { .. } => f.write_str("sent on to where the application wanted it to go"),
+            Self::Answered { status, flag, reason, .. } => {
+                write!(f, "the proxy answers {status}{}{}", after(" ", flag), after(": ", &brief(reason)))
+            }
+            Self::Redirected { status, location } => write!(f, "the proxy answers {status}, with {location}"),
+            Self::Closed { flag, reason } => write!(f, "the connection is closed{}: {reason}", after(" ", flag)),
+            Self::TakenHere => f.write_str("the gRPC server takes the call itself"),
+        }
     }
 }
 

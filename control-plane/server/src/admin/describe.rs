@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, ResourceType, brief};
+use rutter_api::{ConfigKey, ResourceType};
 use rutter_core::describe::{Description, describe_client};
 use rutter_core::resource::ResourceName;
 use rutter_core::{AdsStream, NodeId};
 use tonic::Status;
 
+use super::objects::refusal_text;
 use super::sidecars::{count, wall_clock_us};
 use crate::engine::{Branch, EngineHandle};
-use crate::streams::{OpenStreams, SidecarRefusal, StreamHandle};
+use crate::streams::{OpenStreams, StreamHandle};
 
 /// The number of names of clients, and of refusals, that are told.
 const NAMED_MAX: usize = 20;
@@ -39,10 +40,7 @@ pub(super) struct Described {
 
 /// Describes something as it is on a branch.
 pub(super) fn describe(branch: &Branch, subject: &Subject) -> Result<Described, Status> {
-    let mut mesh = branch.mesh.branch();
-    if !branch.pending.changes.is_empty() {
-        mesh.apply(&branch.pending);
-    }
+    let mesh = branch.up_to_date();
     let (descriptions, key, client) = match subject {
         Subject::Object(key) => {
             let described = rutter_core::describe::describe(&mesh, key).map_err(Status::invalid_argument)?;
@@ -88,15 +86,11 @@ impl Described {
             described.seen_by_names = names;
             let refusing: BTreeSet<&String> = refusals.iter().map(|refusal| &refusal.sidecar).collect();
             described.refused_by = count(refusing.len());
-            described.refusals = refusals.iter().take(NAMED_MAX).map(refusal_told).collect();
+            described.refusals = refusals.iter().take(NAMED_MAX).map(refusal_text).collect();
             told.push(described);
         }
         pb::DescribeResponse { descriptions: told, revision, clients: count(clients) }
     }
-}
-
-fn refusal_told(SidecarRefusal { sidecar, refusal }: &SidecarRefusal) -> String {
-    format!("{sidecar} refuses {} {}: {}", refusal.resource_type, refusal.name, brief(&refusal.error))
 }
 
 /// The number of clients that have a resource of a type in some state.

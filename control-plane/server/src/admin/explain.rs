@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use http::Uri;
 use rutter_api::pb::rutter::admin::v1 as pb;
-use rutter_api::{ConfigKey, ResourceType, brief};
+use rutter_api::{ConfigKey, ResourceType};
 use rutter_core::explain::{Asked, Sources, arrival};
 use rutter_core::walk::{Arrival, End, Entry, HttpRequest, Origin, Outcome, Step, TlsHello, Walk, walk};
 use rutter_core::{AdsStream, ConfigChange, Mesh, NodeId};
@@ -165,10 +165,7 @@ pub(super) fn explain(
     question: &Question,
     proxies: Proxies,
 ) -> Result<Explained, Status> {
-    let mut mesh = branch.mesh.branch();
-    if !branch.pending.changes.is_empty() {
-        mesh.apply(&branch.pending);
-    }
+    let mut mesh = branch.up_to_date();
     if !candidate.is_empty() {
         mesh.apply(&batch_of(candidate, mesh.index()));
     }
@@ -322,7 +319,7 @@ fn found_step(sources: &Sources<'_>, step: &Step) -> FoundStep {
 fn found_end(sources: &Sources<'_>, end: End) -> FoundEnd {
     let End { share, steps, outcome } = end;
     let steps = steps.iter().map(|step| found_step(sources, step)).collect();
-    let mut told = pb::ExplainedEnd { share, ..Default::default() };
+    let mut told = pb::ExplainedEnd { share, text: outcome.to_string(), ..Default::default() };
     let sent = |told: &mut pb::ExplainedEnd, request: Option<HttpRequest>| {
         let HttpRequest { authority, path, .. } = request.unwrap_or_default();
         (told.authority, told.path) = (authority, path);
@@ -331,10 +328,6 @@ fn found_end(sources: &Sources<'_>, end: End) -> FoundEnd {
         Outcome::Endpoints { cluster, endpoints, request, tls: _ } => {
             told.endpoints_left_out = count(endpoints.len().saturating_sub(ENDPOINTS_MAX));
             told.outcome = "endpoints".to_owned();
-            told.text = match &endpoints[..] {
-                [only] => format!("sent to {}", only.address),
-                several => format!("sent to one of {} endpoints of {cluster}", several.len()),
-            };
             let endpoint = |endpoint: &rutter_core::walk::ChosenEndpoint| pb::ExplainedEndpoint {
                 address: endpoint.address.clone(),
                 share: endpoint.share,
@@ -352,32 +345,22 @@ fn found_end(sources: &Sources<'_>, end: End) -> FoundEnd {
         }
         Outcome::OriginalDestination { cluster, request } => {
             told.outcome = "original destination".to_owned();
-            told.text = "sent on to where the application wanted it to go".to_owned();
             told.cluster = cluster;
             sent(&mut told, request);
         }
-        Outcome::Answered { status, grpc_status, flag, reason } => {
+        Outcome::Answered { status, grpc_status, flag, reason: _ } => {
             told.outcome = "answered".to_owned();
-            let reason = if reason.is_empty() { String::new() } else { format!(": {}", brief(&reason)) };
-            let by = if flag.is_empty() { String::new() } else { format!(" {flag}") };
-            told.text = format!("the proxy answers {status}{by}{reason}");
             (told.status, told.flag, told.grpc_status) = (status, flag.to_owned(), grpc_status);
         }
         Outcome::Redirected { status, location } => {
             told.outcome = "redirected".to_owned();
-            told.text = format!("the proxy answers {status}, with {location}");
             (told.status, told.location) = (status, location);
         }
-        Outcome::Closed { flag, reason } => {
+        Outcome::Closed { flag, reason: _ } => {
             told.outcome = "closed".to_owned();
-            let by = if flag.is_empty() { String::new() } else { format!(" {flag}") };
-            told.text = format!("the connection is closed{by}: {reason}");
             told.flag = flag.to_owned();
         }
-        Outcome::TakenHere => {
-            told.outcome = "taken".to_owned();
-            told.text = "the gRPC server takes the call itself".to_owned();
-        }
+        Outcome::TakenHere => told.outcome = "taken".to_owned(),
     }
     FoundEnd { end: told, steps }
 }

@@ -26,10 +26,7 @@ pub(super) struct Foreseen {
 
 /// Makes a change on a branch, and returns what it comes to.
 pub(super) fn foresee(branch: &Branch, changes: &[(ConfigKey, ConfigChange)]) -> Foreseen {
-    let mut mesh = branch.mesh.branch();
-    if !branch.pending.changes.is_empty() {
-        mesh.apply(&branch.pending);
-    }
+    let mesh = branch.up_to_date();
     let impact = impact(&mesh, &batch_of(changes, mesh.index()));
     let mut to_ask = HashMap::new();
     for group in &impact.groups {

@@ -219,7 +219,7 @@ fn condition(refusals: &[SidecarRefusal], Spread { refused_by, sent_to }: Spread
     if refused_by == 0 {
         return None;
     }
-    let mut named: Vec<String> = refusals.iter().take(REFUSALS_NAMED).map(describe).collect();
+    let mut named: Vec<String> = refusals.iter().take(REFUSALS_NAMED).map(refusal_text).collect();
     if let Some(more @ 1..) = refusals.len().checked_sub(REFUSALS_NAMED) {
         named.push(format!("… and {more} more"));
     }
@@ -229,7 +229,8 @@ fn condition(refusals: &[SidecarRefusal], Spread { refused_by, sent_to }: Spread
     Some(json!({"type": "Reconciled", "status": "False", "reason": "RefusedBySidecar", "message": message}))
 }
 
-fn describe(SidecarRefusal { sidecar, refusal }: &SidecarRefusal) -> String {
+/// Returns a refusal in words, with the start of what the client said.
+pub(super) fn refusal_text(SidecarRefusal { sidecar, refusal }: &SidecarRefusal) -> String {
     let Refusal { resource_type, name, version: _, error } = refusal;
     format!("{sidecar} refuses {resource_type} {name}: {}", brief(error))
 }
